@@ -1,4 +1,9 @@
-"""Loading a bundle's `models/model.pt` (or `.safetensors`) into its one network: strict, and plain tensors only."""
+"""Loading a bundle's `models/model.pt` (or `.safetensors`) into its one network: strict, and plain tensors only.
+
+In a config: `{"_target_": "synthzoo.networks.weights.load_weights", "network": "@network_def", "path": "@weights",
+"device": "@device"}`. The `$` form needs `"$from synthzoo.networks.weights import load_weights"` among the imports,
+because MONAI does not bind dotted `import` statements.
+"""
 
 from __future__ import annotations
 
