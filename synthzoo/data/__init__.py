@@ -1,0 +1,1 @@
+"""Readers of data sets, request tables and writers of results."""

@@ -1,0 +1,1 @@
+"""Schedules, samplers and guidance: tensors and callables only."""

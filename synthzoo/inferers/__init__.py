@@ -1,0 +1,1 @@
+"""MONAI inferers: (inputs, network, ...) -> outputs."""

@@ -1,0 +1,1 @@
+"""Fidelity, conditioning, localisation and memorisation figures, and the instruments that measure them."""

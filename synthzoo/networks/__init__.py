@@ -1,0 +1,1 @@
+"""Modules x -> y; a bundle has one composite network and one state dict."""

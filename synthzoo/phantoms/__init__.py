@@ -1,0 +1,1 @@
+"""Images with exactly known truth, as pure functions of their seeds."""

@@ -1,0 +1,1 @@
+"""Dictionary transforms that MONAI lacks, one subject a file."""
