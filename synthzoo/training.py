@@ -26,7 +26,8 @@ from tqdm import tqdm
 
 from synthzoo.data.loader import mix_seed, seed_everything
 from synthzoo.errors import UserError
-from synthzoo.networks.weights import load_weights, read_state
+from synthzoo.networks.saving import save_atomically, save_weights
+from synthzoo.networks.weights import load_weights
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -373,36 +374,6 @@ class ObjectiveTrainer(Trainer):
                     self.writer.add_image(name, image.detach().float().clamp(0, 1).cpu(), self.state.iteration)
 
 
-def save_atomically(content: Any, path: str | Path) -> None:
-    """`torch.save` to a temporary name beside `path`, then rename, so that no reader sees half a file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        torch.save(content, temporary)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
-        raise UserError(f"{path}: cannot be written ({error}); free disk space or name another place.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def save_weights(network: torch.nn.Module, path: str | Path, half: bool = False) -> None:
-    """Write the state dict of `network` as plain CPU tensors and read it back once.
-
-    Args:
-        half: store the parameters as float16; buffers (bounds, scale factors) stay exact.
-    """
-    parameters = {name for name, _ in network.named_parameters()}
-    state = {}
-    for name, tensor in network.state_dict().items():
-        tensor = tensor.detach().cpu()
-        state[name] = tensor.half() if half and name in parameters else tensor.clone()
-    save_atomically(state, path)
-    if set(read_state(path)) != set(state):
-        raise UserError(f"{path}: could not be read back as it was written; the disk may be full.")
-
-
 def cosine_schedule(optimizer: torch.optim.Optimizer, total: int, warmup: int = 0, floor: float = 0.0):
     """Learning-rate factor that rises linearly over `warmup` iterations and falls as a half cosine to `floor`.
 
@@ -428,4 +399,4 @@ def join_processes(backend: str | None = None) -> int:
         return 0
     if not distributed.is_initialized():
         distributed.init_process_group(backend or ("nccl" if torch.cuda.is_available() else "gloo"))
-    return int(os.environ.get("LOCAL_RANK", 0))
+    return int(os.environ.get("LOCAL_RANK", "0"))

@@ -1,0 +1,42 @@
+"""Writing weights and checkpoints so that a kill or a full disk never leaves half a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from synthzoo.errors import UserError
+from synthzoo.networks.weights import read_state
+
+
+def save_atomically(content: Any, path: str | Path) -> None:
+    """`torch.save` to a temporary name beside `path`, then rename, so that no reader sees half a file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(content, temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
+        raise UserError(f"{path}: cannot be written ({error}); free disk space or name another place.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_weights(network: torch.nn.Module, path: str | Path, half: bool = False) -> None:
+    """Write the state dict of `network` as plain CPU tensors and read it back once.
+
+    Args:
+        half: store the parameters as float16; buffers (bounds, scale factors) stay exact.
+    """
+    parameters = {name for name, _ in network.named_parameters()}
+    state = {}
+    for name, tensor in network.state_dict().items():
+        tensor = tensor.detach().cpu()
+        state[name] = tensor.half() if half and name in parameters else tensor.clone()
+    save_atomically(state, path)
+    if set(read_state(path)) != set(state):
+        raise UserError(f"{path}: could not be read back as it was written; the disk may be full.")
