@@ -1,0 +1,59 @@
+# Everything one does here, as `make <target>`; `make` alone lists the targets. Only `setup` needs a network.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/installed
+BUNDLE ?= brain_mr_synthesis_ldm
+
+.PHONY: help setup demo test lint index package bench evaluate
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/' | expand -t 16
+
+setup: $(STAMP)  ## make .venv and install what requirements.txt pins (once; 4 minutes, 6 GB with CUDA)
+
+$(STAMP): requirements.txt setup.py pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on the PATH; install Python 3.11 or 3.12, or say make PYTHON=/path/to/python3.11 setup." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1), and Python 3.10 to 3.13 is needed; say make PYTHON=/path/to/python3.11 setup." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $(PYTHON) has no venv module; install it (Debian: apt install python3-venv)." >&2; exit 1; }
+	@set -e; \
+	began=$$SECONDS; \
+	echo "setup 1/3: virtual environment $(VENV) with $$($(PYTHON) --version)"; \
+	$(PYTHON) -m venv $(VENV); \
+	if $(RUN) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))'; then \
+	  echo "setup 2/3: the exact packages of requirements.txt (PyTorch is large: minutes)"; \
+	  $(RUN) -m pip install --disable-pip-version-check -r requirements.txt; \
+	else \
+	  echo "setup 2/3: the newest packages that setup.py allows (the pins are for Python 3.11 and 3.12)"; \
+	  $(RUN) -m pip install --disable-pip-version-check -e '.[dev]' setuptools; \
+	fi; \
+	echo "setup 3/3: synthzoo itself, editable"; \
+	$(RUN) -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	touch $(STAMP); \
+	echo "setup: done in $$((SECONDS - began)) s; everything after this works offline"
+
+demo: setup  ## three synthetic brains as asked, and anomaly maps of a real template; writes demo/
+	@$(RUN) scripts/demo.py
+
+test: setup  ## the whole suite: offline, on the CPU, under 10 minutes (ARGS="--slow" adds the long ones)
+	$(RUN) -m ruff check .
+	$(RUN) scripts/check_json.py
+	$(RUN) -m pytest -v $(ARGS)
+
+lint: setup  ## ruff, and the order and form of the JSON files
+	$(RUN) -m ruff check .
+	$(RUN) scripts/check_json.py
+
+index: setup  ## metadata + metrics files -> bundle_index.json, the cards' and the README's tables
+	$(RUN) scripts/build_index.py
+
+package: setup  ## one zip per bundle in dist/, with the wheel and checksums
+	$(RUN) scripts/package_bundles.py
+
+bench: setup  ## seconds per volume against the peers on the same weights
+	$(RUN) scripts/benchmark.py sampling --bundle brain_mr_synthesis_ldm
+
+evaluate: setup  ## the numbers of one bundle's card: make evaluate BUNDLE=brain_mr_anomaly_map_manytasks
+	cd bundles/$(BUNDLE) && ../../$(RUN) -m monai.bundle run --config_file "['configs/inference.json','configs/evaluate.json']"

@@ -1,0 +1,115 @@
+"""The form of a bundle's JSON files: one order of the common keys, expressions that fit on a line, no repeated key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from synthzoo.bundle.find import find_bundles, read_json, read_metadata
+
+# Keys of every inference.json; the conditions and then the sampler's settings stand between HEAD and BODY.
+HEAD = ("imports", "bundle_root", "device", "seed", "dataset_dir", "output_dir")
+REQUEST_KEYS = ("num_samples", "requests")  # of bundles that make images from nothing
+IMAGE_KEYS = ("images",)  # of bundles that take images
+BODY = (
+    "network_def",
+    "network",
+    "preprocessing",
+    "dataset",
+    "dataloader",
+    "inferer",
+    "postprocessing",
+    "handlers",
+    "evaluator",
+    "run",
+)
+LONGEST_EXPRESSION = 200
+
+
+def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value inside a JSON document with its id in MONAI's notation, for example `evaluator#handlers#0`."""
+    yield path, node
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, child in children:
+        yield from walk(child, f"{path}#{key}" if path else str(key))
+
+
+def order_problems(bundle: str | Path) -> list[str]:
+    """What is missing or out of order in a bundle's inference.json; one sentence each, an empty list if all is well."""
+    config = read_json(Path(bundle) / "configs" / "inference.json")
+    block = read_metadata(bundle).get("synthzoo", {})
+    conditions = list(block.get("conditions", {}))
+    middle = REQUEST_KEYS if block.get("task") == "synthesis" else IMAGE_KEYS
+    wanted = [*HEAD, *middle, *conditions, *BODY]
+    problems = [f"inference.json lacks the key '{key}'" for key in wanted if key not in config]
+    present = [key for key in config if key in wanted]
+    expected = [key for key in wanted if key in config]
+    for found, right in zip(present, expected):
+        if found != right:
+            problems.append(f"inference.json has '{found}' where '{right}' belongs; the order is {', '.join(wanted)}")
+            break
+    keys = [key for key in config if not key.startswith("_")]
+    if keys and keys[-1] != "run":
+        problems.append(f"inference.json ends with '{keys[-1]}'; the last key is 'run'")
+    return problems
+
+
+def expression_problems(path: str | Path) -> list[str]:
+    """Expressions and references of one config that break the rules of the house, a sentence each.
+
+    `%file.json::key` resolves against the working directory and `@_meta_` does not exist under MONAI Label; both make
+    a config that works only from one place. What does not fit on a line belongs into a tested function.
+    """
+    path = Path(path)
+    problems = []
+    for where, value in walk(read_json(path)):
+        if not isinstance(value, str):
+            continue
+        if value.startswith("%") and ".json" in value:
+            problems.append(f"{path.name}: {where}: '{value}' copies from another file; write the value here")
+        if "@_meta_" in value:
+            problems.append(f"{path.name}: {where}: '{value}' reads the metadata; write the value here")
+        if value.startswith("$") and ("\n" in value or len(value) > LONGEST_EXPRESSION):
+            problems.append(f"{path.name}: {where}: an expression of {len(value)} characters; make it a named function")
+    return problems
+
+
+def form_problems(path: str | Path) -> list[str]:
+    """Whether a JSON file parses, repeats no key, and has neither tabs nor trailing blanks; a sentence each."""
+    path = Path(path)
+    text = path.read_text(encoding="utf-8")
+    problems = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict:
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                problems.append(f"{path}: the key '{key}' stands twice in one object, so that the first one is lost")
+            seen.add(key)
+        return dict(pairs)
+
+    try:
+        json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        return [f"{path}: not valid JSON ({error})"]
+    for number, line in enumerate(text.splitlines(), start=1):
+        if "\t" in line or line != line.rstrip():
+            problems.append(f"{path}:{number}: a tab or a blank at the end of the line")
+    if not text.endswith("\n"):
+        problems.append(f"{path}: no newline at the end of the file")
+    return problems
+
+
+def all_problems(root: str | Path = ".") -> list[str]:
+    """The problems of every JSON file of every bundle under `root`, and of the index."""
+    problems = []
+    for bundle in find_bundles(root):
+        for path in sorted(bundle.rglob("*.json")):
+            problems += form_problems(path)
+        for path in sorted((bundle / "configs").glob("*.json")):
+            problems += [f"{bundle.name}: {problem}" for problem in expression_problems(path)]
+        problems += [f"{bundle.name}: {problem}" for problem in order_problems(bundle)]
+    index = Path(root) / "bundle_index.json"
+    return problems + (form_problems(index) if index.is_file() else [])
