@@ -1,0 +1,68 @@
+"""Generated text between markers: a card's results from metrics.json, and the README's table of bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from synthzoo.errors import UserError
+
+
+def fill(text: str, marker: str, content: str, path: str | Path = "") -> str:
+    """`text` with what stands between `<!-- marker -->` and `<!-- /marker -->` replaced by `content`."""
+    start, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
+    if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
+        raise UserError(f"{path}: needs the line '{start}' and after it the line '{end}', once each; add them.")
+    before, rest = text.split(start)
+    return f"{before}{start}\n{content.strip()}\n{end}{rest.split(end)[1]}"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """A Markdown table; numbers with four significant digits, None as a dash."""
+    lines = ["| " + " | ".join(cell(column) for column in columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(cell(value) for value in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def cell(value) -> str:
+    """One value as text of a table cell."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def results_text(metrics: dict | None, name: str) -> str:
+    """The results section of a card: the command, each table, and where the numbers lie."""
+    if metrics is None:
+        return f"Not measured yet: `bundles/{name}/docs/metrics.json` does not exist; `evaluate.json` writes it."
+    parts = [f"Numbers from `docs/metrics.json`, written by:\n\n```\n{metrics['command']}\n```"]
+    for entry in metrics.get("tables", []):
+        parts.append(f"**{entry['title']}**\n\n{table(entry['columns'], entry['rows'])}")
+    return "\n\n".join(parts)
+
+
+def bundles_text(entries: Sequence[dict]) -> str:
+    """The README's table: one row a bundle, from the entries of bundle_index.json."""
+    rows = []
+    for entry in entries:
+        seconds = entry["seconds_per_sample"]
+        figures = entry["results"].get("figures", {})
+        shown = [f"{name} {cell(value)}" for name, value in list(figures.items())[:3]]
+        rows.append(
+            [
+                f"[{entry['name']}](bundles/{entry['name']}/docs/README.md)",
+                entry["task"],
+                ", ".join(entry["conditions"]) or None,
+                ", ".join(entry["outputs"]),
+                f"{entry['weights_bytes'] / 1e6:.1f} MB" if entry["weights_bytes"] else None,
+                seconds.get("cpu"),
+                seconds.get("gpu"),
+                "; ".join(shown) or None,
+            ]
+        )
+    columns = ["bundle", "task", "conditions", "gives", "weights", "s on CPU", "s on GPU", "measured"]
+    return table(columns, rows)

@@ -1,0 +1,106 @@
+"""Config files of a bundle put together as the command line does: inference.json, overlays on it, overrides last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from synthzoo.errors import UserError
+
+
+def config_files(bundle: str | Path, overlays: str | Sequence[str] = ()) -> list[str]:
+    """Paths of inference.json and then of each overlay; an overlay is a stem such as "train" or a path of one's own."""
+    bundle = Path(bundle)
+    files = [bundle / "configs" / "inference.json"]
+    for overlay in [overlays] if isinstance(overlays, str) else overlays:
+        own = bundle / "configs" / f"{overlay}.json"
+        path = own if own.is_file() or not Path(overlay).is_file() else Path(overlay)
+        if path not in files:
+            files.append(path)
+    for path in files:
+        if not path.is_file():
+            stems = ", ".join(sorted(file.stem for file in (bundle / "configs").glob("*.json")))
+            raise UserError(f"{path}: this config does not exist; configs of {bundle.name}: {stems}.")
+    return [str(path) for path in files]
+
+
+def load_config(
+    bundle: str | Path,
+    overlays: str | Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+) -> ConfigParser:
+    """A `ConfigParser` over inference.json, overlays and overrides, with `bundle_root` set so that any folder will do.
+
+    Args:
+        bundle: folder of the bundle.
+        overlays: stems in order, for example ("train",) or ("train", "multi_gpu_train").
+        overrides: values by id (`"num_samples": 2`, `"train#trainer#max_epochs": 1`); an id that does not exist yet is
+            added, as on MONAI's command line.
+    """
+    parser = ConfigParser()
+    parser.read_config(config_files(bundle, overlays))
+    parser.read_meta(str(Path(bundle) / "configs" / "metadata.json"))
+    parser["bundle_root"] = str(bundle)
+    for key, value in (overrides or {}).items():
+        parser.set(value, key)
+    return parser
+
+
+def load_workflow(
+    bundle: str | Path,
+    overlays: str | Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    workflow_type: str | None = None,
+    run_id: str = "run",
+) -> ConfigWorkflow:
+    """The `ConfigWorkflow` that `python -m monai.bundle run` would build; call initialize, check_properties, run."""
+    files = config_files(bundle, overlays)
+    if workflow_type is None:
+        workflow_type = "train" if any("train" in Path(file).stem for file in files) else "inference"
+    logging_file = Path(bundle) / "configs" / "logging.conf"
+    return ConfigWorkflow(
+        workflow_type=workflow_type,
+        config_file=files,
+        meta_file=str(Path(bundle) / "configs" / "metadata.json"),
+        logging_file=str(logging_file) if logging_file.is_file() else False,
+        run_id=run_id,
+        bundle_root=str(bundle),
+        **dict(overrides or {}),
+    )
+
+
+def run_bundle(
+    bundle: str | Path,
+    overlays: str | Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    run_id: str = "run",
+) -> Any:
+    """Run a bundle in this process, as the command line would: initialize, run, finalize; returns what `run` gave."""
+    workflow = load_workflow(bundle, overlays, overrides, run_id=run_id)
+    workflow.initialize()
+    result = workflow.run()
+    workflow.finalize()
+    return result
+
+
+def expect_weights(bundle: str | Path, network: Any | None = None) -> Path:
+    """The path of a bundle's `models/model.pt`, after a strict comparison with its network.
+
+    Args:
+        bundle: folder of the bundle.
+        network: the network to compare with; None builds `network_def` of inference.json.
+
+    Raises:
+        UserError: the weights are absent or belong to another network.
+    """
+    from synthzoo.networks.weights import expect_same_network, read_state
+
+    path = Path(bundle) / "models" / "model.pt"
+    state = read_state(path)
+    if network is None:
+        network = load_config(bundle).get_parsed_content("network_def")
+    expect_same_network(network, state, path)
+    return path
