@@ -1,0 +1,175 @@
+"""A table of cases: what it shares out among processes, where each case is written, and which ones are done already.
+
+A case is one row: a request (`requests.RequestTable`) or an input image (`images.ImageTable`). Its files are
+`<output_dir>/<case>/<folder>/<case>_<suffix>` and a sidecar of the same name with `.json`, which is written last. A case
+whose sidecar says the same seed, conditions, bundle, version, weights and sampler is done and is not run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from synthzoo.errors import UserError
+
+IDENTITY = ("bundle", "version", "weights_sha256", "sampler", "seed", "requested", "input")
+
+
+def process_rank() -> tuple[int, int]:
+    """Rank and number of processes as `torchrun` states them in the environment; (0, 1) in a single process."""
+    return int(os.environ.get("RANK", 0)), max(1, int(os.environ.get("WORLD_SIZE", 1)))
+
+
+def stem(name: str) -> str:
+    """A file name without its extension, where `.nii.gz` counts as one."""
+    for ending in (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".avi", ".dcm"):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return Path(name).stem
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file in hexadecimal, read in blocks."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class CaseTable(Dataset):
+    """Rows that become files; subclasses give `record(row)` and `load(row)`.
+
+    Args:
+        output_dir: folder of the results, or None when nothing is saved (then nothing is skipped either).
+        suffix: end of the main file's name, `T1w.nii.gz`; the sidecar is `T1w.json`.
+        folder: folder below the case's own, `anat` in the BIDS layout, empty in the plain one.
+        bundle: name of the bundle, for the sidecar.
+        bundle_root: folder of the bundle; the version is read from its `configs/metadata.json` and the weights'
+            SHA-256 is taken from `models/model.pt`, where these exist.
+        weights: another weights file than `models/model.pt`.
+        settings: the sampler's settings by name, for the sidecar.
+        block: rows that are batched together. A block is run again whole when one of its rows is missing, so that a
+            resumed run makes the same batches, and so the same bits, as an uninterrupted one. Set it to the batch size.
+        overwrite: True replaces results that were made from another request; False refuses.
+    """
+
+    conditions: dict[str, dict] = {}
+    failures: list[str]
+
+    def __init__(
+        self,
+        output_dir: str | None = None,
+        suffix: str = "T1w.nii.gz",
+        folder: str = "",
+        bundle: str = "",
+        bundle_root: str | None = None,
+        weights: str | None = None,
+        settings: dict[str, Any] | None = None,
+        block: int = 1,
+        overwrite: bool = False,
+    ):
+        self.output_dir = None if output_dir is None else Path(output_dir)
+        self.suffix, self.folder, self.overwrite, self.block = suffix, folder, overwrite, max(1, int(block))
+        self.bundle, self.settings = bundle, dict(settings or {})
+        root = None if bundle_root is None else Path(bundle_root)
+        self.version = _version(root)
+        weights_path = Path(weights) if weights else (root / "models" / "model.pt" if root else None)
+        self.weights_sha256 = sha256(weights_path) if weights_path and weights_path.is_file() else None
+        self.failures = []
+        self.cases: list[str] = []
+        self.rows: list[int] = []
+        self.skipped = 0
+
+    def record(self, row: int) -> dict:
+        """What belongs to this row alone: seed and requested values, or the input file and its hash."""
+        raise NotImplementedError
+
+    def load(self, row: int) -> dict:
+        """The sample that the network needs for this row."""
+        raise NotImplementedError
+
+    def share_out(self) -> None:
+        """Keep the rows of this process (blocks rank, rank + world, ...) that are not done yet, in `self.rows`."""
+        rank, world = process_rank()
+        self.rows, self.skipped = [], 0
+        count = len(self.cases)
+        for number, start in enumerate(range(0, count, self.block)):
+            if number % world != rank:
+                continue
+            rows = range(start, min(start + self.block, count))
+            missing = [row for row in rows if not self.is_done(row)]
+            self.skipped += len(rows) - len(missing)
+            self.rows += list(rows) if missing else []
+
+    def case_dir(self, case: str) -> Path:
+        """The folder of a case's files."""
+        if self.output_dir is None:
+            raise UserError("output_dir is not set: give the folder that the results shall go to.")
+        return self.output_dir / case / self.folder if self.folder else self.output_dir / case
+
+    def path(self, case: str, suffix: str | None = None) -> Path:
+        """The path of a case's file with this suffix (default: the main one)."""
+        return self.case_dir(case) / f"{case}_{suffix or self.suffix}"
+
+    def sidecar(self, case: str) -> Path:
+        """The path of a case's JSON sidecar."""
+        return self.path(case, stem(self.suffix) + ".json")
+
+    def request(self, row: int) -> dict:
+        """Everything that decides the result of this row, as it goes into the sidecar."""
+        return {
+            "bundle": self.bundle,
+            "version": self.version,
+            "weights_sha256": self.weights_sha256,
+            "sampler": self.settings,
+            **self.record(row),
+        }
+
+    def is_done(self, row: int) -> bool:
+        """Whether the row's file and sidecar exist and say this same request.
+
+        Raises:
+            UserError: the sidecar is of another request and `overwrite` is False.
+        """
+        if self.output_dir is None:
+            return False
+        case = self.cases[row]
+        sidecar = self.sidecar(case)
+        if not sidecar.is_file() or not self.path(case).is_file():
+            return False
+        try:
+            found = json.loads(sidecar.read_text())
+        except (ValueError, OSError):
+            return False
+        asked = json.loads(json.dumps(self.request(row)))
+        different = [key for key in IDENTITY if key in asked and found.get(key) != asked[key]]
+        if not different:
+            return True
+        if self.overwrite:
+            return False
+        key = different[-1]
+        raise UserError(
+            f"{sidecar} was made from another request ({key} is {found.get(key)} there and {asked[key]} now): choose "
+            "another output_dir, or set dataset::overwrite to true to replace it."
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict:
+        row = self.rows[index]
+        return {**self.load(row), "case": self.cases[row], "row": row}
+
+
+def _version(root: Path | None) -> str | None:
+    """The version in `<root>/configs/metadata.json`, or None."""
+    try:
+        return json.loads((root / "configs" / "metadata.json").read_text()).get("version")
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,142 @@
+"""The texts of a whole set, gathered from the sidecars: participants, description, preview."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+import nibabel as nib
+
+import synthzoo
+from synthzoo.data.cases import CaseTable, stem
+from synthzoo.data.files import write_json, write_text
+from synthzoo.data.preview import montage
+
+BIDS_VERSION = "1.9.0"
+
+
+@contextmanager
+def locked(folder: Path):
+    """Hold a lock on a folder, so that one process at a time gathers and the last one sees every sidecar."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # no such lock outside POSIX; one process per run there
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def sidecars(table: CaseTable) -> list[Path]:
+    """The sidecars in the output folder, of this run and of earlier ones, sorted by case."""
+    below = f"*/{table.folder}" if table.folder else "*"
+    found = table.output_dir.glob(f"{below}/*_{stem(table.suffix)}.json")
+    return sorted((path for path in found if not path.name.startswith(".")), key=lambda path: (len(path.name), path.name))
+
+
+def write_dataset_files(table: CaseTable, preview: int = 8, overlay: str | None = None, name: str | None = None) -> None:
+    """Write participants.tsv and .json, dataset_description.json and preview.png beside the cases.
+
+    Args:
+        table: says the folder, the suffix, the conditions and the bundle.
+        preview: cases in the preview, 0 for none.
+        overlay: suffix of the heat map drawn over them, or None.
+        name: `Name` of the set; None takes the bundle's.
+    """
+    with locked(table.output_dir):
+        paths = sidecars(table)
+        if not paths:
+            return
+        _write_participants(table, paths)
+        write_json(table.output_dir / "dataset_description.json", _description(table, name))
+        if preview:
+            _write_preview(table, paths[:preview], overlay)
+
+
+def case_of(sidecar: Path, table: CaseTable) -> str:
+    """The case of a sidecar: its name without the suffix."""
+    return sidecar.name[: -len(f"_{stem(table.suffix)}.json")]
+
+
+def _cell(value) -> str:
+    if value is None:
+        return "n/a"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _write_participants(table: CaseTable, paths: list[Path]) -> None:
+    """One line per case. Read sidecar by sidecar; only the short lines are kept."""
+    lines, measured = [], []
+    for path in paths:
+        record = json.loads(path.read_text())
+        values = {"participant_id": case_of(path, table)}
+        if "seed" in record:
+            values["seed"] = record["seed"]
+        values.update(record.get("requested") or {})
+        numbers = {k: v for k, v in (record.get("measured") or {}).items() if isinstance(v, (int, float))}
+        values.update({f"measured_{key}": float(value) for key, value in numbers.items()})
+        measured += [key for key in values if key not in measured]
+        lines.append(values)
+    text = ["\t".join(measured)] + ["\t".join(_cell(line.get(key)) for key in measured) for line in lines]
+    write_text(table.output_dir / "participants.tsv", "\n".join(text) + "\n")
+    columns = {}
+    for key in measured[1:]:
+        rule = table.conditions.get(key.removeprefix("measured_"), {})
+        if key == "seed":
+            columns[key] = {"Description": "Seed of the start noise; the same seed and values give the same image."}
+            continue
+        said = "Measured on the image" if key.startswith("measured_") else "Requested"
+        columns[key] = {"Description": f"{said}: {rule.get('meaning') or key.removeprefix('measured_')}"}
+        if rule.get("unit"):
+            columns[key]["Units"] = rule["unit"]
+        if "choices" in rule:
+            columns[key]["Levels"] = {str(choice): str(choice) for choice in rule["choices"]}
+    write_json(table.output_dir / "participants.json", columns)
+
+
+def _description(table: CaseTable, name: str | None) -> dict:
+    made = {"Name": table.bundle or "synthzoo", "Description": f"MONAI bundle, run with synthzoo {synthzoo.__version__}"}
+    if table.version:
+        made["Version"] = table.version
+    return {
+        "Name": name or f"Made by {table.bundle or 'synthzoo'}",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative" if table.cases and not hasattr(table, "seeds") else "raw",
+        "GeneratedBy": [made],
+    }
+
+
+def title(record: dict, case: str, conditions: dict[str, dict]) -> str:
+    """Case, requested values and, in brackets, the measured ones."""
+    parts = []
+    for name, value in (record.get("requested") or {}).items():
+        if value is None:
+            continue
+        unit = conditions.get(name, {}).get("unit", "")
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        found = (record.get("measured") or {}).get(name)
+        label = name.removesuffix(f"_{unit.lower()}").replace("_", " ")
+        parts.append(f"{label} {shown} {unit}".strip() + (f" [{found:.4g}]" if isinstance(found, (int, float)) else ""))
+    if isinstance(record.get("score"), (int, float)):
+        parts.append(f"score {record['score']:.2f}")
+    return f"{case}: {', '.join(parts)}" if parts else case
+
+
+def _write_preview(table: CaseTable, paths: list[Path], overlay: str | None) -> None:
+    volumes, titles, heats = [], [], []
+    for path in paths:
+        record, case = json.loads(path.read_text()), case_of(path, table)
+        titles.append(title(record, case, table.conditions))
+        main = nib.as_closest_canonical(nib.load(table.path(case)))
+        volumes.append(main.get_fdata(dtype="float32"))
+        heat = table.path(case, overlay) if overlay else None
+        found = heat is not None and heat.is_file()
+        heats.append(nib.as_closest_canonical(nib.load(heat)).get_fdata(dtype="float32") if found else None)
+    montage(volumes, titles, table.output_dir / "preview.png", overlays=heats if overlay else None)
