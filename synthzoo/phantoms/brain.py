@@ -15,9 +15,12 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from scipy import ndimage as ndi
+from scipy.spatial.transform import Rotation
+
 from synthzoo.errors import UserError
 from synthzoo.phantoms.brain_template import CENTRE_MM, BrainTemplate, brain_affine, brain_grid, load_template
-from synthzoo.phantoms.fields import random_diffeomorphism, resize, sample, solve_increasing
+from synthzoo.phantoms.fields import random_diffeomorphism, sample, solve_increasing
 
 __all__ = ["CONTRASTS", "BrainAnatomy", "BrainParams", "BrainSample", "brain_affine", "brain_grid"]
 __all__ += ["draw_params", "make_anatomy", "make_brain"]
@@ -151,17 +154,13 @@ def make_anatomy(params: BrainParams, spacing_mm: float = 4.0) -> BrainAnatomy:
     from synthzoo.phantoms.brain_lesions import add_lesions
 
     template = load_template(float(spacing_mm))
-    shape = brain_grid(spacing_mm)
+    grid = brain_grid(spacing_mm)
     voxel_ml = spacing_mm**3 / 1000
-    points_mm = _subject_to_template(params, template, spacing_mm, shape)
+    where, voxels = _subject_to_template(params, template, spacing_mm, grid)
 
-    origin = np.array(template.origin_mm, np.float32).reshape(3, 1, 1, 1)
-    voxels = (points_mm - origin) / template.spacing_mm
-    guide = sample(_guides(template), voxels)
-    mask, wall_mm, surface_mm, normal = guide[0], guide[1], guide[2], guide[3:6]
-    mask[mask < 0.02] = 0
-    wall_mm[mask == 0] = 1e3
-
+    # From here on only the N voxels in and around the head are computed.
+    mask, wall_mm, surface_mm, *normal = sample(template.guides, template.shape, voxels).T
+    mask = np.where(mask < 0.02, 0, mask)
     level_mm = _ventricle_level(params.ventricle_ml / voxel_ml, wall_mm, mask, spacing_mm)
     ventricle = mask * _ramp(level_mm - wall_mm, spacing_mm)
     ventricle *= params.ventricle_ml / (ventricle.sum(dtype=np.float64) * voxel_ml)
@@ -169,15 +168,17 @@ def make_anatomy(params: BrainParams, spacing_mm: float = 4.0) -> BrainAnatomy:
     # Tissue at the new wall is what was at the old one; the push dies out towards the outer surface.
     depth = np.clip(wall_mm - level_mm, 0, None)
     push = level_mm * np.clip(1 - depth / np.maximum(depth + surface_mm, 1), 0, 1) ** 1.5
-    tissues = sample(template.tissues, voxels - push[None] * normal / template.spacing_mm)
-    tissues = np.clip(tissues, 0, None)
+    tissues = sample(template.tissue_table, template.shape, voxels - push * np.stack(normal) / template.spacing_mm).T
     total = tissues.sum(0)
-    tissues /= np.maximum(total, 1e-3)
-    tissues[2][total < 1e-3] = 1.0
-    brain, rest = _split_sulci(tissues, mask - ventricle, params.brain_ml / voxel_ml)
-    maps = np.stack([brain[0], brain[1], rest, ventricle]).astype(np.float32)
+    tissues = np.where(total < 1e-3, np.array([[0], [0], [1]], np.float32), tissues / np.maximum(total, 1e-3))
+    brain, rest = _split_sulci(tissues, np.clip(mask - ventricle, 0, 1), params.brain_ml / voxel_ml)
+    maps = np.zeros((4, int(np.prod(grid))), np.float32)
+    maps[:, where] = np.stack([brain[0], brain[1], rest, ventricle])
+    distance = np.full(maps.shape[1], 1e3, np.float32)
+    distance[where] = wall_mm - level_mm
+    maps, distance = maps.reshape(4, *grid), distance.reshape(grid)
 
-    anatomy = BrainAnatomy(maps, None, {}, {}, brain_affine(spacing_mm), params, float(spacing_mm), wall_mm - level_mm)
+    anatomy = BrainAnatomy(maps, None, {}, {}, brain_affine(spacing_mm), params, float(spacing_mm), distance)
     add_lesions(anatomy)
     anatomy.labels = _labels(anatomy)
     anatomy.volumes_ml = _volumes(anatomy)
@@ -200,53 +201,50 @@ def render(*args, **kwargs) -> np.ndarray:
     return implementation(*args, **kwargs)
 
 
-def _guides(template: BrainTemplate) -> np.ndarray:
-    stacked = getattr(template, "_guides", None)
-    if stacked is None:
-        parts = [template.mask[None], template.ventricle_mm[None], template.surface_mm[None], template.normal]
-        stacked = np.concatenate(parts)
-        object.__setattr__(template, "_guides", stacked)  # derived once, lives with the template
-    return stacked
+def _subject_to_template(params: BrainParams, template: BrainTemplate, spacing_mm: float, grid):
+    """The N voxels of the subject that can hold brain, as flat indices, and where they lie in the template.
 
-
-def _subject_to_template(params: BrainParams, template: BrainTemplate, spacing_mm: float, shape) -> np.ndarray:
-    """Where each voxel of the subject lies in the template, mm, float32 (3, D, H, W)."""
+    Returns:
+        int64 (N,), and float32 (3, N) in voxels of the template.
+    """
     rng = np.random.default_rng([params.seed, 12])
     aspect = np.exp(0.025 * rng.standard_normal(3))
     aspect /= np.prod(aspect) ** (1 / 3)
-    rotation = _rotation(np.deg2rad(2.0) * rng.standard_normal(3))
-    shift = 1.5 * rng.standard_normal(3)
-    coarse_shape = brain_grid(COARSE_MM)
-    flow = random_diffeomorphism(rng, coarse_shape, COARSE_MM, VARIATION)
+    rotation = Rotation.from_rotvec(np.deg2rad(2.0) * rng.standard_normal(3)).as_matrix()
+    centre = np.array(CENTRE_MM).reshape(3, 1)
+    shift = 1.5 * rng.standard_normal((3, 1))
+    coarse_grid = brain_grid(COARSE_MM)
+    flow = random_diffeomorphism(rng, coarse_grid, COARSE_MM, VARIATION)
+    origin = np.array(template.origin_mm).reshape(3, 1)
 
+    def to_voxels(points_mm, flow_mm, scale):
+        matrix = rotation / (scale * aspect)[None]
+        moved = (matrix @ (points_mm - centre - shift)).astype(np.float32) + flow_mm.T
+        return (moved + (centre - origin).astype(np.float32)) / template.spacing_mm
+
+    # The deformation changes the volume, so the head size is solved for with it in place.
     cranial_ml = (params.brain_ml + params.ventricle_ml) / (1 - sulcal_share(params.age))
-    centre = np.array(CENTRE_MM).reshape(3, 1, 1, 1)
-    origin = np.array(template.origin_mm).reshape(3, 1, 1, 1)
-    coarse = _grid_mm(COARSE_MM, coarse_shape)
+    coarse = _grid_mm(COARSE_MM, coarse_grid)
     scale = 1.0
-    for _ in range(3):  # the deformation changes the volume, so the head size is solved for with it in place
-        matrix = (rotation / (scale * aspect)[None]).astype(np.float64)
-        points = np.einsum("ij,j...->i...", matrix, coarse - centre - shift.reshape(3, 1, 1, 1)) + centre + flow
-        volume = sample(template.mask[None], ((points - origin) / template.spacing_mm).astype(np.float32)).sum()
-        scale *= (cranial_ml / (volume * COARSE_MM**3 / 1000)) ** (1 / 3)
-    matrix = rotation / (scale * aspect)[None]
-    fine = _grid_mm(spacing_mm, shape)
-    moved = np.einsum("ij,j...->i...", matrix.astype(np.float32), fine - (centre + shift.reshape(3, 1, 1, 1)).astype(np.float32))
-    return moved + centre.astype(np.float32) + resize(flow, shape)
+    for _ in range(3):
+        filled = sample(template.mask_table, template.shape, to_voxels(coarse, flow, scale))[:, 0]
+        scale *= (cranial_ml / (float(filled.sum()) * COARSE_MM**3 / 1000)) ** (1 / 3)
+    head = ndi.binary_dilation(filled.reshape(coarse_grid) > 0.01, iterations=1)
+    step = COARSE_MM / spacing_mm
+    nearest = [np.minimum((np.arange(n) / step).astype(int), m - 1) for n, m in zip(grid, coarse_grid, strict=True)]
+    where = np.flatnonzero(head[np.ix_(*nearest)])
+    points = _grid_mm(spacing_mm, grid)[:, where]
+    corner = (np.array(CENTRE_MM) - (np.array(coarse_grid) - 1) / 2 * COARSE_MM).reshape(3, 1).astype(np.float32)
+    return where, to_voxels(points, sample(flow, coarse_grid, (points - corner) / COARSE_MM), scale)
 
 
-def _grid_mm(spacing_mm: float, shape) -> np.ndarray:
+def _grid_mm(spacing_mm: float, grid) -> np.ndarray:
+    """Centres of all voxels in mm, float32 (3, N)."""
     axes = [
         (np.arange(n, dtype=np.float32) - (n - 1) / 2) * np.float32(spacing_mm) + np.float32(c)
-        for n, c in zip(shape, CENTRE_MM, strict=True)
+        for n, c in zip(grid, CENTRE_MM, strict=True)
     ]
-    return np.stack(np.meshgrid(*axes, indexing="ij"))
-
-
-def _rotation(angles) -> np.ndarray:
-    from scipy.spatial.transform import Rotation
-
-    return Rotation.from_rotvec(angles).as_matrix()
+    return np.stack(np.meshgrid(*axes, indexing="ij")).reshape(3, -1)
 
 
 def _ramp(distance_mm: np.ndarray, width_mm: float) -> np.ndarray:
@@ -263,7 +261,7 @@ def _ventricle_level(voxels: float, wall_mm: np.ndarray, mask: np.ndarray, width
 
 
 def _split_sulci(tissues: np.ndarray, room: np.ndarray, voxels: float) -> tuple[np.ndarray, np.ndarray]:
-    """Divide `room` into brain (2, D, H, W) and sulcal CSF so that the brain fills `voxels` voxels.
+    """Divide `room` into brain (2, N) and sulcal CSF so that the brain fills `voxels` voxels.
 
     Sulci widen or narrow by `share ** gamma`, which keeps open water open and solid white matter solid.
     """
@@ -282,7 +280,8 @@ def _split_sulci(tissues: np.ndarray, room: np.ndarray, voxels: float) -> tuple[
 
 def _labels(anatomy: BrainAnatomy) -> np.ndarray:
     inside = anatomy.tissues.sum(0) > 0.5
-    labels = np.where(inside, anatomy.tissues.argmax(0) + 1, 0).astype(np.uint8)
+    labels = np.zeros(inside.shape, np.uint8)
+    labels[inside] = anatomy.tissues[:, inside].argmax(0) + 1
     for name, share in anatomy.lesions.items():
         labels[(share > 0.5) & inside] = LABELS[name]
     return labels

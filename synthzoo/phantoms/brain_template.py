@@ -13,12 +13,14 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from scipy import ndimage as ndi
+
+from synthzoo.phantoms.fields import to_table
 
 FOV_MM = (192.0, 224.0, 192.0)
 CENTRE_MM = (0.0, -17.0, 5.0)  # of the field of view, in MNI space
@@ -49,6 +51,25 @@ class BrainTemplate:
     origin_mm: tuple[float, float, float]
     spacing_mm: float
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.mask.shape
+
+    @cached_property
+    def mask_table(self) -> np.ndarray:
+        """`mask` as a table for `fields.sample`."""
+        return to_table(self.mask[None])
+
+    @cached_property
+    def guides(self) -> np.ndarray:
+        """mask, ventricle_mm, surface_mm and normal as one table."""
+        return to_table(np.concatenate([np.stack([self.mask, self.ventricle_mm, self.surface_mm]), self.normal]))
+
+    @cached_property
+    def tissue_table(self) -> np.ndarray:
+        """`tissues` as a table."""
+        return to_table(self.tissues)
+
 
 def brain_grid(spacing_mm: float) -> tuple[int, int, int]:
     """Voxels per axis of the phantom's field of view (192 x 224 x 192 mm) at `spacing_mm`."""
@@ -75,8 +96,11 @@ def find_ventricles(t1w: np.ndarray, mask: np.ndarray, origin_mm) -> tuple[np.nd
         (np.arange(n) + o).reshape([-1 if a == b else 1 for b in range(3)])
         for a, (n, o) in enumerate(zip(t1w.shape, origin_mm, strict=True))
     )
-    dark = (t1w < 0.54) & mask
+    dark = (t1w < 0.54) & mask & (ndi.distance_transform_edt(mask) > 18)
     box = dark & (abs(x) > 0.5) & (abs(x) < 44) & (y > -58) & (y < 42) & (z > -16) & (z < 34)
+    cistern = (abs(x) < 15) & (y < -24) & (z < 17)
+    fissure = (abs(x) < 6) & ((z > 26) | (z < -1) | (y > 24) | (y < -32))
+    box &= ~cistern & ~fissure
     names, count = ndi.label(box)
     lateral = np.zeros_like(mask)
     for name, where in enumerate(ndi.find_objects(names), start=1):
@@ -86,7 +110,7 @@ def find_ventricles(t1w: np.ndarray, mask: np.ndarray, origin_mm) -> tuple[np.nd
         horn = 150 < part.sum() < 1500 and 14 < abs(centre[0]) < 32 and -34 < centre[1] < -8 and centre[2] < -4
         if body or horn:
             lateral[where] |= part
-    third = dark & (abs(x) <= 3.5) & (y > -26) & (y < 8) & (z > -13) & (z < 7)
+    third = (t1w < 0.54) & mask & (abs(x) <= 3.5) & (y > -26) & (y < 8) & (z > -11) & (z < 7)
     names, count = ndi.label(third)
     if count:
         third = names == 1 + int(np.argmax(ndi.sum(third, names, range(1, count + 1))))

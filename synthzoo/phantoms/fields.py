@@ -22,17 +22,38 @@ def resize(field: np.ndarray, shape) -> np.ndarray:
     return (out[0, 0] if tensor.ndim == 3 else out[0]).numpy()
 
 
-def sample(maps: np.ndarray, points_voxel: np.ndarray) -> np.ndarray:
-    """Trilinear values of `maps` (C, X, Y, Z) at `points_voxel` (3, D, H, W), zero outside; (C, D, H, W) float32."""
-    size = np.array(maps.shape[1:], dtype=np.float32).reshape(3, 1, 1, 1)
-    grid = 2 * points_voxel / (size - 1) - 1
-    grid = torch.from_numpy(np.ascontiguousarray(np.moveaxis(grid[::-1], 0, -1), dtype=np.float32))
-    out = F.grid_sample(torch.from_numpy(maps)[None], grid[None], mode="bilinear", align_corners=True)
-    return out[0].numpy()
+def sample(table: np.ndarray, shape, points_voxel: np.ndarray) -> np.ndarray:
+    """Trilinear values at scattered points, (N, C) float32; points outside take the nearest voxel of the border.
+
+    Args:
+        table: maps in channel-last order, float32 (X * Y * Z, C), so that a corner is one contiguous row.
+        shape: (X, Y, Z).
+        points_voxel: float32 (3, N) in voxels.
+    """
+    limit = np.array(shape, np.float32).reshape(3, 1) - 1
+    points = np.clip(points_voxel, 0, limit).astype(np.float32, copy=False)
+    low = np.minimum(points.astype(np.int32), np.maximum(limit.astype(np.int32) - 1, 0))
+    high_weight = points - low.astype(np.float32)
+    base = (low[0] * shape[1] + low[1]) * shape[2] + low[2]
+    strides = (shape[1] * shape[2], shape[2], 1)
+    index = np.empty((points.shape[1], 8), np.int32)
+    weight = np.empty((points.shape[1], 8), np.float32)
+    sides = [(1 - high_weight[axis], high_weight[axis]) for axis in range(3)]
+    for corner in range(8):
+        i, j, k = corner & 1, corner >> 1 & 1, corner >> 2
+        index[:, corner] = base + (i * strides[0] + j * strides[1] + k * strides[2])
+        weight[:, corner] = sides[0][i] * sides[1][j] * sides[2][k]
+    rows, shares = torch.from_numpy(index), torch.from_numpy(weight)
+    return F.embedding_bag(rows, torch.from_numpy(table), per_sample_weights=shares, mode="sum").numpy()
+
+
+def to_table(maps: np.ndarray) -> np.ndarray:
+    """(C, X, Y, Z) -> float32 (X * Y * Z, C) for `sample`."""
+    return np.ascontiguousarray(maps.reshape(maps.shape[0], -1).T, dtype=np.float32)
 
 
 def random_diffeomorphism(rng: np.random.Generator, shape, spacing_mm: float, scales) -> np.ndarray:
-    """Displacement in mm, float32 (3, *shape), of a random diffeomorphism.
+    """Displacement in mm, a `sample` table float32 (X * Y * Z, 3), of a random diffeomorphism.
 
     A stationary velocity is the sum over `scales` of smooth noise; scaling and squaring integrates it (Arsigny et al.,
     "A log-Euclidean framework for statistics on diffeomorphisms", MICCAI 2006), so the map folds nowhere.
@@ -45,11 +66,10 @@ def random_diffeomorphism(rng: np.random.Generator, shape, spacing_mm: float, sc
         for axis in range(3):
             velocity[axis] += size_mm * smooth_noise(rng, shape, sigma_mm / spacing_mm)
     squarings = 5
-    flow = velocity / 2**squarings
-    index = np.stack(np.meshgrid(*[np.arange(n, dtype=np.float32) for n in shape], indexing="ij"))
-    limit = np.array(shape, dtype=np.float32).reshape(3, 1, 1, 1) - 1
+    flow = to_table(velocity / 2**squarings)
+    index = np.stack(np.meshgrid(*[np.arange(n, dtype=np.float32) for n in shape], indexing="ij")).reshape(3, -1)
     for _ in range(squarings):
-        flow = flow + sample(flow, np.clip(index + flow / spacing_mm, 0, limit))
+        flow = flow + sample(flow, shape, index + flow.T / spacing_mm)
     return flow
 
 
