@@ -10,7 +10,7 @@ from pathlib import Path
 import nibabel as nib
 
 import synthzoo
-from synthzoo.data.cases import CaseTable, stem
+from synthzoo.data.cases import CaseTable, process_rank, stem
 from synthzoo.data.files import write_json, write_text
 from synthzoo.data.preview import montage
 
@@ -34,6 +34,31 @@ def locked(folder: Path):
         os.close(handle)
 
 
+def gather_failures(table: CaseTable) -> list[str] | None:
+    """The sentences of all processes' bad inputs, given to the last process to end; None to the others.
+
+    A process that ended with an error would make `torchrun` end the others too; so each leaves its sentences in a small
+    file, and only the last one reports. To be called inside `locked`.
+    """
+    rank, world = process_rank()
+    if world == 1:
+        return table.failures
+    run = f"{os.environ.get('TORCHELASTIC_RUN_ID', 'run')}-{os.getppid()}"
+    if os.environ.get("LOCAL_WORLD_SIZE", str(world)) != str(world):  # several machines have no common parent process
+        run = run.rsplit("-", 1)[0]
+    for old in table.output_dir.glob(".ended_*"):
+        if not old.name.startswith(f".ended_{run}_"):
+            old.unlink(missing_ok=True)  # of a run that was killed
+    write_json(table.output_dir / f".ended_{run}_{rank}", table.failures)
+    marks = sorted(table.output_dir.glob(f".ended_{run}_*"))
+    if len(marks) < world:
+        return None
+    failures = [sentence for mark in marks for sentence in json.loads(mark.read_text())]
+    for mark in marks:
+        mark.unlink()
+    return failures
+
+
 def sidecars(table: CaseTable) -> list[Path]:
     """The sidecars in the output folder, of this run and of earlier ones, sorted by case."""
     below = f"*/{table.folder}" if table.folder else "*"
@@ -50,14 +75,13 @@ def write_dataset_files(table: CaseTable, preview: int = 8, overlay: str | None 
         overlay: suffix of the heat map drawn over them, or None.
         name: `Name` of the set; None takes the bundle's.
     """
-    with locked(table.output_dir):
-        paths = sidecars(table)
-        if not paths:
-            return
-        _write_participants(table, paths)
-        write_json(table.output_dir / "dataset_description.json", _description(table, name))
-        if preview:
-            _write_preview(table, paths[:preview], overlay)
+    paths = sidecars(table)
+    if not paths:
+        return
+    _write_participants(table, paths)
+    write_json(table.output_dir / "dataset_description.json", _description(table, name))
+    if preview:
+        _write_preview(table, paths[:preview], overlay)
 
 
 def case_of(sidecar: Path, table: CaseTable) -> str:

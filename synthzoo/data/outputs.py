@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from monai.transforms import Transform
 
 from synthzoo.data.cases import CaseTable
-from synthzoo.data.dataset_files import write_dataset_files
+from synthzoo.data.dataset_files import gather_failures, locked, write_dataset_files
 from synthzoo.data.files import affine_of, plain, write_bytes, write_json, write_nifti
 from synthzoo.data.preview import montage
 from synthzoo.errors import UserError
@@ -123,8 +123,7 @@ def _remove_empty(folder, stop) -> None:
 class Finish:
     """Handler for the end of a run: participants.tsv, dataset_description.json, preview PNG, and what was left out.
 
-    Each process does it at its own end, one after the other, over all sidecars that exist then; so the last one to end
-    sees all, and no process waits. It also runs when nothing was left to do.
+    Under `torchrun` the last process to end does it for all. It also runs when nothing was left to do.
 
     Args:
         table: the table of the run.
@@ -148,9 +147,13 @@ class Finish:
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine | None = None) -> None:
-        if self.table.output_dir is not None:
-            write_dataset_files(self.table, preview=self.preview, overlay=self.overlay, name=self.name)
         failures = self.table.failures
+        if self.table.output_dir is not None:
+            with locked(self.table.output_dir):
+                failures = gather_failures(self.table)
+                if failures is None:
+                    return
+                write_dataset_files(self.table, preview=self.preview, overlay=self.overlay, name=self.name)
         if failures:
             others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
             raise UserError(f"{len(failures)} of the inputs could not be used, the others are done: {failures[0]}{others}")

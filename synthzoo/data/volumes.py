@@ -1,0 +1,158 @@
+"""Reading one volume, with a sentence for each way in which a file can be wrong."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from synthzoo.errors import UserError
+
+MAX_VOXELS = 1024**3  # 4 GiB as float32; a 0.25 mm head has 0.9 of it
+MAX_DEFLATE = 1100  # deflate cannot shrink by more than 1032
+
+
+def read_volume(path: str | Path, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Read a 3D NIfTI file or a folder with one DICOM series.
+
+    Args:
+        path: `.nii`, `.nii.gz`, or a folder of DICOM slices.
+        channels: channels that the network takes; more than one are read from a fifth or fourth NIfTI dimension.
+
+    Returns:
+        array float32 [channels, D, H, W] with the file's scaling applied, affine [4, 4] float64, voxel to RAS mm.
+
+    Raises:
+        UserError: missing, empty, truncated or no image; 2D or 4D; wrong channel count; no usable voxel size; NaN or
+            Inf voxels; the same value everywhere; a header that promises more than the file can hold.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"image {path} does not exist: check the path.")
+    if path.is_dir():
+        array, affine = _read_dicom(path)
+    else:
+        array, affine = _read_nifti(path, channels)
+    check_values(array, str(path), channels)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise UserError(f"image {path} has no usable voxel size in its header (affine {affine[:3, :3].tolist()}).")
+    return array, affine
+
+
+def check_values(array: np.ndarray, name: str, channels: int = 1) -> None:
+    """Channels and voxels of an array [channels, D, H, W].
+
+    Raises:
+        UserError: not 3D with this number of channels, NaN or Inf, or the same value everywhere.
+    """
+    if array.ndim != 4:
+        raise UserError(f"image {name} has shape {tuple(array.shape)}, but a channel and three dimensions are needed.")
+    if array.shape[0] != channels:
+        raise UserError(f"image {name} has {array.shape[0]} channels, but the network takes {channels}.")
+    bad = array.size - int(np.isfinite(array).sum())
+    if bad:
+        raise UserError(f"image {name} has {bad} NaN or Inf voxels of {array.size}: replace them, or export it anew.")
+    if array.size == 0 or float(array.min()) == float(array.max()):
+        value = f" ({float(array.flat[0]):g})" if array.size else ""
+        raise UserError(f"image {name} is constant{value}: it holds no anatomy; check the export.")
+
+
+def _read_nifti(path: Path, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    size = path.stat().st_size
+    if size == 0:
+        raise UserError(f"image {path} is an empty file (0 bytes): copy or export it anew.")
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        raise UserError(f"image {path} is not a NIfTI file or a folder of DICOM slices: give .nii or .nii.gz.")
+    compressed = path.name.lower().endswith(".gz")
+    with open(path, "rb") as file:
+        magic = file.read(2)
+    if compressed and magic != b"\x1f\x8b":
+        raise UserError(f"image {path} is not gzip data, although its name ends with .gz: it may be another file renamed.")
+    try:
+        if compressed:
+            with gzip.open(path) as file:
+                file.read(352)
+        image = nib.load(path)  # the header alone
+        shape = tuple(int(n) for n in image.shape)
+        item = image.get_data_dtype()
+    except (gzip.BadGzipFile, zlib.error, EOFError):
+        raise UserError(f"image {path} is damaged or cut short (gzip ends too early): copy it anew.") from None
+    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, ValueError, OverflowError):
+        raise UserError(f"image {path} is not a readable NIfTI file, although its name says so: export it anew.") from None
+    except OSError as error:
+        raise UserError(f"image {path} cannot be read ({error.strerror or _first_line(error)}).") from None
+    shape = _check_shape(path, shape, item, channels)
+    voxels = math.prod(shape)
+    held = size * (MAX_DEFLATE if compressed else 1)
+    if voxels * item.itemsize > held or voxels > MAX_VOXELS * channels:
+        raise UserError(f"image {path} claims {' x '.join(map(str, shape))} voxels, more than its {size} bytes can hold.")
+    try:
+        array = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
+    except (OSError, EOFError, zlib.error, ValueError, OverflowError):
+        raise UserError(f"image {path} is damaged or cut short (voxels are missing): copy it anew.") from None
+    array = np.ascontiguousarray(array[None] if array.ndim == 3 else np.moveaxis(array, -1, 0))
+    return array, np.asarray(image.affine, dtype=np.float64)
+
+
+def _check_shape(path: Path, shape: tuple[int, ...], item: np.dtype, channels: int) -> tuple[int, ...]:
+    """The shape [D, H, W] or, for several channels, [D, H, W, channels], from what the header says."""
+    said = " x ".join(map(str, shape))
+    if any(n < 1 for n in shape):
+        raise UserError(f"image {path} claims the size {said}, which no image has: its header is damaged.")
+    if item.fields:
+        raise UserError(f"image {path} has {len(item.fields)} colour channels, but the network takes {channels}: make it grey.")
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) < 3 or min(shape[:3]) == 1:
+        raise UserError(f"image {path} is 2D ({said}), but a 3D volume is needed.")
+    if len(shape) == 3:
+        if channels != 1:
+            raise UserError(f"image {path} has 1 channel, but the network takes {channels}.")
+        return shape
+    if len(shape) == 5 and shape[3] == 1 or (len(shape) == 4 and channels > 1):
+        if shape[-1] != channels:
+            raise UserError(f"image {path} has {shape[-1]} channels, but the network takes {channels}.")
+        return (*shape[:3], shape[-1])
+    raise UserError(f"image {path} is {len(shape)}D ({said}: a series of volumes), but one 3D volume is needed: extract one.")
+
+
+def is_dicom_folder(path: Path) -> bool:
+    """Whether a folder holds DICOM slices directly: `.dcm` files, or files that carry the DICOM mark."""
+    if not path.is_dir():
+        return False
+    files = [p for p in sorted(path.iterdir()) if p.is_file() and not p.name.startswith(".")]
+    if any(p.name.lower().endswith(".dcm") for p in files):
+        return True
+    for file in [p for p in files if "." not in p.name][:3]:
+        with open(file, "rb") as handle:
+            handle.seek(128)
+            if handle.read(4) == b"DICM":
+                return True
+    return False
+
+
+def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """One DICOM series through MONAI's reader (which needs pydicom), as [1, D, H, W] and RAS affine."""
+    if not is_dicom_folder(path):
+        raise UserError(f"image {path} is a folder without DICOM slices: give a volume.")
+    try:
+        import pydicom  # noqa: F401
+    except ImportError:
+        raise UserError(f"image {path} is DICOM, which needs pydicom: `pip install pydicom`, or convert it to NIfTI.") from None
+    from monai.transforms import LoadImage
+
+    try:
+        image = LoadImage(reader="PydicomReader", image_only=True, ensure_channel_first=True)(str(path))
+    except Exception as error:  # pydicom and MONAI raise many kinds for damaged or mixed series
+        raise UserError(f"image {path} is not one readable DICOM series ({_first_line(error)}).") from error
+    if image.ndim != 4 or min(image.shape[1:]) == 1:
+        raise UserError(f"image {path} is 2D or no single series (shape {tuple(image.shape)}), but a 3D volume is needed.")
+    return image.numpy().astype(np.float32), np.asarray(image.affine, dtype=np.float64)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
