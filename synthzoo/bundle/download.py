@@ -71,7 +71,9 @@ def download(
             expect_hash(archive, packed["sha256"], f"{source}/{packed.get('file', zip_name(item))}")
             unpack(archive, Path(folder), name)
         replace(Path(folder) / name, target)
-    print(f"{target}: version {item['version']}, sha256 verified; its configs are code, MONAI runs their $ expressions.")
+    print(
+        f"{target}: version {item['version']}, sha256 verified; its configs are code, MONAI runs their $ expressions."
+    )
     return target
 
 
@@ -231,7 +233,9 @@ def unpack(archive: Path, folder: Path, name: str) -> None:
                 if path.parts[0] != name:
                     raise UserError(f"{archive.name}: the member '{member.filename}' does not lie under {name}/.")
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise UserError(f"{archive.name}: the member '{member.filename}' is no plain file; nothing was unpacked.")
+                    raise UserError(
+                        f"{archive.name}: the member '{member.filename}' is no plain file; nothing was unpacked."
+                    )
             for member in members:
                 opened.extract(member, folder)
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from synthzoo.bundle.find import find_bundles, read_json, read_metadata
+from synthzoo.bundle.find import bundle_files, find_bundles, read_json, read_metadata
 
 # Keys of every inference.json; the conditions and then the sampler's settings stand between HEAD and BODY.
 HEAD = ("imports", "bundle_root", "device", "seed", "dataset_dir", "output_dir")
@@ -106,8 +106,8 @@ def all_problems(root: str | Path = ".") -> list[str]:
     """The problems of every JSON file of every bundle under `root`, and of the index."""
     problems = []
     for bundle in find_bundles(root):
-        for path in sorted(bundle.rglob("*.json")):
-            problems += form_problems(path)
+        for path in bundle_files(bundle):
+            problems += form_problems(path) if path.suffix == ".json" else []
         for path in sorted((bundle / "configs").glob("*.json")):
             problems += [f"{bundle.name}: {problem}" for problem in expression_problems(path)]
         problems += [f"{bundle.name}: {problem}" for problem in order_problems(bundle)]
