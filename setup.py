@@ -17,7 +17,14 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["synthzoo", "synthzoo.*"]),
-    package_data={"synthzoo": ["metrics/weights/*.pt", "metrics/weights/*.json"]},
+    package_data={
+        "synthzoo": [
+            "metrics/weights/*.pt",
+            "metrics/weights/*.json",
+            "bundle/schema/*.json",
+            "bundle/skeleton/*",
+        ]
+    },
     python_requires=">=3.10,<3.14",
     install_requires=[
         "torch>=2.10",
