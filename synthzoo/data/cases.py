@@ -1,8 +1,8 @@
 """A table of cases: what it shares out among processes, where each case is written, and which ones are done already.
 
 A case is one row: a request (`requests.RequestTable`) or an input image (`images.ImageTable`). Its files are
-`<output_dir>/<case>/<folder>/<case>_<suffix>` and a sidecar of the same name with `.json`, which is written last. A case
-whose sidecar says the same seed, conditions, bundle, version, weights and sampler is done and is not run again.
+`<output_dir>/<case>/<folder>/<case>_<suffix>` and a sidecar of the same name with `.json`, which is written last. A
+case whose sidecar says the same seed, conditions, bundle, version, weights and sampler is done and is not run again.
 """
 
 from __future__ import annotations

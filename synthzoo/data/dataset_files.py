@@ -63,10 +63,12 @@ def sidecars(table: CaseTable) -> list[Path]:
     """The sidecars in the output folder, of this run and of earlier ones, sorted by case."""
     below = f"*/{table.folder}" if table.folder else "*"
     found = table.output_dir.glob(f"{below}/*_{stem(table.suffix)}.json")
-    return sorted((path for path in found if not path.name.startswith(".")), key=lambda path: (len(path.name), path.name))
+    return sorted((path for path in found if path.name[0] != "."), key=lambda path: (len(path.name), path.name))
 
 
-def write_dataset_files(table: CaseTable, preview: int = 8, overlay: str | None = None, name: str | None = None) -> None:
+def write_dataset_files(
+    table: CaseTable, preview: int = 8, overlay: str | None = None, name: str | None = None
+) -> None:
     """Write participants.tsv and .json, dataset_description.json and preview.png beside the cases.
 
     Args:
@@ -126,7 +128,8 @@ def _write_participants(table: CaseTable, paths: list[Path]) -> None:
 
 
 def _description(table: CaseTable, name: str | None) -> dict:
-    made = {"Name": table.bundle or "synthzoo", "Description": f"MONAI bundle, run with synthzoo {synthzoo.__version__}"}
+    with_library = f"MONAI bundle, run with synthzoo {synthzoo.__version__}"
+    made = {"Name": table.bundle or "synthzoo", "Description": with_library}
     if table.version:
         made["Version"] = table.version
     return {

@@ -37,8 +37,8 @@ def atomic_path(path: str | Path):
     except OSError as error:
         if error.errno in FULL:
             raise UserError(
-                f"no space left to write {path}: every complete result is kept and this one is removed; free some space and "
-                "run the same command again to go on."
+                f"no space left to write {path}: every complete result is kept and this one is removed; free some "
+                "space and run the same command again to go on."
             ) from error
         if isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)) or error.errno == errno.EROFS:
             raise UserError(f"{path} cannot be written ({error.strerror}): choose another output_dir.") from error

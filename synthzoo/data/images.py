@@ -43,14 +43,16 @@ def find_images(images, exclude: str | Path | None = None) -> list[Path]:
             raise UserError("images is an empty list: give a path, a list of paths, a folder or a pattern.")
         return list(dict.fromkeys(found))
     if not isinstance(images, (str, Path)) or not str(images).strip():
-        raise UserError(f"images is {images!r}: give a path, a list of paths, a folder or a pattern such as 'scans/*.nii.gz'.")
+        raise UserError(
+            f"images is {images!r}: give a path, a list of paths, a folder or a pattern like 'in/*.nii.gz'."
+        )
     path = Path(images).expanduser()
     if path.is_dir():
         if is_dicom_folder(path):
             return [path]
         found = [p for p in sorted(path.rglob("*")) if _is_volume(p) and not _below(p, exclude)]
         if not found:
-            raise UserError(f"images folder {path} holds no .nii, .nii.gz or DICOM files: name the folder of the volumes.")
+            raise UserError(f"images folder {path} holds no .nii, .nii.gz or DICOM files: name the volumes' folder.")
         return found
     if glob.has_magic(str(path)) and not path.exists():
         found = [Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if not _below(Path(p), exclude)]

@@ -155,5 +155,5 @@ class Finish:
                     return
                 write_dataset_files(self.table, preview=self.preview, overlay=self.overlay, name=self.name)
         if failures:
-            others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-            raise UserError(f"{len(failures)} of the inputs could not be used, the others are done: {failures[0]}{others}")
+            more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+            raise UserError(f"{len(failures)} inputs could not be used, the others are done: {failures[0]}{more}")

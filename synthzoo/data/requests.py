@@ -1,7 +1,7 @@
 """The table of requests: one row says what one generated image shall be.
 
-Rows come from the keys of a config (`--num_samples 4 --age 70`) or from a CSV or TSV file with one column per condition.
-The start noise of a row depends on its own seed alone, so neither the batch, nor the number of processes, nor a restart
+Rows come from the keys of a config (`--num_samples 4 --age 70`) or from a CSV or TSV file with one column per
+condition. The start noise of a row depends on its own seed alone, so neither the number of processes nor a restart
 changes an image.
 """
 
@@ -27,8 +27,8 @@ MAX_SEED = 2**62
 class RequestTable(CaseTable):
     """Requests as a data set: item -> {"image": noise, "conditions": values, "case": "sub-0001", "row": 0}.
 
-    `image` is float32 [*noise_shape] standard normal noise from the row's seed; `conditions` is float32 [K] in the order
-    of `conditions`, in the user's units, a choice as its index in the list of choices, NaN where it was left out.
+    `image` is float32 [*noise_shape] standard normal noise from the row's seed; `conditions` is float32 [K] in the
+    order of `conditions`, in the user's units, a choice as its index in the list of choices, NaN where it was left out.
 
     Args:
         conditions: name -> {"unit", "range": [low, high], "meaning"} for a number or {"choices": [...]} for a word.
@@ -39,7 +39,7 @@ class RequestTable(CaseTable):
         seed: base seed; the row of `sub-0001` has seed + 0, `sub-0002` has seed + 1, ...
         noise_shape: shape [C, ...] of the start noise of one image.
         first_index: number in the name of the first row, to extend a set that exists.
-        kwargs: see `synthzoo.data.cases.CaseTable`: output_dir, suffix, folder, bundle, bundle_root, settings, block ...
+        kwargs: see `synthzoo.data.cases.CaseTable`: folder, bundle, bundle_root, weights, settings, block, overwrite.
 
     Raises:
         UserError: unknown condition, value of a wrong type or out of range, unreadable row (named by file and line),
@@ -71,7 +71,7 @@ class RequestTable(CaseTable):
             table = read_table(requests, self.conditions)
             for name, value in values.items():
                 if isinstance(value, (list, tuple)):
-                    raise UserError(f"{name} is a list, but {requests} decides the rows: give {name} as a column there.")
+                    raise UserError(f"{name} is a list, but {requests} decides the rows: make {name} a column there.")
                 value = check_value(name, value, self.conditions[name])
                 for row in table:
                     row["requested"].setdefault(name, value)
@@ -98,7 +98,7 @@ class RequestTable(CaseTable):
         for name, items in lists.items():
             if len(items) != count:
                 raise UserError(
-                    f"{name} has {len(items)} values, but there are {count} samples: give one value for all, or one each."
+                    f"{name} has {len(items)} values, but there are {count} samples: give one for all, or one each."
                 )
         rows = []
         for index in range(count):
@@ -124,7 +124,7 @@ class RequestTable(CaseTable):
 
 
 def encode(requested: dict[str, Any], conditions: dict[str, dict]) -> torch.Tensor:
-    """Requested values by name -> float32 [K] in the order of `conditions`; a choice as its index, NaN where left out."""
+    """Requested values by name -> float32 [K] in the order of `conditions`; a choice as its index, NaN if left out."""
     numbers = []
     for name, rule in conditions.items():
         value = requested.get(name)
@@ -191,7 +191,7 @@ def check_seed(value: Any, name: str, where: str = "") -> int:
 def read_table(path: str | Path, conditions: dict[str, dict]) -> list[dict]:
     """Rows of a CSV or TSV file as {"requested": {name: value}, "seed": int or None, "case": str or None}.
 
-    Columns named `measured_*` are passed over, so that the `participants.tsv` of one run can be the requests of another.
+    Columns named `measured_*` are passed over, so that `participants.tsv` of one run can be the requests of another.
 
     Args:
         path: the file; a tab in the first line makes it TSV, else CSV; UTF-8.
@@ -248,7 +248,8 @@ def _check_columns(path: Path, columns: list[str], conditions: dict[str, dict]) 
 
 
 def _read_row(cells: dict[str, str], conditions: dict[str, dict], where: str) -> dict:
-    requested = {name: check_value(name, cells[name], rule, where) for name, rule in conditions.items() if name in cells}
+    rules = {name: rule for name, rule in conditions.items() if name in cells}
+    requested = {name: check_value(name, cells[name], rule, where) for name, rule in rules.items()}
     seed, case = cells.get("seed", "").strip(), cells.get("participant_id", "").strip()
     if case.lower() in LEFT_OUT:
         case = ""

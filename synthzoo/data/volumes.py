@@ -71,7 +71,7 @@ def _read_nifti(path: Path, channels: int) -> tuple[np.ndarray, np.ndarray]:
     with open(path, "rb") as file:
         magic = file.read(2)
     if compressed and magic != b"\x1f\x8b":
-        raise UserError(f"image {path} is not gzip data, although its name ends with .gz: it may be another file renamed.")
+        raise UserError(f"image {path} is not gzip data, although it is called .gz: it may be another file renamed.")
     try:
         if compressed:
             with gzip.open(path) as file:
@@ -82,14 +82,15 @@ def _read_nifti(path: Path, channels: int) -> tuple[np.ndarray, np.ndarray]:
     except (gzip.BadGzipFile, zlib.error, EOFError):
         raise UserError(f"image {path} is damaged or cut short (gzip ends too early): copy it anew.") from None
     except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, ValueError, OverflowError):
-        raise UserError(f"image {path} is not a readable NIfTI file, although its name says so: export it anew.") from None
+        raise UserError(f"image {path} is not a readable NIfTI file, whatever its name says: export it.") from None
     except OSError as error:
         raise UserError(f"image {path} cannot be read ({error.strerror or _first_line(error)}).") from None
     shape = _check_shape(path, shape, item, channels)
     voxels = math.prod(shape)
     held = size * (MAX_DEFLATE if compressed else 1)
     if voxels * item.itemsize > held or voxels > MAX_VOXELS * channels:
-        raise UserError(f"image {path} claims {' x '.join(map(str, shape))} voxels, more than its {size} bytes can hold.")
+        said = " x ".join(map(str, shape))
+        raise UserError(f"image {path} claims {said} voxels, more than its {size} bytes can hold: export it anew.")
     try:
         array = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
     except (OSError, EOFError, zlib.error, ValueError, OverflowError):
@@ -104,7 +105,8 @@ def _check_shape(path: Path, shape: tuple[int, ...], item: np.dtype, channels: i
     if any(n < 1 for n in shape):
         raise UserError(f"image {path} claims the size {said}, which no image has: its header is damaged.")
     if item.fields:
-        raise UserError(f"image {path} has {len(item.fields)} colour channels, but the network takes {channels}: make it grey.")
+        colours = len(item.fields)
+        raise UserError(f"image {path} has {colours} colour channels, but the network takes {channels}: make it grey.")
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) < 3 or min(shape[:3]) == 1:
@@ -117,7 +119,7 @@ def _check_shape(path: Path, shape: tuple[int, ...], item: np.dtype, channels: i
         if shape[-1] != channels:
             raise UserError(f"image {path} has {shape[-1]} channels, but the network takes {channels}.")
         return (*shape[:3], shape[-1])
-    raise UserError(f"image {path} is {len(shape)}D ({said}: a series of volumes), but one 3D volume is needed: extract one.")
+    raise UserError(f"image {path} is {len(shape)}D ({said}: a series), but one 3D volume is needed: extract one.")
 
 
 def is_dicom_folder(path: Path) -> bool:
@@ -142,7 +144,7 @@ def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         import pydicom  # noqa: F401
     except ImportError:
-        raise UserError(f"image {path} is DICOM, which needs pydicom: `pip install pydicom`, or convert it to NIfTI.") from None
+        raise UserError(f"image {path} is DICOM, which needs pydicom: pip install pydicom, or convert it.") from None
     from monai.transforms import LoadImage
 
     try:
@@ -150,7 +152,7 @@ def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except Exception as error:  # pydicom and MONAI raise many kinds for damaged or mixed series
         raise UserError(f"image {path} is not one readable DICOM series ({_first_line(error)}).") from error
     if image.ndim != 4 or min(image.shape[1:]) == 1:
-        raise UserError(f"image {path} is 2D or no single series (shape {tuple(image.shape)}), but a 3D volume is needed.")
+        raise UserError(f"image {path} is 2D or no single series (shape {tuple(image.shape)}): a 3D volume is needed.")
     return image.numpy().astype(np.float32), np.asarray(image.affine, dtype=np.float64)
 
 

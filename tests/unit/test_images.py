@@ -138,7 +138,7 @@ def bad_kind(folder, volume):
 SENTENCES = {
     bad_2d: "is 2D (6 x 7), but a 3D volume is needed",
     bad_one_slice: "is 2D (6 x 7 x 1), but a 3D volume is needed",
-    bad_4d: "is 4D (6 x 7 x 8 x 2: a series of volumes), but one 3D volume is needed",
+    bad_4d: "is 4D (6 x 7 x 8 x 2: a series), but one 3D volume is needed",
     bad_vector: "has 3 channels, but the network takes 1",
     bad_colour: "has 3 colour channels, but the network takes 1",
     bad_nan: "has 1 NaN or Inf voxels of 336",
@@ -209,7 +209,13 @@ def test_path_list_folder_and_pattern_name_the_same_volumes(tmp_path, volume):
 
 @pytest.mark.parametrize(
     "images, sentence",
-    [("", "images is ''"), (None, "images is None"), ([], "is an empty list"), (7, "images is 7"), ("no*.nii", "fits no file")],
+    [
+        ("", "images is ''"),
+        (None, "images is None"),
+        ([], "is an empty list"),
+        (7, "images is 7"),
+        ("no*.nii", "fits no file"),
+    ],
 )
 def test_no_images_at_all_gives_one_sentence(images, sentence, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -226,13 +232,18 @@ def test_an_empty_folder_gives_one_sentence(tmp_path):
 def test_equal_names_in_different_folders_stay_apart(tmp_path):
     paths = [tmp_path / "s1" / "anat" / "T1w.nii.gz", tmp_path / "s2" / "anat" / "T1w.nii.gz", tmp_path / "other.nii"]
     assert case_names(paths) == ["s1_anat_T1w", "s2_anat_T1w", "other"]
-    assert case_names([tmp_path / "a.nii", tmp_path / "a.nii.gz"])[0] != case_names([tmp_path / "a.nii", tmp_path / "a.nii.gz"])[1]
+    assert (
+        case_names([tmp_path / "a.nii", tmp_path / "a.nii.gz"])[0]
+        != case_names([tmp_path / "a.nii", tmp_path / "a.nii.gz"])[1]
+    )
 
 
 def test_one_bad_file_of_many_is_named_and_the_others_stay(tmp_path, volume, capsys):
     save(tmp_path / "a.nii.gz", volume), save(tmp_path / "c.nii.gz", volume)
     bad_nan(tmp_path, volume.copy())
-    table = ImageTable([str(tmp_path / "a.nii.gz"), str(tmp_path / "nan.nii.gz"), str(tmp_path / "absent.nii"), tmp_path / "c.nii.gz"])
+    table = ImageTable(
+        [str(tmp_path / "a.nii.gz"), str(tmp_path / "nan.nii.gz"), str(tmp_path / "absent.nii"), tmp_path / "c.nii.gz"]
+    )
     assert [item["case"] for item in (table[0], table[1])] == ["a", "c"] and len(table) == 2
     assert len(table.failures) == 2 and "NaN" in table.failures[0] and "does not exist" in table.failures[1]
     assert capsys.readouterr().err.count("warning: left out: image ") == 2
