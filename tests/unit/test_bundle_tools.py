@@ -110,7 +110,12 @@ def test_an_alias_does_not_hide_a_module(bundle):
 
 @pytest.mark.parametrize(
     "line",
-    ["args=(__import__('os').system('id'),)", "class=os.system", "args=(open('/tmp/x','w'),)", "class=logging.config.listen"],
+    [
+        "args=(__import__('os').system('id'),)",
+        "class=os.system",
+        "args=(open('/tmp/x','w'),)",
+        "class=logging.config.listen",
+    ],
 )
 def test_a_logging_conf_that_runs_a_command_is_refused(bundle, line):
     key = line.split("=")[0]
