@@ -1,4 +1,4 @@
-"""Judge a bundle without running it: python scripts/inspect_bundle.py FOLDER_OR_ZIP; exit code 0, 2 review, 3 refuse."""
+"""Judge a bundle without running it: python scripts/inspect_bundle.py FOLDER_OR_ZIP; exit 0, 2 review, 3 refuse."""
 
 import sys
 

@@ -236,3 +236,19 @@ def test_weights_load_from_half_precision_and_foreign_ones_are_named(tmp_path):
         load_weights(torch.nn.Conv2d(1, 3, 1), path)
     with pytest.raises(UserError, match="do not exist"):
         load_weights(network, tmp_path / "none.pt")
+
+
+def test_a_new_bundle_is_sound_trains_and_runs(tmp_path):
+    from synthzoo.bundle.compose import expect_weights, run_bundle
+    from synthzoo.bundle.new import new_bundle
+    from synthzoo.bundle.order import order_problems
+
+    bundle = new_bundle("brain_mr_synthesis_first", root=tmp_path)
+    assert metadata_problems(bundle) == [] and order_problems(bundle) == []
+    assert inspect_bundle(bundle).verdict == "pass", str(inspect_bundle(bundle))
+    with pytest.raises(UserError, match="exists already"):
+        new_bundle("brain_mr_synthesis_first", root=tmp_path)
+    run_bundle(bundle, "train", {"epochs": 1, "iterations": 2})
+    expect_weights(bundle)
+    run_bundle(bundle, overrides={"num_samples": 2, "output_dir": str(tmp_path / "out")})
+    assert (tmp_path / "out" / "sub-0002" / "sub-0002_T1w.nii.gz").is_file()
