@@ -151,7 +151,7 @@ def inference(name: str) -> dict:
         "postprocessing": {
             "_target_": "Compose",
             "transforms": [
-                {"_target_": "ScaleIntensityRanged", "keys": "pred", "a_min": 0, "a_max": 1, "clip": True},
+                {"_target_": "Lambdad", "keys": "pred", "func": "$lambda pred: pred.clamp(0, 1)"},
                 {"_target_": "synthzoo.data.outputs.SaveResult", "table": "@dataset", "spacing_mm": 4.0},
             ],
         },
