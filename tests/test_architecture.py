@@ -1,0 +1,165 @@
+"""The house keeps its shape: which room imports which, what a bundle may hold, and how long a file may be."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from synthzoo.bundle.find import check_name, find_bundles, read_json, read_metadata
+from synthzoo.bundle.order import walk
+
+ROOT = Path(__file__).resolve().parents[1]
+LONGEST_FILE = 500
+LONGEST_SCRIPT = 150
+
+LEAVES = {"phantoms", "transforms", "networks", "diffusion", "metrics"}
+SCIENCE = LEAVES | {"data"}
+# What each room of the library may import, itself and `errors` apart; in the order in which data flows.
+MAY_IMPORT = {
+    **{room: set() for room in LEAVES},
+    "data": {"phantoms"},
+    "objectives": SCIENCE,
+    "inferers": SCIENCE,
+    "privacy": SCIENCE,
+    "training": SCIENCE | {"objectives", "inferers", "privacy"},
+    "bundle": SCIENCE | {"objectives", "inferers", "privacy", "training"},
+}
+OUTSIDE = {"scripts", "tests", "plugins", "bundles"}
+LIBRARY = sorted((ROOT / "synthzoo").rglob("*.py"))
+SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def room_of(path: Path) -> str:
+    part = path.relative_to(ROOT / "synthzoo").parts[0]
+    return part.removesuffix(".py")
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """Line and module of every import, those inside functions too."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                package = path.relative_to(ROOT).with_suffix("").parts[: -node.level]
+                module = ".".join([*package, *([node.module] if node.module else [])])
+            else:
+                module = node.module
+            found += [(node.lineno, f"{module}.{alias.name}") for alias in node.names]
+    return found
+
+
+def rooms_read(path: Path) -> list[tuple[int, str]]:
+    """Line and room of every import from the library."""
+    found = [(line, module.split(".")[1]) for line, module in imports(path) if module.startswith("synthzoo.")]
+    return [(line, room) for line, room in found if room in MAY_IMPORT]
+
+
+def home_for(rooms: set[str]) -> str:
+    """The first rooms that may import all of `rooms`."""
+    homes = [room for room, allowed in MAY_IMPORT.items() if rooms <= allowed | {room}]
+    if "objectives" in homes:
+        return "objectives/, inferers/ or privacy/"
+    return f"{homes[0]}/" if homes else "scripts/"
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=name)
+def test_a_module_imports_only_what_its_room_may_import(path):
+    room = room_of(path)
+    if room in ("__init__", "errors"):
+        assert not rooms_read(path), f"{name(path)} is imported by all rooms, so it may import none of them"
+        return
+    assert room in MAY_IMPORT, f"{name(path)}: '{room}' is no room of the house; the rooms are {', '.join(MAY_IMPORT)}"
+    read = rooms_read(path)
+    home = home_for({other for _, other in read} - {room})
+    offences = [
+        f"{name(path)}:{line} imports synthzoo.{other}, but {room} may import only "
+        f"{', '.join(sorted(MAY_IMPORT[room])) or 'errors'}: this code belongs in {home}"
+        for line, other in read
+        if other != room and other not in MAY_IMPORT[room]
+    ]
+    assert not offences, "\n".join(offences)
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=name)
+def test_the_library_imports_nothing_outside_itself(path):
+    offences = [
+        f"{name(path)}:{line} imports {module}: scripts, tests and plugins import the library, never the reverse"
+        for line, module in imports(path)
+        if module.split(".")[0] in OUTSIDE
+    ]
+    assert not offences, "\n".join(offences)
+
+
+def test_every_bundle_has_a_name_that_the_stock_tools_can_find():
+    for bundle in find_bundles(ROOT):
+        check_name(bundle.name, read_metadata(bundle).get("synthzoo", {}).get("task"))
+
+
+def test_a_bundle_is_data_without_python():
+    found = [name(path) for path in (ROOT / "bundles").rglob("*.py")]
+    assert not found, f"{found}: a bundle holds no Python; move it into the room of synthzoo/ it belongs in"
+
+
+@pytest.mark.parametrize("bundle", find_bundles(ROOT), ids=lambda bundle: bundle.name)
+def test_a_bundle_names_only_declared_packages_and_no_other_bundle(bundle):
+    declared = {package.replace("-", "_") for package in read_metadata(bundle)["required_packages_version"]}
+    allowed = {"synthzoo", "monai", "torch"} | declared
+    others = {other.name for other in find_bundles(ROOT)} - {bundle.name}
+    for path in sorted((bundle / "configs").glob("*.json")):
+        if path.name == "metadata.json":
+            continue
+        for where, value in walk(read_json(path)):
+            if where.endswith("_target_") and isinstance(value, str) and "." in value and value[0] not in "$@%":
+                package = value.split(".")[0]
+                assert package in allowed, f"{name(path)}: {where}: declare {package} in required_packages_version"
+            if isinstance(value, str):
+                named = [other for other in others if other in value]
+                assert not named, f"{name(path)}: {where} names another bundle, {named}; bundles share synthzoo alone"
+
+
+@pytest.mark.parametrize("path", LIBRARY + SCRIPTS + TESTS, ids=name)
+def test_a_file_has_one_subject_and_says_which(path):
+    text = path.read_text()
+    lines = text.count("\n")
+    assert lines <= LONGEST_FILE, f"{name(path)} has {lines} lines, more than {LONGEST_FILE}: split it by subject"
+    assert not text.strip() or ast.get_docstring(ast.parse(text)), f"{name(path)} opens with no docstring"
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=name)
+def test_a_script_is_a_thin_verb(path):
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert text.count("\n") <= LONGEST_SCRIPT, f"{name(path)} is long: move its work into the library"
+    classes = [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    assert not classes, f"{name(path)} defines {classes}: classes belong in synthzoo/"
+    assert any(module.startswith("synthzoo") for _, module in imports(path)), f"{name(path)} does not call the library"
+    assert '__name__ == "__main__"' in text, f"{name(path)} runs when it is imported"
+
+
+TEXT = {".py", ".md", ".json", ".toml", ".txt", ".cff", ".yaml", ".yml", ".conf", ".tsv", ".csv", ""}
+# Spelt in pieces, so that this file does not offend against its own rule.
+HOMES = ["wo" + "rk", "ro" + "ot", "ho" + "me", "Use" + "rs"]
+
+
+def test_no_file_names_a_path_of_somebodys_machine():
+    private = re.compile(r"(?<![\w.])/(" + "|".join(HOMES) + r")/\w|[A-Z]:\\\\")
+    places = ["synthzoo", "scripts", "tests", "plugins", "bundles", ".ci"]
+    paths = [path for place in places for path in (ROOT / place).rglob("*") if "__pycache__" not in path.parts]
+    paths += list(ROOT.iterdir())
+    offences = []
+    for path in paths:
+        if path.is_file() and path.suffix in TEXT and path.name != ".git":
+            lines = path.read_text(errors="replace").splitlines()
+            found = [number for number, line in enumerate(lines, start=1) if private.search(line)]
+            offences += [f"{name(path)}:{number}: {lines[number - 1].strip()[:100]}" for number in found]
+    assert not offences, "an absolute path works on one machine only:\n" + "\n".join(offences)
