@@ -5,9 +5,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 here = Path(__file__).parent
-version = next(
-    line.split('"')[1] for line in (here / "synthzoo" / "__init__.py").read_text().splitlines() if "__version__ =" in line
-)
+source = (here / "synthzoo" / "__init__.py").read_text()
+version = next(line.split('"')[1] for line in source.splitlines() if "__version__ =" in line)
 
 setup(
     name="synthzoo",

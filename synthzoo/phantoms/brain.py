@@ -6,7 +6,8 @@ exactly the millilitres that were asked for; age acts through the share of sulca
 white matter, and in the joint law also through ventricle and brain volume.
 
 `make_brain(draw_params(seed=7), spacing_mm=4.0).image` is a T1w brain. Contrasts are in `brain_contrast`, lesions in
-`brain_lesions`. These are phantoms: they show real folds and no real person, and their ages are the law's, not biology's.
+`brain_lesions`. These are phantoms: they show real folds and no real person, and their ages are the law's, not
+biology's.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
-
 from scipy import ndimage as ndi
 from scipy.spatial.transform import Rotation
 
@@ -61,7 +61,8 @@ class BrainParams:
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
-                raise UserError(f"{name} = {value:g} {UNITS[name]}: a brain phantom takes {low:g} to {high:g} {UNITS[name]}.")
+                unit = UNITS[name]
+                raise UserError(f"{name} = {value:g} {unit}: a brain phantom takes {low:g} to {high:g} {unit}.")
         if self.sex not in ("F", "M"):
             raise UserError(f"sex = {self.sex!r}: a brain phantom takes 'F' or 'M'.")
 

@@ -66,13 +66,14 @@ def tissue_signals(contrast: str, age: float, rng: np.random.Generator, gadolini
         values[name] = float(signal(contrast, rho, t1, t2))
     if gadolinium:
         values["vessel"] = float(signal(contrast, 0.9, VESSEL_T1, 60.0))
-    reference = {"T1w": (0.70, 850.0, 72.0), "FLAIR": TISSUES["GM"], "T2w": TISSUES["CSF"], "PD": TISSUES["CSF"]}[contrast]
+    water = TISSUES["CSF"]
+    reference = {"T1w": (0.70, 850.0, 72.0), "FLAIR": TISSUES["GM"], "T2w": water, "PD": water}[contrast]
     scale = {"T1w": 0.85, "FLAIR": 0.62, "T2w": 0.92, "PD": 0.9}[contrast] / signal(contrast, *reference)
     return {name: value * scale for name, value in values.items()}
 
 
 def vessels(anatomy, rng: np.random.Generator) -> np.ndarray:
-    """Share of each voxel, float32 (D, H, W), that holds enhancing vessels: tubes in the sulci, midline sinus, choroid plexus."""
+    """Share of each voxel, float32 (D, H, W), of enhancing vessels: tubes in sulci, midline sinus, choroid plexus."""
     gm, wm, csf, ventricle = anatomy.tissues
     shape, h = gm.shape, anatomy.spacing_mm
     first, second = (smooth_noise(rng, shape, max(5.0 / h, 0.8)) for _ in range(2))

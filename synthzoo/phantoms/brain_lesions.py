@@ -13,7 +13,7 @@ from synthzoo.phantoms.fields import smooth_noise, solve_increasing
 
 
 def add_lesions(anatomy) -> None:
-    """Fill `anatomy.lesions` by `anatomy.params`; where lesions meet, the later one of WMH, stroke, oedema, rim, core wins."""
+    """Fill `anatomy.lesions` by `anatomy.params`; where two meet, the later of WMH, stroke, oedema, rim, core wins."""
     params = anatomy.params
     lesions = {}
     if params.wmh_ml > 0:
@@ -29,7 +29,8 @@ def _level_set(score: np.ndarray, room: np.ndarray, volume_ml: float, softness: 
     """Soft map in [0, 1], zero where `room` is, whose sum times `room` is `volume_ml`."""
     voxels = volume_ml / (spacing_mm**3 / 1000)
     if voxels > 0.9 * room.sum():
-        raise UserError(f"{what} = {volume_ml:g} mL: only {room.sum() * spacing_mm**3 / 1000:.0f} mL of tissue can hold it.")
+        room_ml = room.sum() * spacing_mm**3 / 1000
+        raise UserError(f"{what} = {volume_ml:g} mL: only {room_ml:.0f} mL of tissue can hold it.")
     inside = room > 0
     s, r = score[inside].astype(np.float64), room[inside].astype(np.float64)
 
@@ -64,7 +65,7 @@ def _distance_mm(shape, centre, spacing_mm: float) -> np.ndarray:
 
 
 def tumour(anatomy, core_ml: float = 5.0, enhancing_ml: float = 8.0, oedema_ml: float = 30.0) -> dict[str, np.ndarray]:
-    """Necrotic core, enhancing rim around it and finger-like oedema in white matter; soft maps that share each voxel."""
+    """Necrotic core, enhancing rim around it and finger-like oedema in white matter; soft maps sharing each voxel."""
     rng = np.random.default_rng([anatomy.params.seed, 32])
     h = anatomy.spacing_mm
     tissue = anatomy.tissues[0] + anatomy.tissues[1]

@@ -43,7 +43,8 @@ def anatomy_maps(seed: int, grid: tuple[int, int, int] = GRID) -> np.ndarray:
     cerebellum = below * _soft(-y - 30, 3) * _soft(62 - abs(x), 3)
     dura = _dura(x, y, z, inside, surface)
     vessel, sinus, plexus = _vessels(rng, anatomy, points, inside)
-    maps = [gm * (1 - deep), gm * deep, wm, csf, ventricle, cerebellum * inside, 0.5 + 2 * structure * (inside > 0.5), vessel, sinus, plexus, dura]
+    fine = 0.5 + 2 * structure * (inside > 0.5)
+    maps = [gm * (1 - deep), gm * deep, wm, csf, ventricle, cerebellum * inside, fine, vessel, sinus, plexus, dura]
     stacked = (np.clip(np.stack(maps), 0, 1) * 255 + 0.5).astype(np.uint8)
     return crop_to_brain(stacked, inside > 0.5, grid, fill=128 * (np.arange(len(MAPS)) == 6))
 
@@ -65,7 +66,7 @@ def template_position(mask: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _template() -> tuple[np.ndarray, list[tuple[float, float]], np.ndarray]:
-    """The fine structure of the ICBM152 T1w average that its tissue maps do not explain, its brain's box, its affine."""
+    """The fine structure of the ICBM152 T1w average that its tissue maps leave out, its brain's box, its affine."""
     folder = Path(nilearn.datasets.__file__).parent / "data"
     images = [nib.load(folder / f"mni_icbm152_{key}_tal_nlin_sym_09a_converted.nii.gz") for key in ("t1", "gm", "wm")]
     t1w, gm, wm = (np.asarray(image.dataobj, dtype=np.float32) for image in images)

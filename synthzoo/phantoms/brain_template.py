@@ -1,9 +1,9 @@
 """The anatomy that every brain phantom is a deformation of: the ICBM152 2009a maps that `nilearn` installs.
 
 The template gives the T1w average with grey- and white-matter maps at 1 mm in MNI space (RAS). What it lacks is made
-here once and cached: the ventricles (deep dark compartments on the T1w average: both lateral ventricles, temporal horns,
-third ventricle), their signed distance map, along which they are dilated, and tissue maps in which the ventricles are
-filled by their neighbours, so that a wall of tissue is there to be pushed.
+here once and cached: the ventricles (deep dark compartments on the T1w average: both lateral ventricles, their temporal
+horns, third ventricle), their signed distance map, along which they are dilated, and tissue maps in which the ventricles
+are filled by their neighbours, so that a wall of tissue is there to be pushed.
 
 Reference: Fonov et al., "Unbiased nonlinear average age-appropriate brain templates", NeuroImage 2009.
 """
@@ -91,7 +91,7 @@ def _source_files() -> dict[str, Path]:
 
 
 def find_ventricles(t1w: np.ndarray, mask: np.ndarray, origin_mm) -> tuple[np.ndarray, np.ndarray]:
-    """Boolean maps (X, Y, Z) at 1 mm of the lateral ventricles with their temporal horns, and of the third ventricle."""
+    """Boolean maps (X, Y, Z) at 1 mm of the lateral ventricles with temporal horns, and of the third ventricle."""
     x, y, z = (
         (np.arange(n) + o).reshape([-1 if a == b else 1 for b in range(3)])
         for a, (n, o) in enumerate(zip(t1w.shape, origin_mm, strict=True))
@@ -214,7 +214,7 @@ def load_template(spacing_mm: float) -> BrainTemplate:
     if not 1.0 <= spacing_mm <= 6.0:
         from synthzoo.errors import UserError
 
-        raise UserError(f"spacing_mm = {spacing_mm}: brain phantoms are made from 1 to 6 mm; choose a value in that range.")
+        raise UserError(f"spacing_mm = {spacing_mm}: brain phantoms are made from 1 to 6 mm; choose such a value.")
     path = _cache_folder() / f"icbm152_{_fingerprint()}_{spacing_mm:g}mm.npz"
     maps = _read_cache(path)
     if maps is None:

@@ -43,7 +43,8 @@ def procedural_texture(shape: tuple[int, ...], rng: np.random.RandomState) -> np
     if kind == 0:
         return _noise(rng, shape, fine) + rng.uniform(0.5, 2) * _noise(rng, shape, coarse)
     if kind == 1:
-        return np.tanh(rng.uniform(2, 8) * (_noise(rng, shape, coarse) - rng.uniform(-0.5, 1))) + 0.3 * _noise(rng, shape, fine)
+        edges = np.tanh(rng.uniform(2, 8) * (_noise(rng, shape, coarse) - rng.uniform(-0.5, 1)))
+        return edges + 0.3 * _noise(rng, shape, fine)
     axes = np.meshgrid(*[np.arange(n, dtype=np.float32) for n in shape], indexing="ij")
     if kind == 2:
         direction = rng.standard_normal(len(shape))
