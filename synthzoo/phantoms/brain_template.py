@@ -2,8 +2,8 @@
 
 The template gives the T1w average with grey- and white-matter maps at 1 mm in MNI space (RAS). What it lacks is made
 here once and cached: the ventricles (deep dark compartments on the T1w average: both lateral ventricles, their temporal
-horns, third ventricle), their signed distance map, along which they are dilated, and tissue maps in which the ventricles
-are filled by their neighbours, so that a wall of tissue is there to be pushed.
+horns, third ventricle), their signed distance map, along which they are dilated, and tissue maps in which the
+ventricles are filled by their neighbours, so that a wall of tissue is there to be pushed.
 
 Reference: Fonov et al., "Unbiased nonlinear average age-appropriate brain templates", NeuroImage 2009.
 """
