@@ -1,7 +1,7 @@
 """Healthy slices in any MR contrast, painted from the maps of `brain_pool`.
 
-Domain randomisation in the sense of Billot et al. ("SynthSeg", Medical Image Analysis 2023), kept near real contrasts:
-T1w with and without contrast agent, T2w, FLAIR, PD, and wholly random tissue values. Everything painted here is healthy:
+Domain randomisation in the sense of Billot et al. ("SynthSeg", Medical Image Analysis 2023), kept near real
+contrasts: T1w with and without contrast agent, T2w, FLAIR, PD, wholly random tissues. All painted here is healthy:
 vessels, sinuses, choroid plexus and dura shine or darken as they do on scans, and the skull strip is imperfect.
 """
 
@@ -100,7 +100,9 @@ def field(rng: np.random.RandomState, shape, cells: int) -> np.ndarray:
     return F.interpolate(coarse, size=tuple(shape), mode="bicubic", align_corners=True)[0, 0].numpy()
 
 
-def warp_slice(maps: np.ndarray, rng: np.random.RandomState, rotation=12.0, scale=0.12, shift=4.0, bend=2.0) -> np.ndarray:
+def warp_slice(
+    maps: np.ndarray, rng: np.random.RandomState, rotation=12.0, scale=0.12, shift=4.0, bend=2.0
+) -> np.ndarray:
     """Random affine and smooth deformation of (C, h, w): degrees, relative size, voxels, voxels."""
     h, w = maps.shape[1:]
     angle = np.deg2rad(rng.uniform(-rotation, rotation))
@@ -126,7 +128,7 @@ def healthy_slice(
         rng: random state.
 
     Returns:
-        image float32 (h, w), robust z-scores by the scan's centre and spread, exactly 0 outside; brain mask bool (h, w).
+        image float32 (h, w), robust z-scores by the scan's centre and spread, 0 outside; brain mask bool (h, w).
     """
     maps = warp_slice(maps.astype(np.float32) / 255, rng)
     weight = maps[:5].sum(0)
