@@ -59,6 +59,17 @@ def base_of(bundle, overlay: str) -> list[str]:
     return [overlay]
 
 
+def two_steps(bundle) -> dict:
+    """An override that makes a sampler inside the network short."""
+    return {"network_def#steps": 2} if "steps" in load_config(bundle)["network_def"] else {}
+
+
+def input_shape(bundle) -> list[int]:
+    """A batch of one that the metadata allows; 32 along free axes."""
+    form = read_metadata(bundle)["network_data_format"]["inputs"]["image"]
+    return [1, form["num_channels"], *(size if isinstance(size, int) else 32 for size in form["spatial_shape"])]
+
+
 def missing_references(parser) -> list[str]:
     """Every `@id` of a parsed config that points at nothing."""
     items = parser.ref_resolver.items
@@ -173,6 +184,22 @@ def test_the_inferer_is_given_its_network(bundle):
     assert not held, f"inferer#{held} holds the network; MONAI Label loads the weights into another copy"
 
 
+def test_forward_fits_network_data_format(bundle):
+    # The stock check looks at channels and type only.
+    network = load_config(bundle, overrides=two_steps(bundle)).get_parsed_content("network").cpu().eval()
+    noise = torch.randn(input_shape(bundle), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        pred = network(noise)
+    form = read_metadata(bundle)["network_data_format"]["outputs"]["pred"]
+    assert isinstance(pred, torch.Tensor), "one tensor in, one tensor out"
+    assert list(pred.shape[:2]) == [1, form["num_channels"]]
+    assert len(pred.shape[2:]) == len(form["spatial_shape"])
+    for size, stated in zip(pred.shape[2:], form["spatial_shape"], strict=True):
+        assert size == stated or isinstance(stated, str), f"pred is {list(pred.shape)}, metadata says {form}"
+    assert str(pred.dtype) == f"torch.{form['dtype']}"
+    assert torch.isfinite(pred).all()
+
+
 def test_stock_verify_metadata_passes_offline(bundle, tmp_path):
     from monai.bundle import verify_metadata
 
@@ -182,7 +209,7 @@ def test_stock_verify_metadata_passes_offline(bundle, tmp_path):
 def test_stock_verify_net_in_out_passes(bundle, only_here):
     from monai.bundle import verify_net_in_out
 
-    shorter = {"network_def#steps": 2} if "steps" in load_config(bundle)["network_def"] else {}
+    shorter = two_steps(bundle)
     verify_net_in_out(
         net_id="network_def",
         meta_file=str(bundle / "configs" / "metadata.json"),
@@ -306,9 +333,8 @@ def test_every_overlay_parses_with_all_its_references(bundle, only_here):
 def test_stock_trace_export_runs(bundle, tmp_path, only_here):
     from monai.bundle import ckpt_export
 
-    shorter = {"network_def#steps": 2} if "steps" in load_config(bundle)["network_def"] else {}
-    form = read_metadata(bundle)["network_data_format"]["inputs"]["image"]
-    shape = [1, form["num_channels"], *(size if isinstance(size, int) else 32 for size in form["spatial_shape"])]
+    shorter = two_steps(bundle)
+    shape = input_shape(bundle)
     ckpt_export(
         net_id="network_def",
         filepath=str(tmp_path / "model.ts"),
