@@ -155,7 +155,7 @@ def healthy_slice(
     image = ndi.gaussian_filter(image, rng.uniform(0, 0.9, 2) if rng.rand() < 0.6 else 0.0)
     image = image * np.exp(rng.uniform(0, 0.16) * field(rng, mask.shape, rng.randint(3, 5)))
     z = (image - contrast.centre) / contrast.spread
-    z = z + rng.uniform(0.0, 0.3) * rng.standard_normal(mask.shape)
+    z = z + 0.3 * rng.rand() ** 2 * rng.standard_normal(mask.shape)
     if rng.rand() < 0.4:  # gamma, about the scan's own range
         u = np.clip((z + 3) / 7, 0, 1.3)
         z = 7 * u ** np.exp(rng.uniform(-0.3, 0.3)) - 3

@@ -1,0 +1,161 @@
+"""Networks of "Many tasks make light work" (Baugh et al., MICCAI 2023): U-Nets with positional channels, averaged.
+
+A member is a plain U-Net in the style of nnU-Net v1. The ensemble holds one member per fold of the tasks, makes the
+positional channels itself and averages the members' unclipped maps. Two-dimensional members read a volume slice by
+slice along its three axes, so every voxel gets 3 x members opinions.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from math import comb
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from synthzoo.networks.positional import positional_channels
+
+TASKS = ("intra_blend", "inter_blend", "sink", "source", "intensity")
+
+
+class PlainUNet(nn.Module):
+    """U-Net with two (conv 3 -> instance norm -> GELU) a level and interpolation upsampling.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: image and positional channels.
+        channels: width per level; a level halves the grid by a strided first convolution.
+
+    Input (B, in_channels, *spatial), output (B, 1, *spatial), linear. Axes divide by 2^(levels - 1).
+    """
+
+    def __init__(self, spatial_dims: int, in_channels: int, channels: tuple[int, ...]):
+        super().__init__()
+        conv = (nn.Conv2d, nn.Conv3d)[spatial_dims - 2]
+        norm = (nn.InstanceNorm2d, nn.InstanceNorm3d)[spatial_dims - 2]
+
+        def block(inside, outside, stride=1):
+            layers = conv(inside, outside, 3, stride, 1), norm(outside, eps=1e-5, affine=True), nn.GELU()
+            return nn.Sequential(*layers)
+
+        self.mode = ("bilinear", "trilinear")[spatial_dims - 2]
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        inside = in_channels
+        for level, width in enumerate(channels):
+            # What is upsampled already has the width of the skip that it meets.
+            last = channels[level - 1] if level == len(channels) - 1 else width
+            self.down.append(nn.Sequential(block(inside, width, 1 if level == 0 else 2), block(width, last)))
+            inside = width
+        for level in reversed(range(len(channels) - 1)):
+            width, after = channels[level], channels[max(level - 1, 0)]
+            self.up.append(nn.Sequential(block(2 * width, width), block(width, after)))
+        self.head = conv(channels[0], 1, 1, bias=False)
+        for module in self.modules():
+            if isinstance(module, conv):
+                nn.init.kaiming_normal_(module.weight, a=0.01)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        skips = []
+        for stage in self.down:
+            x = stage(x)
+            skips.append(x)
+        skips.pop()
+        for stage in self.up:
+            x = F.interpolate(x, scale_factor=2.0, mode=self.mode, align_corners=False)
+            x = stage(torch.cat([x, skips.pop()], 1))
+        return self.head(x)
+
+
+def fold_tasks(tasks_per_fold: int, tasks: int = len(TASKS)) -> list[tuple[int, ...]]:
+    """The training tasks of each fold: 5, 10, 10, 5 folds for 1, 2, 3, 4 tasks out of 5 (and 1 for all)."""
+    return list(combinations(range(tasks), tasks_per_fold))
+
+
+def trains(fold: tuple[int, ...], task: torch.Tensor, block: torch.Tensor) -> torch.Tensor:
+    """Which samples a fold may train on: bool (B,).
+
+    Block i of the healthy samples belongs to task i. The blocks of the training tasks and those of the held-out tasks
+    are the two sample sets, and the larger one trains.
+
+    Args:
+        fold: the fold's training tasks.
+        task: (B,) task that made each sample.
+        block: (B,) block of the healthy sample under it.
+    """
+    chosen = torch.as_tensor(fold, device=task.device)
+    own = torch.isin(block, chosen)
+    enough = len(fold) >= len(TASKS) - len(fold) or len(fold) == len(TASKS)
+    return torch.isin(task, chosen) & (own if enough else ~own)
+
+
+class ManyTasksEnsemble(nn.Module):
+    """One member per task fold; the mean of their maps.
+
+    Args:
+        grid: voxels per axis of the volume (RAS).
+        channels: width per level of a member.
+        spatial_dims: 2 reads slices along the three axes, 3 reads the volume at once.
+        tasks_per_fold: T; the ensemble has C(5, T) members.
+        fourier_features, fourier_scale: of the positional channels, see `positional_channels`.
+
+    `forward` takes a normalised volume (B, 1, *grid), background exactly 0, and gives the map (B, 1, *grid), unclipped
+    inside the brain and exactly 0 outside.
+    """
+
+    def __init__(
+        self,
+        grid: tuple[int, int, int] = (80, 96, 80),
+        channels: tuple[int, ...] = (8, 16, 32, 64),
+        spatial_dims: int = 2,
+        tasks_per_fold: int = 4,
+        fourier_features: int = 8,
+        fourier_scale: float = 3.0,
+    ):
+        super().__init__()
+        self.grid, self.spatial_dims = tuple(grid), spatial_dims
+        self.folds = fold_tasks(tasks_per_fold)
+        positions = positional_channels(self.grid, fourier_features, fourier_scale)
+        self.register_buffer("positions", positions, persistent=False)
+        self.in_channels = 1 + len(positions)
+        assert len(self.folds) == comb(len(TASKS), tasks_per_fold)
+        self.members = nn.ModuleList(PlainUNet(spatial_dims, self.in_channels, tuple(channels)) for _ in self.folds)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if self.spatial_dims == 3:
+            x = torch.cat([image, self.positions.expand(len(image), -1, -1, -1, -1)], 1)
+            total = sum(member(x) for member in self.members)
+            return total / len(self.members) * (image != 0)
+        volumes = []
+        for volume in image:
+            planes = sum(self._read_along(volume, axis) for axis in range(3))
+            volumes.append(planes / 3)
+        return torch.stack(volumes) * (image != 0)
+
+    def _read_along(self, volume: torch.Tensor, axis: int) -> torch.Tensor:
+        """Mean member map of (1, *grid), from its slices across `axis`."""
+        slices = torch.cat([volume, self.positions]).movedim(axis + 1, 0)
+        maps = sum(member(slices) for member in self.members) / len(self.members)
+        return maps.movedim(0, axis + 1)
+
+    def with_positions(self, slices: torch.Tensor, axis: int, index: torch.Tensor) -> torch.Tensor:
+        """Slices (B, 1, h, w) cut across `axis` at voxel `index` (B,), joined with their positional channels."""
+        where = self.positions.movedim(axis + 1, 0)[index.to(self.positions.device)]
+        return torch.cat([slices, where], 1)
+
+
+class AnomalyMapNetwork(ManyTasksEnsemble):
+    """The ensemble with the brain extractor that finds its input: all that a scan needs, in one state dict.
+
+    `extractor` takes a head (B, 1, 56, 64, 56) at 4 mm and gives logits of brain; `forward` is the ensemble's.
+
+    Args:
+        extractor_channels: width per level of the extractor.
+        kwargs: see `ManyTasksEnsemble`.
+    """
+
+    def __init__(self, extractor_channels: tuple[int, ...] = (8, 16, 32, 48), **kwargs):
+        super().__init__(**kwargs)
+        self.extractor = PlainUNet(3, 1, tuple(extractor_channels))
