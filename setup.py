@@ -42,6 +42,7 @@ setup(
         "safetensors>=0.4",
         "huggingface_hub>=0.23",
         "tqdm>=4.66",
+        "einops>=0.7",  # MONAI's attention blocks import it and do not declare it
         "psutil>=5.9",
         "jsonschema>=4.20",
     ],
