@@ -1,0 +1,108 @@
+"""Samplers: from noise to a sample with few calls of the denoiser.
+
+A denoiser is any callable `(x (B, ...), t (B,)) -> prediction (B, ...)`. Each sampler walks down the timesteps and
+ends at the clean estimate (a = 1, s = 0).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+
+from synthzoo.diffusion.schedule import NoiseSchedule, full_range_timesteps, leading_timesteps
+from synthzoo.errors import UserError
+
+SPACINGS = {"leading": leading_timesteps, "full": full_range_timesteps}
+
+
+def _levels(schedule: NoiseSchedule, t: int | None) -> tuple[float, float]:
+    return (1.0, 0.0) if t is None else (float(schedule.alpha[t]), float(schedule.sigma[t]))
+
+
+def _times(x: torch.Tensor, t: int) -> torch.Tensor:
+    return torch.full((x.shape[0],), t, device=x.device, dtype=torch.long)
+
+
+def ddim(
+    denoise: Callable,
+    noise: torch.Tensor,
+    schedule: NoiseSchedule,
+    steps: int = 50,
+    eta: float = 0.0,
+    spacing: str = "leading",
+    generator: torch.Generator | None = None,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> torch.Tensor:
+    """Denoising diffusion implicit models (Song et al., ICLR 2021, eq. 12); eta 1 is ancestral sampling.
+
+    Args:
+        noise: (B, ...), standard normal.
+        steps: calls of the denoiser.
+        eta: share of fresh noise, 0 to 1.
+        spacing: "leading" (980, ..., 0) or "full" (999, ..., 0).
+        generator: source of the fresh noise on the CPU.
+        progress: wraps the loop, e.g. tqdm.
+
+    Returns:
+        (B, ...), the sample.
+    """
+    x, times = noise, SPACINGS[spacing](schedule.num_steps, steps)
+    for t, after in progress(list(zip(times, [*times[1:], None]))):
+        x0, e = schedule.split(x, denoise(x, _times(x, t)), t)
+        (a, s), (a_next, s_next) = _levels(schedule, t), _levels(schedule, after)
+        fresh = eta * s_next / s * math.sqrt(max(1 - (a / a_next) ** 2, 0.0))
+        x = a_next * x0 + math.sqrt(max(s_next**2 - fresh**2, 0.0)) * e
+        if fresh > 0:
+            x = x + fresh * torch.randn(x.shape, generator=generator).to(x)
+    return x
+
+
+def dpm_solver(
+    denoise: Callable,
+    noise: torch.Tensor,
+    schedule: NoiseSchedule,
+    steps: int = 20,
+    spacing: str = "full",
+    generator: torch.Generator | None = None,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> torch.Tensor:
+    """DPM-Solver++(2M), second order in the log signal-to-noise ratio (Lu et al., arXiv 2211.01095, algorithm 2).
+
+    Args: as `ddim`; the sampler is deterministic and reads no generator.
+    """
+    x, times = noise, SPACINGS[spacing](schedule.num_steps, steps)
+    previous = previous_width = None
+    for t, after in progress(list(zip(times, [*times[1:], None]))):
+        x0, _ = schedule.split(x, denoise(x, _times(x, t)), t)
+        if after is None:
+            return x0
+        (a, s), (a_next, s_next) = _levels(schedule, t), _levels(schedule, after)
+        width = math.log(a_next / s_next) - math.log(a / s)
+        estimate = x0
+        if previous is not None:
+            ratio = previous_width / width
+            estimate = (1 + 1 / (2 * ratio)) * x0 - 1 / (2 * ratio) * previous
+        x = s_next / s * x - a_next * math.expm1(-width) * estimate
+        previous, previous_width = x0, width
+    return x
+
+
+SAMPLERS = {"ddim": ddim, "dpm_solver": dpm_solver}
+
+
+def find_sampler(name: str) -> Callable:
+    """The sampler of this name.
+
+    Raises:
+        UserError: no such sampler.
+    """
+    if name not in SAMPLERS:
+        raise UserError(f"sampler = {name!r}: the known ones are {', '.join(SAMPLERS)}.")
+    return SAMPLERS[name]
+
+
+def preview(denoise: Callable, noise: torch.Tensor, schedule: NoiseSchedule, steps: int = 4) -> torch.Tensor:
+    """A few DDIM steps, for tools that want a plain forward pass."""
+    return ddim(denoise, noise, schedule, steps, spacing="full")

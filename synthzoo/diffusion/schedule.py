@@ -1,0 +1,105 @@
+"""Noise schedules of discrete diffusion and the conversions between what a denoiser can predict.
+
+    x_t = a_t x_0 + s_t e,   a_t = sqrt(prod_{u <= t} (1 - beta_u)),   s_t^2 = 1 - a_t^2
+    epsilon: the network predicts e;   v: it predicts a_t e - s_t x_0   (Salimans, Ho, ICLR 2022)
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from synthzoo.errors import UserError
+
+KINDS = ("linear", "scaled_linear", "cosine")
+PREDICTIONS = ("epsilon", "v")
+
+
+class NoiseSchedule:
+    """T noise levels, from t = 0 (least noise) to t = T - 1.
+
+    Args:
+        num_steps: T.
+        kind: "linear" in beta, "scaled_linear" in its square root (Rombach et al. 2022), or "cosine" (Nichol,
+            Dhariwal 2021; the betas are not read).
+        beta_start, beta_end: first and last beta.
+        prediction: what the denoiser predicts, "epsilon" or "v".
+
+    Raises:
+        UserError: unknown kind or prediction.
+    """
+
+    def __init__(
+        self,
+        num_steps: int = 1000,
+        kind: str = "scaled_linear",
+        beta_start: float = 0.0015,
+        beta_end: float = 0.0205,
+        prediction: str = "epsilon",
+    ):
+        if kind not in KINDS:
+            raise UserError(f"schedule kind = {kind!r}: the known ones are {', '.join(KINDS)}.")
+        if prediction not in PREDICTIONS:
+            raise UserError(f"schedule prediction = {prediction!r}: the known ones are {', '.join(PREDICTIONS)}.")
+        self.num_steps, self.prediction = int(num_steps), prediction
+        if kind == "linear":
+            betas = torch.linspace(beta_start, beta_end, self.num_steps, dtype=torch.float64)
+        elif kind == "scaled_linear":
+            betas = torch.linspace(beta_start**0.5, beta_end**0.5, self.num_steps, dtype=torch.float64) ** 2
+        else:
+            u = torch.arange(self.num_steps + 1, dtype=torch.float64) / self.num_steps
+            level = torch.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
+            betas = (1 - level[1:] / level[:-1]).clamp(max=0.999)
+        self.alpha = torch.cumprod(1 - betas, 0).sqrt()  # a_t, float64 (T,)
+        self.sigma = (1 - self.alpha**2).sqrt()  # s_t, float64 (T,)
+
+    def at(self, t: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """a_t and s_t of timesteps t (B,), shaped to multiply `like` (B, ...)."""
+        shape = (-1,) + (1,) * (like.ndim - 1)
+        index = t.long().cpu()
+        return tuple(v[index].to(like.device, like.dtype).reshape(shape) for v in (self.alpha, self.sigma))
+
+    def add_noise(self, x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """x_t from x_0, noise (B, ...) and t (B,)."""
+        a, s = self.at(t, x0)
+        return a * x0 + s * noise
+
+    def target(self, x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """What the denoiser shall predict, (B, ...)."""
+        if self.prediction == "epsilon":
+            return noise
+        a, s = self.at(t, x0)
+        return a * noise - s * x0
+
+    def split(self, xt: torch.Tensor, prediction: torch.Tensor, t: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Estimates of x_0 and of the noise from x_t and the denoiser's output at timestep t."""
+        a, s = float(self.alpha[t]), float(self.sigma[t])
+        if self.prediction == "epsilon":
+            return (xt - s * prediction) / a, prediction
+        return a * xt - s * prediction, s * xt + a * prediction
+
+
+def leading_timesteps(num_steps: int, steps: int) -> list[int]:
+    """`steps` timesteps with leading spacing, descending to 0: 980, 960, ..., 0 for 50 of 1000.
+
+    Raises:
+        UserError: steps below 1 or above num_steps.
+    """
+    if not 1 <= int(steps) <= num_steps:
+        raise UserError(f"steps = {steps}: the sampler takes 1 to {num_steps} steps.")
+    stride = num_steps // int(steps)
+    return [i * stride for i in reversed(range(int(steps)))]
+
+
+def full_range_timesteps(num_steps: int, steps: int) -> list[int]:
+    """`steps` timesteps spread evenly from T - 1 down to 0, so that sampling starts at pure noise.
+
+    Raises:
+        UserError: steps below 1 or above num_steps.
+    """
+    if not 1 <= int(steps) <= num_steps:
+        raise UserError(f"steps = {steps}: the sampler takes 1 to {num_steps} steps.")
+    if int(steps) == 1:
+        return [num_steps - 1]
+    return [round(i * (num_steps - 1) / (int(steps) - 1)) for i in reversed(range(int(steps)))]

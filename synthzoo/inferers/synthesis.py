@@ -1,0 +1,80 @@
+"""Synthesis: from the start noise and the conditions of a request to an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from tqdm import tqdm
+
+from synthzoo.diffusion.guidance import guided
+from synthzoo.diffusion.samplers import find_sampler
+from synthzoo.errors import UserError
+
+
+def prepare_request(batch: dict, device: Any = None, non_blocking: bool = False, **kwargs: Any):
+    """A batch of requests -> (noise, no target, (), {"conditions": values}), for MONAI's SupervisedEvaluator."""
+    noise = batch["image"].to(device, non_blocking=non_blocking)
+    return noise, None, (), {"conditions": batch["conditions"].to(device, non_blocking=non_blocking)}
+
+
+class SynthesisInferer(Inferer):
+    """Samples a latent and decodes it.
+
+    Args:
+        sampler: "dpm_solver" or "ddim".
+        steps: network calls per image.
+        guidance: weight of classifier-free guidance; 1 switches it off.
+        eta: share of fresh noise of ddim; its randomness is drawn from `seed`.
+        seed: of the fresh noise when eta > 0.
+        autocast: None, "bfloat16" or "float16": lower precision inside the networks.
+        decode_roi: window in latent voxels for a decoding in little memory; None decodes at once.
+        chunk: images per network call; None takes the whole batch.
+        progress: show a bar over the steps.
+
+    Raises:
+        UserError: an unknown sampler or a number of steps that the schedule does not have.
+    """
+
+    def __init__(
+        self,
+        sampler: str = "dpm_solver",
+        steps: int = 20,
+        guidance: float = 1.0,
+        eta: float = 0.0,
+        seed: int = 0,
+        autocast: str | None = None,
+        decode_roi: Sequence[int] | None = None,
+        chunk: int | None = None,
+        progress: bool = False,
+    ):
+        super().__init__()
+        self.sampler, self.sampler_name = find_sampler(sampler), sampler
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise UserError(f"steps = {steps!r}: the sampler takes a whole number of at least 1.")
+        self.steps, self.guidance, self.eta, self.seed = steps, float(guidance), float(eta), int(seed)
+        self.autocast = None if autocast is None else getattr(torch, autocast)
+        self.decode_roi, self.chunk, self.progress = decode_roi, chunk, progress
+
+    @torch.inference_mode()
+    def __call__(self, inputs: torch.Tensor, network: Callable, conditions=None, *args, **kwargs) -> torch.Tensor:
+        """Noise (B, C, d, h, w) and conditions (B, K) in user units (NaN: left out) -> image (B, 1, D, H, W) in [0, 1]."""
+        if conditions is None:
+            conditions = torch.full((inputs.shape[0], len(network.conditions)), float("nan"), device=inputs.device)
+        size = self.chunk or inputs.shape[0]
+        parts = zip(inputs.split(size), conditions.split(size), strict=True)
+        device = inputs.device.type
+        with torch.autocast(device, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
+            return torch.cat([self._sample(noise, network, values) for noise, values in parts])
+
+    def _sample(self, noise: torch.Tensor, network: Any, conditions: torch.Tensor) -> torch.Tensor:
+        options: dict[str, Any] = {}
+        if self.sampler_name == "ddim":
+            options = {"eta": self.eta, "generator": torch.Generator().manual_seed(self.seed)}
+        if self.progress:
+            options["progress"] = lambda steps: tqdm(steps, desc="sampling", leave=False)
+        denoise = guided(network.denoise, conditions, self.guidance)
+        latent = self.sampler(denoise, noise, network.schedule, self.steps, **options)
+        return network.decode(latent, self.decode_roi).float().clamp(0, 1)
