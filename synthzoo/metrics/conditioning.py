@@ -1,0 +1,47 @@
+"""Did the generator do what was asked? Requested values against those that an instrument measured.
+
+    r = corr(asked, measured);  slope, intercept: least squares of measured on asked;  MAE = mean |measured - asked|
+
+The control pairs every measurement with another sample's request: a generator that ignores its conditions scores on
+both alike.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def agreement(asked, measured) -> dict[str, float]:
+    """r, slope, intercept, mae and bias (mean of measured - asked) of two series (N,) in one unit, N >= 3.
+
+    r and slope are nan where a series is constant.
+    """
+    asked, measured = (np.asarray(v, dtype=np.float64).ravel() for v in (asked, measured))
+    if asked.shape != measured.shape or asked.size < 3:
+        raise ValueError(f"agreement needs two series of one length >= 3, got {asked.size} and {measured.size}")
+    x, y = asked - asked.mean(), measured - measured.mean()
+    sxx, syy, sxy = float(x @ x), float(y @ y), float(x @ y)
+    slope = sxy / sxx if sxx > 0 else float("nan")
+    r = sxy / np.sqrt(sxx * syy) if sxx > 0 and syy > 0 else float("nan")
+    found = {
+        "r": r,
+        "slope": slope,
+        "intercept": measured.mean() - slope * asked.mean(),
+        "mae": np.abs(measured - asked).mean(),
+        "bias": (measured - asked).mean(),
+    }
+    return {name: round(float(value), 4) for name, value in found.items()} | {"n": int(asked.size)}
+
+
+def conditioning(asked, measured, seed: int = 0, shuffles: int = 20) -> dict:
+    """`agreement` with its shuffled control: the mean r and slope over `shuffles` random pairings, and the largest |r|."""
+    asked, measured = (np.asarray(v, dtype=np.float64).ravel() for v in (asked, measured))
+    rng = np.random.default_rng(seed)
+    controls = [agreement(rng.permutation(asked), measured) for _ in range(shuffles)]
+    control = {
+        "r": round(float(np.mean([c["r"] for c in controls])), 4),
+        "slope": round(float(np.mean([c["slope"] for c in controls])), 4),
+        "largest_abs_r": round(float(np.max([abs(c["r"]) for c in controls])), 4),
+        "mae": round(float(np.mean([c["mae"] for c in controls])), 4),
+    }
+    return {**agreement(asked, measured), "shuffled": control}
