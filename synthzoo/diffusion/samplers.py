@@ -11,10 +11,14 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from synthzoo.diffusion.schedule import NoiseSchedule, full_range_timesteps, leading_timesteps
+from synthzoo.diffusion.schedule import NoiseSchedule, full_range_timesteps, leading_timesteps, log_snr_timesteps
 from synthzoo.errors import UserError
 
-SPACINGS = {"leading": leading_timesteps, "full": full_range_timesteps}
+SPACINGS = {
+    "leading": lambda schedule, steps: leading_timesteps(schedule.num_steps, steps),
+    "full": lambda schedule, steps: full_range_timesteps(schedule.num_steps, steps),
+    "log_snr": log_snr_timesteps,
+}
 
 
 def _levels(schedule: NoiseSchedule, t: int | None) -> tuple[float, float]:
@@ -41,14 +45,14 @@ def ddim(
         noise: (B, ...), standard normal.
         steps: calls of the denoiser.
         eta: share of fresh noise, 0 to 1.
-        spacing: "leading" (980, ..., 0) or "full" (999, ..., 0).
+        spacing: "leading" (980, ..., 0), "full" (999, ..., 0) or "log_snr" (even in log a / s).
         generator: source of the fresh noise on the CPU.
         progress: wraps the loop, e.g. tqdm.
 
     Returns:
         (B, ...), the sample.
     """
-    x, times = noise, SPACINGS[spacing](schedule.num_steps, steps)
+    x, times = noise, SPACINGS[spacing](schedule, steps)
     for t, after in progress(list(zip(times, [*times[1:], None]))):
         x0, e = schedule.split(x, denoise(x, _times(x, t)), t)
         (a, s), (a_next, s_next) = _levels(schedule, t), _levels(schedule, after)
@@ -64,7 +68,7 @@ def dpm_solver(
     noise: torch.Tensor,
     schedule: NoiseSchedule,
     steps: int = 20,
-    spacing: str = "full",
+    spacing: str = "log_snr",
     generator: torch.Generator | None = None,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> torch.Tensor:
@@ -72,7 +76,7 @@ def dpm_solver(
 
     Args: as `ddim`; the sampler is deterministic and reads no generator.
     """
-    x, times = noise, SPACINGS[spacing](schedule.num_steps, steps)
+    x, times = noise, SPACINGS[spacing](schedule, steps)
     previous = previous_width = None
     for t, after in progress(list(zip(times, [*times[1:], None]))):
         x0, _ = schedule.split(x, denoise(x, _times(x, t)), t)

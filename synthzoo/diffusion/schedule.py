@@ -103,3 +103,22 @@ def full_range_timesteps(num_steps: int, steps: int) -> list[int]:
     if int(steps) == 1:
         return [num_steps - 1]
     return [round(i * (num_steps - 1) / (int(steps) - 1)) for i in reversed(range(int(steps)))]
+
+
+def log_snr_timesteps(schedule: NoiseSchedule, steps: int) -> list[int]:
+    """`steps` timesteps from T - 1 to 0, even in the log signal-to-noise ratio log(a / s), where solvers are smooth.
+
+    Where two would fall on one timestep, the lower one moves down.
+
+    Raises:
+        UserError: steps below 1 or above T.
+    """
+    if not 1 <= int(steps) <= schedule.num_steps:
+        raise UserError(f"steps = {steps}: the sampler takes 1 to {schedule.num_steps} steps.")
+    ratio = torch.log(schedule.alpha / schedule.sigma)
+    times: list[int] = []
+    for number, wanted in enumerate(torch.linspace(float(ratio[-1]), float(ratio[0]), int(steps))):
+        t = int((ratio - wanted).abs().argmin())
+        left = int(steps) - number - 1
+        times.append(max(min(t, times[-1] - 1) if times else t, left))
+    return times
