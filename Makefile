@@ -34,7 +34,7 @@ $(STAMP): requirements.txt setup.py
 	touch $(STAMP); \
 	echo "setup: done in $$((SECONDS - began)) s; everything after this works offline"
 
-demo: setup  ## three synthetic brains as asked, and anomaly maps of a real template; writes demo/
+demo: setup  ## three synthetic brains as asked; writes demo/
 	@$(RUN) scripts/demo.py
 
 test: setup  ## the whole suite: offline, on the CPU, under 10 minutes (ARGS="--slow" adds the long ones)
