@@ -60,7 +60,7 @@ class SynthesisInferer(Inferer):
 
     @torch.inference_mode()
     def __call__(self, inputs: torch.Tensor, network: Callable, conditions=None, *args, **kwargs) -> torch.Tensor:
-        """Noise (B, C, d, h, w) and conditions (B, K) in user units (NaN: left out) -> image (B, 1, D, H, W) in [0, 1]."""
+        """Noise (B, C, d, h, w), conditions (B, K) in user units (NaN: left out) -> image (B, 1, D, H, W) in [0, 1]."""
         if conditions is None:
             conditions = torch.full((inputs.shape[0], len(network.conditions)), float("nan"), device=inputs.device)
         size = self.chunk or inputs.shape[0]
