@@ -1,7 +1,7 @@
 """The brain instruments from nothing but seeds: python scripts/train_instruments.py all
 
-Nets are trained on subjects of the training seeds, lines are fitted on the validation seeds (100000 onwards), errors are
-measured on the test seeds (200000 onwards).
+Nets are trained on subjects of the training seeds, lines are fitted on the validation seeds (100000 onwards), errors
+are measured on the test seeds (200000 onwards).
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ def train(
     else:
         objective, contrasts = AgeLoss(), {"T1w": 1.0}
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
+    scheduler = cosine_schedule(optimizer, iterations, warmup=30, floor=0.01)
     path = Path(folder) / f"{name}.pt"
     ObjectiveTrainer(
         "cpu",
         1,
         SeededLoader(InstrumentPhantoms(subjects, contrasts), batch_size, seed=seed),
         network,
-        [{"objective": objective, "optimizer": optimizer, "scheduler": cosine_schedule(optimizer, iterations, 30, 0.01)}],
+        [{"objective": objective, "optimizer": optimizer, "scheduler": scheduler}],
         epoch_length=iterations,
         seed=seed,
         ema_decay=0.98,
@@ -107,27 +108,27 @@ def save_report(report: dict, path: Path) -> None:
     brain_volumes.stated_errors.cache_clear()
 
 
-class Commands:
-    """What fire offers."""
+def segmentation(iterations: int = 1200, subjects: int = 500, batch_size: int = 2, folder: str = str(WEIGHTS)) -> None:
+    """Train the tissue network."""
+    train("brain_segmentation", iterations, subjects, batch_size, folder)
 
-    def segmentation(self, iterations: int = 1200, subjects: int = 500, batch_size: int = 2, folder: str = str(WEIGHTS)):
-        """Train the tissue network."""
-        train("brain_segmentation", iterations, subjects, batch_size, folder)
 
-    def age(self, iterations: int = 1200, subjects: int = 1000, batch_size: int = 4, folder: str = str(WEIGHTS)):
-        """Train the age network."""
-        train("brain_age", iterations, subjects, batch_size, folder)
+def age(iterations: int = 1200, subjects: int = 1000, batch_size: int = 4, folder: str = str(WEIGHTS)) -> None:
+    """Train the age network."""
+    train("brain_age", iterations, subjects, batch_size, folder)
 
-    def calibrate(self, size: int = 60, folder: str = str(WEIGHTS)):
-        """Fit the lines and state the errors."""
-        print(json.dumps(calibrate_and_test(folder, size), indent=2))
 
-    def all(self):
-        """Train both networks, fit the lines, state the errors."""
-        self.segmentation()
-        self.age()
-        self.calibrate()
+def calibrate(size: int = 60, folder: str = str(WEIGHTS)) -> None:
+    """Fit the lines and state the errors."""
+    print(json.dumps(calibrate_and_test(folder, size), indent=2))
+
+
+def everything() -> None:
+    """Train both networks, fit the lines, state the errors."""
+    segmentation()
+    age()
+    calibrate()
 
 
 if __name__ == "__main__":
-    fire.Fire(Commands)
+    fire.Fire({"segmentation": segmentation, "age": age, "calibrate": calibrate, "all": everything})

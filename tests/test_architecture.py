@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "inferers": SCIENCE,
     "privacy": SCIENCE,
     "training": SCIENCE | {"objectives", "inferers", "privacy"},
+    "evaluation": SCIENCE | {"objectives", "inferers", "privacy"},
     "bundle": SCIENCE | {"objectives", "inferers", "privacy", "training"},
 }
 OUTSIDE = {"scripts", "tests", "plugins", "bundles"}

@@ -14,7 +14,6 @@ from tqdm import tqdm
 from synthzoo.phantoms.brain import BrainAnatomy, draw_params, make_anatomy, render
 
 SPACING_MM = 4.0
-QUANTITIES = ("ventricle_ml", "gm_ml", "wm_ml", "csf_ml", "brain_ml")
 
 
 class InstrumentPhantoms(Dataset):
@@ -44,9 +43,7 @@ class InstrumentPhantoms(Dataset):
     def __getitem__(self, row: int) -> dict[str, torch.Tensor]:
         rng = np.random.default_rng(np.random.randint(2**31))  # the loader has seeded numpy for this draw
         tissues = self.maps[row].astype(np.float32) / 255
-        anatomy = BrainAnatomy(
-            tissues, None, {}, {}, self.affine, self.params[row], SPACING_MM, self.wall_mm
-        )
+        anatomy = BrainAnatomy(tissues, None, {}, {}, self.affine, self.params[row], SPACING_MM, self.wall_mm)
         contrast = self.contrasts[rng.choice(len(self.contrasts), p=self.chances / self.chances.sum())]
         image = paint(anatomy, contrast, rng)
         shares = np.concatenate([np.clip(1 - tissues.sum(0, keepdims=True), 0, 1), tissues])
@@ -60,7 +57,7 @@ class InstrumentPhantoms(Dataset):
 
 
 def paint(anatomy: BrainAnatomy, contrast: str, rng: np.random.Generator) -> np.ndarray:
-    """A rendering with random noise, bias field and sharpness, and half the time a blur such as an autoencoder leaves."""
+    """A rendering with random noise, bias and sharpness, half the time with a blur such as an autoencoder leaves."""
     noise = rng.uniform(0, 0.04) if rng.random() < 0.8 else 0.0
     resolution = rng.uniform(4.0, 6.0, 3) if rng.random() < 0.4 else None
     seed = int(rng.integers(2**31))
@@ -75,12 +72,10 @@ def paint(anatomy: BrainAnatomy, contrast: str, rng: np.random.Generator) -> np.
 
 def make_test_set(first_seed: int, size: int, contrast: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Images (size, 48, 56, 48) as `make_brain` renders them, with the true volumes in mL and ages."""
-    images, truth = [], {name: [] for name in (*QUANTITIES, "age")}
+    images, truth = [], []
     for seed in tqdm(range(first_seed, first_seed + size), desc=f"{contrast} from {first_seed}", mininterval=2.0):
         params = draw_params(seed, independent=True)
         anatomy = make_anatomy(params, SPACING_MM)
         images.append(render(anatomy, contrast, seed=seed))
-        for name in QUANTITIES:
-            truth[name].append(anatomy.volumes_ml[name.removesuffix("_ml")])
-        truth["age"].append(params.age)
-    return np.stack(images), {name: np.array(values) for name, values in truth.items()}
+        truth.append({"age": params.age} | {f"{name}_ml": ml for name, ml in anatomy.volumes_ml.items()})
+    return np.stack(images), {name: np.array([row[name] for row in truth]) for name in truth[0]}

@@ -48,5 +48,5 @@ def measure_ages(images: np.ndarray | torch.Tensor, spacing_mm: float = SPACING_
 
 
 def measure_age(image: np.ndarray | torch.Tensor, spacing_mm: float = SPACING_MM) -> float:
-    """Age in years of one T1w brain (D, H, W) or (1, D, H, W), RAS, brain-extracted; its error is in the weights' JSON."""
+    """Age in years of one T1w brain (D, H, W) or (1, D, H, W), RAS, brain-extracted."""
     return float(measure_ages([image], spacing_mm)[0])

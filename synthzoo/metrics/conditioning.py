@@ -34,7 +34,7 @@ def agreement(asked, measured) -> dict[str, float]:
 
 
 def conditioning(asked, measured, seed: int = 0, shuffles: int = 20) -> dict:
-    """`agreement` with its shuffled control: the mean r and slope over `shuffles` random pairings, and the largest |r|."""
+    """`agreement` with its control: mean r, slope and MAE over `shuffles` random pairings, and the largest |r|."""
     asked, measured = (np.asarray(v, dtype=np.float64).ravel() for v in (asked, measured))
     rng = np.random.default_rng(seed)
     controls = [agreement(rng.permutation(asked), measured) for _ in range(shuffles)]

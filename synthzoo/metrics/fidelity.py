@@ -2,8 +2,8 @@
 
     FID = |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))                      Heusel et al., NeurIPS 2017
 
-on the 96 features of `brain_segmentation.features`. It is meaningless alone: print it beside the FID of two sets of real
-volumes of the same size (`fid_with_floor`). MS-SSIM (Wang, Simoncelli, Bovik, 2003) between random pairs is 1 when all
+on the 96 features of `brain_segmentation.features`. Alone it means nothing: print it beside the FID of two sets of real
+volumes of one size (`fid_with_floor`). MS-SSIM (Wang, Simoncelli, Bovik, 2003) between random pairs is 1 when all
 samples are alike; a generator as varied as the data has the data's own value.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from monai.metrics import FIDMetric, MultiScaleSSIMMetric
 
-# Three scales with a window of 7 fit the shortest axis of 48 voxels; the weights are the paper's first three, normalised.
+# Three scales with a window of 7 fit the shortest axis of 48 voxels; weights: the paper's first three, scaled to sum 1.
 MS_SSIM = {"kernel_size": 7, "kernel_sigma": 1.5, "weights": (0.0710, 0.4530, 0.4760)}
 
 
@@ -55,8 +55,7 @@ def pairwise_ms_ssim(images: np.ndarray | torch.Tensor, pairs: int = 100, seed: 
         raise ValueError(f"pairwise_ms_ssim needs at least 2 images, got {count}")
     every = np.stack(np.triu_indices(count, 1), 1)
     chosen = every[np.random.default_rng(seed).permutation(len(every))[:pairs]]
-    found = [
-        ms_ssim(images[part[:, 0]], images[part[:, 1]]) for part in np.array_split(chosen, -(-len(chosen) // batch_size))
-    ]
+    parts = np.array_split(chosen, -(-len(chosen) // batch_size))
+    found = [ms_ssim(images[part[:, 0]], images[part[:, 1]]) for part in parts]
     values = np.concatenate(found)
     return {"mean": round(float(values.mean()), 4), "std": round(float(values.std()), 4), "pairs": len(values)}

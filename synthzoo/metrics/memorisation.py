@@ -1,14 +1,14 @@
 """Does a generator repeat its training images? Nearest training neighbours of generated and of held-out real images.
 
 For every image x, d(x) is the distance to the nearest training image. Held-out images were never trained on, so their
-d is the floor that honest novelty has; copies lie below it. A sample counts as suspicious if its d is below the smallest
-held-out d, and the verdict is "copies" if more samples are suspicious than chance allows:
+d is the floor that honest novelty has; copies lie below it. A sample counts as suspicious if its d is below the
+smallest held-out d, and the verdict is "copies" if more samples are suspicious than chance allows:
 
     P(K >= k) <= 0.01  for K the number of N generated samples below the smallest of M held-out ones,
     if both came from one law:  P(K >= k) = prod_{i<k} (N - i) / (N + M - i).
 
-Distances are root mean squares between volumes that were each scaled to mean 0 and deviation 1, so that brightness alone
-hides nothing.
+Distances are root mean squares between volumes that were each scaled to mean 0 and deviation 1, so that brightness
+alone hides nothing.
 """
 
 from __future__ import annotations

@@ -1,0 +1,152 @@
+"""Anomaly map of a head: find the brain, bring it to robust z-scores, run the network, put the map back.
+
+Everything happens on one head grid (see `transforms.head_grid`), in voxels: the inferer needs no affine, and a server
+that hands over a bare tensor gets the same map.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from monai.inferers import Inferer
+from scipy import ndimage as ndi
+from torch.nn import functional as F
+
+from synthzoo.errors import UserError
+
+Z_RANGE = (-4.0, 6.0)
+SMALLEST_BRAIN_ML, STRIPPED_ML = 200.0, 1900.0
+
+
+class AnomalyMapInferer(Inferer):
+    """Map every voxel of a head to how wrong it looks.
+
+    Args:
+        spacing_mm: of the head grid; the extractor works at twice that.
+        smooth_voxels: width of a Gaussian over the map, None for none.
+        progress: show a bar over the ensemble's members.
+
+    Called with heads (B, 1, D, H, W), any intensity unit, and the network; returns (B, 1, D, H, W) in [0, 1], exactly 0
+    outside the brain.
+
+    Raises:
+        UserError: no brain was found.
+    """
+
+    def __init__(self, spacing_mm: float = 2.0, smooth_voxels: float | None = None, progress: bool = True):
+        self.spacing_mm, self.smooth_voxels, self.progress = spacing_mm, smooth_voxels, progress
+
+    def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args, **kwargs) -> torch.Tensor:
+        heads = torch.as_tensor(inputs).as_subclass(torch.Tensor)
+        device = heads.device
+        with torch.no_grad():
+            maps = [self.map_head(head[0].float().cpu().numpy(), network, device) for head in heads]
+        return torch.stack([torch.from_numpy(m)[None] for m in maps]).to(device)
+
+    def map_head(self, head: np.ndarray, network: torch.nn.Module, device="cpu") -> np.ndarray:
+        """Map (D, H, W) of one head (D, H, W)."""
+        mask = brain_mask(head, network.extractor, device, self.spacing_mm)
+        volume, inside, where = to_network(head, mask, network.grid)
+        result = self._run(torch.from_numpy(volume)[None, None].to(device), network)
+        result = np.clip(result[0, 0].float().cpu().numpy(), 0, 1)
+        if self.smooth_voxels:
+            weight = np.maximum(ndi.gaussian_filter(inside.astype(np.float32), self.smooth_voxels), 1e-3)
+            result = ndi.gaussian_filter(result * inside, self.smooth_voxels) / weight
+        out = np.zeros(head.shape, np.float32)
+        out[where[0]] = (result * inside)[where[1]]
+        return np.clip(out, 0, 1)
+
+    def _run(self, volume: torch.Tensor, network: torch.nn.Module) -> torch.Tensor:
+        if not self.progress:
+            return network(volume)
+        from tqdm import tqdm
+
+        steps = len(network.members) * (3 if network.spatial_dims == 2 else 1)
+        with tqdm(total=steps, desc="anomaly map", leave=False) as bar:
+            hooks = [member.register_forward_hook(lambda *_: bar.update() and None) for member in network.members]
+            try:
+                return network(volume)
+            finally:
+                for hook in hooks:
+                    hook.remove()
+
+
+def brain_mask(head: np.ndarray, extractor: torch.nn.Module, device="cpu", spacing_mm: float = 2.0) -> np.ndarray:
+    """Brain mask, bool (D, H, W), of a head on the head grid; a scan that is stripped already keeps its own mask.
+
+    The extractor runs twice: the second time on a head moved so that the brain found first lies in the middle.
+    """
+    seen = np.abs(head) > 1e-6 * max(float(np.abs(head).max()), 1e-12)
+    own = _largest(ndi.binary_fill_holes(ndi.binary_closing(seen, iterations=1) | seen))
+    voxel_ml = spacing_mm**3 / 1000
+    coarse = F.avg_pool3d(torch.from_numpy(head)[None, None], 2)[0, 0].numpy()
+    first = extract(coarse, extractor, device)
+    if first.max() > 0.5:
+        found = np.argwhere(_largest(first > 0.5))
+        middle = np.round((found.min(0) + found.max(0)) / 2 - (np.array(coarse.shape) - 1) / 2 - (0, 0, 2)).astype(int)
+        share = np.roll(extract(_shift(coarse, -middle), extractor, device), tuple(middle), (0, 1, 2))
+        share = (share + first) / 2
+    else:
+        share = first
+    fine = F.interpolate(torch.from_numpy(share)[None, None], scale_factor=2, mode="trilinear", align_corners=False)
+    mask = _largest(fine[0, 0].numpy() > 0.5)
+    mask = ndi.binary_fill_holes(ndi.binary_opening(mask, iterations=1)) & seen if mask.any() else mask
+    mask = ndi.binary_fill_holes(_largest(mask))
+    overlap = 2 * (mask & own).sum() / max(mask.sum() + own.sum(), 1)
+    stripped = SMALLEST_BRAIN_ML < own.sum() * voxel_ml < STRIPPED_ML
+    if overlap > 0.92 or (stripped and (overlap > 0.85 or overlap < 0.5)):
+        mask = own
+    if mask.sum() * voxel_ml < SMALLEST_BRAIN_ML:
+        raise UserError(
+            "no brain was found in the image: check that it is a head or brain MR scan with a correct affine."
+        )
+    return mask
+
+
+def extract(coarse: np.ndarray, extractor: torch.nn.Module, device) -> np.ndarray:
+    """Brain probability float32 (D, H, W) of a head at 4 mm."""
+    seen = np.abs(coarse[np.abs(coarse) > 1e-6])
+    top = float(np.percentile(seen, 98)) if seen.size else 1.0
+    image = np.clip(coarse / max(top, 1e-6), -1, 2).astype(np.float32)
+    with torch.no_grad():
+        return extractor(torch.from_numpy(image)[None, None].to(device)).sigmoid()[0, 0].float().cpu().numpy()
+
+
+def _shift(volume: np.ndarray, by: np.ndarray) -> np.ndarray:
+    out = np.zeros_like(volume)
+    source = tuple(slice(max(-b, 0), n - max(b, 0)) for b, n in zip(by, volume.shape))
+    target = tuple(slice(max(b, 0), n - max(-b, 0)) for b, n in zip(by, volume.shape))
+    out[target] = volume[source]
+    return out
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    names, count = ndi.label(mask)
+    return mask if count < 2 else names == 1 + int(np.argmax(np.bincount(names.ravel())[1:]))
+
+
+def robust_scores(values: np.ndarray) -> tuple[float, float]:
+    """Centre and spread of brain voxels: median, and the 10 to 90 % range as that of a Gaussian."""
+    low, middle, high = np.percentile(values, (10, 50, 90))
+    return float(middle), float(max(high - low, 1e-6) / 2.563)
+
+
+def to_network(head: np.ndarray, mask: np.ndarray, grid):
+    """Cut the brain's box out of the head and give its z-scores.
+
+    Returns:
+        volume float32 grid with exactly 0 outside the brain, its mask, and the two tuples of slices (head, volume) that
+        belong together.
+    """
+    centre, spread = robust_scores(head[mask])
+    z = np.clip((head - centre) / spread, *Z_RANGE).astype(np.float32)
+    z[z == 0] = 1e-6  # 0 means outside
+    z[~mask] = 0
+    found = np.argwhere(mask)
+    middle = (found.min(0) + found.max(0) + 1) / 2
+    start = np.round(middle - np.array(grid) / 2).astype(int)
+    source = tuple(slice(max(s, 0), min(s + g, n)) for s, g, n in zip(start, grid, head.shape))
+    target = tuple(slice(a.start - s, a.stop - s) for a, s in zip(source, start))
+    volume = np.zeros(grid, np.float32)
+    volume[target] = z[source]
+    return volume, volume != 0, (source, target)

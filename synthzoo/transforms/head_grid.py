@@ -1,0 +1,154 @@
+"""From a scan of any orientation, spacing and matrix to one head grid in RAS, and the way back for a map."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from scipy import ndimage as ndi
+from torch.nn import functional as F
+
+from synthzoo.errors import UserError
+
+HEAD_MM = (224.0, 256.0, 224.0)
+MARGIN_MM = 14.0  # between the top of the head and the top of the grid
+REACH_MM = 170.0  # below the top of the head the rest is neck
+
+
+class ToHeadGridd(MapTransform):
+    """Resample a scan to a grid that holds the head: RAS axes, isotropic, the top of the head near the top.
+
+    The scan's affine is trusted for orientation and size; nothing is registered. Background becomes exactly 0.
+
+    Args:
+        keys: the scan, a MetaTensor (1, D, H, W) with its affine.
+        spacing_mm: of the grid, whose size is 224 x 256 x 224 mm.
+        affine_key, shape_key: where the scan's own affine (4, 4) and shape go, for the way back.
+
+    Raises:
+        UserError: the scan's extent cannot be that of a head.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "image",
+        spacing_mm: float = 2.0,
+        affine_key: Hashable = "scan_affine",
+        shape_key: Hashable = "scan_shape",
+    ):
+        super().__init__(keys)
+        self.spacing_mm, self.affine_key, self.shape_key = float(spacing_mm), affine_key, shape_key
+
+    def __call__(self, data: dict) -> dict:
+        data = dict(data)
+        for key in self.keys:
+            scan = data[key]
+            affine = np.asarray(getattr(scan, "affine", np.eye(4)), dtype=np.float64).reshape(4, 4)
+            array = np.asarray(scan, dtype=np.float32)[0]
+            extent = np.linalg.norm(affine[:3, :3], axis=0) * array.shape
+            if max(extent) < 60 or max(extent) > 700:
+                said = " x ".join(f"{mm:.0f}" for mm in extent)
+                raise UserError(
+                    f"image {data.get('case', key)} spans {said} mm, which no head does: check its voxel size."
+                )
+            array = remove_background(array)
+            grid_affine = head_affine(array, affine, self.spacing_mm)
+            shape = tuple(int(round(mm / self.spacing_mm)) for mm in HEAD_MM)
+            out = resample(array, affine, shape, grid_affine, smooth=True)
+            data[key] = MetaTensor(torch.from_numpy(out)[None], affine=torch.from_numpy(grid_affine))
+            data[self.affine_key] = torch.from_numpy(affine)
+            data[self.shape_key] = torch.tensor(array.shape)
+        return data
+
+
+class FromHeadGridd(MapTransform):
+    """Resample maps on the head grid to the scan's own grid; exact zeros stay zeros, values stay in [0, 1].
+
+    Args:
+        keys: maps (1, D, H, W) on the head grid.
+        reference_key: what lies on the head grid with its affine (the preprocessed image).
+        affine_key, shape_key: as in `ToHeadGridd`.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "pred",
+        reference_key: Hashable = "image",
+        affine_key: Hashable = "scan_affine",
+        shape_key: Hashable = "scan_shape",
+    ):
+        super().__init__(keys)
+        self.reference_key, self.affine_key, self.shape_key = reference_key, affine_key, shape_key
+
+    def __call__(self, data: dict) -> dict:
+        data = dict(data)
+        grid_affine = np.asarray(data[self.reference_key].affine, dtype=np.float64).reshape(4, 4)
+        affine = np.asarray(data[self.affine_key], dtype=np.float64).reshape(4, 4)
+        shape = tuple(int(n) for n in np.asarray(data[self.shape_key]).ravel())
+        for key in self.keys:
+            out = resample(np.asarray(torch.as_tensor(data[key]).cpu(), np.float32)[0], grid_affine, shape, affine)
+            out[out < 1e-4] = 0
+            data[key] = MetaTensor(torch.from_numpy(np.clip(out, 0, 1))[None], affine=torch.from_numpy(affine))
+        return data
+
+
+def remove_background(array: np.ndarray) -> np.ndarray:
+    """Subtract the commonest value if it fills an eighth of the scan or more (the outside), else the minimum."""
+    sample = array.ravel()[:: max(1, array.size // 200000)]
+    values, counts = np.unique(sample, return_counts=True)
+    common = values[counts.argmax()]
+    return array - (common if counts.max() > sample.size / 8 else sample.min())
+
+
+def head_affine(array: np.ndarray, affine: np.ndarray, spacing_mm: float) -> np.ndarray:
+    """Affine of the head grid for a scan (D, H, W) without background."""
+    step = [max(1, int(round(4 / mm))) for mm in np.linalg.norm(affine[:3, :3], axis=0)]
+    small = ndi.uniform_filter(np.abs(array), [min(s, 3) for s in step])[tuple(slice(None, None, s) for s in step)]
+    top = np.percentile(small, 99)
+    seen = small > 0.1 * top
+    names, count = ndi.label(seen)
+    if count > 1:
+        seen = names == 1 + int(np.argmax(np.bincount(names.ravel())[1:]))
+    points = np.argwhere(seen) * step
+    mm = points @ affine[:3, :3].T + affine[:3, 3]
+    crown = np.percentile(mm[:, 2], 99.9)
+    upper = mm[mm[:, 2] > crown - REACH_MM]
+    centre = (np.percentile(upper, 0.5, axis=0) + np.percentile(upper, 99.5, axis=0)) / 2
+    tall = crown - np.percentile(mm[:, 2], 0.1)
+    # A scan of the brain alone lies in the middle, a head with its neck hangs from the top.
+    centre[2] = centre[2] if tall < HEAD_MM[2] - 2 * MARGIN_MM else crown + MARGIN_MM - HEAD_MM[2] / 2
+    shape = np.array([round(length / spacing_mm) for length in HEAD_MM])
+    grid = np.diag([spacing_mm] * 3 + [1.0])
+    grid[:3, 3] = centre - (shape - 1) / 2 * spacing_mm
+    return grid
+
+
+def resample(
+    array: np.ndarray, affine: np.ndarray, shape, target_affine: np.ndarray, smooth: bool = False
+) -> np.ndarray:
+    """Trilinear resampling between two grids, zero outside; `smooth` low-passes finer grids first."""
+    ratio = np.linalg.norm(target_affine[:3, :3], axis=0).mean() / np.linalg.norm(affine[:3, :3], axis=0)
+    inside = None
+    if smooth and (ratio > 1.2).any():
+        inside = np.abs(array) > 0
+        array = ndi.gaussian_filter(array, 0.35 * np.sqrt(np.maximum(ratio**2 - 1, 0)), truncate=2.5)
+    matrix = np.linalg.inv(affine) @ target_affine
+    rows = np.eye(4)[:3]
+    # To grid_sample's convention: axes reversed, the range -1 to 1 between the outer voxel centres.
+    size_in, size_out = np.array(array.shape), np.array(shape)
+    from_unit = np.diag([*np.maximum(size_out - 1, 1) / 2, 1.0])
+    from_unit[:3, 3] = (size_out - 1) / 2
+    to_unit = np.diag([*(2 / np.maximum(size_in - 1, 1)), 1.0])
+    to_unit[:3, 3] = -1
+    theta = (rows @ to_unit @ matrix @ from_unit)[::-1][:, [2, 1, 0, 3]]
+    grid = F.affine_grid(torch.from_numpy(theta.copy()).float()[None], [1, 1, *shape], align_corners=True)
+    source = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None, None]
+    out = F.grid_sample(source, grid, mode="bilinear", padding_mode="zeros", align_corners=True)[0, 0].numpy()
+    if inside is not None:  # the low-pass must not wash a stripped brain over its edge
+        mask = torch.from_numpy(inside.astype(np.float32))[None, None]
+        out[F.grid_sample(mask, grid, align_corners=True)[0, 0].numpy() < 0.5] = 0
+    return out
