@@ -1,0 +1,43 @@
+"""Released weights -> models/paper.pt: python scripts/convert_weights.py --autoencoder FILE --diffusion FILE"""
+
+from pathlib import Path
+
+import fire
+
+from synthzoo.bundle.compose import load_config
+from synthzoo.networks.public_weights import MD5, composite_state, md5
+from synthzoo.networks.saving import save_atomically
+from synthzoo.networks.weights import read_state
+
+
+def main(
+    autoencoder: str,
+    diffusion: str,
+    out: str | None = None,
+    bundle: str = "bundles/brain_mr_synthesis_ldm",
+    half: bool = False,
+) -> None:
+    """Convert the two files named in the bundle's large_files.yml.
+
+    Args:
+        autoencoder: state dict of the released autoencoder.
+        diffusion: state dict of the released denoiser.
+        out: file to write; by default models/paper.pt of the bundle.
+        bundle: folder of the bundle.
+        half: store the weights as float16, half as large.
+    """
+    out = Path(out or Path(bundle) / "models" / "paper.pt")
+    states = {}
+    for name, path in (("autoencoder", autoencoder), ("diffusion", diffusion)):
+        states[name] = read_state(path)
+        digest = md5(path)
+        print(f"{path}: md5 {digest}, {'the released file' if digest == MD5[name] else 'another file than released'}")
+    network = load_config(Path(bundle), ["paper"]).get_parsed_content("network_def")
+    state = composite_state(states["autoencoder"], states["diffusion"], network)
+    weights = {name for name, _ in network.named_parameters()}
+    save_atomically({k: v.half() if half and k in weights else v.clone() for k, v in state.items()}, out)
+    print(f"{out}: {len(state)} tensors, {sum(value.numel() for value in state.values()) / 1e6:.1f} million numbers")
+
+
+if __name__ == "__main__":
+    fire.Fire(main)
