@@ -20,7 +20,7 @@ def training_images(
     dataset_dir: str | Path,
     conditions: Mapping[str, Mapping],
     shape: Sequence[int],
-    affine: Sequence[Sequence[float]] | None = None,
+    affine: Sequence[Sequence[float]],
     crop: Sequence[Sequence[int]] | None = None,
     size: int | None = None,
     split: str = "train",

@@ -3,7 +3,7 @@
     participants.tsv    id (or participant_id), sex, age, ventricular, brain, split; a cell may be empty or n/a
     images/<id>.nii.gz  or  <id>/anat/<id>_T1w.nii.gz  or  <id>/ses-*/anat/*_T1w.nii.gz
 
-Volumes are in RAS order afterwards, min-max scaled to [0, 1] each, and cut or resampled to the grid of the network.
+Each volume is turned to the axis order of the network's grid, min-max scaled to [0, 1], and cut or resampled to it.
 """
 
 from __future__ import annotations
@@ -176,16 +176,16 @@ class ParticipantsDataset(Dataset):
         dataset_dir: folder of `participants.tsv` and the images.
         conditions: name -> rule in the bundle's order; the vector is in its units, NaN where a cell is empty.
         shape: (D, H, W) that the network takes.
-        affine: 4 x 4, voxel to world in mm (RAS) of that grid; images are resampled to it. They must be in the same
-            space: rigidly aligned to MNI.
-        crop: [[start, stop]] * 3 in voxels of the RAS image, instead of resampling; then zeros up to `shape`. The
-            published model has [[16, 176], [16, 240], [96, 256]] at 1 mm.
+        affine: 4 x 4, voxel to world in mm (RAS) of that grid. Without `crop`, images are resampled to it, so they
+            must be in the same space: rigidly aligned to MNI.
+        crop: [[start, stop]] * 3 in voxels of the image in the axis order of `affine`, instead of resampling; then
+            zeros up to `shape`. The published model has [[16, 176], [16, 240], [96, 256]] at 1 mm.
         split: rows of this split; a row without one is "train".
         size: number of rows, the first ones of the table; None takes all.
         cache_dir: folder that keeps each prepared image as float16; None keeps them in memory.
 
     Raises:
-        UserError: what `read_participants` and `find_image` say, fewer rows than `size`, or neither affine nor crop.
+        UserError: what `read_participants` and `find_image` say, or fewer rows than `size`.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class ParticipantsDataset(Dataset):
         dataset_dir: str | Path,
         conditions: Mapping[str, Mapping],
         shape: Sequence[int],
-        affine: Sequence[Sequence[float]] | None = None,
+        affine: Sequence[Sequence[float]],
         crop: Sequence[Sequence[int]] | None = None,
         split: str = "train",
         size: int | None = None,
@@ -201,8 +201,6 @@ class ParticipantsDataset(Dataset):
     ) -> None:
         if split not in SPLITS:
             raise UserError(f"split = {split!r}: must be train, validation or test.")
-        if affine is None and crop is None:
-            raise UserError("train#dataset: give the affine of the grid, or the box to crop.")
         self.folder, self.rules = Path(dataset_dir), {name: dict(rule) for name, rule in conditions.items()}
         table = read_participants(self.folder / TABLE, self.rules)
         rows = [row for row in table if row["split"] == SPLITS[split]]
@@ -214,7 +212,7 @@ class ParticipantsDataset(Dataset):
         self.rows = rows[:size]
         self.paths = [find_image(self.folder, row["case"]) for row in self.rows]
         self.shape = tuple(int(n) for n in shape)
-        self.affine = None if affine is None else np.asarray(affine, dtype=np.float64)
+        self.affine = np.asarray(affine, dtype=np.float64)
         self.crop = None if crop is None else [tuple(int(n) for n in pair) for pair in crop]
         self.memory: dict[int, np.ndarray] = {}
         self.cache_dir = Path(cache_dir) / "scans" if cache_dir else None
@@ -228,12 +226,13 @@ class ParticipantsDataset(Dataset):
         """The image of one row, read and brought to the grid, float32 (D, H, W) in [0, 1]."""
         path = self.paths[row]
         array, affine = read_volume(path)
-        ras = nib.as_closest_canonical(nib.Nifti1Image(min_max(array[0]), affine))
-        image = np.asarray(ras.dataobj, dtype=np.float32)
+        turn = nib.orientations.ornt_transform(nib.io_orientation(affine), nib.io_orientation(self.affine))
+        turned = nib.Nifti1Image(min_max(array[0]), affine).as_reoriented(turn)
+        image = np.asarray(turned.dataobj, dtype=np.float32)
         try:
             if self.crop is not None:
                 return crop_and_pad(image, self.crop, self.shape)
-            return np.clip(to_grid(image, ras.affine, self.affine, self.shape), 0, 1)
+            return np.clip(to_grid(image, turned.affine, self.affine, self.shape), 0, 1)
         except UserError as error:
             raise UserError(f"{self.folder / TABLE} line {self.rows[row]['line']}, {path.name}: {error}") from None
 
@@ -243,8 +242,7 @@ class ParticipantsDataset(Dataset):
             return None
         path = self.paths[row]
         state = path.stat()
-        affine = None if self.affine is None else self.affine.tolist()
-        key = [str(path.resolve()), state.st_size, state.st_mtime_ns, self.shape, affine, self.crop]
+        key = [str(path.resolve()), state.st_size, state.st_mtime_ns, self.shape, self.affine.tolist(), self.crop]
         return self.cache_dir / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]}.npy"
 
     def image(self, row: int) -> np.ndarray:

@@ -70,6 +70,18 @@ def test_the_published_box_gives_160_224_160():
         crop_and_pad(image[..., :90], [[16, 176], [16, 240], [96, 256]], (160, 224, 160))
 
 
+def test_a_box_is_cut_in_the_axis_order_of_the_networks_grid(folder, phantom):
+    shape, box = (40, 50, 44), [[6, 46], [3, 53], [4, 48]]
+    left = phantom.anatomy.affine.copy()
+    left[:3, 0] *= -1
+    right = ParticipantsDataset(folder, CONDITIONS, shape, phantom.anatomy.affine, box)
+    whole = phantom.image / phantom.image.max()
+    for row in right:
+        np.testing.assert_allclose(row["image"][0].numpy(), whole[6:46, 3:53, 4:48], atol=2e-3)
+    mirrored = ParticipantsDataset(folder, CONDITIONS, shape, left, box)[1]["image"]
+    np.testing.assert_allclose(mirrored[0].numpy(), whole[::-1][6:46, 3:53, 4:48], atol=2e-3)
+
+
 def test_a_fine_scan_keeps_its_volume_and_place_on_the_coarse_grid():
     fine, coarse = np.diag([1.0, 1.0, 1.0, 1.0]), np.diag([4.0, 4.0, 4.0, 1.0])
     x = np.stack(np.meshgrid(*[np.arange(64.0)] * 3, indexing="ij"))
