@@ -49,11 +49,8 @@ class AnomalyMapInferer(Inferer):
         volume, inside, where = to_network(head, mask, network.grid)
         result = self._run(torch.from_numpy(volume)[None, None].to(device), network)
         result = np.clip(result[0, 0].float().cpu().numpy(), 0, 1)
-        if self.smooth_voxels:
-            weight = np.maximum(ndi.gaussian_filter(inside.astype(np.float32), self.smooth_voxels), 1e-3)
-            result = ndi.gaussian_filter(result * inside, self.smooth_voxels) / weight
         out = np.zeros(head.shape, np.float32)
-        out[where[0]] = (result * inside)[where[1]]
+        out[where[0]] = smooth_inside(result, inside, self.smooth_voxels)[where[1]]
         return np.clip(out, 0, 1)
 
     def _run(self, volume: torch.Tensor, network: torch.nn.Module) -> torch.Tensor:
@@ -69,6 +66,14 @@ class AnomalyMapInferer(Inferer):
             finally:
                 for hook in hooks:
                     hook.remove()
+
+
+def smooth_inside(heat: np.ndarray, mask: np.ndarray, sigma: float | None) -> np.ndarray:
+    """Gaussian smoothing of (D, H, W) within a mask, so that the edge does not fade; 0 outside. None only masks."""
+    if not sigma:
+        return heat * mask
+    weight = np.maximum(ndi.gaussian_filter(mask.astype(np.float32), sigma), 1e-3)
+    return ndi.gaussian_filter(heat * mask, sigma) / weight * mask
 
 
 def brain_mask(head: np.ndarray, extractor: torch.nn.Module, device="cpu", spacing_mm: float = 2.0) -> np.ndarray:
