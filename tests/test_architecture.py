@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "training": SCIENCE | {"objectives", "inferers", "privacy"},
     "evaluation": SCIENCE | {"objectives", "inferers", "privacy"},
     "bundle": SCIENCE | {"objectives", "inferers", "privacy", "training"},
+    "generation": SCIENCE | {"bundle"},
 }
 OUTSIDE = {"scripts", "tests", "plugins", "bundles"}
 LIBRARY = sorted((ROOT / "synthzoo").rglob("*.py"))

@@ -3,6 +3,7 @@
 A case is one row: a request (`requests.RequestTable`) or an input image (`images.ImageTable`). Its files are
 `<output_dir>/<case>/<folder>/<case>_<suffix>` and a sidecar of the same name with `.json`, which is written last. A
 case whose sidecar says the same seed, conditions, bundle, version, weights and sampler is done and is not run again.
+In the BIDS layout (`folder` is set) label maps go to `<output_dir>/derivatives/<bundle>/<case>/<folder>/`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from torch.utils.data import Dataset
 
 from synthzoo.errors import UserError
 
+LABELS = ("dseg", "mask", "probseg")  # the last word of the suffixes that BIDS keeps among the derivatives
 IDENTITY = ("bundle", "version", "weights_sha256", "sampler", "seed", "requested", "input")
 
 
@@ -31,6 +34,11 @@ def stem(name: str) -> str:
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return Path(name).stem
+
+
+def is_label(suffix: str) -> bool:
+    """Whether a suffix such as `dseg.nii.gz` means a label map."""
+    return stem(suffix).rsplit("_", 1)[-1] in LABELS
 
 
 def sha256(path: str | Path) -> str:
@@ -81,6 +89,7 @@ class CaseTable(Dataset):
         self.version = _version(root)
         weights_path = Path(weights) if weights else (root / "models" / "model.pt" if root else None)
         self.weights_sha256 = sha256(weights_path) if weights_path and weights_path.is_file() else None
+        self.started = time.time()
         self.failures = []
         self.cases: list[str] = []
         self.rows: list[int] = []
@@ -115,7 +124,16 @@ class CaseTable(Dataset):
 
     def path(self, case: str, suffix: str | None = None) -> Path:
         """The path of a case's file with this suffix (default: the main one)."""
-        return self.case_dir(case) / f"{case}_{suffix or self.suffix}"
+        suffix = suffix or self.suffix
+        folder = self.case_dir(case)
+        if self.folder and is_label(suffix):
+            folder = self.derivatives / case / self.folder
+        return folder / f"{case}_{suffix}"
+
+    @property
+    def derivatives(self) -> Path:
+        """The folder of what was derived from the images, in the BIDS layout."""
+        return self.output_dir / "derivatives" / (self.bundle or "synthzoo")
 
     def sidecar(self, case: str) -> Path:
         """The path of a case's JSON sidecar."""

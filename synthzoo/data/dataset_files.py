@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import nibabel as nib
@@ -59,6 +59,18 @@ def gather_failures(table: CaseTable) -> list[str] | None:
     return failures
 
 
+def remove_leftovers(table: CaseTable) -> None:
+    """Remove the temporary files of a run that was killed: those which are older than this run.
+
+    To be called when every process of this run has ended its work.
+    """
+    for pattern in (".tmp[0-9]*_*", ".ended_*"):
+        for path in table.output_dir.rglob(pattern):
+            with suppress(OSError):
+                if path.is_file() and path.stat().st_mtime < table.started:
+                    path.unlink()
+
+
 def sidecars(table: CaseTable) -> list[Path]:
     """The sidecars in the output folder, of this run and of earlier ones, sorted by case."""
     below = f"*/{table.folder}" if table.folder else "*"
@@ -82,6 +94,9 @@ def write_dataset_files(
         return
     _write_participants(table, paths)
     write_json(table.output_dir / "dataset_description.json", _description(table, name))
+    if table.folder and table.derivatives.is_dir():
+        label_maps = {**_description(table, f"Label maps of {name or table.bundle}"), "DatasetType": "derivative"}
+        write_json(table.derivatives / "dataset_description.json", label_maps)
     if preview:
         _write_preview(table, paths[:preview], overlay)
 

@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from monai.transforms import Transform
 
 from synthzoo.data.cases import CaseTable
-from synthzoo.data.dataset_files import gather_failures, locked, write_dataset_files
+from synthzoo.data.dataset_files import gather_failures, locked, remove_leftovers, write_dataset_files
 from synthzoo.data.files import affine_of, plain, write_bytes, write_json, write_nifti
 from synthzoo.data.preview import montage
 from synthzoo.errors import UserError
@@ -78,6 +78,7 @@ class SaveResult(Transform):
             # Nothing of a case that is not complete: the next run makes it again.
             for path in written:
                 path.unlink(missing_ok=True)
+                _remove_empty(path.parent, self.table.output_dir)
             _remove_empty(self.table.case_dir(case), self.table.output_dir)
             raise
         return data
@@ -153,6 +154,7 @@ class Finish:
                 failures = gather_failures(self.table)
                 if failures is None:
                     return
+                remove_leftovers(self.table)
                 write_dataset_files(self.table, preview=self.preview, overlay=self.overlay, name=self.name)
         if failures:
             more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""

@@ -1,0 +1,36 @@
+"""A BIDS data set from a synthesis bundle; resumes when started again, and shares its work out under torchrun.
+
+python scripts/generate_dataset.py --bundle brain_mr_synthesis_ldm --num_samples 1000 --age 40,80 --out ds
+torchrun --nproc_per_node=2 scripts/generate_dataset.py --bundle brain_mr_synthesis_ldm --requests table.tsv --out ds
+"""
+
+from pathlib import Path
+
+import fire
+
+from synthzoo.bundle.find import find_bundle
+from synthzoo.data.cases import process_rank
+from synthzoo.generation import generate_dataset
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main(bundle: str, out: str, num_samples=None, requests: str | None = None, seed: int = 0, **settings) -> None:
+    """Fill the folder `out`.
+
+    Args:
+        bundle: name or folder.
+        out: folder of the data set; the same command again completes it, a larger num_samples extends it.
+        num_samples: number of images.
+        requests: CSV or TSV file with a row per image, instead of num_samples.
+        seed: decides which conditions and noise are drawn.
+        settings: conditions, as a value (--age 70), a range (--age 40,80) or words (--sex F,M), and keys of the
+            bundle's inference.json (--steps 10 --batch_size 8).
+    """
+    folder = generate_dataset(find_bundle(bundle, ROOT), str(out), num_samples, requests, seed, settings)
+    if process_rank()[0] == 0:
+        print(f"data set: {folder}")
+
+
+if __name__ == "__main__":
+    fire.Fire(main)
