@@ -1,0 +1,214 @@
+"""How fast samplers are, in one process, taking turns: seconds, network calls, arithmetic, memory, and what comes out.
+
+    utilisation = floating-point operations of the networks / seconds inside them / the rate of a matrix product
+
+The matrix product is measured in the same run, between the turns, on the same threads and in the same precision.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+Sampler = Callable[..., torch.Tensor]  # (noise, network, conditions=...) -> image
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for the accelerator, so that the clock tells the truth."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype = torch.float32, size: int = 1024, seconds: float = 0.5):
+    """Floating-point operations per second of one square matrix product, the best of those done within `seconds`."""
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    torch.mm(a, b)
+    best, began = 0.0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        synchronise(device)
+        start = time.perf_counter()
+        torch.mm(a, b)
+        synchronise(device)
+        best = max(best, 2 * size**3 / (time.perf_counter() - start))
+    return best
+
+
+class PeakMemory:
+    """Growth of memory during a `with` block, in MiB: `grown`, or None where the system does not say.
+
+    On CUDA the allocator's peak; otherwise the peak resident set of this process, which Linux lets one reset.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device, self.grown = device, None
+
+    def __enter__(self) -> PeakMemory:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self.start = torch.cuda.memory_allocated(self.device) / 2**20
+        else:
+            with contextlib.suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")
+            self.start = self._status("VmRSS")
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self.device.type == "cuda":
+            self.grown = torch.cuda.max_memory_allocated(self.device) / 2**20 - self.start
+        elif self.start is not None:
+            self.grown = self._status("VmHWM") - self.start
+
+    @staticmethod
+    def _status(key: str) -> float | None:
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith(key + ":"):
+                    return int(line.split()[1]) / 1024
+        return None
+
+
+class Stopwatch:
+    """Calls of a network's denoiser, and the seconds inside denoiser and decoding, while it is entered."""
+
+    def __init__(self, network: Any, device: torch.device):
+        self.network, self.device, self.calls, self.seconds = network, device, 0, 0.0
+
+    def __enter__(self) -> Stopwatch:
+        self.originals = {"denoiser": self.network.denoiser.forward, "decode": self.network.decode}
+        self.network.denoiser.forward = self.timed(self.originals["denoiser"], count=True)
+        self.network.decode = self.timed(self.originals["decode"])
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        del self.network.denoiser.forward, self.network.decode  # the methods of the classes show again
+
+    def timed(self, function: Callable, count: bool = False) -> Callable:
+        """The function, with its time added up."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            synchronise(self.device)
+            start = time.perf_counter()
+            result = function(*args, **kwargs)
+            synchronise(self.device)
+            self.seconds += time.perf_counter() - start
+            self.calls += count
+            return result
+
+        return call
+
+
+def measure_samplers(
+    samplers: Mapping[str, tuple[Sampler, Any]],
+    noise: torch.Tensor,
+    conditions: torch.Tensor,
+    turns: int = 5,
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, dict]:
+    """Let the samplers take turns on the same noise and conditions.
+
+    Args:
+        samplers: name -> (sampler, composite network that it runs, with `denoiser` and `decode`).
+        noise: (B, C, d, h, w), one batch.
+        conditions: (B, K) in user units.
+        turns: rounds; the median is reported. One more goes before, unmeasured.
+        dtype: in which the matrix product is measured.
+
+    Returns:
+        name -> seconds_per_volume (median, fastest, slowest), network_calls, network_share, gflop_per_volume, gflops,
+        peak_gflops, utilisation, peak_memory_mib.
+    """
+    device, count = noise.device, noise.shape[0]
+    taken: dict[str, list[dict]] = {name: [] for name in samplers}
+    work: dict[str, int] = {}
+    rates = []
+    for name, (sampler, network) in samplers.items():  # warm-up, and what there is to compute
+        with FlopCounterMode(display=False) as counter:
+            sampler(noise, network, conditions=conditions)
+        work[name] = counter.get_total_flops()
+    for _ in range(turns):
+        for name, (sampler, network) in samplers.items():
+            rates.append(matmul_rate(device, dtype))
+            with PeakMemory(device) as memory, Stopwatch(network, device) as watch:
+                synchronise(device)
+                start = time.perf_counter()
+                sampler(noise, network, conditions=conditions)
+                synchronise(device)
+                seconds = time.perf_counter() - start
+            taken[name].append(
+                {
+                    "seconds": seconds,
+                    "inside": watch.seconds,
+                    "calls": watch.calls,
+                    "memory": memory.grown,
+                }
+            )
+    peak = max(rates)
+    result = {}
+    for name, turns_taken in taken.items():
+        seconds = [turn["seconds"] for turn in turns_taken]
+        inside = statistics.median(turn["inside"] for turn in turns_taken)
+        memory = [turn["memory"] for turn in turns_taken if turn["memory"] is not None]
+        result[name] = {
+            "seconds_per_volume": round(statistics.median(seconds) / count, 4),
+            "fastest": round(min(seconds) / count, 4),
+            "slowest": round(max(seconds) / count, 4),
+            "network_calls": turns_taken[0]["calls"],
+            "network_share": round(inside / statistics.median(seconds), 3),
+            "gflop_per_volume": round(work[name] / count / 1e9, 2),
+            "gflops": round(work[name] / inside / 1e9, 1),
+            "peak_gflops": round(peak / 1e9, 1),
+            "utilisation": round(work[name] / inside / peak, 3),
+            "peak_memory_mib": round(max(memory), 1) if memory else None,
+        }
+    return result
+
+
+def measure_quality(images: torch.Tensor, asked: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    """What came out: agreement of the volumes with the request, and FID against phantoms of the same requests.
+
+    Args:
+        images: (N, 1, D, H, W) in [0, 1] on the 4 mm grid.
+        asked: (N, 4): age, sex, ventricle_ml, brain_ml in user units.
+        true: (N, D, H, W), the phantoms.
+
+    Returns:
+        r_ventricle, slope_ventricle, r_brain, fid.
+    """
+    from synthzoo.metrics.brain_segmentation import features
+    from synthzoo.metrics.brain_volumes import measure_brains
+    from synthzoo.metrics.conditioning import agreement
+    from synthzoo.metrics.fidelity import fid
+
+    found = measure_brains(images)
+    ventricle = agreement(asked[:, 2], found["ventricle_ml"])
+    return {
+        "r_ventricle": ventricle["r"],
+        "slope_ventricle": ventricle["slope"],
+        "r_brain": agreement(asked[:, 3], found["brain_ml"])["r"],
+        "fid": round(fid(features(images), features(true)), 4),
+    }
+
+
+def generate(sampler: Sampler, network: Any, noise: torch.Tensor, conditions: torch.Tensor, batch: int) -> torch.Tensor:
+    """Images (N, 1, D, H, W) on the CPU for noise (N, ...) and conditions (N, K), in batches."""
+    parts = zip(noise.split(batch), conditions.split(batch), strict=True)
+    return torch.cat([sampler(z, network, conditions=values).cpu() for z, values in parts])
+
+
+def print_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Rows by name -> text, one line per figure and one column per row."""
+    names = list(rows)
+    figures = list(dict.fromkeys(figure for row in rows.values() for figure in row))
+    lines = [["", *names]] + [[f, *(str(rows[name].get(f, "-")) for name in names)] for f in figures]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    text = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+    print(text)
+    return text
