@@ -100,6 +100,8 @@ class ManyTasksEnsemble(nn.Module):
         spatial_dims: 2 reads slices along the three axes, 3 reads the volume at once.
         tasks_per_fold: T; the ensemble has C(5, T) members.
         fourier_features, fourier_scale: of the positional channels, see `positional_channels`.
+        quiet_positions: start with zero weights on the positional channels. There are many of them for one image
+            channel, and a short training otherwise learns where anomalies are common before it looks at the image.
 
     `forward` takes a normalised volume (B, 1, *grid), background exactly 0, and gives the map (B, 1, *grid), unclipped
     inside the brain and exactly 0 outside.
@@ -113,6 +115,7 @@ class ManyTasksEnsemble(nn.Module):
         tasks_per_fold: int = 4,
         fourier_features: int = 8,
         fourier_scale: float = 3.0,
+        quiet_positions: bool = True,
     ):
         super().__init__()
         self.grid, self.spatial_dims = tuple(grid), spatial_dims
@@ -122,6 +125,12 @@ class ManyTasksEnsemble(nn.Module):
         self.in_channels = 1 + len(positions)
         assert len(self.folds) == comb(len(TASKS), tasks_per_fold)
         self.members = nn.ModuleList(PlainUNet(spatial_dims, self.in_channels, tuple(channels)) for _ in self.folds)
+        if quiet_positions:
+            for member in self.members:
+                first = member.down[0][0][0].weight
+                with torch.no_grad():
+                    nn.init.kaiming_normal_(first[:, :1], a=0.01)
+                    first[:, 1:] = 0
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         if self.spatial_dims == 3:

@@ -143,7 +143,7 @@ def healthy_slice(
     image = image + rng.normal(0, 0.25) * contrast.spread * rim
     # Where the strip leaves more than brain there is dura, fluid, fat or bone marrow of any intensity.
     inner = ndi.distance_transform_edt(mask) - ndi.distance_transform_edt(~mask)
-    drift = rng.normal(0, 0.8) + rng.uniform(0, 1.2) * field(rng, mask.shape, 7)
+    drift = rng.normal(0, 0.6) + rng.uniform(0, 1.0) * field(rng, mask.shape, 7)
     stripped = (inner > drift) & (inner > -5)
     left = rng.uniform(0.0, 1.6 if contrast.kind != "T1Gd" else 2.4) * contrast.tissue[:3].max()
     if rng.rand() < 0.5:
@@ -155,7 +155,7 @@ def healthy_slice(
     image = ndi.gaussian_filter(image, rng.uniform(0, 0.9, 2) if rng.rand() < 0.6 else 0.0)
     image = image * np.exp(rng.uniform(0, 0.16) * field(rng, mask.shape, rng.randint(3, 5)))
     z = (image - contrast.centre) / contrast.spread
-    z = z + 0.3 * rng.rand() ** 2 * rng.standard_normal(mask.shape)
+    z = z + 0.2 * rng.rand() ** 2 * rng.standard_normal(mask.shape)
     if rng.rand() < 0.4:  # gamma, about the scan's own range
         u = np.clip((z + 3) / 7, 0, 1.3)
         z = 7 * u ** np.exp(rng.uniform(-0.3, 0.3)) - 3
