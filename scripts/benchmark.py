@@ -21,6 +21,7 @@ def sampling(
     turns: int = 5,
     batch: int = 4,
     quality: int = 0,
+    steps: int | None = None,
     rival_steps: int = 50,
     seed: int = 0,
     out: str | None = None,
@@ -33,13 +34,14 @@ def sampling(
         turns: rounds that are timed; the median counts.
         batch: volumes made at once.
         quality: volumes per sampler of which ventricles and FID are measured; 0 leaves this out.
+        steps: ours; by default those of the bundle's inference.json.
         rival_steps: of the rivals' DDIM.
         seed: of noise and requests.
         out: JSON file; by default docs/benchmark.json of the bundle.
         root: folder of the bundles.
     """
     folder = Path(root) / bundle
-    config = load_config(folder)
+    config = load_config(folder, (), {} if steps is None else {"steps": steps})
     config["inferer"]["progress"] = False
     network, ours = config.get_parsed_content("network"), config.get_parsed_content("inferer")
     samplers = {"ours": (ours, network)}

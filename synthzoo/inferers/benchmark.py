@@ -111,6 +111,7 @@ def measure_samplers(
     conditions: torch.Tensor,
     turns: int = 5,
     dtype: torch.dtype = torch.float32,
+    peak_seconds: float = 0.5,
 ) -> dict[str, dict]:
     """Let the samplers take turns on the same noise and conditions.
 
@@ -120,6 +121,7 @@ def measure_samplers(
         conditions: (B, K) in user units.
         turns: rounds; the median is reported. One more goes before, unmeasured.
         dtype: in which the matrix product is measured.
+        peak_seconds: given to the matrix product before each turn.
 
     Returns:
         name -> seconds_per_volume (median, fastest, slowest), network_calls, network_share, gflop_per_volume, gflops,
@@ -135,7 +137,7 @@ def measure_samplers(
         work[name] = counter.get_total_flops()
     for _ in range(turns):
         for name, (sampler, network) in samplers.items():
-            rates.append(matmul_rate(device, dtype))
+            rates.append(matmul_rate(device, dtype, seconds=peak_seconds))
             with PeakMemory(device) as memory, Stopwatch(network, device) as watch:
                 synchronise(device)
                 start = time.perf_counter()

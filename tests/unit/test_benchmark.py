@@ -1,0 +1,113 @@
+"""The benchmark compares like with like: with the paper's timesteps all samplers give the same image."""
+
+import pytest
+import torch
+
+from synthzoo.diffusion.schedule import NoiseSchedule, leading_timesteps
+from synthzoo.errors import UserError
+from synthzoo.inferers import rivals
+from synthzoo.inferers.benchmark import PeakMemory, matmul_rate, measure_samplers, print_table
+from synthzoo.inferers.rivals import GenerativeSampler, MonaiSampler
+from synthzoo.inferers.synthesis import SynthesisInferer
+from synthzoo.networks.conditions import ConditionNormaliser
+from synthzoo.networks.latent_diffusion import HybridConditioning, LatentDiffusion
+from synthzoo.networks.patches import PatchAutoencoderKL
+
+SIZES = {
+    "autoencoder": {
+        "patch": 2,
+        "spatial_dims": 3,
+        "in_channels": 1,
+        "out_channels": 1,
+        "latent_channels": 2,
+        "channels": [8, 8],
+        "num_res_blocks": 1,
+        "norm_num_groups": 4,
+        "attention_levels": [False, False],
+        "with_encoder_nonlocal_attn": False,
+        "with_decoder_nonlocal_attn": False,
+    },
+    "denoiser": {
+        "unet": {
+            "spatial_dims": 3,
+            "in_channels": 6,
+            "out_channels": 2,
+            "channels": [8, 16],
+            "num_res_blocks": 1,
+            "attention_levels": [False, True],
+            "norm_num_groups": 4,
+            "resblock_updown": True,
+            "num_head_channels": [0, 8],
+            "with_conditioning": True,
+            "cross_attention_dim": 4,
+        }
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def network() -> LatentDiffusion:
+    from monai.networks.nets import DiffusionModelUNet
+
+    torch.manual_seed(0)
+    network = LatentDiffusion(
+        PatchAutoencoderKL(**SIZES["autoencoder"]),
+        HybridConditioning(DiffusionModelUNet(**SIZES["denoiser"]["unet"])),
+        ConditionNormaliser([20, 0, 5, 900], [90, 1, 120, 1600]),
+        NoiseSchedule(prediction="v"),
+        [2, 4, 4, 4],
+        torch.eye(4).tolist(),
+    ).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():  # some layers start at zero
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        network.latent_mean.fill_(0.3)
+        network.scale_factor.fill_(1.7)
+    return network
+
+
+NOISE = torch.randn(2, 2, 4, 4, 4, generator=torch.Generator().manual_seed(1))
+CONDITIONS = torch.tensor([[70.0, 0.0, 50.0, 1100.0], [30.0, 1.0, float("nan"), 1400.0]])
+
+
+def test_monais_inferer_gives_our_image_at_the_papers_timesteps(network):
+    ours = SynthesisInferer("ddim", 5)(NOISE, network, conditions=CONDITIONS)
+    theirs = MonaiSampler(network, 5, leading_timesteps(1000, 5))(NOISE, network, conditions=CONDITIONS)
+    assert ours.std() > 0.01
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+def test_monai_generative_gives_our_image_from_the_same_weights(network):
+    try:
+        rivals.import_generative()
+    except UserError as error:
+        pytest.skip(str(error))
+    ours = SynthesisInferer("ddim", 5)(NOISE, network, conditions=CONDITIONS)
+    theirs = GenerativeSampler(network, 5, SIZES)
+    assert type(theirs.network.denoiser.unet).__module__.startswith("generative.")
+    torch.testing.assert_close(ours, theirs(NOISE, conditions=CONDITIONS), atol=1e-5, rtol=0)
+
+
+def test_calls_arithmetic_and_shares_are_counted(network, capsys):
+    plain = MonaiSampler(network, 6)
+    few, many = SynthesisInferer("ddim", 2), SynthesisInferer("ddim", 4)
+    samplers = {"few": (few, network), "many": (many, network), "MONAI": (plain, plain.network)}
+    rows = measure_samplers(samplers, NOISE, CONDITIONS, turns=2, peak_seconds=0.02)
+    assert [row["network_calls"] for row in rows.values()] == [2, 4, 6]
+    flops = [row["gflop_per_volume"] for row in rows.values()]
+    assert flops[2] - flops[1] == pytest.approx(flops[1] - flops[0], abs=0.011) and flops[0] > 0
+    assert all(0 < row["network_share"] <= 1 and row["utilisation"] > 0 for row in rows.values())
+    assert "forward" not in vars(network.denoiser) and "decode" not in vars(network)
+    assert "seconds_per_volume" in print_table(rows) and "MONAI" in capsys.readouterr().out
+
+
+def test_peak_memory_sees_what_was_freed_again():
+    with PeakMemory(torch.device("cpu")) as memory:
+        torch.ones(32 * 2**20).sum()
+    if memory.grown is None:
+        pytest.skip("this system does not say")
+    assert 120 < memory.grown < 200  # MiB: 32 Mi float32 are 128
+
+
+def test_the_matrix_product_is_a_plausible_peak():
+    assert 1e8 < matmul_rate(torch.device("cpu"), size=256, seconds=0.1) < 1e14
