@@ -10,12 +10,10 @@ import numpy as np
 import torch
 from monai.inferers import Inferer
 from scipy import ndimage as ndi
-from torch.nn import functional as F
 
-from synthzoo.errors import UserError
+from synthzoo.inferers.brain_extraction import brain_mask
 
 Z_RANGE = (-4.0, 6.0)
-SMALLEST_BRAIN_ML, STRIPPED_ML = 200.0, 1900.0
 
 
 class AnomalyMapInferer(Inferer):
@@ -74,60 +72,6 @@ def smooth_inside(heat: np.ndarray, mask: np.ndarray, sigma: float | None) -> np
         return heat * mask
     weight = np.maximum(ndi.gaussian_filter(mask.astype(np.float32), sigma), 1e-3)
     return ndi.gaussian_filter(heat * mask, sigma) / weight * mask
-
-
-def brain_mask(head: np.ndarray, extractor: torch.nn.Module, device="cpu", spacing_mm: float = 2.0) -> np.ndarray:
-    """Brain mask, bool (D, H, W), of a head on the head grid; a scan that is stripped already keeps its own mask.
-
-    The extractor runs twice: the second time on a head moved so that the brain found first lies in the middle.
-    """
-    seen = np.abs(head) > 1e-6 * max(float(np.abs(head).max()), 1e-12)
-    own = _largest(ndi.binary_fill_holes(ndi.binary_closing(seen, iterations=1) | seen))
-    voxel_ml = spacing_mm**3 / 1000
-    coarse = F.avg_pool3d(torch.from_numpy(head)[None, None], 2)[0, 0].numpy()
-    first = extract(coarse, extractor, device)
-    if first.max() > 0.5:
-        found = np.argwhere(_largest(first > 0.5))
-        middle = np.round((found.min(0) + found.max(0)) / 2 - (np.array(coarse.shape) - 1) / 2 - (0, 0, 2)).astype(int)
-        share = np.roll(extract(_shift(coarse, -middle), extractor, device), tuple(middle), (0, 1, 2))
-        share = (share + first) / 2
-    else:
-        share = first
-    fine = F.interpolate(torch.from_numpy(share)[None, None], scale_factor=2, mode="trilinear", align_corners=False)
-    mask = _largest(fine[0, 0].numpy() > 0.5)
-    mask = ndi.binary_fill_holes(ndi.binary_opening(mask, iterations=1)) & seen if mask.any() else mask
-    mask = ndi.binary_fill_holes(_largest(mask))
-    overlap = 2 * (mask & own).sum() / max(mask.sum() + own.sum(), 1)
-    stripped = SMALLEST_BRAIN_ML < own.sum() * voxel_ml < STRIPPED_ML
-    if overlap > 0.92 or (stripped and (overlap > 0.85 or overlap < 0.5)):
-        mask = own
-    if mask.sum() * voxel_ml < SMALLEST_BRAIN_ML:
-        raise UserError(
-            "no brain was found in the image: check that it is a head or brain MR scan with a correct affine."
-        )
-    return mask
-
-
-def extract(coarse: np.ndarray, extractor: torch.nn.Module, device) -> np.ndarray:
-    """Brain probability float32 (D, H, W) of a head at 4 mm."""
-    seen = np.abs(coarse[np.abs(coarse) > 1e-6])
-    top = float(np.percentile(seen, 98)) if seen.size else 1.0
-    image = np.clip(coarse / max(top, 1e-6), -1, 2).astype(np.float32)
-    with torch.no_grad():
-        return extractor(torch.from_numpy(image)[None, None].to(device)).sigmoid()[0, 0].float().cpu().numpy()
-
-
-def _shift(volume: np.ndarray, by: np.ndarray) -> np.ndarray:
-    out = np.zeros_like(volume)
-    source = tuple(slice(max(-b, 0), n - max(b, 0)) for b, n in zip(by, volume.shape))
-    target = tuple(slice(max(b, 0), n - max(-b, 0)) for b, n in zip(by, volume.shape))
-    out[target] = volume[source]
-    return out
-
-
-def _largest(mask: np.ndarray) -> np.ndarray:
-    names, count = ndi.label(mask)
-    return mask if count < 2 else names == 1 + int(np.argmax(np.bincount(names.ravel())[1:]))
 
 
 def robust_scores(values: np.ndarray) -> tuple[float, float]:
