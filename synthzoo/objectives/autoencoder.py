@@ -1,11 +1,17 @@
 """Stage one of latent diffusion: reconstruct the image through a narrow latent.
 
-    loss = mean |x - decode(z)| + kl_weight KL(N(m, s) || N(0, 1)) / batch      (Rombach et al., CVPR 2022)
+loss = mean |x - decode(z)| + kl_weight KL(N(m, s) || N(0, 1)) / batch      (Rombach et al., CVPR 2022)
+     + perceptual_weight P(x, decode(z)) + adversarial_weight mean (D(decode(z)) - 1)^2, at the published scale
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+
+from synthzoo.errors import UserError
+from synthzoo.objectives.adversarial import PatchCritic
 
 
 class AutoencoderObjective:
@@ -14,13 +20,34 @@ class AutoencoderObjective:
     Args:
         kl_weight: of the Kullback-Leibler term.
         edge_weight: of the L1 distance between neighbouring differences, which keeps walls sharp; 0 leaves it out.
+        perceptual: None; or a distance (x, x') -> scalar between images in [-1, 1]; or the name of a network for
+            MONAI's 2.5D `PerceptualLoss`, such as "squeeze", whose weights it then downloads.
+        perceptual_weight: of that distance.
+        critic: a `PatchCritic` that takes the trainer's second step; None leaves the adversarial term out.
+        adversarial_weight: of the critic's verdict, once it is heard.
+
+    Raises:
+        UserError: the perceptual network cannot be had, for instance offline.
     """
 
-    def __init__(self, kl_weight: float = 1e-7, edge_weight: float = 0.5):
+    name = "autoencoder"
+
+    def __init__(
+        self,
+        kl_weight: float = 1e-7,
+        edge_weight: float = 0.5,
+        perceptual: Callable | str | None = None,
+        perceptual_weight: float = 0.002,
+        critic: PatchCritic | None = None,
+        adversarial_weight: float = 0.005,
+    ):
         self.kl_weight, self.edge_weight = kl_weight, edge_weight
+        self.perceptual = perceptual_network(perceptual) if isinstance(perceptual, str) else perceptual
+        self.perceptual_weight, self.adversarial_weight = perceptual_weight, adversarial_weight
+        self.critic = critic
 
     def __call__(self, network, batch: dict) -> dict[str, torch.Tensor]:
-        """`batch["image"]` (B, 1, D, H, W) in [0, 1] -> "loss", "l1", "kl"."""
+        """`batch["image"]` (B, 1, D, H, W) in [0, 1] -> "loss", "l1", "kl" and what else is on."""
         image = batch["image"]
         mean, deviation = network.autoencoder.encode(image)
         restored = network.autoencoder.decode(mean + deviation * torch.randn_like(deviation))
@@ -31,7 +58,18 @@ class AutoencoderObjective:
         if self.edge_weight:
             steps = [(restored.diff(dim=axis) - image.diff(dim=axis)).abs().mean() for axis in (2, 3, 4)]
             loss = loss + self.edge_weight * sum(steps) / 3
-        return {"loss": loss, "l1": l1, "kl": kl}
+        found = {"l1": l1, "kl": kl}
+        if self.perceptual is not None:
+            if isinstance(self.perceptual, torch.nn.Module):
+                self.perceptual.to(image.device)
+            found["perceptual"] = self.perceptual(2 * restored - 1, 2 * image - 1).mean()
+            loss = loss + self.perceptual_weight * found["perceptual"]
+        if self.critic is not None:
+            self.critic.remember(restored)
+            if self.critic.is_heard:
+                found["adversarial"] = self.critic.verdict(restored)
+                loss = loss + self.adversarial_weight * found["adversarial"]
+        return {"loss": loss, **found}
 
     def images(self, network, batch: dict, inferer=None) -> dict[str, torch.Tensor]:
         """Middle slice of the first image beside its reconstruction, (1, H, 2 W)."""
@@ -39,3 +77,21 @@ class AutoencoderObjective:
         restored = network.autoencoder.decode(network.autoencoder.encode(image)[0])
         middle = image.shape[-1] // 2
         return {"reconstruction": torch.cat([image[0, ..., middle], restored[0, ..., middle]], -1)}
+
+
+def perceptual_network(name: str) -> torch.nn.Module:
+    """MONAI's 2.5D perceptual distance on a quarter of the slices, its weights frozen.
+
+    Raises:
+        UserError: package or weights are not there and cannot be downloaded.
+    """
+    from monai.losses import PerceptualLoss
+
+    try:
+        network = PerceptualLoss(3, name, is_fake_3d=True, fake_3d_ratio=0.25)
+    except Exception as error:  # lpips, torch.hub and urllib raise kinds of their own
+        raise UserError(
+            f"perceptual = {name!r}: this network cannot be had ({type(error).__name__}: {str(error)[:100]}); "
+            "pip install lpips torchvision and run once with a connection, or set perceptual to null."
+        ) from error
+    return network.eval().requires_grad_(False)
