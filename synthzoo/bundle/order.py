@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ BODY = (
     "run",
 )
 LONGEST_EXPRESSION = 200
+REFERENCE = re.compile(r"@\w*(?:(?:#|::)\w*)*")
 
 
 def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -73,6 +75,11 @@ def expression_problems(path: str | Path) -> list[str]:
             problems.append(f"{path.name}: {where}: '{value}' reads the metadata; write the value here")
         if value.startswith("$") and ("\n" in value or len(value) > LONGEST_EXPRESSION):
             problems.append(f"{path.name}: {where}: an expression of {len(value)} characters; make it a named function")
+        if value.startswith("$"):
+            try:  # as MONAI evaluates it: before Python 3.12 the quotes it puts in end a surrounding f-string
+                compile(REFERENCE.sub("__local_refs['id']", value[1:]), "expression", "exec")
+            except SyntaxError as error:
+                problems.append(f"{path.name}: {where}: '{value}' is no Python once @ids are replaced ({error.msg})")
     return problems
 
 
