@@ -7,7 +7,7 @@ ends at the clean estimate (a = 1, s = 0).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
@@ -25,6 +25,12 @@ def _levels(schedule: NoiseSchedule, t: int | None) -> tuple[float, float]:
     return (1.0, 0.0) if t is None else (float(schedule.alpha[t]), float(schedule.sigma[t]))
 
 
+def _noise_like(x: torch.Tensor, generator: torch.Generator | Sequence[torch.Generator] | None) -> torch.Tensor:
+    if generator is None or isinstance(generator, torch.Generator):
+        return torch.randn(x.shape, generator=generator).to(x)
+    return torch.stack([torch.randn(x.shape[1:], generator=own) for own in generator]).to(x)
+
+
 def _times(x: torch.Tensor, t: int) -> torch.Tensor:
     return torch.full((x.shape[0],), t, device=x.device, dtype=torch.long)
 
@@ -36,7 +42,7 @@ def ddim(
     steps: int = 50,
     eta: float = 0.0,
     spacing: str = "leading",
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | Sequence[torch.Generator] | None = None,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> torch.Tensor:
     """Denoising diffusion implicit models (Song et al., ICLR 2021, eq. 12); eta 1 is ancestral sampling.
@@ -46,7 +52,7 @@ def ddim(
         steps: calls of the denoiser.
         eta: share of fresh noise, 0 to 1.
         spacing: "leading" (980, ..., 0), "full" (999, ..., 0) or "log_snr" (even in log a / s).
-        generator: source of the fresh noise on the CPU.
+        generator: source of the fresh noise on the CPU; one per row makes each sample independent of its batch.
         progress: wraps the loop, e.g. tqdm.
 
     Returns:
@@ -59,7 +65,7 @@ def ddim(
         fresh = eta * s_next / s * math.sqrt(max(1 - (a / a_next) ** 2, 0.0))
         x = a_next * x0 + math.sqrt(max(s_next**2 - fresh**2, 0.0)) * e
         if fresh > 0:
-            x = x + fresh * torch.randn(x.shape, generator=generator).to(x)
+            x = x + fresh * _noise_like(x, generator)
     return x
 
 
@@ -69,7 +75,7 @@ def dpm_solver(
     schedule: NoiseSchedule,
     steps: int = 20,
     spacing: str = "log_snr",
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | Sequence[torch.Generator] | None = None,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> torch.Tensor:
     """DPM-Solver++(2M), second order in the log signal-to-noise ratio (Lu et al., arXiv 2211.01095, algorithm 2).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,15 +28,16 @@ class SynthesisInferer(Inferer):
         sampler: "dpm_solver" or "ddim".
         steps: network calls per image.
         guidance: weight of classifier-free guidance; 1 switches it off.
-        eta: share of fresh noise of ddim; its randomness is drawn from `seed`.
-        seed: of the fresh noise when eta > 0.
+        eta: share of fresh noise of ddim, 0 to 1. Each row draws it from a stream that its own start noise decides,
+            so that a request gives one image in whatever batch, chunk or process it is.
+        seed: another one draws other fresh noise for the same start noise.
         autocast: None, "bfloat16" or "float16": lower precision inside the networks.
         decode_roi: window in latent voxels for a decoding in little memory; None decodes at once.
         chunk: images per network call; None takes the whole batch.
         progress: show a bar over the steps.
 
     Raises:
-        UserError: an unknown sampler or a number of steps that the schedule does not have.
+        UserError: an unknown sampler, a number of steps that the schedule does not have, an eta that is not used.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class SynthesisInferer(Inferer):
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
             raise UserError(f"steps = {steps!r}: the sampler takes a whole number of at least 1.")
         self.steps, self.guidance, self.eta, self.seed = steps, float(guidance), float(eta), int(seed)
+        if not 0 <= self.eta <= 1 or (self.eta and sampler != "ddim"):
+            raise UserError(f"eta = {eta!r} with sampler {sampler}: it lies between 0 and 1, and only ddim takes it.")
         self.autocast = None if autocast is None else getattr(torch, autocast)
         self.decode_roi, self.chunk, self.progress = decode_roi, chunk, progress
 
@@ -69,10 +73,15 @@ class SynthesisInferer(Inferer):
         with torch.autocast(device, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
             return torch.cat([self._sample(noise, network, values) for noise, values in parts])
 
+    def _stream(self, start: torch.Tensor) -> torch.Generator:
+        """The source of fresh noise that belongs to one row's start noise (C, d, h, w)."""
+        digest = hashlib.sha256(start.detach().cpu().contiguous().numpy().tobytes()).digest()
+        return torch.Generator().manual_seed((int.from_bytes(digest[:8], "little") ^ self.seed) % 2**63)
+
     def _sample(self, noise: torch.Tensor, network: Any, conditions: torch.Tensor) -> torch.Tensor:
         options: dict[str, Any] = {}
         if self.sampler_name == "ddim":
-            options = {"eta": self.eta, "generator": torch.Generator().manual_seed(self.seed)}
+            options = {"eta": self.eta, "generator": [self._stream(row) for row in noise] if self.eta else None}
         if self.progress:
             options["progress"] = lambda steps: tqdm(steps, desc="sampling", leave=False)
         denoise = guided(network.denoise, conditions, self.guidance)
