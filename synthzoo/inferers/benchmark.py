@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import statistics
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -42,9 +44,10 @@ def matmul_rate(device: torch.device, dtype: torch.dtype = torch.float32, size: 
 
 
 class PeakMemory:
-    """Growth of memory during a `with` block, in MiB: `grown`, or None where the system does not say.
+    """Growth of memory during a `with` block, in MiB: `grown`.
 
-    On CUDA the allocator's peak; otherwise the peak resident set of this process, which Linux lets one reset.
+    On CUDA the allocator's peak; otherwise the peak resident set of this process. Where the system does not let one
+    reset that peak, the resident set is looked at every millisecond instead, which can miss a very short peak.
     """
 
     def __init__(self, device: torch.device):
@@ -54,23 +57,41 @@ class PeakMemory:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             self.start = torch.cuda.memory_allocated(self.device) / 2**20
-        else:
-            with contextlib.suppress(OSError):
-                Path("/proc/self/clear_refs").write_text("5")
-            self.start = self._status("VmRSS")
+            return self
+        self.start = self.highest = self._resident()
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+        peak = self._kernel_peak()
+        self.watcher = None
+        if peak is None or peak > self.start + 16:  # there is no such counter, or it still holds an older peak
+            self.done = threading.Event()
+            self.watcher = threading.Thread(target=self._watch, daemon=True)
+            self.watcher.start()
         return self
 
     def __exit__(self, *error: Any) -> None:
         if self.device.type == "cuda":
             self.grown = torch.cuda.max_memory_allocated(self.device) / 2**20 - self.start
-        elif self.start is not None:
-            self.grown = self._status("VmHWM") - self.start
+        elif self.watcher is None:
+            self.grown = self._kernel_peak() - self.start
+        else:
+            self.done.set()
+            self.watcher.join()
+            self.grown = self.highest - self.start
+
+    def _watch(self) -> None:
+        while not self.done.wait(0.001):
+            self.highest = max(self.highest, self._resident())
 
     @staticmethod
-    def _status(key: str) -> float | None:
+    def _resident() -> float:
+        return psutil.Process().memory_info().rss / 2**20
+
+    @staticmethod
+    def _kernel_peak() -> float | None:
         with contextlib.suppress(OSError):
             for line in Path("/proc/self/status").read_text().splitlines():
-                if line.startswith(key + ":"):
+                if line.startswith("VmHWM:"):
                     return int(line.split()[1]) / 1024
         return None
 
