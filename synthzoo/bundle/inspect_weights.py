@@ -8,7 +8,8 @@ import zipfile
 from collections.abc import Iterator
 
 from synthzoo.bundle.inspect_code import Report
-from synthzoo.bundle.rules import HARMLESS, NETWORK, REFUSE, REVIEW, RUNS_CODE, TRUSTED
+from synthzoo.bundle.rules import REFUSE, REVIEW
+from synthzoo.bundle.rules_packages import HARMLESS, NETWORK, RUNS_CODE, TRUSTED
 
 # What torch.load(weights_only=True) accepts for plain state dicts.
 PLAIN = {
