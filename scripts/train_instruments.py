@@ -1,134 +1,82 @@
 """The brain instruments from nothing but seeds: python scripts/train_instruments.py all
 
-Nets are trained on subjects of the training seeds, lines are fitted on the validation seeds (100000 onwards), errors
-are measured on the test seeds (200000 onwards).
+Rules and network are fitted on subjects of the training seeds, slopes are set right on the validation seeds (100000
+onwards), errors are measured on the test seeds (200000 onwards), on sharp images and on blurred copies. Everything is
+a pure function of the seeds and sizes.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import fire
-import numpy as np
 import torch
 
-from synthzoo.data.brain_instruments import InstrumentPhantoms, make_test_set
+from synthzoo.data.brain_instruments import InstrumentPhantoms
 from synthzoo.data.loader import SeededLoader
-from synthzoo.metrics import brain_age, brain_segmentation, brain_volumes
-from synthzoo.metrics.conditioning import agreement
-from synthzoo.objectives.brain_instruments import AgeLoss, TissueLoss
+from synthzoo.metrics import brain_segmentation
+from synthzoo.objectives.brain_instruments import CONTRASTS, TissueLoss, make_rules
 from synthzoo.training import ObjectiveTrainer, cosine_schedule
 
-VALIDATION_SEED, TEST_SEED = 100_000, 200_000
-CONTRASTS = ("T1w", "T2w", "FLAIR", "PD")
-WEIGHTS = brain_segmentation.WEIGHTS
+WEIGHTS = str(brain_segmentation.WEIGHTS)
 torch.set_num_threads(1)  # the same sums in the same order on every machine
 
 
-def train(
-    name: str, iterations: int, subjects: int, batch_size: int, folder: str | Path, rate: float = 3e-3, seed: int = 0
-) -> Path:
-    """Train "brain_segmentation" or "brain_age" and store its averaged weights in half precision in `folder`."""
-    torch.manual_seed(seed)
-    network = brain_segmentation.TissueNet() if name == "brain_segmentation" else brain_age.AgeNet()
-    if name == "brain_segmentation":
-        objective, contrasts = TissueLoss(), {"T1w": 0.35, "T2w": 0.15, "FLAIR": 0.15, "PD": 0.15, "random": 0.2}
-    else:
-        objective, contrasts = AgeLoss(), {"T1w": 1.0}
-    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
+def segmentation(iterations: int = 500, subjects: int = 200, batch_size: int = 4, folder: str = WEIGHTS) -> None:
+    """Train the tissue network whose deepest layer gives the features of our FID."""
+    torch.manual_seed(0)
+    network = brain_segmentation.TissueNet()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-4)
+    contrasts = {"T1w": 0.35, "T2w": 0.15, "FLAIR": 0.15, "PD": 0.15, "random": 0.2}
     scheduler = cosine_schedule(optimizer, iterations, warmup=30, floor=0.01)
-    path = Path(folder) / f"{name}.pt"
     ObjectiveTrainer(
         "cpu",
         1,
-        SeededLoader(InstrumentPhantoms(subjects, contrasts), batch_size, seed=seed),
+        SeededLoader(InstrumentPhantoms(subjects, contrasts), batch_size),
         network,
-        [{"objective": objective, "optimizer": optimizer, "scheduler": scheduler}],
+        [{"objective": TissueLoss(), "optimizer": optimizer, "scheduler": scheduler}],
         epoch_length=iterations,
-        seed=seed,
         ema_decay=0.98,
         checkpoint_every=100,
-        save_to=path,
+        save_to=Path(folder) / "brain_segmentation.pt",
         save_half=True,
     ).run()
     brain_segmentation.load_instrument.cache_clear()
-    return path
 
 
-def calibrate_and_test(folder: str | Path, size: int = 60) -> dict:
-    """Fit the lines on validation seeds, measure the errors on test seeds, write `brain_instruments.json`."""
-    fitted = {name: ([], []) for name in (*brain_volumes.QUANTITIES, "age")}
-    for contrast in CONTRASTS:
-        images, truth = make_test_set(VALIDATION_SEED, size, contrast)
-        raw = brain_volumes.raw_volumes(brain_segmentation.segment(images))
-        if contrast == "T1w":
-            raw["age"] = brain_age.raw_ages(images)
-        for name, values in raw.items():
-            fitted[name][0].append(values)
-            fitted[name][1].append(truth[name])
-    lines = {}
-    for name, (found, asked) in fitted.items():
-        slope, intercept = np.polyfit(np.concatenate(found), np.concatenate(asked), 1)
-        lines[name] = {"slope": round(float(slope), 6), "intercept": round(float(intercept), 6)}
-    age_line = lines.pop("age")
-    report = {
-        "command": "python scripts/train_instruments.py all",
-        "grid": list(brain_segmentation.GRID),
-        "spacing_mm": brain_segmentation.SPACING_MM,
-        "calibrated_on": {"first_seed": VALIDATION_SEED, "subjects": size, "contrasts": list(CONTRASTS)},
-        "tested_on": {"first_seed": TEST_SEED, "subjects": size},
-        "features": {"network": "brain_segmentation, mean over space of the deepest layer", "length": 96},
-        "volumes": {"unit": "mL", "calibration": lines, "errors": {}},
-        "age": {"unit": "years", "contrast": "T1w", "calibration": age_line},
-    }
-    path = Path(folder) / "brain_instruments.json"
-    save_report(report, path)
-    for contrast in CONTRASTS:
-        images, truth = make_test_set(TEST_SEED, size, contrast)
-        found = brain_volumes.measure_brains(images)
-        report["volumes"]["errors"][contrast] = {name: agreement(truth[name], found[name]) for name in found}
-        if contrast == "T1w":
-            ages = brain_age.measure_ages(images)
-            report["age"]["errors"] = agreement(truth["age"], ages)
-            report["age"]["r_of_error_with"] = {
-                name: round(float(np.corrcoef(ages - truth["age"], truth[name])[0, 1]), 4)
-                for name in ("ventricle_ml", "brain_ml")
-            }
-    save_report(report, path)
-    return report
+def rules(
+    subjects: int = 1800,
+    other_subjects: int = 700,
+    held_out: tuple[int, int] = (300, 200),
+    other_held_out: tuple[int, int] = (100, 80),
+    landmarks: tuple[int, int] = (512, 256),
+    contrasts: tuple[str, ...] = CONTRASTS,
+    cache: str | None = None,
+    folder: str = WEIGHTS,
+) -> None:
+    """Fit volumes and age for each contrast and write their errors.
+
+    Args:
+        subjects, other_subjects: training subjects of T1w, and of each other contrast.
+        held_out, other_held_out: validation and test subjects.
+        landmarks: of a rule for T1w, and for each other contrast.
+        contrasts: T1w first.
+        cache: folder for tables of features, so that a fit can be repeated.
+        folder: where the rules and `brain_instruments.json` go.
+    """
+    groups = [(contrasts[:1], (subjects, *held_out), landmarks[0])]
+    if contrasts[1:]:
+        groups.append((contrasts[1:], (other_subjects, *other_held_out), landmarks[1]))
+    report = make_rules(groups, Path(folder), cache)
+    print(json.dumps({name: report[name]["T1w"] for name in ("brain_volumes", "brain_age")}, indent=2))
 
 
-def save_report(report: dict, path: Path) -> None:
-    """Write the report and forget what was read of the old one."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(report, indent=2) + "\n")
-    os.replace(temporary, path)
-    brain_volumes.stated_errors.cache_clear()
-
-
-def segmentation(iterations: int = 1200, subjects: int = 500, batch_size: int = 2, folder: str = str(WEIGHTS)) -> None:
-    """Train the tissue network."""
-    train("brain_segmentation", iterations, subjects, batch_size, folder)
-
-
-def age(iterations: int = 1200, subjects: int = 1000, batch_size: int = 4, folder: str = str(WEIGHTS)) -> None:
-    """Train the age network."""
-    train("brain_age", iterations, subjects, batch_size, folder)
-
-
-def calibrate(size: int = 60, folder: str = str(WEIGHTS)) -> None:
-    """Fit the lines and state the errors."""
-    print(json.dumps(calibrate_and_test(folder, size), indent=2))
-
-
-def everything() -> None:
-    """Train both networks, fit the lines, state the errors."""
-    segmentation()
-    age()
-    calibrate()
+def everything(cache: str | None = None, folder: str = WEIGHTS) -> None:
+    """Fit the rules, state their errors, train the network."""
+    rules(cache=cache, folder=folder)
+    segmentation(folder=folder)
 
 
 if __name__ == "__main__":
-    fire.Fire({"segmentation": segmentation, "age": age, "calibrate": calibrate, "all": everything})
+    fire.Fire({"segmentation": segmentation, "rules": rules, "all": everything})

@@ -1,9 +1,8 @@
-"""Phantoms with which the brain instruments are trained, calibrated and tested.
-
-Conditions are independent of each other, so that no instrument can take one for another.
-"""
+"""Phantoms with which the brain instruments are trained and tested."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ SPACING_MM = 4.0
 class InstrumentPhantoms(Dataset):
     """Subjects kept as 8-bit tissue maps and painted anew each time.
 
-    Rows are {"image": float32 (1, 48, 56, 48), "shares": float32 (5, 48, 56, 48), "age": float32 ()}.
+    Rows are {"image": float32 (1, 48, 56, 48), "shares": float32 (5, 48, 56, 48)}; conditions are independent.
 
     Args:
         size: number of subjects.
@@ -52,7 +51,6 @@ class InstrumentPhantoms(Dataset):
         return {
             "image": torch.from_numpy(np.ascontiguousarray(image))[None],
             "shares": torch.from_numpy(np.ascontiguousarray(shares)),
-            "age": torch.tensor(self.params[row].age, dtype=torch.float32),
         }
 
 
@@ -70,12 +68,37 @@ def paint(anatomy: BrainAnatomy, contrast: str, rng: np.random.Generator) -> np.
     return image.astype(np.float32)
 
 
-def make_test_set(first_seed: int, size: int, contrast: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Images (size, 48, 56, 48) as `make_brain` renders them, with the true volumes in mL and ages."""
-    images, truth = [], []
-    for seed in tqdm(range(first_seed, first_seed + size), desc=f"{contrast} from {first_seed}", mininterval=2.0):
-        params = draw_params(seed, independent=True)
+def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What a generator may do to an image (D, H, W): blur up to 0.8 voxels, half the resolution, noise, a gain."""
+    if rng.random() < 0.25:
+        d, h, w = (n // 2 for n in image.shape)
+        image = ndi.zoom(image.reshape(d, 2, h, 2, w, 2).mean((1, 3, 5)), 2, order=1, grid_mode=True, mode="nearest")
+    if rng.random() < 0.75:
+        image = ndi.gaussian_filter(image, rng.uniform(0, 0.8))
+    image = image + rng.uniform(0, 0.02) * rng.standard_normal(image.shape, dtype=np.float32)
+    return np.clip(image * rng.uniform(0.8, 1.2), 0, None).astype(np.float32)
+
+
+def instrument_cases(
+    first_seed: int, size: int, contrasts: Sequence[str], degraded: bool, independent: float = 0.5
+) -> Iterator[tuple[dict[str, np.ndarray], dict[str, float], BrainAnatomy]]:
+    """Subjects one by one: images (D, H, W) by contrast, the truth (age in years, `<tissue>_ml`), the anatomy.
+
+    Args:
+        first_seed: seed of the first subject.
+        size: number of subjects.
+        contrasts: which images are rendered.
+        degraded: random noise, bias and `degrade`; else noise 0.01 and bias 0.1, as the bundles' data sets have.
+        independent: share of subjects whose age, ventricles and brain volume know nothing of each other.
+    """
+    for seed in tqdm(range(first_seed, first_seed + size), desc=f"phantoms from {first_seed}", mininterval=2.0):
+        rng = np.random.default_rng([seed, 77])
+        params = draw_params(seed, independent=bool(rng.random() < independent))
         anatomy = make_anatomy(params, SPACING_MM)
-        images.append(render(anatomy, contrast, seed=seed))
-        truth.append({"age": params.age} | {f"{name}_ml": ml for name, ml in anatomy.volumes_ml.items()})
-    return np.stack(images), {name: np.array([row[name] for row in truth]) for name in truth[0]}
+        images = {}
+        for contrast in contrasts:
+            noise, bias = (rng.uniform(0, 0.03), rng.uniform(0, 0.25)) if degraded else (0.01, 0.1)
+            images[contrast] = render(anatomy, contrast, seed=seed, noise=noise, bias=bias)
+            if degraded:
+                images[contrast] = degrade(images[contrast], rng)
+        yield images, {"age": params.age} | {f"{k}_ml": ml for k, ml in anatomy.volumes_ml.items()}, anatomy

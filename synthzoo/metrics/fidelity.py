@@ -2,7 +2,7 @@
 
     FID = |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))                      Heusel et al., NeurIPS 2017
 
-on the 96 features of `brain_segmentation.features`. Alone it means nothing: print it beside the FID of two sets of real
+on the 48 features of `brain_segmentation.features`. Alone it means nothing: print it beside the FID of two sets of real
 volumes of one size (`fid_with_floor`). MS-SSIM (Wang, Simoncelli, Bovik, 2003) between random pairs is 1 when all
 samples are alike; a generator as varied as the data has the data's own value.
 """
