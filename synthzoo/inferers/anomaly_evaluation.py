@@ -1,45 +1,69 @@
 """Evaluation of the anomaly map on phantom lesions that no task imitates: tumours, white matter lesions, strokes.
 
-Lesions come from `phantoms.brain`, are never used in training, and lie in subjects of the test seeds.
+Lesions come from `phantoms.brain`, are never used in training, and lie in subjects of the test seeds. Everything that
+is compared runs on the same volumes: the ensemble, single tasks and their ensemble, and three maps that know only
+intensity. One threshold per method serves all contrasts, because a map does not know the contrast of its scan; it is
+the value that one voxel in 200 of the healthy subjects exceeds.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from synthzoo.data.evaluation_figure import draw_rows
 from synthzoo.data.files import write_json
 from synthzoo.inferers.anomaly_map import smooth_inside, to_network
 from synthzoo.metrics import localisation as loc
+from synthzoo.networks.many_tasks import TASKS, ManyTasksEnsemble
+from synthzoo.networks.weights import read_state
 from synthzoo.phantoms import brain
 from synthzoo.phantoms.brain_contrast import render
 
 CONTRASTS = {"T1w": ("T1w", False), "T1Gd": ("T1w", True), "T2w": ("T2w", False), "FLAIR": ("FLAIR", False)}
-LESIONS = (
-    {"tumour": {"core_ml": 6.0, "enhancing_ml": 10.0, "oedema_ml": 35.0}},
-    {"tumour": {"core_ml": 2.0, "enhancing_ml": 5.0, "oedema_ml": 12.0}},
-    {"stroke": {"volume_ml": 20.0}},
-    {"wmh_ml": 12.0},
-)
+LESIONS = {
+    "large tumour": {"tumour": {"core_ml": 6.0, "enhancing_ml": 10.0, "oedema_ml": 35.0}},
+    "small tumour": {"tumour": {"core_ml": 2.0, "enhancing_ml": 5.0, "oedema_ml": 12.0}},
+    "stroke": {"stroke": {"volume_ml": 20.0}},
+    "white matter lesions": {"wmh_ml": 12.0},
+}
+ENSEMBLE, SINGLE = "ensemble (shipped)", "ensemble of single tasks"
+Z_SCORE, EQUALISED = "intensity z-score from the template", "equalised intensity, smoothed"
+INVERTED = "equalised intensity, inverted"
+TIMES_CHANCE = 10.0  # what the ensemble has to reach
+
+
+@dataclass
+class Case:
+    """A test volume on the network's grid: z-scores, brain mask, lesion truth, kind of lesion (or "healthy")."""
+
+    volume: np.ndarray
+    mask: np.ndarray
+    truth: np.ndarray
+    kind: str
 
 
 class AnomalyEvaluation:
-    """Scores of the ensemble, its members and two baselines per contrast, written as `metrics.json`.
+    """Scores of the ensemble, of single tasks and of baselines per contrast, written as `metrics.json`.
 
     Args:
         network: trained `AnomalyMapNetwork`.
         subjects: test subjects; each has one kind of lesion, in turn.
-        healthy: further subjects without lesions, for the threshold and the baselines' mean.
+        healthy: further subjects without lesions, for the thresholds.
+        references: healthy subjects of other seeds, for the mean and spread of the z-score baseline.
         first_seed: of the test subjects.
         save_to: the metrics file.
+        figure: PNG with one volume a contrast, its truth and its maps; None draws nothing.
         command: what a reader types to get the same numbers.
-        single_tasks: None, or a state dict of an ensemble of single-task members, for comparison.
+        single_tasks: weights of an ensemble of single-task members of the same width, or None to leave them out.
+        channels: width per level of those members.
         smooth_voxels: width of the Gaussian over the maps, as the inferer uses it.
-        device: where the network runs.
+        device: where the networks run.
     """
 
     def __init__(
@@ -47,88 +71,146 @@ class AnomalyEvaluation:
         network,
         subjects: int = 12,
         healthy: int = 6,
+        references: int = 16,
         first_seed: int = 200_000,
         save_to: str = "docs/metrics.json",
+        figure: str | None = None,
         command: str = "",
         single_tasks: str | None = None,
+        channels=(8, 24, 64, 96),
         smooth_voxels: float | None = None,
         device="cpu",
     ):
         self.network, self.device = network.eval(), device
-        self.subjects, self.healthy, self.first_seed = subjects, healthy, first_seed
-        self.save_to, self.command = Path(save_to), command
-        self.single_tasks, self.smooth_voxels = single_tasks, smooth_voxels
+        self.subjects, self.healthy, self.references = subjects, healthy, references
+        self.first_seed, self.smooth_voxels = first_seed, smooth_voxels
+        self.save_to, self.figure, self.command = Path(save_to), figure, command
+        self.single = None
+        if single_tasks:
+            self.single = ManyTasksEnsemble(network.grid, tuple(channels), network.spatial_dims, tasks_per_fold=1)
+            self.single.load_state_dict({k: v.float() for k, v in read_state(single_tasks).items()})
+            self.single.eval().to(device)
 
     def run(self) -> dict:
         """Evaluate every contrast; returns and writes the tables."""
-        columns = ["method", "voxel AP", "voxel AUROC", "slice AP", "Dice"]
-        tables, figures = [], {}
-        sick, well = self._anatomies()
-        for name, (contrast, gadolinium) in CONTRASTS.items():
-            rows, found = self._contrast(sick, well, contrast, gadolinium, name)
-            tables.append({"title": f"{name}, {len(sick)} phantoms with lesions", "columns": columns, "rows": rows})
-            figures |= {f"{name}_{key}": value for key, value in found.items()}
-        values = [figures[f"{name}_threshold"] for name in CONTRASTS]
-        figures["threshold"] = round(float(max(values)), 3)
-        result = {"command": self.command, "tables": tables, "figures": figures}
+        kinds = [list(LESIONS)[i % len(LESIONS)] for i in range(self.subjects)] + ["healthy"] * self.healthy
+        anatomies = [self._anatomy(i, kind) for i, kind in enumerate(tqdm(kinds, desc="test subjects"))]
+        others = [self._anatomy(-1 - i, "healthy") for i in tqdm(range(self.references), desc="references")]
+        cases, heats = {}, {}
+        for name, contrast in CONTRASTS.items():
+            cases[name] = [self._case(a, k, *contrast, i) for i, (a, k) in enumerate(zip(anatomies, kinds))]
+            known = [self._case(a, "healthy", *contrast, -1 - i) for i, a in enumerate(others)]
+            heats[name] = self._heats(cases[name], known, name)
+        result = {"command": self.command, **summarise(cases, heats, self.single is not None)}
         write_json(self.save_to, result)
-        print(json.dumps(figures, indent=1))
+        if self.figure:
+            shown = [ENSEMBLE, *([SINGLE] if self.single else []), Z_SCORE, EQUALISED]
+            rows = [(name, cases[name][n % self.subjects], heats[name]) for n, name in enumerate(cases)]
+            maps = [{key: heat[key][n % self.subjects] for key in shown} for n, (_, _, heat) in enumerate(rows)]
+            titles = [f"{name}, {case.kind}" for name, case, _ in rows]
+            draw_rows([c.volume for _, c, _ in rows], [c.truth for _, c, _ in rows], maps, titles, self.figure)
+        print(json.dumps(result["figures"], indent=1))
         return result
 
-    def _anatomies(self):
-        sick, well = [], []
-        for i in tqdm(range(self.subjects + self.healthy), desc="test subjects"):
-            params = brain.draw_params(self.first_seed + i)
-            extra = LESIONS[i % len(LESIONS)] if i < self.subjects else {}
-            anatomy = brain.make_anatomy(brain.BrainParams(**{**params.to_dict(), **extra}), 2.0)
-            (sick if extra else well).append(anatomy)
-        return sick, well
+    def _anatomy(self, index: int, kind: str):
+        # References have seeds below the test subjects', among the validation seeds.
+        params = brain.draw_params(self.first_seed + index)
+        return brain.make_anatomy(brain.BrainParams(**{**params.to_dict(), **LESIONS.get(kind, {})}), 2.0)
 
-    def _contrast(self, sick, well, contrast, gadolinium, name):
-        volumes, masks, truths = [], [], []
-        for i, anatomy in enumerate(tqdm(sick + well, desc=name)):
-            image = render(anatomy, contrast, seed=self.first_seed + i, gadolinium=gadolinium)
-            lesion = sum(anatomy.lesions.values()) if anatomy.lesions else np.zeros(image.shape, np.float32)
-            volume, mask, (source, target) = to_network(image, anatomy.mask & (image > 0), self.network.grid)
-            truth = np.zeros(volume.shape, bool)
-            truth[target] = lesion[source] > 0.5
-            volumes.append(volume), masks.append(mask), truths.append(truth & mask)
+    def _case(self, anatomy, kind: str, contrast: str, gadolinium: bool, index: int) -> Case:
+        image = render(anatomy, contrast, seed=self.first_seed + index, gadolinium=gadolinium)
+        lesion = sum(anatomy.lesions.values()) if anatomy.lesions else np.zeros(image.shape, np.float32)
+        volume, mask, (source, target) = to_network(image, anatomy.mask & (image > 0), self.network.grid)
+        truth = np.zeros(volume.shape, bool)
+        truth[target] = lesion[source] > 0.5
+        return Case(volume, mask, truth & mask, kind)
+
+    def _heats(self, cases: list[Case], known: list[Case], name: str) -> dict[str, list[np.ndarray]]:
+        """The maps of every method over all cases of one contrast."""
         heats: dict[str, list] = {}
-        for volume, mask in zip(tqdm(volumes, desc="maps"), masks):
-            for key, heat in self._maps(volume).items():
-                heats.setdefault(key, []).append(smooth_inside(np.clip(heat, 0, 1), mask, self.smooth_voxels))
-        n = len(sick)
-        mean, spread = np.mean(volumes[n:], 0), np.std(volumes[n:], 0)
-        heats["intensity z-score"] = [loc.distance_from_mean(v, m, mean, spread) for v, m in zip(volumes, masks)]
-        equal = [loc.equalised_intensity(v, m) for v, m in zip(volumes, masks)]
-        heats["equalised intensity"] = equal
-        heats["equalised intensity, inverted"] = [(1 - e) * m for e, m in zip(equal, masks)]
-        rows, figures = [], {}
-        for key, maps in heats.items():
-            scores = loc.voxel_scores(maps[:n], truths[:n], masks[:n])
-            threshold = loc.healthy_threshold(maps[n:], masks[n:])
-            slices = loc.slice_ap(maps[:n], truths[:n], masks[:n])
-            overlap = loc.dice(maps[:n], truths[:n], masks[:n], threshold)
-            rows.append([key, *(round(v, 3) for v in (scores["ap"], scores["auroc"], slices, overlap))])
-            if key == "ensemble":
-                figures = {
-                    "ap": round(scores["ap"], 4),
-                    "chance": round(scores["chance"], 4),
-                    "auroc": round(scores["auroc"], 4),
-                }
-                figures |= {"dice": round(overlap, 4), "threshold": round(threshold, 4), "slice_ap": round(slices, 4)}
-                healthy = float(np.mean([h[m].mean() for h, m in zip(maps[n:], masks[n:])]))
-                figures |= {"score_healthy": round(healthy, 5)}
-                figures |= {
-                    "score_lesion": round(float(np.mean([h[m].mean() for h, m in zip(maps[:n], masks[:n])])), 5)
-                }
-            else:
-                figures[f"ap {key}"] = round(scores["ap"], 4)
-        rows.append(["chance", round(figures["chance"], 3), 0.5, "-", "-"])
-        return rows, figures
+        mean, spread = np.mean([c.volume for c in known], 0), np.std([c.volume for c in known], 0)
+        for case in tqdm(cases, desc=name):
+            for key, heat in self._network_maps(case.volume).items():
+                heat = smooth_inside(np.clip(heat, 0, 1), case.mask, self.smooth_voxels).astype(np.float32)
+                heats.setdefault(key, []).append(heat)
+            equal = loc.equalised_intensity(case.volume, case.mask)
+            heats.setdefault(Z_SCORE, []).append(loc.distance_from_mean(case.volume, case.mask, mean, spread))
+            heats.setdefault(EQUALISED, []).append(equal)
+            heats.setdefault(INVERTED, []).append((1 - equal) * case.mask)
+        return heats
 
-    def _maps(self, volume: np.ndarray) -> dict[str, np.ndarray]:
+    def _network_maps(self, volume: np.ndarray) -> dict[str, np.ndarray]:
         image = torch.from_numpy(volume)[None, None].to(self.device)
         with torch.no_grad():
-            maps = {"ensemble": self.network(image)[0, 0].cpu().numpy()}
+            maps = {ENSEMBLE: self.network(image)[0, 0].cpu().numpy()}
+            if self.single is not None:
+                members = self.single.member_maps(image)[:, 0, 0].cpu().numpy()
+                maps |= {f"single task: {task}": heat for task, heat in zip(TASKS, members)}
+                maps[SINGLE] = members.mean(0)
         return maps
+
+
+def summarise(cases: dict[str, list[Case]], heats: dict[str, dict[str, list]], single: bool) -> dict:
+    """Tables and figures from the maps of every method, by contrast."""
+    methods = list(next(iter(heats.values())))
+    well = {name: [i for i, case in enumerate(of) if case.kind == "healthy"] for name, of in cases.items()}
+    sick = {name: [i for i, case in enumerate(of) if case.kind != "healthy"] for name, of in cases.items()}
+    thresholds = {}
+    for key in methods:
+        maps = [heats[name][key][i] for name in cases for i in well[name]]
+        masks = [cases[name][i].mask for name in cases for i in well[name]]
+        thresholds[key] = loc.healthy_threshold(maps, masks)
+    tables, figures, bars = [], {}, []
+    columns = ["method", "voxel AP", "voxel AUROC", "slice AP", "Dice"]
+    for name, of in cases.items():
+        masks, truths = [of[i].mask for i in sick[name]], [of[i].truth for i in sick[name]]
+        rows, ap = [], {}
+        for key in methods:
+            maps = [heats[name][key][i] for i in sick[name]]
+            scores = loc.voxel_scores(maps, truths, masks)
+            row = scores["ap"], scores["auroc"], loc.slice_ap(maps, truths, masks)
+            row = [*row, loc.dice(maps, truths, masks, thresholds[key])]
+            rows.append([key, *(round(value, 3) for value in row)])
+            ap[key], chance = scores["ap"], scores["chance"]
+            if key == ENSEMBLE:
+                names = ("ap", "auroc", "slice_ap", "dice")
+                figures |= {f"{name}_{what}": round(value, 4) for what, value in zip(names, row)}
+        figures[f"{name}_chance"] = round(chance, 4)
+        rows.append(["chance", round(chance, 3), 0.5, None, None])
+        count = f"{len(sick[name])} phantoms with lesions, thresholds from {len(well[name])} healthy ones"
+        tables.append({"title": f"{name}: {count}", "columns": columns, "rows": rows})
+        bars += _bars(name, ap, chance, single)
+    tables.append(_by_lesion(cases, heats, sick))
+    columns = ["contrast", "the ensemble's voxel AP against", "asked", "reached", "met"]
+    tables.append({"title": "What was asked of the shipped ensemble", "columns": columns, "rows": bars})
+    inside = {name: [float(h[c.mask].mean()) for h, c in zip(heats[name][ENSEMBLE], cases[name])] for name in cases}
+    for word, which in (("healthy", well), ("lesions", sick)):
+        scores = [inside[name][i] for name in cases for i in which[name]]
+        figures[f"image_score_{word}"] = round(float(np.mean(scores)), 4)
+    figures["threshold"] = round(float(thresholds[ENSEMBLE]), 3)
+    figures["bars_met"], figures["bars"] = sum(bool(row[-1]) for row in bars), len(bars)
+    return {"tables": tables, "figures": figures}
+
+
+def _bars(name: str, ap: dict[str, float], chance: float, single: bool) -> list[list]:
+    """Rows of what the ensemble has to beat on one contrast; on FLAIR equalised intensity is reported, not asked."""
+    own = ap[ENSEMBLE]
+    asked = [(f"{TIMES_CHANCE:g} times chance", TIMES_CHANCE * chance)]
+    if name != "FLAIR":
+        asked += [(key, ap[key]) for key in (Z_SCORE, EQUALISED)]
+    if single:
+        asked.append(("mean single task", float(np.mean([v for k, v in ap.items() if k.startswith("single task")]))))
+    return [[name, what, round(value, 3), round(own, 3), bool(own > value)] for what, value in asked]
+
+
+def _by_lesion(cases, heats, sick) -> dict:
+    """Voxel AP of the ensemble per kind of lesion, the mean over its volumes."""
+    rows = []
+    for kind in LESIONS:
+        row = [kind]
+        for name, of in cases.items():
+            own = [i for i in sick[name] if of[i].kind == kind]
+            scores = [loc.voxel_scores([heats[name][ENSEMBLE][i]], [of[i].truth], [of[i].mask])["ap"] for i in own]
+            row.append(round(float(np.mean(scores)), 3) if scores else None)
+        rows.append(row)
+    return {"title": "Voxel AP of the ensemble by kind of lesion", "columns": ["lesion", *cases], "rows": rows}

@@ -133,21 +133,32 @@ class ManyTasksEnsemble(nn.Module):
                     first[:, 1:] = 0
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.member_maps(image).mean(0)
+
+    def member_maps(self, image: torch.Tensor) -> torch.Tensor:
+        """The maps of all members apart, (members, B, 1, *grid): what `forward` averages."""
         if self.spatial_dims == 3:
             x = torch.cat([image, self.positions.expand(len(image), -1, -1, -1, -1)], 1)
-            total = sum(member(x) for member in self.members)
-            return total / len(self.members) * (image != 0)
-        volumes = []
-        for volume in image:
-            planes = sum(self._read_along(volume, axis) for axis in range(3))
-            volumes.append(planes / 3)
-        return torch.stack(volumes) * (image != 0)
+            maps = torch.stack([member(x) for member in self.members])
+        else:
+            volumes = [sum(self._read_along(volume, axis) for axis in range(3)) / 3 for volume in image]
+            maps = torch.stack(volumes, 1)
+        return maps * (image != 0)
 
     def _read_along(self, volume: torch.Tensor, axis: int) -> torch.Tensor:
-        """Mean member map of (1, *grid), from its slices across `axis`."""
+        """Members' maps (members, 1, *grid) of a volume (1, *grid), from its slices across `axis`."""
         slices = torch.cat([volume, self.positions]).movedim(axis + 1, 0)
-        maps = sum(member(slices) for member in self.members) / len(self.members)
-        return maps.movedim(0, axis + 1)
+        if torch.jit.is_tracing():  # a trace would keep this one image's choice of slices
+            maps = torch.stack([member(slices) for member in self.members])
+            return maps.movedim(1, axis + 2)
+        # Slices see nothing of one another, so those without brain, where the map is 0, need not be read.
+        filled = (slices[:, 0] != 0).flatten(1).any(1)
+        maps = slices.new_zeros(len(self.members), len(slices), 1, *slices.shape[2:])
+        if filled.any():
+            some = slices[filled]
+            for row, member in zip(maps, self.members):
+                row[filled] = member(some)
+        return maps.movedim(1, axis + 2)
 
     def with_positions(self, slices: torch.Tensor, axis: int, index: torch.Tensor) -> torch.Tensor:
         """Slices (B, 1, h, w) cut across `axis` at voxel `index` (B,), joined with their positional channels."""
