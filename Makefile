@@ -42,9 +42,10 @@ test: setup  ## the whole suite: offline, on the CPU, under 10 minutes (ARGS="--
 	$(RUN) scripts/check_json.py
 	$(RUN) -m pytest -v $(ARGS)
 
-lint: setup  ## ruff, and the order and form of the JSON files
+lint: setup  ## ruff, the order and form of the JSON files, and whether what is generated is fresh
 	$(RUN) -m ruff check .
 	$(RUN) scripts/check_json.py
+	$(RUN) scripts/build_index.py --check
 
 index: setup  ## metadata + metrics files -> bundle_index.json, the cards' and the README's tables
 	$(RUN) scripts/build_index.py
