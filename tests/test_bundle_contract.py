@@ -50,12 +50,16 @@ def overlays_of(bundle) -> list[str]:
 
 
 def base_of(bundle, overlay: str) -> list[str]:
-    """The overlays to be loaded for one: multi_gpu_train lies over train.json or over the last training stage."""
+    """The overlays to be loaded for one, itself the last: multi_gpu_train lies over a training stage."""
     if overlay == "multi_gpu_train":
         stages = [name for name in overlays_of(bundle) if name.startswith("train")]
         desc = read_json(bundle / "configs" / "multi_gpu_train.json").get("_desc_", "")
         named = [stage for stage in stages if f"{stage}.json" in desc]
         return [*(named or stages[:1])[:1], overlay]
+    if overlay.startswith("paper_"):  # a stage at the published scale lies over those that its description runs
+        desc = read_json(bundle / "configs" / f"{overlay}.json")["_desc_"]
+        named = [name for name in overlays_of(bundle) if f"configs/{name}.json" in desc]
+        return sorted(named, key=lambda name: desc.index(f"configs/{name}.json"))
     return [overlay]
 
 

@@ -12,7 +12,7 @@ from synthzoo.data.brain_phantom import BrainPhantomDataset
 from synthzoo.data.tsv import ParticipantsDataset
 from synthzoo.errors import UserError
 
-FORMATS = ("phantom", "tsv")
+FORMATS = ("phantom", "tsv", "bids")
 
 
 def training_images(
@@ -30,7 +30,8 @@ def training_images(
     """Rows {"image": (1, D, H, W) in [0, 1], "conditions": (K,) in user units, "row"} for training.
 
     Args:
-        data_format: "phantom" draws brain phantoms, "tsv" reads `dataset_dir`.
+        data_format: "phantom" draws brain phantoms; "tsv" and "bids" read `dataset_dir`, its images in `images/` or in
+            the folders of the subjects.
         dataset_dir: folder of `participants.tsv` and the images, see `synthzoo.data.tsv`; empty for phantoms.
         conditions: name -> rule, in the order of the vector.
         shape, affine, crop: the grid of the network and how scans come to it, see `ParticipantsDataset`.
@@ -45,14 +46,16 @@ def training_images(
     """
     if data_format not in FORMATS:
         raise UserError(f"data_format = {data_format!r}: the known ones are {', '.join(FORMATS)}.")
-    if data_format == "tsv":
+    if data_format != "phantom":
         if not dataset_dir:
             raise UserError(
-                "data_format is tsv, but dataset_dir is empty: give the folder that holds participants.tsv."
+                f"data_format is {data_format}, but dataset_dir is empty: give the folder that holds participants.tsv."
             )
         return ParticipantsDataset(dataset_dir, conditions, shape, affine, crop, split, size, cache_dir)
     if dataset_dir:
-        raise UserError(f"dataset_dir is {dataset_dir}, but data_format is phantom: add --data_format tsv to read it.")
+        raise UserError(
+            f"dataset_dir is {dataset_dir}, but data_format is phantom: add --data_format tsv or bids to read it."
+        )
     if size is None:
         raise UserError("train_size is null, but phantoms never end: give the number of phantoms to draw.")
     return BrainPhantomDataset(

@@ -136,8 +136,8 @@ def test_a_folder_that_cannot_be_used_is_told_in_one_sentence(folder, tmp_path, 
         training_images("tsv", "", CONDITIONS, **grid)
     with pytest.raises(UserError, match="add --data_format tsv"):
         training_images("phantom", folder, CONDITIONS, **grid)
-    with pytest.raises(UserError, match="data_format = 'bids': the known ones are phantom, tsv"):
-        training_images("bids", folder, CONDITIONS, **grid)
+    with pytest.raises(UserError, match="data_format = 'csv': the known ones are phantom, tsv, bids"):
+        training_images("csv", folder, CONDITIONS, **grid)
     with pytest.raises(UserError, match="has 3 rows of the split train, but 5 are asked for"):
         training_images("tsv", folder, CONDITIONS, size=5, **grid)
     (folder / "images/p1.nii.gz").unlink()
