@@ -30,6 +30,7 @@ setup(
         "monai>=1.6.1",
         "numpy>=1.26",
         "nibabel>=5.2",
+        "pydicom>=2.4",  # MONAI's reader of DICOM series
         "pytorch-ignite>=0.5",
         "fire>=0.6",
         "nilearn>=0.12",
