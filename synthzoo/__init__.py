@@ -2,8 +2,11 @@
 
 __version__ = "0.1.0"
 
-from synthzoo.errors import UserError, report_user_errors
+import sys
+
+from synthzoo.errors import UserError, expect_known_options, report_user_errors
 
 report_user_errors()
+expect_known_options(sys.argv)
 
 __all__ = ["UserError", "__version__"]
