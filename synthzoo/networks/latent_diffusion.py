@@ -78,7 +78,7 @@ class LatentDiffusion(nn.Module):
         return self.normalise_latent(mean + deviation * torch.randn_like(deviation) if sample else mean)
 
     def normalise_latent(self, z: torch.Tensor) -> torch.Tensor:
-        """The autoencoder's latent -> zero mean and unit variance, shape kept."""
+        """The autoencoder's latent -> zero mean and, over all channels, unit variance; shape kept."""
         return (z - self.latent_mean) * self.scale_factor
 
     @torch.no_grad()
@@ -88,7 +88,9 @@ class LatentDiffusion(nn.Module):
         if self.latent_mean.shape[1:] == (1, 1, 1):
             mean = mean.mean((1, 2, 3), keepdim=True)
         self.latent_mean.copy_(mean)
-        self.scale_factor.copy_(1 / (z - mean).pow(2).mean((0, 2, 3, 4)).sqrt().clamp_min(1e-6).reshape(-1, 1, 1, 1))
+        # One number for all channels, as in the paper: the channels that carry most of the image stay the largest, so
+        # they rise out of the noise first and fine detail follows them.
+        self.scale_factor.fill_(1 / (z - mean).pow(2).mean().sqrt().clamp_min(1e-6).item())
 
     def decode(self, latent: torch.Tensor, roi_size: Sequence[int] | None = None, overlap: float = 0.4) -> torch.Tensor:
         """Normalised latent (B, C, d, h, w) -> image (B, 1, D, H, W), about [0, 1].
