@@ -1,4 +1,8 @@
-"""Our sampling beside others with the same weights: python scripts/benchmark.py sampling --bundle <name>"""
+"""What a bundle costs: its sampling beside others' with the same weights, and the published scale.
+
+python scripts/benchmark.py sampling --bundle brain_mr_synthesis_ldm --quality 64
+python scripts/benchmark.py paper --stage diffusion
+"""
 
 import os
 import platform
@@ -9,10 +13,19 @@ import numpy as np
 import torch
 
 from synthzoo.bundle.compose import load_config
+from synthzoo.bundle.find import read_json
 from synthzoo.data.brain_phantom import BrainPhantomDataset
 from synthzoo.data.files import write_json
 from synthzoo.errors import UserError
-from synthzoo.inferers.benchmark import generate, matmul_rate, measure_quality, measure_samplers, print_table
+from synthzoo.inferers.benchmark import (
+    compare,
+    generate,
+    measure_quality,
+    measure_samplers,
+    print_table,
+    sampling_table,
+)
+from synthzoo.inferers.paper_scale import measure_paper, paper_report
 from synthzoo.inferers.rivals import GenerativeSampler, MonaiSampler
 
 
@@ -66,22 +79,45 @@ def sampling(
             images = generate(sampler, own, noise[:quality], conditions[:quality], batch)
             rows[name] |= measure_quality(images, asked, true)
     print_table(rows)
-    for name in list(rows)[1:]:
-        print(
-            f"ours is {rows[name]['seconds_per_volume'] / rows['ours']['seconds_per_volume']:.2f} x as fast as {name}"
-        )
+    settings = {name: config[name] for name in ("sampler", "steps", "guidance")}
+    machine = f"{os.cpu_count()} cores ({platform.machine()}), {torch.get_num_threads()} threads, {device}"
     report = {
         "command": f"python scripts/benchmark.py sampling --bundle {bundle} --turns {turns} --batch {batch} "
         f"--quality {quality} --rival_steps {rival_steps} --seed {seed}",
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
-        "device": str(device),
-        "torch": torch.__version__,
-        "matmul_gflops_after": round(matmul_rate(device) / 1e9, 1),
-        "settings": {name: config[name] for name in ("sampler", "steps", "guidance")},
+        "tables": [sampling_table(rows, settings, rival_steps, batch, quality, machine)],
+        "figures": compare(rows),
+        "settings": settings | {"batch": batch, "torch": torch.__version__, "machine": machine},
         "samplers": rows,
     }
+    print(report["figures"])
     write_json(Path(out) if out else folder / "docs" / "benchmark.json", report)
 
 
+def paper(
+    stage: str = "decode",
+    bundle: str = "brain_mr_synthesis_ldm",
+    crop: tuple[int, int, int] = (64, 64, 64),
+    autocast: str | None = None,
+    out: str | None = None,
+    root: str = "bundles",
+) -> None:
+    """Memory and seconds of the published scale on this machine: a training step of a stage, or decoding.
+
+    Args:
+        stage: "autoencoder" (two steps on a crop, the second with its critic), "diffusion" (one step, whole latent)
+            or "decode" (one window of paper.json, of which a volume takes several; memory is that of one).
+        bundle: name of a bundle with paper.json and, for the stages, paper_<stage>.json.
+        crop: voxels of the crop, each a multiple of 8.
+        autocast: None, "bfloat16" or "float16".
+        out: JSON file; by default docs/paper_scale.json of the bundle, where the row of this stage is replaced.
+        root: folder of the bundles.
+    """
+    folder = Path(root) / bundle
+    row = measure_paper(lambda overlays, values: load_config(folder, overlays, values), stage, crop, autocast)
+    print(row)
+    path = Path(out) if out else folder / "docs" / "paper_scale.json"
+    write_json(path, paper_report(row, read_json(path) if path.is_file() else None))
+
+
 if __name__ == "__main__":
-    fire.Fire({"sampling": sampling})
+    fire.Fire({"sampling": sampling, "paper": paper})

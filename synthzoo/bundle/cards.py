@@ -35,13 +35,22 @@ def cell(value) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ")
 
 
-def results_text(metrics: dict | None, name: str) -> str:
-    """The results section of a card: the command, each table, and where the numbers lie."""
+def results_text(metrics: dict | None, name: str, more: Sequence[dict] = ()) -> str:
+    """The results section of a card: the command, each table, and where the numbers lie.
+
+    Args:
+        metrics: what docs/metrics.json holds, or None.
+        name: of the bundle.
+        more: further reports of docs/ in the same form, such as benchmark.json.
+    """
+    parts = []
     if metrics is None:
-        return f"Not measured yet: `bundles/{name}/docs/metrics.json` does not exist; `evaluate.json` writes it."
-    parts = [f"Numbers from `docs/metrics.json`, written by:\n\n```\n{metrics['command']}\n```"]
-    for entry in metrics.get("tables", []):
-        parts.append(f"**{entry['title']}**\n\n{table(entry['columns'], entry['rows'])}")
+        parts = [f"Not measured yet: `bundles/{name}/docs/metrics.json` does not exist; `evaluate.json` writes it."]
+    for report in [*([metrics] if metrics is not None else []), *more]:
+        source = "`docs/metrics.json`" if report is metrics else "`docs/`"
+        parts.append(f"Numbers from {source}, written by:\n\n```\n{report['command']}\n```")
+        for entry in report.get("tables", []):
+            parts.append(f"**{entry['title']}**\n\n{table(entry['columns'], entry['rows'])}")
     return "\n\n".join(parts)
 
 

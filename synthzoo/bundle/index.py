@@ -75,13 +75,15 @@ def plan_bundle(bundle: Path) -> dict[Path, str]:
     planned = {path: read_text(path) if updated == metadata else dump(updated)}
     if not card.is_file():
         raise UserError(f"{card}: a bundle needs a model card; write one with the headings in CONTRIBUTING.md.")
-    planned[card] = cards.fill(read_text(card), "results", cards.results_text(metrics, bundle.name), card)
+    more = [read_metrics(bundle, path.name) for path in sorted((bundle / "docs").glob("*.json"))]
+    more = [report for report in more if report != metrics]
+    planned[card] = cards.fill(read_text(card), "results", cards.results_text(metrics, bundle.name, more), card)
     return planned
 
 
-def read_metrics(bundle: Path) -> dict | None:
-    """docs/metrics.json, or None; UserError if it has not the agreed form."""
-    path = bundle / "docs" / "metrics.json"
+def read_metrics(bundle: Path, name: str = "metrics.json") -> dict | None:
+    """docs/metrics.json, or another report beside it, or None; UserError if it has not the agreed form."""
+    path = bundle / "docs" / name
     if not path.is_file():
         return None
     metrics = read_json(path)

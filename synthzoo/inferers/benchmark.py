@@ -18,9 +18,16 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 Sampler = Callable[..., torch.Tensor]  # (noise, network, conditions=...) -> image
+
+
+def _convolution_flop(x_shape, w_shape, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    return conv_flop_count(x_shape, w_shape, out_shape)
+
+
+DIRECT_CONVOLUTION = {torch.ops.aten.mkldnn_convolution: _convolution_flop}  # which the counter does not know
 
 
 def synchronise(device: torch.device) -> None:
@@ -153,7 +160,7 @@ def measure_samplers(
     work: dict[str, int] = {}
     rates = []
     for name, (sampler, network) in samplers.items():  # warm-up, and what there is to compute
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=DIRECT_CONVOLUTION) as counter:
             sampler(noise, network, conditions=conditions)
         work[name] = counter.get_total_flops()
     for _ in range(turns):
@@ -203,8 +210,9 @@ def measure_quality(images: torch.Tensor, asked: np.ndarray, true: np.ndarray) -
         true: (N, D, H, W), the phantoms.
 
     Returns:
-        r_ventricle, slope_ventricle, r_brain, fid.
+        r_ventricle, slope_ventricle, r_brain, r_age, fid.
     """
+    from synthzoo.metrics.brain_age import measure_ages
     from synthzoo.metrics.brain_segmentation import features
     from synthzoo.metrics.brain_volumes import measure_brains
     from synthzoo.metrics.conditioning import agreement
@@ -216,6 +224,7 @@ def measure_quality(images: torch.Tensor, asked: np.ndarray, true: np.ndarray) -
         "r_ventricle": ventricle["r"],
         "slope_ventricle": ventricle["slope"],
         "r_brain": agreement(asked[:, 3], found["brain_ml"])["r"],
+        "r_age": agreement(asked[:, 0], measure_ages(images))["r"],
         "fid": round(fid(features(images), features(true)), 4),
     }
 
@@ -224,6 +233,48 @@ def generate(sampler: Sampler, network: Any, noise: torch.Tensor, conditions: to
     """Images (N, 1, D, H, W) on the CPU for noise (N, ...) and conditions (N, K), in batches."""
     parts = zip(noise.split(batch), conditions.split(batch), strict=True)
     return torch.cat([sampler(z, network, conditions=values).cpu() for z, values in parts])
+
+
+SHOWN = {
+    "network_calls": "calls",
+    "seconds_per_volume": "s per volume",
+    "fastest": "fastest",
+    "slowest": "slowest",
+    "gflop_per_volume": "GFLOP per volume",
+    "utilisation": "share of peak",
+    "peak_memory_mib": "peak MiB",
+    "r_ventricle": "r ventricle",
+    "r_brain": "r brain",
+    "r_age": "r age",
+    "fid": "FID",
+}
+
+
+def sampling_table(
+    rows: Mapping[str, Mapping], settings: Mapping, rival_steps: int, batch: int, quality: int, machine: str
+) -> dict:
+    """The card's table of `measure_samplers` and `measure_quality`: a row for each sampler."""
+    columns = {key: text for key, text in SHOWN.items() if any(key in row for row in rows.values())}
+    peak = max(row["peak_gflops"] for row in rows.values())
+    title = f"The same weights in other samplers, in turns, {batch} volumes at once, {machine}; share of peak: "
+    title += f"arithmetic inside the networks over the {peak:g} GFLOP/s of a matrix product in the same run"
+    if quality:
+        title += f"; r and FID of {quality} volumes from the same noise and requests"
+    own = f"{settings['sampler']} {settings['steps']}"
+    names = [f"ours ({own})" if name == "ours" else f"{name} (DDIM {rival_steps})" for name in rows]
+    table = [[name, *(row.get(key) for key in columns)] for name, row in zip(names, rows.values())]
+    return {"title": title, "columns": ["sampler", *columns.values()], "rows": table}
+
+
+def compare(rows: Mapping[str, Mapping]) -> dict[str, float]:
+    """How many times as fast as each rival "ours" is, and its own figures."""
+    ours = rows["ours"]
+    figures = {
+        f"times as fast as {name}": round(row["seconds_per_volume"] / ours["seconds_per_volume"], 2)
+        for name, row in rows.items()
+        if name != "ours"
+    }
+    return figures | {key: ours[key] for key in ("seconds_per_volume", "utilisation", "peak_memory_mib")}
 
 
 def print_table(rows: Mapping[str, Mapping[str, Any]]) -> str:

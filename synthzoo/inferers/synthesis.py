@@ -13,6 +13,7 @@ from tqdm import tqdm
 from synthzoo.diffusion.guidance import guided
 from synthzoo.diffusion.samplers import find_sampler
 from synthzoo.errors import UserError
+from synthzoo.networks.convolution import FastSingleVolumes
 
 
 def prepare_request(batch: dict, device: Any = None, non_blocking: bool = False, **kwargs: Any):
@@ -70,7 +71,8 @@ class SynthesisInferer(Inferer):
         size = self.chunk or inputs.shape[0]
         parts = zip(inputs.split(size), conditions.split(size), strict=True)
         device = inputs.device.type
-        with torch.autocast(device, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
+        lower = torch.autocast(device, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None)
+        with lower, FastSingleVolumes():
             return torch.cat([self._sample(noise, network, values) for noise, values in parts])
 
     def _stream(self, start: torch.Tensor) -> torch.Generator:

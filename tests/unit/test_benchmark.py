@@ -1,15 +1,29 @@
 """The benchmark compares like with like: with the paper's timesteps all samplers give the same image."""
 
+import contextlib
+
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from synthzoo.bundle import cards
 from synthzoo.diffusion.schedule import NoiseSchedule, leading_timesteps
 from synthzoo.errors import UserError
 from synthzoo.inferers import rivals
-from synthzoo.inferers.benchmark import PeakMemory, matmul_rate, measure_samplers, print_table
+from synthzoo.inferers.benchmark import (
+    DIRECT_CONVOLUTION,
+    PeakMemory,
+    compare,
+    matmul_rate,
+    measure_samplers,
+    print_table,
+    sampling_table,
+)
+from synthzoo.inferers.paper_scale import measure_paper, paper_report
 from synthzoo.inferers.rivals import GenerativeSampler, MonaiSampler
 from synthzoo.inferers.synthesis import SynthesisInferer
 from synthzoo.networks.conditions import ConditionNormaliser
+from synthzoo.networks.convolution import FastSingleVolumes
 from synthzoo.networks.latent_diffusion import HybridConditioning, LatentDiffusion
 from synthzoo.networks.patches import PatchAutoencoderKL
 
@@ -113,3 +127,63 @@ def test_peak_memory_sees_what_was_freed_again(counter, monkeypatch):
 
 def test_the_matrix_product_is_a_plausible_peak():
     assert 1e8 < matmul_rate(torch.device("cpu"), size=256, seconds=0.1) < 1e14
+
+
+def test_one_volume_is_convolved_as_a_batch_is(network):
+    """Alone and in a batch: the same image, and the arithmetic is counted on both ways."""
+    ours = SynthesisInferer("ddim", 2)
+    alone = ours(NOISE[:1], network, conditions=CONDITIONS[:1])
+    torch.testing.assert_close(alone, ours(NOISE, network, conditions=CONDITIONS)[:1], atol=1e-5, rtol=0)
+    with torch.inference_mode():
+        times = torch.full((1,), 500)
+        plain = network.denoise(NOISE[:1], times, CONDITIONS[:1])
+        with FastSingleVolumes() as mode:
+            fast = network.denoise(NOISE[:1], times, CONDITIONS[:1])
+    torch.testing.assert_close(fast, plain, atol=1e-5, rtol=1e-5)
+    x, weight = torch.zeros(1, 4, 6, 6, 6), torch.zeros(4, 4, 3, 3, 3)
+    assert mode.applies(x, weight, 1)
+    assert not any(
+        mode.applies(*case)
+        for case in ((x.expand(2, -1, -1, -1, -1), weight, 1), (x, weight[..., :1], 1), (x, weight, "same"))
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not mode.applies(x, weight, 1)
+    layer = torch.nn.Conv3d(4, 4, 3, padding=1)
+    counts = []
+    for context in (contextlib.nullcontext(), FastSingleVolumes()):
+        with torch.inference_mode(), FlopCounterMode(display=False, custom_mapping=DIRECT_CONVOLUTION) as counter:
+            with context:
+                layer(x)
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] == 2 * 4 * 4 * 27 * 6**3
+
+
+ROW = {"network_calls": 20, "seconds_per_volume": 1.0, "utilisation": 0.5, "peak_gflops": 90.0, "peak_memory_mib": 7.0}
+
+
+def test_the_cards_table_has_a_row_for_each_sampler():
+    rows = {"ours": dict(ROW), "MONAI": ROW | {"network_calls": 50, "seconds_per_volume": 3.0}}
+    table = sampling_table(rows, {"sampler": "dpm_solver", "steps": 20}, 50, 4, 0, "2 cores")
+    assert table["rows"] == [["ours (dpm_solver 20)", 20, 1.0, 0.5, 7.0], ["MONAI (DDIM 50)", 50, 3.0, 0.5, 7.0]]
+    assert len(table["columns"]) == 5 and "90 GFLOP/s" in table["title"]
+    assert compare(rows)["times as fast as MONAI"] == 3.0
+
+
+def test_the_card_shows_every_report():
+    report = {"command": "measure it", "tables": [{"title": "T", "columns": ["a"], "rows": [[0.25]]}]}
+    text = cards.results_text(None, "some_bundle", [report])
+    assert text.startswith("Not measured yet") and text.endswith("measure it\n```\n\n**T**\n\n| a |\n|---|\n| 0.25 |")
+    assert cards.results_text(report, "some_bundle", [report | {"command": "and more"}]).count("| 0.25 |") == 2
+
+
+def test_a_measured_stage_replaces_its_row():
+    names = ("what", "data", "precision", "parameters_m", "seconds", "peak_gib", "machine")
+    one = dict.fromkeys(names, 1) | {"stage": "decode", "precision": "float32", "machine": "a"}
+    report = paper_report(one | {"seconds": 5}, paper_report(one, paper_report(one | {"stage": "diffusion"})))
+    assert [row["stage"] for row in report["measured"]] == ["diffusion", "decode"]
+    assert report["tables"][0]["rows"][1][4] == 5
+    assert all(len(row) == len(report["tables"][0]["columns"]) for row in report["tables"][0]["rows"])
+    with pytest.raises(UserError, match="stage = 'all': the known ones are autoencoder, diffusion, decode"):
+        measure_paper(None, "all")
+    with pytest.raises(UserError, match="three multiples of 8"):
+        measure_paper(None, "autoencoder", (64, 64, 60))
