@@ -122,6 +122,13 @@ def test_json_files_are_in_form_and_order(bundle):
     assert problems + order_problems(bundle) == []
 
 
+def test_the_inspection_passes(bundle):
+    from synthzoo.bundle.inspect import inspect_bundle
+
+    result = inspect_bundle(bundle)
+    assert result.verdict == "pass", str(result)
+
+
 def test_inference_stands_alone(bundle, only_here):
     from monai.bundle import ConfigParser
 
