@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "evaluation": SCIENCE | {"objectives", "inferers", "privacy"},
     "bundle": SCIENCE | {"objectives", "inferers", "privacy", "training"},
     "generation": SCIENCE | {"bundle"},
+    "serving": SCIENCE | {"objectives", "inferers", "privacy", "training", "bundle"},
 }
 OUTSIDE = {"scripts", "tests", "plugins", "bundles"}
 LIBRARY = sorted((ROOT / "synthzoo").rglob("*.py"))

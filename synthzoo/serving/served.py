@@ -1,0 +1,246 @@
+"""One bundle that answers requests: the command of its card, run in a process that keeps the network warm.
+
+A request runs the same evaluator over the same table as `python -m monai.bundle run` with the same keys, so the files
+that it leaves are those of the command, bit for bit. Only what is made for the eye or for a whole data set is left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Events
+
+from synthzoo.bundle.compose import load_config
+from synthzoo.bundle.find import read_json, read_metadata
+from synthzoo.bundle.order import walk
+from synthzoo.errors import UserError, find_user_error
+from synthzoo.networks.weights import load_weights
+from synthzoo.serving.options import Option, bundle_options, plain_value
+
+NOT_SERVED = ("Finish", "Preview")  # ends of the names of handlers and transforms that make texts and pictures
+RELEASED = "released"
+
+
+class Cancelled(Exception):
+    """The request was cancelled while it ran."""
+
+
+@dataclass
+class Case:
+    """One result: its name, what stands in its sidecar, and the file of each kind of output."""
+
+    name: str
+    sidecar: dict[str, Any]
+    files: dict[str, Path] = field(default_factory=dict)
+
+
+class ServedBundle:
+    """A bundle's folder with its network, loaded at the first request.
+
+    Args:
+        folder: the bundle; only its configs and metadata are read here.
+        device: "cpu", "cuda", "cuda:1" ...; None takes what the bundle's config says.
+        versions: folder of fine-tuned weights, `<versions>/<version>/model.pt`; None knows the released ones only.
+    """
+
+    def __init__(self, folder: str | Path, device: str | None = None, versions: str | Path | None = None):
+        self.folder = Path(folder).resolve()
+        self.name, self.device = self.folder.name, device
+        self.metadata = read_metadata(self.folder)
+        self.config = read_json(self.folder / "configs" / "inference.json")
+        self.block = self.metadata.get("synthzoo", {})
+        self.task: str = self.block.get("task", "")
+        self.outputs: dict[str, dict] = self.block.get("outputs", {})
+        self.takes_images = "images" in self.config
+        self.options: dict[str, Option] = bundle_options(self.metadata, self.config)
+        self.table_id = find_table(self.config)
+        self.versions = Path(versions) if versions else None
+        self.network: torch.nn.Module | None = None
+        self.loaded: str | None = None
+
+    @property
+    def modality(self) -> str:
+        """The modality that metadata states for the input, such as "MR"."""
+        return str(self.metadata["network_data_format"]["inputs"]["image"].get("modality", ""))
+
+    def known_versions(self) -> list[str]:
+        """The names of the weights, the newest first, the released ones last."""
+        found = [] if self.versions is None else [path.parent.name for path in self.versions.glob("*/model.pt")]
+        return [*sorted(found, reverse=True), RELEASED]
+
+    def weights(self, version: str | None = None) -> Path:
+        """The file of a version; None is the newest.
+
+        Raises:
+            UserError: there is no such version.
+        """
+        known = self.known_versions()
+        version = version or known[0]
+        if version not in known:
+            raise UserError(f"model_version is '{version}', but {self.name} has {', '.join(known)}.")
+        if version == RELEASED:
+            path = plain_value(self.config.get("weights"))
+            return Path(path) if path else self.folder / "models" / "model.pt"
+        return self.versions / version / "model.pt"
+
+    def weights_bytes(self) -> int:
+        """What the loaded network holds, or an estimate from its file before it is loaded."""
+        if self.network is not None:
+            return sum(value.numel() * value.element_size() for value in self.network.state_dict().values())
+        path = self.weights()
+        return 2 * path.stat().st_size if path.is_file() else 0  # files may hold half precision
+
+    def working_bytes(self) -> int:
+        """Memory that one run needs besides the weights: what metadata measured, else a guess of 1 GB."""
+        peak = self.block.get("peak_memory_gb")
+        return int((peak if isinstance(peak, (int, float)) else 1.0) * 1e9)
+
+    def load(self, version: str | None = None) -> None:
+        """Bring the network with the weights of a version into memory; the one that is there is kept."""
+        path = self.weights(version)
+        if self.network is not None and self.loaded == self._stamp(path):
+            return
+        stamp = self._stamp(path)
+        if self.network is None:
+            parser = load_config(self.folder, overrides=self._device())
+            self.network = parser.get_parsed_content("network_def").to(parser.get_parsed_content("device")).eval()
+        device = next((value.device for value in self.network.state_dict().values()), torch.device("cpu"))
+        self.loaded = None
+        load_weights(self.network, path, device)
+        self.loaded = stamp
+
+    @staticmethod
+    def _stamp(path: Path) -> str:
+        return f"{path}:{path.stat().st_mtime_ns if path.exists() else 0}"
+
+    def unload(self) -> None:
+        """Give the network's memory back."""
+        self.network = self.loaded = None
+
+    def run(
+        self,
+        values: Mapping[str, Any],
+        output_dir: str | Path,
+        image: str | Path | None = None,
+        version: str | None = None,
+        watch: Callable[[int, int, int], None] | None = None,
+    ) -> list[Case]:
+        """Run one request and give its results, in the table's order.
+
+        Args:
+            values: checked options by name; see `synthzoo.serving.options.check_options`.
+            output_dir: folder that receives the files; what is complete in it is not made again.
+            image: input volume of a bundle that takes images.
+            version: of the weights; None is the newest.
+            watch: called as watch(done, total, calls) after each sample and before each network call; what it raises
+                ends the run.
+
+        Raises:
+            UserError: an image that cannot be used, weights that do not fit, a value that the bundle refuses.
+        """
+        if self.takes_images and image is None:
+            raise UserError(f"{self.name} needs an image: name one of the datastore or upload one.")
+        self.load(version)
+        overrides = {**self._overrides(version), **values, "output_dir": str(output_dir)}
+        if image is not None and self.takes_images:
+            overrides["images"] = str(image)
+        try:
+            parser = load_config(self.folder, overrides=overrides)
+            table = parser.get_parsed_content(self.table_id)
+            evaluator = parser.get_parsed_content("evaluator")
+            with self._watched(evaluator, len(table), watch):
+                if len(table):
+                    parser.get_parsed_content("run")
+        except Exception as error:
+            mistake = find_user_error(error)
+            if mistake is not None:
+                raise mistake from error
+            cancelled = find_cause(error, Cancelled)
+            if cancelled is not None:
+                raise cancelled from error
+            raise
+        return [self._case(table, case) for case in table.cases]
+
+    def _device(self) -> dict[str, str]:
+        return {} if self.device is None else {"device": f"$torch.device({self.device!r})"}
+
+    def _overrides(self, version: str | None) -> dict[str, Any]:
+        """The warm network, and no texts and pictures."""
+        overrides: dict[str, Any] = {"network": self.network, **self._device()}
+        if self.weights(version) != self.weights(RELEASED):
+            overrides["weights"] = str(self.weights(version))
+        handlers = self.config.get("handlers")
+        if isinstance(handlers, list):
+            overrides["handlers"] = [item for item in handlers if is_served(item)]
+        steps = (self.config.get("postprocessing") or {}).get("transforms")
+        if isinstance(steps, list):
+            overrides["postprocessing#transforms"] = [item for item in steps if is_served(item)]
+        if "progress" in (self.config.get("inferer") or {}):
+            overrides["inferer#progress"] = False
+        return overrides
+
+    @contextlib.contextmanager
+    def _watched(self, evaluator, total: int, watch: Callable | None):
+        """Tell `watch` of every sample and of every call of a part of the network."""
+        if watch is None:
+            yield
+            return
+        count = {"done": 0, "calls": 0}
+
+        def called(*_):
+            count["calls"] += 1
+            watch(count["done"], total, count["calls"])
+
+        def iterated(engine):
+            batch = engine.state.batch
+            count["done"] += len(batch) if isinstance(batch, list) else len(batch["image"])
+            watch(count["done"], total, count["calls"])
+
+        evaluator.add_event_handler(Events.ITERATION_COMPLETED, iterated)
+        parts = [part for child in self.network.children() for part in parts_of(child)]
+        hooks = [part.register_forward_pre_hook(called) for part in parts]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _case(self, table, name: str) -> Case:
+        files = {kind: table.path(name, rule["suffix"]) for kind, rule in self.outputs.items() if "suffix" in rule}
+        files = {kind: path for kind, path in files.items() if path.is_file()}
+        sidecar = table.sidecar(name)
+        return Case(name, json.loads(sidecar.read_text()) if sidecar.is_file() else {}, files)
+
+
+def find_table(config: Mapping) -> str:
+    """Where in inference.json the table of cases is made, for example `dataset` or `dataset#data`."""
+    for where, node in walk(config["dataset"], "dataset"):
+        if isinstance(node, dict) and "output_dir" in node:
+            return where
+    raise UserError("inference.json: dataset holds no table with output_dir; see synthzoo.data.cases.CaseTable.")
+
+
+def is_served(item: Any) -> bool:
+    """Whether a handler or transform belongs to a served answer."""
+    target = item.get("_target_", "") if isinstance(item, dict) else ""
+    return not str(target).endswith(NOT_SERVED)
+
+
+def parts_of(module: torch.nn.Module) -> list[torch.nn.Module]:
+    """A module, or the members of a list of modules (which is never called itself)."""
+    return list(module) if isinstance(module, torch.nn.ModuleList) else [module]
+
+
+def find_cause(error: BaseException | None, kind: type) -> BaseException | None:
+    """The first error of a kind in the chain of causes."""
+    while error is not None:
+        if isinstance(error, kind):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
