@@ -1,6 +1,7 @@
 """A new bundle from one command: it runs, trains in seconds and passes the checks, so that one changes what works.
 
-The skeleton's network is a tiny U-Net from noise to a phantom brain at 4 mm; it learns the mean brain and no condition.
+The skeleton's network is a tiny U-Net at 4 mm. For synthesis it goes from noise to a phantom brain and learns the mean
+brain and no condition; for anomaly maps it goes from a head to the places where healthy phantoms were changed.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ from pathlib import Path
 from synthzoo import __version__
 from synthzoo.bundle.find import check_name, write_text
 from synthzoo.bundle.index import dump
+from synthzoo.bundle.new_configs import AGE, BRAIN_SHAPE, HEAD_SHAPE, INFERENCE, TRAIN
 from synthzoo.bundle.schema import OFFICIAL_SCHEMA
 from synthzoo.errors import UserError
 
-SKELETONS = ("synthesis",)
-SHAPE = [48, 56, 48]
-AGE = {"unit": "years", "range": [20, 90], "meaning": "age at the scan"}
+SKELETONS = tuple(INFERENCE)
 LOGGING = """[loggers]
 keys=root
 
@@ -59,10 +59,10 @@ def new_bundle(name: str, task: str = "synthesis", root: str | Path = ".") -> Pa
     if bundle.exists():
         raise UserError(f"{bundle}: exists already; choose another name or delete the folder.")
     write_text(bundle / "configs" / "metadata.json", dump(metadata(name, task)))
-    write_text(bundle / "configs" / "inference.json", dump(inference(name)))
-    write_text(bundle / "configs" / "train.json", dump(train(name)))
+    write_text(bundle / "configs" / "inference.json", dump(INFERENCE[task](name)))
+    write_text(bundle / "configs" / "train.json", dump(TRAIN[task](name)))
     write_text(bundle / "configs" / "logging.conf", LOGGING)
-    write_text(bundle / "docs" / "README.md", card(name))
+    write_text(bundle / "docs" / "README.md", card(name, task))
     write_text(
         bundle / "docs" / "data_license.txt", "The phantoms are computed from the ICBM152 template of nilearn.\n"
     )
@@ -75,16 +75,37 @@ def metadata(name: str, task: str) -> dict:
     """metadata.json of the skeleton; the versions are those installed here."""
     from importlib.metadata import version
 
+    synthesis = task == "synthesis"
     tensor = {
         "type": "image",
         "format": "magnitude",
         "modality": "MR",
         "num_channels": 1,
-        "spatial_shape": SHAPE,
+        "spatial_shape": BRAIN_SHAPE if synthesis else HEAD_SHAPE,
         "dtype": "float32",
         "value_range": [],
         "is_patch_data": False,
     }
+    if synthesis:
+        description = "A skeleton: a tiny network that turns noise into the mean phantom brain."
+        tensors = {
+            "inputs": {"image": {**tensor, "format": "noise", "channel_def": {"0": "noise"}}},
+            "outputs": {"pred": {**tensor, "value_range": [0, 1], "channel_def": {"0": "T1w"}}},
+        }
+        asked = {"conditions": {"age": AGE}}
+        outputs = {"image": {"suffix": "T1w.nii.gz", "meaning": "T1-weighted volume in [0, 1]"}}
+    else:
+        description = "A skeleton: a tiny network that finds where healthy phantom brains were changed."
+        tensors = {
+            "inputs": {"image": {**tensor, "value_range": [0, 1], "channel_def": {"0": "head"}}},
+            "outputs": {"pred": {**tensor, "type": "logits", "channel_def": {"0": "anomaly"}}},
+        }
+        threshold = {"range": [0, 1], "meaning": "heat from which a region is labelled"}
+        asked = {"conditions": {}, "options": {"threshold": threshold}}
+        outputs = {
+            "heat_map": {"suffix": "heatmap.nii.gz", "meaning": "anomaly in [0, 1] on the scan's own grid"},
+            "label": {"suffix": "dseg.nii.gz", "meaning": "regions above the threshold, 1 is the largest"},
+        }
     return {
         "schema": OFFICIAL_SCHEMA,
         "version": "0.1.0",
@@ -96,157 +117,57 @@ def metadata(name: str, task: str) -> dict:
         "supported_apps": {},
         "name": name.replace("_", " "),
         "task": f"{task} (say of what)",
-        "description": "A skeleton: a tiny network that turns noise into the mean phantom brain.",
+        "description": description,
         "authors": "The SynthZoo authors",
         "copyright": "Copyright (c) The SynthZoo authors",
         "intended_use": "Research on methods; not for diagnosis.",
         "references": [],
-        "network_data_format": {
-            "inputs": {"image": {**tensor, "format": "noise", "channel_def": {"0": "noise"}}},
-            "outputs": {"pred": {**tensor, "value_range": [0, 1], "channel_def": {"0": "T1w"}}},
-        },
-        "synthzoo": {
-            "task": task,
-            "conditions": {"age": AGE},
-            "outputs": {"image": {"suffix": "T1w.nii.gz", "meaning": "T1-weighted volume in [0, 1]"}},
-        },
+        "network_data_format": tensors,
+        "synthzoo": {"task": task, **asked, "outputs": outputs},
     }
 
 
-def inference(name: str) -> dict:
-    """inference.json of the skeleton, with the common keys in their common order."""
-    return {
-        "imports": ["$import synthzoo", "$import torch"],
-        "bundle_root": ".",
-        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
-        "seed": 0,
-        "dataset_dir": "",
-        "output_dir": "$@bundle_root + '/out'",
-        "num_samples": 1,
-        "requests": None,
-        "age": None,
-        "weights": "$@bundle_root + '/models/model.pt'",
-        "network_def": {"_target_": "UNet", **unet()},
-        "network": {
-            "_target_": "synthzoo.networks.weights.load_weights",
-            "network": "@network_def",
-            "path": "@weights",
-            "device": "@device",
-        },
-        "preprocessing": None,
-        "dataset": {
-            "_target_": "synthzoo.data.requests.RequestTable",
-            "conditions": {"age": AGE},
-            "values": {"age": "@age"},
-            "requests": "@requests",
-            "num_samples": "@num_samples",
-            "seed": "@seed",
-            "noise_shape": [1, *SHAPE],
-            "output_dir": "@output_dir",
-            "bundle": name,
-            "bundle_root": "@bundle_root",
-        },
-        "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
-        "inferer": {"_target_": "SimpleInferer"},
-        "postprocessing": {
-            "_target_": "Compose",
-            "transforms": [
-                {"_target_": "Lambdad", "keys": "pred", "func": "$lambda pred: pred.clamp(0, 1)"},
-                {"_target_": "synthzoo.data.outputs.SaveResult", "table": "@dataset", "spacing_mm": 4.0},
-            ],
-        },
-        "handlers": [{"_target_": "synthzoo.data.outputs.Finish", "table": "@dataset"}],
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-            "val_handlers": "@handlers",
-        },
-        "run": ["$@evaluator.run()"],
-    }
-
-
-def unet() -> dict:
-    """Arguments of the tiny network."""
-    return {
-        "spatial_dims": 3,
-        "in_channels": 1,
-        "out_channels": 1,
-        "channels": [8, 16, 32],
-        "strides": [2, 2],
-        "num_res_units": 1,
-    }
-
-
-def train(name: str) -> dict:
-    """train.json of the skeleton, an overlay on inference.json."""
-    loss = "torch.nn.functional.l1_loss(network(torch.randn_like(batch['image'])), batch['image'])"
-    return {
-        "_desc_": f"seconds on a CPU; in bundles/{name}: python -m monai.bundle run --config_file "
-        "\"['configs/inference.json','configs/train.json']\"",
-        "epochs": 2,
-        "iterations": 10,
-        "network": "$@network_def.to(@device)",
-        "train": {
-            "dataset": {"_target_": "synthzoo.data.brain_phantom.BrainPhantomDataset", "size": 8, "spacing_mm": 4.0},
-            "dataloader": {
-                "_target_": "synthzoo.data.loader.SeededLoader",
-                "dataset": "@train#dataset",
-                "batch_size": 2,
-            },
-            "inferer": "@inferer",
-            "objective": f"$lambda network, batch: {{'loss': {loss}}}",
-            "optimizer": {"_target_": "torch.optim.Adam", "params": "$@network.parameters()", "lr": 0.002},
-            "trainer": {
-                "_target_": "synthzoo.training.ObjectiveTrainer",
-                "device": "@device",
-                "max_epochs": "@epochs",
-                "epoch_length": "@iterations",
-                "train_data_loader": "@train#dataloader",
-                "network": "@network",
-                "steps": [{"objective": "@train#objective", "optimizer": "@train#optimizer"}],
-                "batch_shapes": {"image": [1, *SHAPE]},
-                "save_to": "$@bundle_root + '/models/model.pt'",
-            },
-        },
-        "run": ["$@train#trainer.run()"],
-    }
-
-
-def card(name: str) -> str:
+def card(name: str, task: str) -> str:
     """The model card with its headings."""
+    if task == "synthesis":
+        knows = "It knows the phantom only and ignores its conditions."
+        taken = "Requests: seed and conditions by name, see `configs/metadata.json`."
+        given = "`<output_dir>/sub-0001/sub-0001_T1w.nii.gz` with a sidecar of the same name in JSON."
+        asked = "--num_samples 2 --seed 1"
+    else:
+        knows = "It knows the phantom only and sees the skull as an anomaly."
+        taken = "A head as NIfTI or as a folder with one DICOM series, any orientation, spacing and matrix."
+        given = "`<output_dir>/<name>/<name>_heatmap.nii.gz`, `_dseg.nii.gz` and a sidecar in JSON."
+        asked = "--images scan.nii.gz"
     return f"""# {name}
 
 ## Intended use
 A skeleton. Say what it is for and who may use it.
 
 ## Limits
-It knows the phantom only and ignores its conditions.
+{knows}
 
 ## Data
 Phantoms with known truth, computed from the ICBM152 template.
 
 ## Input
-Requests: seed and conditions by name, see `configs/metadata.json`.
+{taken}
 
 ## Output
-`<output_dir>/sub-0001/sub-0001_T1w.nii.gz` with a sidecar of the same name in JSON.
+{given}
 
 ## Results
 <!-- results -->
 <!-- /results -->
 
+### Privacy
+No patient's image was used.
+
 ## Run
 ```
 python -m monai.bundle run --config_file "['configs/inference.json','configs/train.json']"
-python -m monai.bundle run --config_file configs/inference.json --num_samples 2 --seed 1 --output_dir out
+python -m monai.bundle run --config_file configs/inference.json {asked} --output_dir out
 ```
-
-## Privacy
-No patient's image was used.
 
 ## Cite
 Name the paper here.

@@ -7,13 +7,18 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
 from synthzoo import UserError
+from synthzoo.bundle.compose import expect_weights, run_bundle
 from synthzoo.bundle.find import check_name, find_bundle, find_bundles
 from synthzoo.bundle.index import build_index
 from synthzoo.bundle.inspect import inspect_bundle
+from synthzoo.bundle.new import SKELETONS, new_bundle
+from synthzoo.bundle.order import order_problems
 from synthzoo.bundle.pack import build_wheel, pack_bundle, package_bundles
 from synthzoo.bundle.schema import metadata_problems
 from synthzoo.networks.weights import load_weights
@@ -238,17 +243,28 @@ def test_weights_load_from_half_precision_and_foreign_ones_are_named(tmp_path):
         load_weights(network, tmp_path / "none.pt")
 
 
-def test_a_new_bundle_is_sound_trains_and_runs(tmp_path):
-    from synthzoo.bundle.compose import expect_weights, run_bundle
-    from synthzoo.bundle.new import new_bundle
-    from synthzoo.bundle.order import order_problems
-
-    bundle = new_bundle("brain_mr_synthesis_first", root=tmp_path)
+@pytest.mark.parametrize("task", SKELETONS)
+def test_a_new_bundle_is_sound_trains_and_runs(task, tmp_path, phantom_nifti):
+    name = f"brain_mr_{task}_first"
+    bundle = new_bundle(name, task, root=tmp_path)
     assert metadata_problems(bundle) == [] and order_problems(bundle) == []
     assert inspect_bundle(bundle).verdict == "pass", str(inspect_bundle(bundle))
     with pytest.raises(UserError, match="exists already"):
-        new_bundle("brain_mr_synthesis_first", root=tmp_path)
+        new_bundle(name, task, root=tmp_path)
     run_bundle(bundle, "train", {"epochs": 1, "iterations": 2})
     expect_weights(bundle)
-    run_bundle(bundle, overrides={"num_samples": 2, "output_dir": str(tmp_path / "out")})
-    assert (tmp_path / "out" / "sub-0002" / "sub-0002_T1w.nii.gz").is_file()
+    asked = {"num_samples": 2} if task == "synthesis" else {"images": str(phantom_nifti)}
+    run_bundle(bundle, overrides={**asked, "output_dir": str(tmp_path / "out")})
+    made = {path.name: nib.load(path) for path in sorted((tmp_path / "out").rglob("*.nii.gz"))}
+    if task == "synthesis":
+        assert list(made) == ["sub-0001_T1w.nii.gz", "sub-0002_T1w.nii.gz"]
+        return
+    assert list(made) == ["patient_dseg.nii.gz", "patient_heatmap.nii.gz"]
+    scan, heat = nib.load(phantom_nifti), made["patient_heatmap.nii.gz"]
+    assert heat.shape == scan.shape and np.allclose(heat.affine, scan.affine, atol=1e-4)
+    assert 0 <= heat.get_fdata().min() < heat.get_fdata().max() <= 1
+
+
+def test_a_task_without_skeleton_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="--task grounding: there are skeletons for synthesis, anomaly_map"):
+        new_bundle("brain_mr_grounding_first", "grounding", root=tmp_path)
