@@ -75,19 +75,23 @@ class ServedBundle:
         return [*sorted(found, reverse=True), RELEASED]
 
     def weights(self, version: str | None = None) -> Path:
-        """The file of a version; None is the newest.
+        """The file of a version; None is the newest that was better than what its training started from.
 
         Raises:
             UserError: there is no such version.
         """
         known = self.known_versions()
-        version = version or known[0]
+        version = version or next(name for name in known if name == RELEASED or self._improved(name))
         if version not in known:
             raise UserError(f"model_version is '{version}', but {self.name} has {', '.join(known)}.")
         if version == RELEASED:
             path = plain_value(self.config.get("weights"))
             return Path(path) if path else self.folder / "models" / "model.pt"
         return self.versions / version / "model.pt"
+
+    def _improved(self, version: str) -> bool:
+        path = self.versions / version / "version.json"
+        return bool(read_json(path).get("improved", True)) if path.is_file() else True
 
     def weights_bytes(self) -> int:
         """What the loaded network holds, or an estimate from its file before it is loaded."""

@@ -1,0 +1,103 @@
+"""From the files of a run to the answer that a client gets: which output, in which format, with which names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from monailabel.transform.writer import write_itk
+
+from lib.requests import Request
+from synthzoo.data.cases import IDENTITY
+from synthzoo.data.files import write_nifti
+from synthzoo.errors import UserError
+from synthzoo.serving.served import Case, ServedBundle
+from synthzoo.transforms.heat_bands import band_names, heat_bands
+
+SENT_ALONG = ("score", "peak", "threshold", "regions", "measured")
+
+
+def wanted_output(served: ServedBundle, request: Request) -> str:
+    """The kind of output that a request wants: as it says, bands for a viewer of segments, else the bundle's first."""
+    asked = request.extras["result"]
+    if asked not in (None, "auto"):
+        return asked
+    if "heat_map" in served.outputs and request.extras["result_dtype"] == "uint8":
+        return "bands"
+    return next(iter(served.outputs))
+
+
+def answer(served: ServedBundle, request: Request, case: Case) -> tuple[str, dict[str, Any]]:
+    """The file to send, a temporary one that the server removes, and the parameters beside it."""
+    kind = wanted_output(served, request)
+    source = case.files.get("heat_map" if kind == "bands" else kind)
+    if source is None:
+        raise UserError(f"{served.name} made no {kind} for this image; ask for one of {', '.join(case.files)}.")
+    params: dict[str, Any] = {"result": kind, "sidecar": case.sidecar}
+    params |= {key: case.sidecar[key] for key in SENT_ALONG if key in case.sidecar}
+    if kind == "bands":
+        params["label_names"] = band_names()
+    elif kind == "label":
+        params["label_names"] = label_names(served, case)
+    return write_answer(source, kind, request), params
+
+
+def write_answer(source: Path, kind: str, request: Request) -> str:
+    """The output in the format that was asked for; without a wish the very bytes that the run wrote."""
+    extension, dtype = request.extras["result_extension"], request.extras["result_dtype"]
+    own = ".nii.gz" if source.name.endswith(".nii.gz") else source.suffix
+    plain = dtype is None or (dtype == "uint8") == (kind == "label")
+    folder = tempfile.mkdtemp(prefix="synthzoo_answer_")
+    if own not in (".nii.gz", ".nii") or (kind != "bands" and extension in (None, own) and plain):
+        target = Path(folder) / source.name
+        shutil.copyfile(source, target)
+        return lone(target)
+    image = nib.load(source)
+    array = np.asarray(image.dataobj)
+    if kind == "bands":
+        array = heat_bands(array)
+    elif dtype == "uint8" and kind != "label":
+        array = np.clip(np.rint(array * 255), 0, 255).astype(np.uint8)  # [0, 1] for viewers that take bytes only
+    elif dtype is not None:
+        array = array.astype(dtype)
+    target = Path(folder) / f"{source.name.removesuffix(own)}{extension or own}"
+    if target.name.endswith(".nrrd"):
+        write_itk(array, str(target), image.affine, array.dtype, True)
+    else:
+        write_nifti(target, array, image.affine)
+    return lone(target)
+
+
+def lone(path: Path) -> str:
+    """Move a file out of its own temporary folder, so that removing the file leaves nothing behind."""
+    target = path.parent.with_name(f"{path.parent.name}_{path.name}")
+    path.rename(target)
+    path.parent.rmdir()
+    return str(target)
+
+
+def label_names(served: ServedBundle, case: Case) -> dict[str, int]:
+    """Name -> value of a label map, values consecutive from 1, as the stock viewer needs them."""
+    stated = served.outputs["label"].get("names")
+    if stated:
+        return {str(name): int(value) for name, value in stated.items()}
+    if "regions" in case.sidecar:
+        return {
+            f"region {item['label']} ({item['volume_ml']:g} mL)": int(item["label"]) for item in case.sidecar["regions"]
+        }
+    highest = int(np.asarray(nib.load(case.files["label"]).dataobj).max())
+    return {f"label {value}": value for value in range(1, highest + 1)}
+
+
+def study_id(served: ServedBundle, case: Case, source: str = "") -> str:
+    """The id of a generated study: equal requests have equal ids, so that nothing is stored twice."""
+    identity = {key: case.sidecar[key] for key in IDENTITY if key in case.sidecar}
+    digest = hashlib.sha256(json.dumps([identity, source], sort_keys=True).encode()).hexdigest()[:10]
+    seed = f"_seed{identity['seed']}" if "seed" in identity else ""
+    return f"{source + '_' if source else ''}{served.name}{seed}_{digest}"

@@ -1,0 +1,88 @@
+"""The infer task of a bundle: what a client sees of it. The work is the service's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+
+from lib.requests import extra_options
+from lib.service import Service
+from synthzoo.serving.options import Option
+from synthzoo.serving.served import ServedBundle
+from synthzoo.transforms.heat_bands import band_names
+
+
+class BundleInfer(InferTask):
+    """A bundle as a model of MONAI Label.
+
+    The type is segmentation where the stock Slicer module can show the answer (maps of an image, as bands or labels),
+    else others, which that module does not offer.
+
+    Args:
+        service: runs the requests.
+        served: the bundle.
+    """
+
+    def __init__(self, service: Service, served: ServedBundle):
+        self.service, self.served = service, served
+        maps = served.takes_images and not {"image", "video"} & set(served.outputs)
+        labels = band_names() if "heat_map" in served.outputs else served.outputs.get("label", {}).get("names", {})
+        shape = served.metadata["network_data_format"]["outputs"]["pred"]["spatial_shape"]
+        super().__init__(
+            type=InferType.SEGMENTATION if maps else InferType.OTHERS,
+            labels=labels,
+            dimension=3 if len(shape) > 2 else 2,
+            description=served.metadata["description"],
+            config={},
+        )
+
+    def is_valid(self) -> bool:
+        """Always: the bundle's folder was found when the server started."""
+        return True
+
+    def get_path(self, validate: bool = True) -> str | None:
+        """The file of the newest weights."""
+        path = self.served.weights()
+        return str(path) if path.is_file() or not validate else None
+
+    def config(self) -> dict[str, Any]:
+        """Options as the stock panel shows them: a list is a choice, everything else a field."""
+        extras = extra_options(self.served)
+        panel = {name: panel_value(option) for name, option in self.served.options.items()}
+        if self.served.takes_images:
+            panel["result"] = list(extras["result"].choices)
+        if len(extras["model_version"].choices) > 1:
+            panel["model_version"] = list(extras["model_version"].choices)
+        return panel
+
+    def info(self) -> dict[str, Any]:
+        """The stock description, and under `synthzoo` what a client needs to build a panel of its own."""
+        served = self.served
+        extras = extra_options(served)
+        return super().info() | {
+            "synthzoo": {
+                "task": served.task,
+                "title": served.metadata.get("name", served.name),
+                "version": served.metadata["version"],
+                "takes_images": served.takes_images,
+                "modality": served.modality,
+                "outputs": served.outputs,
+                "options": {name: option.describe() for name, option in served.options.items()},
+                "extras": {name: option.describe() for name, option in extras.items()},
+                "intended_use": served.metadata.get("intended_use", ""),
+            }
+        }
+
+    def __call__(self, request):
+        """(file, params) of one request, for callers that go past the app."""
+        found = self.service.infer(request)
+        return found["file"], found["params"]
+
+
+def panel_value(option: Option) -> Any:
+    """An option's field in the stock panel: its default, or its choices with the default first."""
+    if option.kind == "word":
+        words = [word for word in option.choices if word != option.default]
+        return ["" if option.default is None else option.default, *words]
+    return "" if option.default is None else option.default

@@ -1,0 +1,116 @@
+"""The parameters of a request: the bundle's own options, and the few that say how the answer shall look."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from synthzoo.errors import UserError
+from synthzoo.serving.options import Option, check_options
+from synthzoo.serving.served import ServedBundle
+
+LONGEST_PARAMS = 100_000
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# What stock clients send along and this app has no use for.
+PASSED_OVER = (
+    "client_id",
+    "device",
+    "logging",
+    "multi_gpu",
+    "gpus",
+    "max_workers",
+    "max_batch_size",
+    "timeout",
+    "result_compress",
+    "restore_label_idx",
+)
+
+
+@dataclass
+class Request:
+    """A checked request.
+
+    Args:
+        values: options of the bundle by name, typed; those left out are the bundle's defaults.
+        extras: result, result_extension, result_dtype, model_version, store, save_label, label_tag, job.
+    """
+
+    values: dict[str, Any]
+    extras: dict[str, Any]
+
+
+def extra_options(served: ServedBundle) -> dict[str, Option]:
+    """How the answer shall look: which output, which file format, which weights, and what is kept."""
+    kinds = (*served.outputs, *(["bands"] if "heat_map" in served.outputs else []))
+    versions = tuple(served.known_versions())
+    return {
+        "result": Option("result", "word", None, choices=("auto", *kinds), meaning="which output comes back"),
+        "result_extension": Option("result_extension", "word", None, choices=(".nii.gz", ".nii", ".nrrd")),
+        "result_dtype": Option("result_dtype", "word", None, choices=("uint8", "float32")),
+        "model_version": Option("model_version", "word", None, choices=versions, meaning="weights; newest by default"),
+        "store": Option("store", "flag", True, meaning="add images that are made to the datastore"),
+        "save_label": Option("save_label", "flag", False, meaning="keep maps of a stored image as its labels"),
+    }
+
+
+def read_params(text: str | None) -> dict[str, Any]:
+    """The JSON object of a form field `params`."""
+    text = text or "{}"
+    if len(text) > LONGEST_PARAMS:
+        raise UserError(f"params has {len(text)} characters, but at most {LONGEST_PARAMS} are taken.")
+    try:
+        params = json.loads(text)
+    except (ValueError, RecursionError):
+        raise UserError('params is not valid JSON: send an object such as {"seed": 1}.') from None
+    return expect_object(params)
+
+
+def expect_object(params: Any) -> dict[str, Any]:
+    """The parameters, if they are an object of names and values."""
+    if params is None:
+        return {}
+    if not isinstance(params, dict):
+        raise UserError(f'params is a {type(params).__name__}, but must be an object such as {{"seed": 1}}.')
+    return params
+
+
+def read_request(served: ServedBundle, asked: Mapping[str, Any]) -> Request:
+    """Check everything that a client sent.
+
+    Raises:
+        UserError: an unknown name, a value of the wrong type or out of range, text that could be a program or a path.
+    """
+    extras_known = extra_options(served)
+    extras: dict[str, Any] = {name: option.default for name, option in extras_known.items()}
+    extras |= {"label_tag": "original", "job": None}
+    own: dict[str, Any] = {}
+    for name, value in asked.items():
+        if name in extras_known:
+            extras[name] = extras_known[name].check(value)
+        elif name in ("label_tag", "job"):
+            extras[name] = expect_name(name, value) if value not in (None, "") else extras[name]
+        elif name in PASSED_OVER:
+            expect_plain(name, value)
+        else:
+            own[name] = value
+    values = check_options(served.options, own, served.name)
+    return Request(values, extras)
+
+
+def expect_name(key: str, value: Any) -> str:
+    """A name that is safe as part of a path."""
+    if not isinstance(value, str) or not NAME.fullmatch(value) or ".." in value:
+        shown = str(value)[:60]
+        raise UserError(f"{key} is '{shown}', but must be 1 to 128 letters, digits, ., - or _, a letter first.")
+    return value
+
+
+def expect_plain(key: str, value: Any) -> None:
+    """A number, a flag or a short harmless text."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return
+    if not isinstance(value, str) or len(value) > 200 or "$" in value or "/" in value or "\\" in value:
+        raise UserError(f"{key} is {str(value)[:60]!r}, but must be a plain word or number.")

@@ -1,0 +1,202 @@
+"""What all tasks of the app share: the bundles, the datastore, and how one request becomes an answer."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import synthzoo
+from lib import answers
+from lib.requests import Request, read_request
+from synthzoo.bundle.download import download, open_source, read_index
+from synthzoo.bundle.find import read_json
+from synthzoo.bundle.index import INDEX
+from synthzoo.errors import UserError
+from synthzoo.serving.served import Case, ServedBundle
+from synthzoo.serving.store import Job, ModelStore
+
+logger = logging.getLogger(__name__)
+CONF = ("models", "zoo", "index", "bundle_dir", "models_dir", "memory_gb", "parallel", "device", "public")
+SCORES = "synthzoo_scores"  # key of an image's info: bundle -> {score, peak, threshold}
+
+
+class Service:
+    """The bundles of the index behind one queue, and the datastore that their results go to.
+
+    Args:
+        app_dir: folder of the app.
+        studies: folder of the datastore.
+        conf: what `--conf` gave, see `main.py`.
+
+    Raises:
+        UserError: an unknown key or name, a bundle that is neither here nor in the zoo, an index that cannot be read.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]):
+        known = ("server_mode", *CONF)
+        for key in conf:
+            if key not in known:
+                raise UserError(f"--conf {key}: unknown; the known ones are {', '.join(CONF)}.")
+        self.version = synthzoo.__version__
+        self.studies = studies
+        self.models_dir = Path(conf.get("models_dir") or Path(app_dir) / "model").resolve()
+        self.datastore: Any = None
+        folders = find_folders(Path(app_dir), conf)
+        self.store = ModelStore(
+            folders,
+            device=conf.get("device") or None,
+            memory_gb=positive(conf, "memory_gb"),
+            parallel=int(positive(conf, "parallel") or 1),
+            versions_dir=self.models_dir,
+        )
+
+    def attach(self, datastore: Any) -> None:
+        """Take the datastore, once the app has made it."""
+        self.datastore = datastore
+
+    # --- one request ----------------------------------------------------------------------------------------------
+
+    def infer(self, asked: Mapping[str, Any], upload: Path | None = None, job: Job | None = None) -> dict[str, Any]:
+        """Check a request, run it, store what belongs into the datastore, and give MONAI Label's answer.
+
+        Args:
+            asked: {"model", "image": id of the datastore or "", options ...}.
+            upload: a checked file that takes the place of an image of the datastore.
+            job: to watch and cancel it by; None makes one.
+        """
+        asked = dict(asked)
+        served = self.store[str(asked.pop("model", ""))]
+        image_id = asked.pop("image", "") or ""
+        asked.pop("description", None)
+        request = read_request(served, asked)
+        source = upload or (self.image_path(image_id) if served.takes_images else None)
+        if served.takes_images and source is None:
+            raise UserError(f"{served.name} needs an image: name one of the datastore or upload one.")
+        folder = Path(tempfile.mkdtemp(prefix="synthzoo_"))
+        try:
+            started = time.time()
+            job, cases = self.run(served, request, folder, source, job)
+            known_image = image_id if upload is None else ""
+            params: dict[str, Any] = {"model": served.name, "job": job.id}
+            params["studies"] = self.keep(served, request, cases, known_image)
+            file, more = answers.answer(served, request, cases[0])
+            params |= more | {"seconds": round(time.time() - started, 3)}
+            label = file
+            if request.extras["save_label"] and served.takes_images and known_image:
+                label = self.save_result(served, request, cases[0], known_image)
+            return {"label": label, "tag": request.extras["label_tag"], "file": file, "params": params}
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def run(
+        self, served: ServedBundle, request: Request, folder: Path, source: Path | None = None, job: Job | None = None
+    ) -> tuple[Job, list[Case]]:
+        """Wait for the turn, run, and write the progress into the log."""
+        job = job or self.store.new_job(served.name, request.extras["job"])
+        said = {"at": time.time()}
+
+        def watch(done: int, total: int, calls: int) -> None:
+            job.watch(done, total, calls)
+            if time.time() - said["at"] > 2 or done == total:
+                said["at"] = time.time()
+                logger.info(f"{served.name} job {job.id}: {done} of {total} done, {calls} network calls")
+
+        logger.info(f"{served.name} job {job.id}: waits with {request.values}")
+        with self.store.use(job) as item:
+            logger.info(f"{served.name} job {job.id}: runs")
+            cases = item.run(request.values, folder, source, request.extras["model_version"], watch)
+        logger.info(f"{served.name} job {job.id}: done in {job.describe()['seconds']} s")
+        return job, cases
+
+    # --- the datastore --------------------------------------------------------------------------------------------
+
+    def image_path(self, image_id: str) -> Path | None:
+        """The file of an image of the datastore; None without an id.
+
+        Raises:
+            LookupError: there is no such image.
+        """
+        if not image_id:
+            return None
+        if not isinstance(image_id, str) or image_id not in self.datastore.list_images():
+            raise LookupError(f"there is no image '{str(image_id)[:80]}' in the datastore.")
+        return Path(self.datastore.get_image_uri(image_id))
+
+    def keep(self, served: ServedBundle, request: Request, cases: list[Case], source: str = "") -> list[dict]:
+        """Add images that were made to the datastore, each with its label map; gives their ids and sidecars."""
+        kept = []
+        for case in cases:
+            entry: dict[str, Any] = {"id": None, "sidecar": case.sidecar}
+            if request.extras["store"] and "image" in case.files:
+                image_id = answers.study_id(served, case, source)
+                info = {"synthetic": True, "bundle": served.name, "sidecar": case.sidecar}
+                if source:
+                    info["source"] = source
+                entry["id"] = self.datastore.add_image(image_id, str(case.files["image"]), info)
+                if "label" in case.files:
+                    names = answers.label_names(served, case)
+                    label_info = {"model": served.name, "params": {"label_names": names}}
+                    self.datastore.save_label(image_id, str(case.files["label"]), "original", label_info)
+            kept.append(entry)
+        return kept
+
+    def save_result(self, served: ServedBundle, request: Request, case: Case, image_id: str) -> str:
+        """Store maps of an image as labels: regions under the asked tag, the float heat map under `heatmap`."""
+        info = {"model": served.name, "sidecar": case.sidecar}
+        label = ""
+        if "heat_map" in case.files:
+            label = self.datastore.save_label(image_id, str(case.files["heat_map"]), "heatmap", dict(info))
+        if "label" in case.files:
+            names = {"params": {"label_names": answers.label_names(served, case)}}
+            tag = request.extras["label_tag"]
+            label = self.datastore.save_label(image_id, str(case.files["label"]), tag, info | names)
+        if "score" in case.sidecar:
+            scores = self.datastore.get_image_info(image_id).get(SCORES, {})
+            keys = ("score", "peak", "threshold", "weights_sha256")
+            scores[served.name] = {key: case.sidecar[key] for key in keys if key in case.sidecar}
+            self.datastore.update_image_info(image_id, {SCORES: scores})
+        return label
+
+
+def positive(conf: Mapping[str, str], key: str) -> float | None:
+    """A number above 0 from `--conf`, or None."""
+    if not conf.get(key):
+        return None
+    try:
+        value = float(conf[key])
+        if not value > 0:
+            raise ValueError
+    except ValueError:
+        raise UserError(f"--conf {key} is '{conf[key]}', but must be a number above 0.") from None
+    return value
+
+
+def find_folders(app_dir: Path, conf: Mapping[str, str]) -> list[Path]:
+    """The folders of the bundles to serve; those that are not here are downloaded from the zoo and verified."""
+    zoo = conf.get("zoo")
+    path = Path(conf.get("index") or app_dir.resolve().parents[1] / INDEX)
+    if path.is_file():
+        index = read_json(path)
+    elif zoo:
+        index = read_index(open_source(zoo))
+    else:
+        raise UserError(f"{path}: there is no index of bundles; name one with --conf index, or a release with zoo.")
+    bundle_dir = Path(conf.get("bundle_dir") or path.parent / "bundles")
+    asked = conf.get("models") or "all"
+    names = list(index["bundles"]) if asked == "all" else [name.strip() for name in asked.split(",") if name.strip()]
+    folders = []
+    for name in names:
+        if name not in index["bundles"]:
+            raise UserError(f"--conf models: {path} has no '{name}', it has {', '.join(index['bundles']) or 'none'}.")
+        folder = bundle_dir / name
+        if not (folder / "configs" / "metadata.json").is_file():
+            if not zoo:
+                raise UserError(f"{folder} does not exist: name a release with --conf zoo, to download {name} from.")
+            folder = download(name, zoo, bundle_dir)
+        folders.append(folder)
+    return folders

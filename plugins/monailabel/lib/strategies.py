@@ -1,0 +1,103 @@
+"""What Next Sample opens: a study that is made for it, or the scan that looks least like healthy anatomy."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from monailabel.interfaces.tasks.strategy import Strategy
+
+from lib.infers import panel_value
+from lib.requests import read_request
+from lib.service import SCORES, Service
+from synthzoo.errors import UserError
+from synthzoo.serving.served import ServedBundle
+
+
+class Generate(Strategy):
+    """Make a study with a generator, store it, and open it: generation for clients that show segmentations only.
+
+    Args:
+        service: runs the request.
+        served: a bundle that makes images without an input.
+    """
+
+    def __init__(self, service: Service, served: ServedBundle):
+        super().__init__(f"Make a new study with {served.metadata.get('name', served.name)} and open it")
+        self.service, self.served = service, served
+        self.options = {name: option for name, option in served.options.items() if name != "num_samples"}
+
+    def info(self) -> dict[str, Any]:
+        """The conditions stand in the Options panel; an empty seed takes the next one."""
+        panel = {name: panel_value(option) for name, option in self.options.items()}
+        return super().info() | {"config": panel | ({"seed": ""} if "seed" in panel else {})}
+
+    def __call__(self, request, datastore) -> dict[str, Any]:
+        """{"id"} of the new study."""
+        asked = {key: value for key, value in request.items() if key != "strategy"}
+        if "num_samples" in asked:
+            raise UserError(f"{self.served.name}: Next Sample makes one study; leave num_samples out.")
+        checked = read_request(self.served, asked)
+        if "seed" in self.options and str(asked.get("seed") or "").strip() == "" and asked.get("seed") != 0:
+            checked.values["seed"] = self.next_seed(datastore)
+        checked.extras["store"] = True
+        folder = Path(tempfile.mkdtemp(prefix="synthzoo_"))
+        try:
+            _, cases = self.service.run(self.served, checked, folder)
+            return {"id": self.service.keep(self.served, checked, cases)[0]["id"]}
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def next_seed(self, datastore) -> int:
+        """One more than the highest seed of this bundle's studies in the datastore."""
+        seeds = [-1]
+        for image_id in datastore.list_images():
+            info = datastore.get_image_info(image_id)
+            if info.get("bundle") == self.served.name:
+                seeds.append(int(info.get("sidecar", {}).get("seed", -1)))
+        return max(seeds) + 1
+
+
+class MostAnomalousFirst(Strategy):
+    """Lead the reader to the worst scan: the highest image score among those without a final label.
+
+    Scores come from batch inference with an anomaly map. A scan that was shown comes again only when all were shown.
+
+    Args:
+        service: names the bundles that give scores.
+    """
+
+    NAME = "most_anomalous_first"
+
+    def __init__(self, service: Service):
+        super().__init__("The scan that looks least like healthy anatomy first, by the scores of an anomaly map")
+        self.service = service
+        self.models = [name for name, item in service.store.bundles.items() if "heat_map" in item.outputs]
+
+    def info(self) -> dict[str, Any]:
+        """Which map's scores count."""
+        return super().info() | {"config": {"map": list(self.models)}}
+
+    def __call__(self, request, datastore) -> dict[str, Any]:
+        """{"id", "score"} of the scan."""
+        name = request.get("map") or self.models[0]
+        if isinstance(name, list):
+            name = name[0] if name else ""
+        if name not in self.models:
+            raise UserError(f"map is '{str(name)[:60]}', but must be one of {', '.join(self.models)}.")
+        scored = []
+        for image_id in datastore.get_unlabeled_images():
+            info = datastore.get_image_info(image_id)
+            found = info.get(SCORES, {}).get(name)
+            if found:
+                shown = info.get("strategy", {}).get(self.NAME, {}).get("ts", 0)
+                scored.append((shown, -float(found["score"]), image_id))
+        if not scored:
+            raise UserError(f"no unlabelled image has a score of {name} yet: run its batch inference first.")
+        fresh = sorted((score, image_id) for shown, score, image_id in scored if not shown)
+        if fresh:
+            return {"id": fresh[0][1], "score": -fresh[0][0]}
+        _, score, image_id = min(scored)
+        return {"id": image_id, "score": -score}

@@ -1,0 +1,104 @@
+"""The Train button: a bundle learns on from the datastore's images, and the best epoch becomes a version of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from monailabel.interfaces.tasks.train import TrainTask
+
+from lib.requests import PASSED_OVER, expect_plain
+from lib.service import Service
+from synthzoo.serving.fine_tuning import Scan, fine_tune, training_stages
+from synthzoo.serving.options import Option, check_options
+from synthzoo.serving.served import ServedBundle
+
+logger = logging.getLogger(__name__)
+STOCK = (*PASSED_OVER, "run_id", "local_rank", "bundle_path", "model", "dataset", "val_split", "name", "pretrained")
+
+
+def trainable(served: ServedBundle) -> bool:
+    """Whether a bundle has a training config that reads scans of one's own."""
+    return bool(training_stages(served.folder))
+
+
+class BundleTrainer(TrainTask):
+    """Fine-tuning of one bundle.
+
+    Args:
+        service: knows where versions go.
+        served: the bundle.
+    """
+
+    def __init__(self, service: Service, served: ServedBundle):
+        super().__init__(f"Fine-tune {served.metadata.get('name', served.name)} on the datastore's images")
+        self.service, self.served = service, served
+        devices = ["auto", "cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        stages = training_stages(served.folder)
+        self.options = {
+            "stage": Option("stage", "word", stages[-1], choices=tuple(stages), meaning="the bundle's training config"),
+            "epochs": Option("epochs", "whole", 10, 1, 10_000, meaning="passes over the images"),
+            "learning_rate": Option("learning_rate", "number", 1e-4, 1e-8, 1, meaning="of the optimiser"),
+            "device": Option("device", "word", "auto", choices=tuple(devices), meaning="where to train"),
+            "synthetic": Option("synthetic", "flag", False, meaning="learn from generated studies too"),
+        }
+
+    def config(self) -> dict[str, Any]:
+        """Options as the stock panel shows them."""
+        panel: dict[str, Any] = {}
+        for name, option in self.options.items():
+            if option.kind == "word":
+                panel[name] = [option.default, *(word for word in option.choices if word != option.default)]
+            else:
+                panel[name] = option.default
+        return panel
+
+    def stats(self) -> dict[str, Any]:
+        """What version.json of the newest version says."""
+        versions = sorted((self.service.models_dir / self.served.name).glob("[0-9]*/version.json"))
+        try:
+            return {"version": versions[-1].parent.name, **json.loads(versions[-1].read_text())} if versions else {}
+        except (OSError, ValueError):
+            return {}
+
+    def check(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The checked options.
+
+        Raises:
+            UserError: an unknown name or a wrong value.
+        """
+        own = {}
+        for name, value in asked.items():
+            if name not in self.options and name in STOCK:
+                expect_plain(name, value if not isinstance(value, (list, dict)) else None)
+            else:
+                own[name] = value[0] if name == "stage" and isinstance(value, list) and value else value
+        checked = check_options(self.options, own, f"training of {self.served.name}")
+        return {name: option.default for name, option in self.options.items()} | checked
+
+    def __call__(self, request, datastore) -> dict[str, Any]:
+        """Train, in the process that the server started for it; gives what version.json says."""
+        asked = self.check(request)
+        device = None if asked["device"] == "auto" else asked["device"]
+        scans = []
+        for image_id in sorted(datastore.list_images()):
+            info = datastore.get_image_info(image_id)
+            path = Path(datastore.get_image_uri(image_id))
+            if path.name.endswith((".nii", ".nii.gz")) and (asked["synthetic"] or not info.get("synthetic")):
+                known = {**info, **(info.get("conditions") or {})}
+                scans.append(Scan(image_id, path, {name: known.get(name) for name in self.served.options}))
+        logger.info(f"training of {self.served.name} on {len(scans)} images: {asked}")
+        return fine_tune(
+            self.served.folder,
+            asked["stage"],
+            scans,
+            self.service.models_dir / self.served.name,
+            self.served.weights(),
+            epochs=asked["epochs"],
+            learning_rate=asked["learning_rate"],
+            device=device,
+        )

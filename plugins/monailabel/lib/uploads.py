@@ -1,0 +1,62 @@
+"""Files that a client sends: kept under a safe name, and refused with a sentence where they are no image."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from synthzoo.data.images import check_volume
+from synthzoo.data.volumes import is_dicom_folder
+from synthzoo.errors import UserError
+
+VOLUMES = (".nii.gz", ".nii")
+
+
+def keep_upload(stream, name: str | None) -> Path:
+    """Write what was sent into a folder of its own, under its own name as far as that is harmless."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", Path((name or "").replace("\\", "/")).name).lstrip("._-")[-100:]
+    folder = Path(tempfile.mkdtemp(prefix="synthzoo_upload_"))
+    path = folder / (plain or "image.nii.gz")
+    with open(path, "wb") as file:
+        shutil.copyfileobj(stream, file)
+    return path
+
+
+def drop_upload(path: Path | None) -> None:
+    """Remove an upload with its folder."""
+    if path is not None and path.parent.name.startswith("synthzoo_upload_"):
+        shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def check_upload(path: Path, modality: str = "", channels: int = 1) -> None:
+    """Read an uploaded volume whole, so that a bad one is refused before anything is stored or run.
+
+    Args:
+        path: file or folder of DICOM slices.
+        modality: what the model takes, such as "MR"; compared with what DICOM says about itself.
+        channels: channels of the volume.
+
+    Raises:
+        UserError: what is wrong with it; names the file without its folder.
+    """
+    try:
+        if path.is_dir() and is_dicom_folder(path):
+            check_modality(path, modality)
+        check_volume(path, channels)
+    except UserError as error:
+        raise UserError(str(error).replace(f"{path.parent}/", "")) from None
+
+
+def check_modality(folder: Path, modality: str) -> None:
+    """Compare the modality that the slices state with the one that the model was made for."""
+    import pydicom
+
+    first = next(path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith("."))
+    try:
+        stated = str(pydicom.dcmread(first, stop_before_pixels=True).get("Modality", ""))
+    except Exception as error:  # pydicom raises many kinds for what is no DICOM
+        raise UserError(f"image {folder.name}: {first.name} is not readable DICOM ({type(error).__name__}).") from None
+    if modality and stated and stated != modality:
+        raise UserError(f"image {folder.name} is of modality {stated}, but this model takes {modality}.")

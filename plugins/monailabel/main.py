@@ -1,0 +1,97 @@
+"""The MONAI Label app of the zoo: `monailabel start_server --app plugins/monailabel --studies DIR`.
+
+`--conf KEY VALUE`, each optional:
+    models      NAME,NAME or all: bundles of bundle_index.json (all)
+    zoo         address or folder of a release, for bundles that are not here
+    index       path of bundle_index.json (that of the checkout, else that of the zoo)
+    bundle_dir  folder of the bundles (`bundles` beside the index)
+    models_dir  folder of fine-tuned weights (`model` in this app)
+    memory_gb   limit for weights and work of all models together (none)
+    parallel    requests that run at once (1)
+    device      cpu, cuda, cuda:1 ... (what each bundle says)
+    public      yes lets other machines connect; without it the server listens on the loopback only
+"""
+
+from __future__ import annotations
+
+import logging
+
+from lib.batch import BatchRunner
+from lib.datastore import SafeDatastore
+from lib.infers import BundleInfer
+from lib.routes import install_routes, listen_on_loopback
+from lib.service import Service
+from lib.strategies import Generate, MostAnomalousFirst
+from lib.trainers import BundleTrainer, trainable
+from monailabel.config import settings
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.tasks.activelearning.first import First
+from monailabel.tasks.activelearning.random import Random
+
+logger = logging.getLogger(__name__)
+
+
+class SynthZooApp(MONAILabelApp):
+    """Serves every bundle of the index: generation, image to image, anomaly maps, fine-tuning.
+
+    Args:
+        app_dir: this folder.
+        studies: folder of the datastore, or the address of a remote one.
+        conf: see the module's text.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]):
+        conf = dict(conf or {})
+        self.service = Service(app_dir, studies, conf)
+        super().__init__(
+            app_dir=app_dir,
+            studies=studies,
+            conf=conf,
+            name="SynthZoo",
+            description="Generation of medical images and maps of what looks unlike healthy anatomy",
+            version=self.service.version,
+        )
+        self.service.attach(self.datastore())
+        self._batch_infer = BatchRunner(self.service)
+
+    def init_datastore(self):
+        """A local datastore that survives a kill; remote ones as MONAI Label has them."""
+        if self.studies.startswith(("http://", "https://")):
+            return super().init_datastore()
+        return SafeDatastore(
+            self.studies,
+            extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
+            auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+            read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+        )
+
+    def init_infers(self):
+        """One task per bundle."""
+        return {name: BundleInfer(self.service, served) for name, served in self.service.store.bundles.items()}
+
+    def init_trainers(self):
+        """One task per bundle whose training configs read scans of one's own."""
+        bundles = self.service.store.bundles.items()
+        return {name: BundleTrainer(self.service, served) for name, served in bundles if trainable(served)}
+
+    def init_strategies(self):
+        """Generators as strategies, the worst scan first, and the plain ones."""
+        strategies = {}
+        bundles = self.service.store.bundles
+        if any("heat_map" in served.outputs for served in bundles.values()):
+            strategies["most_anomalous_first"] = MostAnomalousFirst(self.service)
+        for name, served in bundles.items():
+            if not served.takes_images and "image" in served.outputs:
+                strategies[f"generate_{name}"] = Generate(self.service, served)
+        return {**strategies, "random": Random(), "first": First()}
+
+    def infer(self, request, datastore=None):
+        """Run one request; as MONAI Label's, but an image is an id of the datastore, never a path of the request."""
+        return self.service.infer(request)
+
+    def on_init_complete(self):
+        """Put our routes before the stock ones, and go on with a batch that a kill has interrupted."""
+        super().on_init_complete()
+        listen_on_loopback(self.conf)
+        install_routes(self)
+        self._batch_infer.resume()

@@ -1,0 +1,258 @@
+"""Fine-tuning of a bundle on scans of one's own, with the bundle's own training config, into a version of its weights.
+
+The objective on held-out scans, with the same randomness each time, is taken before the training and after each epoch.
+The weights of the best epoch so far stand in `<versions>/<number>/model.pt` at any moment, so that a stop or a kill
+loses none of it; `version.json` beside them says what they are.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from synthzoo.bundle.compose import load_config
+from synthzoo.bundle.find import read_json, write_json
+from synthzoo.bundle.order import walk
+from synthzoo.data.cases import sha256
+from synthzoo.data.loader import seed_everything
+from synthzoo.data.requests import check_value
+from synthzoo.data.tsv import TABLE
+from synthzoo.errors import UserError, find_user_error
+from synthzoo.networks.saving import save_weights
+
+HELD_OUT = 0.2
+FEW = 5  # with fewer scans none is held out
+
+
+@dataclass
+class Scan:
+    """A scan to learn from.
+
+    Args:
+        name: as a file's name.
+        path: `.nii` or `.nii.gz`.
+        conditions: values by the name of the condition, as far as they are known.
+    """
+
+    name: str
+    path: Path
+    conditions: dict[str, Any] = field(default_factory=dict)
+
+
+def training_stages(bundle: str | Path) -> list[str]:
+    """The training configs of a bundle that read scans of one's own: those with `data_format` and `dataset_dir`."""
+    bundle = Path(bundle)
+    base = read_json(bundle / "configs" / "inference.json")
+    stages = []
+    for path in sorted((bundle / "configs").glob("train*.json")):
+        config = {**base, **read_json(path)}
+        if "data_format" in config and "dataset_dir" in config and find_reader(config) is not None:
+            stages.append(path.stem)
+    return stages
+
+
+def find_reader(config: Mapping) -> str | None:
+    """Where in a training config the data set takes `data_format`, for example `train#dataset#dataset`; or None."""
+    for where, node in walk(config.get("train", {}).get("dataset", {}), "train#dataset"):
+        if isinstance(node, dict) and "data_format" in node:
+            return where
+    return None
+
+
+def fine_tune(
+    bundle: str | Path,
+    stage: str,
+    scans: Sequence[Scan],
+    versions: str | Path,
+    weights: str | Path,
+    epochs: int = 10,
+    learning_rate: float | None = None,
+    device: str | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Train on the scans and keep the best epoch as a new version; gives what version.json says.
+
+    Args:
+        bundle: its folder.
+        stage: one of `training_stages`.
+        scans: at least 1; from 5 on, a fifth of them is held out.
+        versions: folder of the bundle's versions.
+        weights: where the training starts.
+        epochs: passes over the scans.
+        learning_rate: None takes that of the config.
+        device: None takes that of the config.
+        seed: of order, augmentation and noise.
+
+    Raises:
+        UserError: an unknown stage, no scans, scans that cannot be read.
+    """
+    bundle, versions = Path(bundle), Path(versions)
+    if stage not in training_stages(bundle):
+        known = ", ".join(training_stages(bundle)) or "none"
+        raise UserError(f"stage is '{stage}', but {bundle.name} trains on scans with {known}.")
+    if not scans:
+        raise UserError(f"{bundle.name}: there is no scan to learn from; add images to the datastore.")
+    version = new_version(versions)
+    config = {**read_json(bundle / "configs" / "inference.json"), **read_json(bundle / "configs" / f"{stage}.json")}
+    conditions = read_json(bundle / "configs" / "metadata.json").get("synthzoo", {}).get("conditions", {})
+    held_out = max(1, round(len(scans) * HELD_OUT)) if len(scans) >= FEW else 0
+    write_table(version / "data", scans, conditions, held_out)
+    train = len(scans) - held_out
+    batch = min(int(config.get("batch_size", 1)), train)
+    record = {
+        "bundle": bundle.name,
+        "stage": stage,
+        "epochs": epochs,
+        "scans": train,
+        "held_out": held_out,
+        "started_from_sha256": sha256(weights),
+        "started": datetime.datetime.now().isoformat(timespec="seconds"),
+        "improved": False,
+    }
+    keeper = KeepBest(version, record)
+    overrides: dict[str, Any] = {
+        "data_format": "tsv",
+        "dataset_dir": str(version / "data"),
+        "weights": str(weights),
+        "seed": seed,
+        "max_epochs": epochs,
+        "epoch_length": math.ceil(train / batch),
+        "batch_size": batch,
+        "cache_dir": None,
+        "checkpoint_dir": None,
+        "log_dir": None,
+        "save_to": None,
+        "train#trainer#init_from": str(weights),
+        "train#trainer#resume": False,
+        "train#trainer#progress": False,
+        "train#trainer#train_handlers": [keeper],
+    }
+    if learning_rate is not None:
+        overrides["learning_rate"] = learning_rate
+    if device is not None:
+        overrides["device"] = f"$torch.device({device!r})"
+    reader = find_reader(config)
+    held = copy.deepcopy(config["train"]["dataset"])
+    node = held
+    for key in reader.split("#")[2:]:
+        node = node[int(key) if isinstance(node, list) else key]
+    node["split"] = "validation" if held_out else "train"
+    overrides["held_out_scans"] = held
+    try:
+        parser = load_config(bundle, overlays=(stage,), overrides=overrides)
+        trainer = parser.get_parsed_content("train#trainer")
+        keeper.rows = parser.get_parsed_content("held_out_scans")
+        keeper.batch_size = batch
+        trainer.run()
+    except Exception as error:
+        mistake = find_user_error(error)
+        if mistake is not None:
+            raise mistake from error
+        raise
+    return keeper.record
+
+
+def new_version(versions: Path) -> Path:
+    """Make the folder of the next version, `0001`, `0002`, ..."""
+    versions.mkdir(parents=True, exist_ok=True)
+    number = max([int(path.name) for path in versions.iterdir() if path.name.isdigit()], default=0) + 1
+    folder = versions / f"{number:04d}"
+    folder.mkdir()
+    return folder
+
+
+def write_table(folder: Path, scans: Sequence[Scan], conditions: Mapping[str, Mapping], held_out: int) -> None:
+    """participants.tsv and links to the scans; the last `held_out` of them are for validation."""
+    (folder / "images").mkdir(parents=True)
+    lines = ["\t".join(["id", *conditions, "split"])]
+    for number, scan in enumerate(scans):
+        ending = ".nii.gz" if scan.path.name.endswith(".nii.gz") else ".nii"
+        os.symlink(scan.path.resolve(), folder / "images" / f"{scan.name}{ending}")
+        cells = [known_value(name, scan.conditions.get(name), rule) for name, rule in conditions.items()]
+        lines.append("\t".join([scan.name, *cells, "train" if number < len(scans) - held_out else "validation"]))
+    (folder / TABLE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def known_value(name: str, value: Any, rule: Mapping) -> str:
+    """The cell of a condition: its value, or n/a where it is unknown or out of the range that the bundle takes."""
+    try:
+        value = check_value(name, value, dict(rule))
+    except UserError:
+        value = None
+    return "n/a" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class KeepBest:
+    """Handler: after each epoch, measure the objective on the held-out scans and keep the weights if it is the lowest.
+
+    Args:
+        folder: of the version; receives model.pt and version.json.
+        record: what version.json shall say besides.
+    """
+
+    def __init__(self, folder: Path, record: dict[str, Any]):
+        self.folder, self.record = folder, dict(record, losses=[])
+        self.rows: Any = ()
+        self.batch_size = 1
+        self.best = math.inf
+
+    def attach(self, engine: Engine) -> None:
+        """Measure at the start and after every epoch."""
+        engine.add_event_handler(Events.STARTED, self.before)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.after)
+
+    def before(self, trainer: Any) -> None:
+        """The objective of the weights that the training starts from."""
+        self.record["before"] = self.measure(trainer)
+        self.tell(trainer, 0, self.record["before"])
+
+    def after(self, trainer: Any) -> None:
+        """The objective of this epoch; the weights are kept if none was better."""
+        loss = self.measure(trainer)
+        self.record["losses"].append(loss)
+        if loss < self.best:
+            self.best = loss
+            save_weights(self.network(trainer), self.folder / "model.pt")
+            self.record |= {"best": loss, "best_epoch": trainer.state.epoch, "improved": loss < self.record["before"]}
+        write_json(self.folder / "version.json", self.record)
+        self.tell(trainer, trainer.state.epoch, loss)
+
+    @staticmethod
+    def network(trainer: Any) -> torch.nn.Module:
+        """The averaged network where there is one."""
+        return trainer.network if trainer.ema is None else trainer.ema
+
+    @torch.no_grad()
+    def measure(self, trainer: Any) -> float:
+        """Mean of the first objective over the held-out scans, with the same random numbers at every call."""
+        network, objective = self.network(trainer), trainer.steps[0]["objective"]
+        state = torch.get_rng_state()
+        was_training = network.training
+        network.eval()
+        try:
+            seed_everything(0)
+            losses = []
+            for row in range(len(self.rows)):
+                batch = {
+                    key: value[None].to(trainer.state.device) if isinstance(value, torch.Tensor) else value
+                    for key, value in self.rows[row].items()
+                }
+                losses.append(float(objective(network, batch)["loss"]))
+            return round(sum(losses) / len(losses), 6)
+        finally:
+            network.train(was_training)
+            torch.set_rng_state(state)
+
+    def tell(self, trainer: Any, epoch: int, loss: float) -> None:
+        """One line on standard output, which the server keeps."""
+        best = "" if math.isinf(self.best) else f", best {self.best:g}"
+        print(f"epoch {epoch} of {trainer.state.max_epochs}: held-out objective {loss:g}{best}", flush=True)
