@@ -37,17 +37,23 @@ def synchronise(device: torch.device) -> None:
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype = torch.float32, size: int = 1024, seconds: float = 0.5):
-    """Floating-point operations per second of one square matrix product, the best of those done within `seconds`."""
+    """Floating-point operations per second of one square matrix product, the best of those done within `seconds`.
+
+    Returns:
+        per second, and per second of processor time of this process (which other processes do not lower).
+    """
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     torch.mm(a, b)
-    best, began = 0.0, time.perf_counter()
-    while time.perf_counter() - began < seconds:
+    best, products = 0.0, 0
+    began, busy = time.perf_counter(), time.process_time()
+    while time.perf_counter() - began < seconds or not products:
         synchronise(device)
         start = time.perf_counter()
         torch.mm(a, b)
         synchronise(device)
         best = max(best, 2 * size**3 / (time.perf_counter() - start))
-    return best
+        products += 1
+    return best, 2 * size**3 * products / max(time.process_time() - busy, 1e-9)
 
 
 class PeakMemory:
@@ -104,10 +110,10 @@ class PeakMemory:
 
 
 class Stopwatch:
-    """Calls of a network's denoiser, and the seconds inside denoiser and decoding, while it is entered."""
+    """Calls of a network's denoiser, and seconds (and processor time) inside denoiser and decoding, while entered."""
 
     def __init__(self, network: Any, device: torch.device):
-        self.network, self.device, self.calls, self.seconds = network, device, 0, 0.0
+        self.network, self.device, self.calls, self.seconds, self.busy = network, device, 0, 0.0, 0.0
 
     def __enter__(self) -> Stopwatch:
         self.originals = {"denoiser": self.network.denoiser.forward, "decode": self.network.decode}
@@ -123,10 +129,11 @@ class Stopwatch:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             synchronise(self.device)
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             result = function(*args, **kwargs)
             synchronise(self.device)
             self.seconds += time.perf_counter() - start
+            self.busy += time.process_time() - busy
             self.calls += count
             return result
 
@@ -153,7 +160,8 @@ def measure_samplers(
 
     Returns:
         name -> seconds_per_volume (median, fastest, slowest), network_calls, network_share, gflop_per_volume, gflops,
-        peak_gflops, utilisation, peak_memory_mib.
+        peak_gflops, utilisation, utilisation_busy (the same in processor time, which other processes do not lower),
+        peak_memory_mib.
     """
     device, count = noise.device, noise.shape[0]
     taken: dict[str, list[dict]] = {name: [] for name in samplers}
@@ -176,15 +184,17 @@ def measure_samplers(
                 {
                     "seconds": seconds,
                     "inside": watch.seconds,
+                    "busy": watch.busy,
                     "calls": watch.calls,
                     "memory": memory.grown,
                 }
             )
-    peak = max(rates)
+    peak, peak_busy = (max(rate) for rate in zip(*rates))
     result = {}
     for name, turns_taken in taken.items():
         seconds = [turn["seconds"] for turn in turns_taken]
         inside = statistics.median(turn["inside"] for turn in turns_taken)
+        busy = statistics.median(turn["busy"] for turn in turns_taken)
         memory = [turn["memory"] for turn in turns_taken if turn["memory"] is not None]
         result[name] = {
             "seconds_per_volume": round(statistics.median(seconds) / count, 4),
@@ -196,6 +206,7 @@ def measure_samplers(
             "gflops": round(work[name] / inside / 1e9, 1),
             "peak_gflops": round(peak / 1e9, 1),
             "utilisation": round(work[name] / inside / peak, 3),
+            "utilisation_busy": None if device.type == "cuda" else round(work[name] / busy / peak_busy, 3),
             "peak_memory_mib": round(max(memory), 1) if memory else None,
         }
     return result
@@ -242,6 +253,7 @@ SHOWN = {
     "slowest": "slowest",
     "gflop_per_volume": "GFLOP per volume",
     "utilisation": "share of peak",
+    "utilisation_busy": "in processor time",
     "peak_memory_mib": "peak MiB",
     "r_ventricle": "r ventricle",
     "r_brain": "r brain",
