@@ -96,7 +96,7 @@ def sampling(
 def paper(
     stage: str = "decode",
     bundle: str = "brain_mr_synthesis_ldm",
-    crop: tuple[int, int, int] = (64, 64, 64),
+    crop: tuple[int, int, int] | None = None,
     autocast: str | None = None,
     out: str | None = None,
     root: str = "bundles",
@@ -107,7 +107,7 @@ def paper(
         stage: "autoencoder" (two steps on a crop, the second with its critic), "diffusion" (one step, whole latent)
             or "decode" (one window of paper.json, of which a volume takes several; memory is that of one).
         bundle: name of a bundle with paper.json and, for the stages, paper_<stage>.json.
-        crop: voxels of the crop, each a multiple of 8.
+        crop: voxels of the image, each a multiple of 8; by default 64 x 64 x 64, and the window of paper.json.
         autocast: None, "bfloat16" or "float16".
         out: JSON file; by default docs/paper_scale.json of the bundle, where the row of this stage is replaced.
         root: folder of the bundles.

@@ -15,14 +15,14 @@ from synthzoo.errors import UserError
 from synthzoo.inferers.benchmark import PeakMemory, synchronise
 
 STAGES = ("autoencoder", "diffusion", "decode")
-COLUMNS = ["what", "data", "precision", "million parameters", "s", "peak GiB", "machine"]
+COLUMNS = ["what", "data", "precision", "million parameters", "processor s", "peak GiB", "machine"]
 CONDITIONS = [63.0, 0.0, 30.0, 1150.0]
 
 
 def measure_paper(
     load: Callable[[Sequence[str], Mapping[str, Any]], Any],
     stage: str,
-    crop: Sequence[int] = (64, 64, 64),
+    crop: Sequence[int] | None = None,
     autocast: str | None = None,
 ) -> dict:
     """One row of the table: the stage's own config, with noise for images, since their values cost nothing.
@@ -30,25 +30,28 @@ def measure_paper(
     Args:
         load: (overlays, overrides) -> parsed config of the bundle.
         stage: one of `STAGES`.
-        crop: voxels of the image in stage "autoencoder".
+        crop: voxels of the image; None takes 64 x 64 x 64 for "autoencoder" and the window of paper.json for "decode".
         autocast: None, "bfloat16" or "float16".
 
     Returns:
-        stage, what, data, precision, parameters_m, seconds, peak_gib (all that was allocated: weights, gradients,
-        moments, activations), loss after the last step, and the machine.
+        stage, what, data, precision, parameters_m, seconds (of processor time, a step), peak_gib (all that was
+        allocated: weights, gradients, moments, activations), values after the last step, and the machine.
 
     Raises:
         UserError: an unknown stage, or a crop that the autoencoder cannot halve three times.
     """
     if stage not in STAGES:
         raise UserError(f"stage = {stage!r}: the known ones are {', '.join(STAGES)}.")
-    crop = [int(n) for n in crop]
-    if len(crop) != 3 or any(n < 32 or n % 8 for n in crop):
+    crop = None if crop is None else [int(n) for n in crop]
+    if crop is not None and (len(crop) != 3 or any(n < 32 or n % 8 for n in crop)):
         raise UserError(f"crop = {crop}: three multiples of 8, each at least 32.")
     row: dict[str, Any] = {"stage": stage, "precision": autocast or "float32"}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with PeakMemory(device) as memory:
-        row |= decode_window(load, autocast) if stage == "decode" else train_step(load, stage, crop, autocast)
+        if stage == "decode":
+            row |= decode_window(load, crop, autocast)
+        else:
+            row |= train_step(load, stage, crop or [64, 64, 64], autocast)
         synchronise(device)
     if device.type == "cuda":
         machine = torch.cuda.get_device_name(device)
@@ -80,9 +83,9 @@ def train_step(load: Callable, stage: str, crop: list[int], autocast: str | None
     trainer = config.get_parsed_content("train#trainer")
     part = {"autoencoder": trainer.network.autoencoder, "diffusion": trainer.network.denoiser}[stage]
     before = next(part.parameters()).detach().clone()
-    began = time.perf_counter()
+    began = time.process_time()
     trainer.run()
-    seconds = (time.perf_counter() - began) / iterations
+    seconds = (time.process_time() - began) / iterations
     found = {name: float(value) for name, value in trainer.state.output.items()}
     if torch.equal(before, next(part.parameters())) or not all(math.isfinite(value) for value in found.values()):
         raise RuntimeError(f"stage {stage}: the step moved nothing or gave {found}")
@@ -101,15 +104,16 @@ def train_step(load: Callable, stage: str, crop: list[int], autocast: str | None
 
 
 @torch.inference_mode()
-def decode_window(load: Callable, autocast: str | None) -> dict:
+def decode_window(load: Callable, crop: list[int] | None, autocast: str | None) -> dict:
     """One of the windows in which paper.json decodes; memory is that of one, since they come one after another."""
     config = load(["paper"], {})
     network = config.get_parsed_content("network_def")
     device = config.get_parsed_content("device")
-    autoencoder, window = network.autoencoder.to(device).eval(), [int(n) for n in config["decode_roi"]]
+    autoencoder = network.autoencoder.to(device).eval()
+    window = [n // 8 for n in crop] if crop else [int(n) for n in config["decode_roi"]]
     del network, config
     latent = torch.randn(1, 3, *window, device=device)
-    began = time.perf_counter()
+    began = time.process_time()
     dtype = getattr(torch, autocast or "bfloat16")
     with torch.autocast(device.type, dtype=dtype, enabled=autocast is not None):
         image = autoencoder.decode(latent)
@@ -118,15 +122,15 @@ def decode_window(load: Callable, autocast: str | None) -> dict:
         "what": "decoding, one window of it",
         "data": f"latent {' x '.join(map(str, window))} -> {' x '.join(map(str, image.shape[2:]))}",
         "parameters_m": round(sum(p.numel() for p in autoencoder.parameters()) / 1e6, 1),
-        "seconds": round(time.perf_counter() - began, 1),
+        "seconds": round(time.process_time() - began, 1),
     }
 
 
 def paper_report(row: Mapping[str, Any], old: Mapping[str, Any] | None = None) -> dict:
-    """The card's report with this row in place of the one of the same stage, precision and machine."""
+    """The card's report with this row in place of the one of the same stage, data, precision and machine."""
 
     def key(one: Mapping[str, Any]) -> tuple:
-        return one["stage"], one["precision"], one["machine"]
+        return one["stage"], one["data"], one["precision"], one["machine"]
 
     rows = [dict(one) for one in (old or {}).get("measured", []) if key(one) != key(row)] + [dict(row)]
     rows.sort(key=lambda one: (STAGES.index(one["stage"]), one["precision"], one["machine"]))
