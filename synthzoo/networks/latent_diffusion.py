@@ -14,6 +14,7 @@ from monai.inferers import SlidingWindowInferer
 from torch import nn
 
 from synthzoo.networks.conditions import ConditionNormaliser
+from synthzoo.networks.latent_atlas import LatentAtlas
 
 
 class HybridConditioning(nn.Module):
@@ -23,19 +24,21 @@ class HybridConditioning(nn.Module):
         unet: (x, timesteps, context) -> prediction, with in_channels = latent channels + K and
             cross_attention_dim = K, such as `monai.networks.nets.DiffusionModelUNet`.
         token, maps: False leaves one of the two ways out by feeding zeros (for ablations).
+        atlas: None, or a `LatentAtlas` whose maps stand beside the latent too; in_channels grow by theirs.
     """
 
-    def __init__(self, unet: nn.Module, token: bool = True, maps: bool = True):
+    def __init__(self, unet: nn.Module, token: bool = True, maps: bool = True, atlas: LatentAtlas | None = None):
         super().__init__()
-        self.unet, self.token, self.maps = unet, token, maps
+        self.unet, self.token, self.maps, self.atlas = unet, token, maps, atlas
 
     def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         """Latent (B, C, d, h, w), timesteps (B,), context (B, 1, K) -> prediction (B, C, d, h, w)."""
         context = context.to(x.dtype)
         maps = context.transpose(1, 2)[..., None, None].expand(-1, -1, *x.shape[2:])
         maps = maps if self.maps else torch.zeros_like(maps)
+        beside = [maps] if self.atlas is None else [maps, self.atlas(context[:, 0])]
         context = context if self.token else torch.zeros_like(context)
-        return self.unet(torch.cat([x, maps], 1), timesteps, context=context)
+        return self.unet(torch.cat([x, *beside], 1), timesteps, context=context)
 
 
 class LatentDiffusion(nn.Module):
@@ -82,8 +85,13 @@ class LatentDiffusion(nn.Module):
         return (z - self.latent_mean) * self.scale_factor
 
     @torch.no_grad()
-    def fit_latents(self, z: torch.Tensor) -> None:
-        """Set mean and scale factor from the autoencoder's latents (N, C, d, h, w) of the training set."""
+    def fit_latents(self, z: torch.Tensor, conditions: torch.Tensor | None = None) -> None:
+        """Set mean, scale factor and the denoiser's atlas, if it has one, from the training set.
+
+        Args:
+            z: the autoencoder's latents (N, C, d, h, w).
+            conditions: (N, K) in user units, NaN where left out; only an atlas needs them.
+        """
         mean = z.mean(0)
         if self.latent_mean.shape[1:] == (1, 1, 1):
             mean = mean.mean((1, 2, 3), keepdim=True)
@@ -91,6 +99,10 @@ class LatentDiffusion(nn.Module):
         # One number for all channels, as in the paper: the channels that carry most of the image stay the largest, so
         # they rise out of the noise first and fine detail follows them.
         self.scale_factor.fill_(1 / (z - mean).pow(2).mean().sqrt().clamp_min(1e-6).item())
+        atlas = getattr(self.denoiser, "atlas", None)
+        if atlas is not None:
+            context = self.conditions(conditions.to(self.conditions.low))
+            atlas.fit(mean.expand_as(z[0]), self.normalise_latent(z), context)
 
     def decode(self, latent: torch.Tensor, roi_size: Sequence[int] | None = None, overlap: float = 0.4) -> torch.Tensor:
         """Normalised latent (B, C, d, h, w) -> image (B, 1, D, H, W), about [0, 1].

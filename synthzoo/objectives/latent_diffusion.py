@@ -1,6 +1,6 @@
 """Stage two of latent diffusion: predict the noise in the latent (Ho et al. 2020; Pinaya et al. 2022).
 
-    loss = mean (denoise(a_t z + s_t e, t, c) - target)^2,   t uniform
+loss = mean (denoise(a_t z + s_t e, t, c) - target)^2,   t uniform
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class LatentDataset(Dataset):
             latents.append(network.autoencoder.encode(images)[0].cpu())
             conditions += [row["conditions"] for row in rows]
         latents = torch.cat(latents)
-        network.fit_latents(latents.to(device))
-        self.latents = network.normalise_latent(latents.to(device)).cpu()
         self.conditions = torch.stack(conditions)
+        network.fit_latents(latents.to(device), self.conditions)
+        self.latents = network.normalise_latent(latents.to(device)).cpu()
 
     def __len__(self) -> int:
         return len(self.latents)
