@@ -76,7 +76,7 @@ def sampling(
         true = BrainPhantomDataset(quality, split="test", requests=asked)
         true = np.stack([true.image(row).astype(np.float32) for row in range(quality)])
         for name, (sampler, own) in samplers.items():
-            images = generate(sampler, own, noise[:quality], conditions[:quality], batch)
+            images = generate(sampler, own, noise[:quality], conditions[:quality], batch, name)
             rows[name] |= measure_quality(images, asked, true)
     print_table(rows)
     settings = {name: config[name] for name in ("sampler", "steps", "guidance")}

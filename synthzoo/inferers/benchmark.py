@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import torch
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+from tqdm import tqdm
 
 Sampler = Callable[..., torch.Tensor]  # (noise, network, conditions=...) -> image
 
@@ -171,7 +172,7 @@ def measure_samplers(
         with FlopCounterMode(display=False, custom_mapping=DIRECT_CONVOLUTION) as counter:
             sampler(noise, network, conditions=conditions)
         work[name] = counter.get_total_flops()
-    for _ in range(turns):
+    for _ in tqdm(range(turns), desc="turns"):
         for name, (sampler, network) in samplers.items():
             rates.append(matmul_rate(device, dtype, seconds=peak_seconds))
             with PeakMemory(device) as memory, Stopwatch(network, device) as watch:
@@ -240,10 +241,12 @@ def measure_quality(images: torch.Tensor, asked: np.ndarray, true: np.ndarray) -
     }
 
 
-def generate(sampler: Sampler, network: Any, noise: torch.Tensor, conditions: torch.Tensor, batch: int) -> torch.Tensor:
-    """Images (N, 1, D, H, W) on the CPU for noise (N, ...) and conditions (N, K), in batches."""
-    parts = zip(noise.split(batch), conditions.split(batch), strict=True)
-    return torch.cat([sampler(z, network, conditions=values).cpu() for z, values in parts])
+def generate(
+    sampler: Sampler, network: Any, noise: torch.Tensor, conditions: torch.Tensor, batch: int, what: str = "generate"
+) -> torch.Tensor:
+    """Images (N, 1, D, H, W) on the CPU for noise (N, ...) and conditions (N, K), in batches, with a progress bar."""
+    parts = list(zip(noise.split(batch), conditions.split(batch), strict=True))
+    return torch.cat([sampler(z, network, conditions=values).cpu() for z, values in tqdm(parts, desc=what)])
 
 
 SHOWN = {
