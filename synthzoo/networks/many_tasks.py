@@ -9,28 +9,33 @@ from __future__ import annotations
 
 from itertools import combinations
 from math import comb
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from synthzoo.networks.positional import positional_channels
+from synthzoo.networks.weights import expect_same_network, read_state
 
+PRIOR_LOGIT = -2.5  # of an anomaly before anything was seen
 TASKS = ("intra_blend", "inter_blend", "sink", "source", "intensity")
 
 
 class PlainUNet(nn.Module):
-    """U-Net with two (conv 3 -> instance norm -> GELU) a level and interpolation upsampling.
+    """U-Net with two (conv 3 -> norm -> GELU) a level and interpolation upsampling.
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: image and positional channels.
         channels: width per level; a level halves the grid by a strided first convolution.
+        last_norm: normalise the last block too, as published. Without it a healthy image may stay quiet: the norm
+            gives every image features of one spread.
 
     Input (B, in_channels, *spatial), output (B, 1, *spatial), linear. Axes divide by 2^(levels - 1).
     """
 
-    def __init__(self, spatial_dims: int, in_channels: int, channels: tuple[int, ...]):
+    def __init__(self, spatial_dims: int, in_channels: int, channels: tuple[int, ...], last_norm: bool = True):
         super().__init__()
         conv = (nn.Conv2d, nn.Conv3d)[spatial_dims - 2]
         norm = (nn.InstanceNorm2d, nn.InstanceNorm3d)[spatial_dims - 2]
@@ -50,6 +55,8 @@ class PlainUNet(nn.Module):
         for level in reversed(range(len(channels) - 1)):
             width, after = channels[level], channels[max(level - 1, 0)]
             self.up.append(nn.Sequential(block(2 * width, width), block(width, after)))
+        if not last_norm:
+            self.up[-1][-1][1] = nn.Identity()
         self.head = conv(channels[0], 1, 1, bias=False)
         for module in self.modules():
             if isinstance(module, conv):
@@ -100,6 +107,9 @@ class ManyTasksEnsemble(nn.Module):
         spatial_dims: 2 reads slices along the three axes, 3 reads the volume at once.
         tasks_per_fold: T; the ensemble has C(5, T) members.
         fourier_features, fourier_scale: of the positional channels, see `positional_channels`.
+        last_norm: of the members, see `PlainUNet`.
+        logits: members give logits, from which `PRIOR_LOGIT` is taken, and their maps are sigmoids. The published ones
+            are linear (False); with cross entropy a short training gets further.
         quiet_positions: start with zero weights on the positional channels. There are many of them for one image
             channel, and a short training otherwise learns where anomalies are common before it looks at the image.
 
@@ -115,16 +125,20 @@ class ManyTasksEnsemble(nn.Module):
         tasks_per_fold: int = 4,
         fourier_features: int = 8,
         fourier_scale: float = 3.0,
+        last_norm: bool = True,
+        logits: bool = False,
         quiet_positions: bool = True,
     ):
         super().__init__()
-        self.grid, self.spatial_dims = tuple(grid), spatial_dims
+        self.grid, self.spatial_dims, self.logits = tuple(grid), spatial_dims, logits
         self.folds = fold_tasks(tasks_per_fold)
         positions = positional_channels(self.grid, fourier_features, fourier_scale)
         self.register_buffer("positions", positions, persistent=False)
         self.in_channels = 1 + len(positions)
         assert len(self.folds) == comb(len(TASKS), tasks_per_fold)
-        self.members = nn.ModuleList(PlainUNet(spatial_dims, self.in_channels, tuple(channels)) for _ in self.folds)
+        self.members = nn.ModuleList(
+            PlainUNet(spatial_dims, self.in_channels, tuple(channels), last_norm) for _ in self.folds
+        )
         if quiet_positions:
             for member in self.members:
                 first = member.down[0][0][0].weight
@@ -139,17 +153,21 @@ class ManyTasksEnsemble(nn.Module):
         """The maps of all members apart, (members, B, 1, *grid): what `forward` averages."""
         if self.spatial_dims == 3:
             x = torch.cat([image, self.positions.expand(len(image), -1, -1, -1, -1)], 1)
-            maps = torch.stack([member(x) for member in self.members])
+            maps = torch.stack([self.activate(member(x)) for member in self.members])
         else:
             volumes = [sum(self._read_along(volume, axis) for axis in range(3)) / 3 for volume in image]
             maps = torch.stack(volumes, 1)
         return maps * (image != 0)
 
+    def activate(self, output: torch.Tensor) -> torch.Tensor:
+        """A member's map from what it gives."""
+        return torch.sigmoid(output + PRIOR_LOGIT) if self.logits else output
+
     def _read_along(self, volume: torch.Tensor, axis: int) -> torch.Tensor:
         """Members' maps (members, 1, *grid) of a volume (1, *grid), from its slices across `axis`."""
         slices = torch.cat([volume, self.positions]).movedim(axis + 1, 0)
         if torch.jit.is_tracing():  # a trace would keep this one image's choice of slices
-            maps = torch.stack([member(slices) for member in self.members])
+            maps = torch.stack([self.activate(member(slices)) for member in self.members])
             return maps.movedim(1, axis + 2)
         # Slices see nothing of one another, so those without brain, where the map is 0, need not be read.
         filled = (slices[:, 0] != 0).flatten(1).any(1)
@@ -157,7 +175,7 @@ class ManyTasksEnsemble(nn.Module):
         if filled.any():
             some = slices[filled]
             for row, member in zip(maps, self.members):
-                row[filled] = member(some)
+                row[filled] = self.activate(member(some))
         return maps.movedim(1, axis + 2)
 
     def with_positions(self, slices: torch.Tensor, axis: int, index: torch.Tensor) -> torch.Tensor:
@@ -179,3 +197,24 @@ class AnomalyMapNetwork(ManyTasksEnsemble):
     def __init__(self, extractor_channels: tuple[int, ...] = (8, 16, 32, 48), **kwargs):
         super().__init__(**kwargs)
         self.extractor = PlainUNet(3, 1, tuple(extractor_channels))
+
+
+def start_ensemble(network: AnomalyMapNetwork, extractor=None, common=None, device=None) -> AnomalyMapNetwork:
+    """Begin a training of members: a trained extractor is kept, and the members may share their first weights.
+
+    Args:
+        network: the ensemble with its extractor, untrained.
+        extractor: weights file of such a network, from which the extractor alone is taken; an absent file is none.
+        common: weights file of an ensemble of one member (`tasks_per_fold` 5), the start of every member here.
+        device: where the network is moved.
+    """
+    state = network.state_dict()
+    if extractor and Path(extractor).is_file():
+        state |= {name: value for name, value in read_state(extractor).items() if name.startswith("extractor.")}
+    if common:
+        first = {name: value for name, value in read_state(common).items() if name.startswith("members.0.")}
+        for number in range(len(network.members)):
+            state |= {name.replace("members.0.", f"members.{number}.", 1): value for name, value in first.items()}
+    expect_same_network(network, state, common or extractor or "")
+    network.load_state_dict(state)
+    return network if device is None else network.to(device)

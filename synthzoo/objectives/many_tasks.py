@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from synthzoo.networks.many_tasks import ManyTasksEnsemble, trains
+from synthzoo.networks.many_tasks import PRIOR_LOGIT, ManyTasksEnsemble, trains
 
 
 class ManyTasksLoss:
-    """Mean squared error of every member on the samples that its fold may see.
+    """Error of every member on the samples that its fold may see: squared, or cross entropy where members give logits.
 
     Called with the ensemble and a batch: `image` (B, 1, h, w) with anomalies, `label` (B, 1, h, w) in [0, 1], `task`
     and `block` (B,), and for slices `axis` and `index` (B,) (one axis a batch). Returns "loss", the sum over members
@@ -36,17 +36,21 @@ class ManyTasksLoss:
         for fold, member in zip(network.folds, network.members):
             own = trains(fold, task, block).to(x.device)
             if own.any():
-                losses.append(self._error(member(x[own]) * (image[own] != 0), label[own]))
+                losses.append(self._error(network, member(x[own]), image[own] != 0, label[own]))
             other = ~torch.isin(task, torch.as_tensor(fold)).to(x.device)
             if other.any() and torch.is_grad_enabled() and len(held_out) == 0:
                 with torch.no_grad():
-                    held_out.append(F.mse_loss(member(x[other]) * (image[other] != 0), label[other]))
+                    guess = network.activate(member(x[other])) * (image[other] != 0)
+                    held_out.append(F.mse_loss(guess, label[other]))
         loss = torch.stack(losses).sum() if losses else 0 * sum(p.sum() for p in network.parameters())
         result = {"loss": loss, "per_member": loss.detach() / max(len(losses), 1)}
         if held_out:
             result["held_out"] = torch.stack(held_out).mean()
         return result
 
-    def _error(self, output: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    def _error(self, network, output: torch.Tensor, brain: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         weights = 1 + self.weight * (label > 0)
-        return (weights * (output - label) ** 2).mean()
+        if network.logits:
+            error = F.binary_cross_entropy_with_logits(output + PRIOR_LOGIT, label, reduction="none")
+            return (weights * brain * error).sum() / brain.sum().clamp(min=1)
+        return (weights * (output * brain - label) ** 2).mean()
