@@ -23,7 +23,7 @@ WEIGHTS = str(brain_segmentation.WEIGHTS)
 torch.set_num_threads(1)  # the same sums in the same order on every machine
 
 
-def segmentation(iterations: int = 500, subjects: int = 200, batch_size: int = 4, folder: str = WEIGHTS) -> None:
+def segmentation(iterations: int = 300, subjects: int = 120, batch_size: int = 4, folder: str = WEIGHTS) -> None:
     """Train the tissue network whose deepest layer gives the features of our FID."""
     torch.manual_seed(0)
     network = brain_segmentation.TissueNet()
@@ -47,9 +47,9 @@ def segmentation(iterations: int = 500, subjects: int = 200, batch_size: int = 4
 
 def rules(
     subjects: int = 1800,
-    other_subjects: int = 700,
+    other_subjects: int = 450,
     held_out: tuple[int, int] = (300, 200),
-    other_held_out: tuple[int, int] = (100, 80),
+    other_held_out: tuple[int, int] = (80, 60),
     landmarks: tuple[int, int] = (512, 256),
     contrasts: tuple[str, ...] = CONTRASTS,
     cache: str | None = None,

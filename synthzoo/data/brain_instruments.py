@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from scipy import ndimage as ndi
+from scipy.fft import dctn, idctn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
@@ -69,14 +70,50 @@ def paint(anatomy: BrainAnatomy, contrast: str, rng: np.random.Generator) -> np.
 
 
 def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What a generator may do to an image (D, H, W): blur up to 0.8 voxels, half the resolution, noise, a gain."""
-    if rng.random() < 0.25:
+    """What compression and a generator may do to an image (D, H, W).
+
+    Half the resolution, a cosine series cut short (of the whole image or of blocks), blur up to 0.8 voxels, squeezed
+    highlights, white or smooth noise, a gain.
+    """
+    kind = rng.random()
+    if kind < 0.15:
         d, h, w = (n // 2 for n in image.shape)
         image = ndi.zoom(image.reshape(d, 2, h, 2, w, 2).mean((1, 3, 5)), 2, order=1, grid_mode=True, mode="nearest")
-    if rng.random() < 0.75:
+    elif kind < 0.3:
+        image = cut_series(image, rng.uniform(0.45, 0.9))
+    elif kind < 0.5:
+        share = rng.uniform(0.3, 1.0)
+        image = share * ndi.gaussian_filter(cut_blocks(image), rng.uniform(0.2, 0.7)) + (1 - share) * image
+    if rng.random() < 0.6:
         image = ndi.gaussian_filter(image, rng.uniform(0, 0.8))
-    image = image + rng.uniform(0, 0.02) * rng.standard_normal(image.shape, dtype=np.float32)
+    if rng.random() < 0.25:
+        level = np.median(image[image > 0.1 * image.max()])
+        image = np.minimum(image, level + (image - level) * rng.uniform(0.7, 1.0))
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    if rng.random() < 0.5:
+        smooth = ndi.gaussian_filter(noise, 0.6)
+        image = image + rng.uniform(0, 0.05) * smooth / smooth.std() * np.clip(image / 0.3, 0, 1)
+    else:
+        image = image + rng.uniform(0, 0.02) * noise
     return np.clip(image * rng.uniform(0.8, 1.2), 0, None).astype(np.float32)
+
+
+def cut_series(image: np.ndarray, share: float) -> np.ndarray:
+    """The cosine series of an image (D, H, W) without the frequencies above `share` of the highest, along each axis."""
+    series = dctn(image, norm="ortho")
+    for axis, size in enumerate(image.shape):
+        series.swapaxes(0, axis)[int(size * share) :] = 0
+    return idctn(series, norm="ortho")
+
+
+def cut_blocks(image: np.ndarray, size: int = 4, keep: int = 2) -> np.ndarray:
+    """The first `keep` cosine terms along each axis of every block of `size` voxels (8 numbers for 64)."""
+    d, h, w = (n // size for n in image.shape)
+    axes = (1, 3, 5)
+    series = dctn(image.reshape(d, size, h, size, w, size), axes=axes, norm="ortho")
+    for axis in axes:
+        series.swapaxes(0, axis)[keep:] = 0
+    return idctn(series, axes=axes, norm="ortho").reshape(image.shape)
 
 
 def instrument_cases(

@@ -4,7 +4,7 @@
     W = argmin |k(Z) W - Y|^2 + alpha tr(W^T k(L) W)
 
 Kernel ridge regression on landmarks l_j, which are the first training phantoms (Williams and Seeger, "Using the Nystrom
-method to speed up kernel machines", NIPS 2000). The kernel is wide: between two phantoms it is about one half, so the
+method to speed up kernel machines", NIPS 2000). The kernel is wide, about three quarters between two phantoms, so the
 rule bends gently where a linear one would be wrong at both ends. One file per instrument and contrast holds c, d, l, W,
 m and s, as tensors only.
 """
@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from synthzoo.errors import UserError
-from synthzoo.metrics.brain_histograms import TOPS, describe
+from synthzoo.metrics.brain_histograms import SMOOTHING, TOPS, describe
 from synthzoo.metrics.brain_segmentation import SPACING_MM, WEIGHTS, stack_on_grid
 
 LIMIT = 5.0  # standardised features beyond it are cut, so that an odd image cannot throw the rule far out
-WIDTH, ALPHA = 0.3, 0.02  # g and alpha, chosen on validation phantoms
+WIDTH, ALPHA = 0.15, 0.02  # g and alpha, chosen on validation phantoms
 REMEDY = "make it with `python scripts/train_instruments.py all`."
 
 
@@ -92,16 +92,8 @@ def read(instrument: str, images, contrast: str, spacing_mm: float = SPACING_MM)
     Raises:
         UserError: no such contrast, an image that is none, or absent weights.
     """
-    return apply_rule(describe_all(images, contrast, spacing_mm), load_rule(f"{instrument}_{contrast}"))
-
-
-def describe_all(images, contrast: str, spacing_mm: float = SPACING_MM) -> np.ndarray:
-    """Features (N, K) of images, on which every instrument of this contrast can be applied.
-
-    Raises:
-        UserError: as `read`.
-    """
     if contrast not in TOPS:
         raise UserError(f"contrast = {contrast!r}: the brain instruments know {', '.join(TOPS)}.")
-    stack, places = stack_on_grid(images, spacing_mm), load_rule("brain_places")["places"]
-    return np.stack([describe(image, places, contrast) for image in stack])
+    stack, rule = stack_on_grid(images, spacing_mm), load_rule(f"{instrument}_{contrast}")
+    places, smoothing = load_rule("brain_places")["places"], SMOOTHING[instrument]
+    return apply_rule(np.stack([describe(image, places, contrast, smoothing) for image in stack]), rule)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy import ndimage as ndi
 
-from synthzoo.data.brain_instruments import instrument_cases
+from synthzoo.data.brain_instruments import cut_blocks, instrument_cases
 from synthzoo.metrics import brain_regressor, brain_segmentation, brain_volumes
-from synthzoo.metrics.brain_histograms import describe, place_prior
+from synthzoo.metrics.brain_histograms import SMOOTHING, describe, place_prior
 from synthzoo.metrics.conditioning import agreement
 
 CONTRASTS = ("T1w", "T2w", "FLAIR", "PD")
@@ -21,6 +21,11 @@ PLACES_SEED, TRAINING_SEED, VALIDATION_SEED, TEST_SEED = 90_000, 50_000, 100_000
 # Age is the first of three, so that it can be freed of the other two's share; only age is read from that rule.
 TARGETS = {"brain_volumes": brain_volumes.QUANTITIES, "brain_age": ("age", "ventricle_ml", "brain_ml")}
 BLUR = 0.5  # voxels, of the blurred copies
+KINDS: dict[str, Callable] = {
+    "sharp": np.asarray,
+    "blurred": lambda image: ndi.gaussian_filter(image, BLUR),
+    "compressed": lambda image: np.clip(ndi.gaussian_filter(cut_blocks(image), BLUR), 0, None),
+}
 
 
 class TissueLoss:
@@ -60,12 +65,12 @@ def make_places(subjects: int = 150, cache: str | None = None) -> np.ndarray:
 def make_table(
     first_seed: int, size: int, contrasts: Sequence[str], places: np.ndarray, training: bool, cache: str | None = None
 ) -> dict[str, np.ndarray]:
-    """Features (size, K) by contrast and targets (size,) by name of `size` subjects.
+    """Features (size, K) by kind of image and instrument, and targets (size,) by name, of `size` subjects.
 
     Args:
         first_seed, size, contrasts: which subjects and images.
         places: from `make_places`.
-        training: one degraded image each; else a sharp one and its blurred copy, "T1w" and "T1w blurred".
+        training: one degraded image each; else the `KINDS` of a clean image.
         cache: folder for finished tables.
     """
     path = Path(cache) / f"{first_seed}-{size}-{'-'.join(contrasts)}.npz" if cache else None
@@ -74,10 +79,10 @@ def make_table(
     rows: dict[str, list] = {}
     for images, truth, _ in instrument_cases(first_seed, size, contrasts, training):
         for contrast, image in images.items():
-            rows.setdefault(contrast, []).append(describe(image, places, contrast))
-            if not training:
-                blurred = ndi.gaussian_filter(image, BLUR)
-                rows.setdefault(f"{contrast} blurred", []).append(describe(blurred, places, contrast))
+            for kind, change in ({"degraded": np.asarray} if training else KINDS).items():
+                for instrument in TARGETS:
+                    found = describe(change(image), places, contrast, SMOOTHING[instrument])
+                    rows.setdefault(f"{instrument} {contrast} {kind}", []).append(found)
         for name in (*TARGETS["brain_volumes"], "age"):
             rows.setdefault(name, []).append(truth[name])
     table = {name: np.array(values) for name, values in rows.items()}
@@ -117,14 +122,15 @@ def set_slopes_right(rule: dict, features: np.ndarray, targets: np.ndarray, join
 def both_kinds(table: dict[str, np.ndarray], contrast: str, instrument: str) -> tuple[np.ndarray, np.ndarray]:
     """Features and targets of sharp images and their blurred copies."""
     targets = targets_of(table, instrument)
-    return np.concatenate([table[contrast], table[f"{contrast} blurred"]]), np.concatenate([targets, targets])
+    features = [table[f"{instrument} {contrast} {kind}"] for kind in ("sharp", "blurred")]
+    return np.concatenate(features), np.concatenate([targets, targets])
 
 
 def errors_on(table: dict[str, np.ndarray], contrast: str, instrument: str, rule: dict) -> dict:
-    """`agreement` of each target on sharp and on blurred images, with the largest error and the 95th percentile."""
+    """`agreement` of each target on every kind of image, with the largest error and the 95th percentile."""
     errors: dict[str, dict] = {}
-    for kind, row in kinds_of(contrast).items():
-        found = brain_regressor.apply_rule(table[row], rule)
+    for kind in KINDS:
+        found = brain_regressor.apply_rule(table[f"{instrument} {contrast} {kind}"], rule)
         errors[kind] = {}
         for k, name in enumerate(TARGETS[instrument]):
             miss = np.abs(found[:, k] - table[name])
@@ -135,16 +141,11 @@ def errors_on(table: dict[str, np.ndarray], contrast: str, instrument: str, rule
 
 def leaks(table: dict[str, np.ndarray], contrast: str, rule: dict) -> dict[str, float]:
     """Correlation of the age rule's error on sharp images with ventricle and brain volume, at given age."""
-    miss = brain_regressor.apply_rule(table[contrast], rule)[:, 0] - table["age"]
+    miss = brain_regressor.apply_rule(table[f"brain_age {contrast} sharp"], rule)[:, 0] - table["age"]
     line = np.stack([np.ones_like(miss), table["age"]], 1)
     rest = {name: table[name] for name in ("ventricle_ml", "brain_ml")} | {"miss": miss}
     rest = {name: value - line @ np.linalg.lstsq(line, value, rcond=None)[0] for name, value in rest.items()}
     return {name: round(float(np.corrcoef(rest["miss"], rest[name])[0, 1]), 4) for name in ("ventricle_ml", "brain_ml")}
-
-
-def kinds_of(contrast: str) -> dict[str, str]:
-    """Kind of image -> its name in a table."""
-    return {"sharp": contrast, "blurred": f"{contrast} blurred"}
 
 
 def make_rules(groups: Sequence[tuple], folder: Path, cache: str | None = None) -> dict:
@@ -166,6 +167,7 @@ def make_rules(groups: Sequence[tuple], folder: Path, cache: str | None = None) 
         "spacing_mm": brain_segmentation.SPACING_MM,
         "features": {"network": "brain_segmentation, mean over space of the deepest layer", "length": 48},
         "blur_voxels": BLUR,
+        "smoothing_voxels": SMOOTHING,
         "subjects": {},
         "brain_volumes": {},
         "brain_age": {},
@@ -191,7 +193,9 @@ def make_rules(groups: Sequence[tuple], folder: Path, cache: str | None = None) 
 def make_rule(tables: Sequence[dict], contrast: str, instrument: str, landmarks: int, path: Path) -> dict:
     """Fit on the first table, set the slopes right on the second, write the file and read it again."""
     train, validation = tables[:2]
-    rule = brain_regressor.fit_rule(train[contrast], targets_of(train, instrument), landmarks)
+    rule = brain_regressor.fit_rule(
+        train[f"{instrument} {contrast} degraded"], targets_of(train, instrument), landmarks
+    )
     rule = set_slopes_right(rule, *both_kinds(validation, contrast, instrument), jointly=instrument == "brain_age")
     brain_regressor.save_rule(rule, path)
     return brain_regressor.read_rule(path)
@@ -204,7 +208,7 @@ def state_errors(report: dict, contrast: str, instrument: str, rule: dict, test:
         errors = {kind: {"age": found["age"]} for kind, found in errors.items()}
         errors["r_of_error_with"] = leaks(test, contrast, rule)
     report[instrument][contrast] = errors
-    first_few = brain_regressor.apply_rule(test[contrast][:4], rule)
+    first_few = brain_regressor.apply_rule(test[f"{instrument} {contrast} sharp"][:4], rule)
     report["readings"][instrument][contrast] = first_few.round(2).tolist()
 
 
