@@ -21,7 +21,7 @@ from synthzoo.data.files import write_json
 from synthzoo.inferers.anomaly_map import smooth_inside, to_network
 from synthzoo.metrics import localisation as loc
 from synthzoo.networks.many_tasks import TASKS, ManyTasksEnsemble
-from synthzoo.networks.weights import read_state
+from synthzoo.networks.weights import load_weights
 from synthzoo.phantoms import brain
 from synthzoo.phantoms.brain_contrast import render
 
@@ -60,8 +60,8 @@ class AnomalyEvaluation:
         save_to: the metrics file.
         figure: PNG with one volume a contrast, its truth and its maps; None draws nothing.
         command: what a reader types to get the same numbers.
-        single_tasks: weights of an ensemble of single-task members of the same width, or None to leave them out.
-        channels: width per level of those members.
+        single_tasks: weights of an ensemble of single-task members, or None to leave them out.
+        single_network: that ensemble, untrained; its members are built as the network's.
         smooth_voxels: width of the Gaussian over the maps, as the inferer uses it.
         device: where the networks run.
     """
@@ -69,15 +69,15 @@ class AnomalyEvaluation:
     def __init__(
         self,
         network,
-        subjects: int = 12,
-        healthy: int = 6,
+        subjects: int = 8,
+        healthy: int = 4,
         references: int = 16,
         first_seed: int = 200_000,
         save_to: str = "docs/metrics.json",
         figure: str | None = None,
         command: str = "",
         single_tasks: str | None = None,
-        channels=(8, 24, 64, 96),
+        single_network: ManyTasksEnsemble | None = None,
         smooth_voxels: float | None = None,
         device="cpu",
     ):
@@ -85,11 +85,7 @@ class AnomalyEvaluation:
         self.subjects, self.healthy, self.references = subjects, healthy, references
         self.first_seed, self.smooth_voxels = first_seed, smooth_voxels
         self.save_to, self.figure, self.command = Path(save_to), figure, command
-        self.single = None
-        if single_tasks:
-            self.single = ManyTasksEnsemble(network.grid, tuple(channels), network.spatial_dims, tasks_per_fold=1)
-            self.single.load_state_dict({k: v.float() for k, v in read_state(single_tasks).items()})
-            self.single.eval().to(device)
+        self.single = load_weights(single_network, single_tasks, device) if single_tasks else None
 
     def run(self) -> dict:
         """Evaluate every contrast; returns and writes the tables."""
