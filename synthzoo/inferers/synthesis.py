@@ -13,7 +13,7 @@ from tqdm import tqdm
 from synthzoo.diffusion.guidance import guided
 from synthzoo.diffusion.samplers import find_sampler
 from synthzoo.errors import UserError
-from synthzoo.networks.convolution import FastSingleVolumes
+from synthzoo.networks.convolution import FastSingleVolumes, computes_in
 
 
 def prepare_request(batch: dict, device: Any = None, non_blocking: bool = False, **kwargs: Any):
@@ -32,7 +32,8 @@ class SynthesisInferer(Inferer):
         eta: share of fresh noise of ddim, 0 to 1. Each row draws it from a stream that its own start noise decides,
             so that a request gives one image in whatever batch, chunk or process it is.
         seed: another one draws other fresh noise for the same start noise.
-        autocast: None, "bfloat16" or "float16": lower precision inside the networks.
+        autocast: None, "bfloat16" or "float16": lower precision inside the networks, where the device has it; a CPU
+            that has not stays in float32.
         decode_roi: window in latent voxels for a decoding in little memory; None decodes at once.
         chunk: images per network call; None takes the whole batch.
         progress: show a bar over the steps.
@@ -71,7 +72,8 @@ class SynthesisInferer(Inferer):
         size = self.chunk or inputs.shape[0]
         parts = zip(inputs.split(size), conditions.split(size), strict=True)
         device = inputs.device.type
-        lower = torch.autocast(device, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None)
+        wanted = self.autocast is not None and computes_in(self.autocast, device)
+        lower = torch.autocast(device, dtype=self.autocast or torch.bfloat16, enabled=wanted)
         with lower, FastSingleVolumes():
             return torch.cat([self._sample(noise, network, values) for noise, values in parts])
 

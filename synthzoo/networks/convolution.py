@@ -1,4 +1,4 @@
-"""3D convolutions of a single volume on the CPU, as fast as those of a batch.
+"""How a machine convolves volumes: a single one on the CPU as fast as a batch, and which precisions it has.
 
 PyTorch sends a convolution of a batch to oneDNN, but that of one small volume to a general routine of half its speed.
 """
@@ -42,6 +42,17 @@ class FastSingleVolumes(TorchFunctionMode):
             and not isinstance(padding, str)
             and not torch.is_autocast_enabled("cpu")
         )
+
+
+def computes_in(dtype: torch.dtype, device: str) -> bool:
+    """Whether a device ("cpu", "cuda") convolves in float16 or bfloat16 itself.
+
+    A CPU without the instructions is slower in them than in float32, and unfolds whole volumes in memory on top.
+    """
+    if device != "cpu":
+        return True
+    name = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}[dtype]
+    return torch.backends.mkldnn.is_available() and bool(getattr(torch.ops.mkldnn, name)())
 
 
 def triple(value: int | tuple[int, ...]) -> list[int]:

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from synthzoo.bundle import cards
 from synthzoo.diffusion.schedule import NoiseSchedule, leading_timesteps
 from synthzoo.errors import UserError
-from synthzoo.inferers import rivals
+from synthzoo.inferers import rivals, synthesis
 from synthzoo.inferers.benchmark import (
     DIRECT_CONVOLUTION,
     PeakMemory,
@@ -23,7 +23,7 @@ from synthzoo.inferers.paper_scale import measure_paper, paper_report
 from synthzoo.inferers.rivals import GenerativeSampler, MonaiSampler
 from synthzoo.inferers.synthesis import SynthesisInferer
 from synthzoo.networks.conditions import ConditionNormaliser
-from synthzoo.networks.convolution import FastSingleVolumes
+from synthzoo.networks.convolution import FastSingleVolumes, computes_in
 from synthzoo.networks.latent_diffusion import HybridConditioning, LatentDiffusion
 from synthzoo.networks.patches import PatchAutoencoderKL
 
@@ -157,6 +157,19 @@ def test_one_volume_is_convolved_as_a_batch_is(network):
                 layer(x)
         counts.append(counter.get_total_flops())
     assert counts[0] == counts[1] == 2 * 4 * 4 * 27 * 6**3
+
+
+def test_lower_precision_is_taken_where_the_device_has_it(network, monkeypatch):
+    whole = SynthesisInferer("ddim", 2)(NOISE, network, conditions=CONDITIONS)
+    monkeypatch.setattr(synthesis, "computes_in", lambda dtype, device: False)
+    refused = SynthesisInferer("ddim", 2, autocast="bfloat16")(NOISE, network, conditions=CONDITIONS)
+    assert torch.equal(refused, whole)
+    monkeypatch.setattr(synthesis, "computes_in", lambda dtype, device: True)
+    lower = SynthesisInferer("ddim", 2, autocast="bfloat16")(NOISE, network, conditions=CONDITIONS)
+    assert lower.dtype == torch.float32 and not torch.equal(lower, whole)
+    torch.testing.assert_close(lower, whole, atol=0.05, rtol=0)
+    assert {computes_in(dtype, "cpu") for dtype in (torch.bfloat16, torch.float16)} <= {True, False}
+    assert computes_in(torch.float16, "cuda")
 
 
 ROW = {"network_calls": 20, "seconds_per_volume": 1.0, "utilisation": 0.5, "peak_gflops": 90.0, "peak_memory_mib": 7.0}
