@@ -14,7 +14,7 @@ help:  ## list the targets
 
 setup: $(STAMP)  ## make .venv and install what requirements.txt pins (once; 4 minutes, 6 GB with CUDA)
 
-$(STAMP): requirements.txt setup.py
+$(STAMP): requirements.txt requirements-label.txt setup.py
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on the PATH; install Python 3.11 or 3.12, or say make PYTHON=/path/to/python3.11 setup." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1), and Python 3.10 to 3.13 is needed; say make PYTHON=/path/to/python3.11 setup." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $(PYTHON) has no venv module; install it (Debian: apt install python3-venv)." >&2; exit 1; }
@@ -25,6 +25,7 @@ $(STAMP): requirements.txt setup.py
 	if $(RUN) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))'; then \
 	  echo "setup 2/3: the exact packages of requirements.txt (PyTorch is large: minutes)"; \
 	  $(RUN) -m pip install --disable-pip-version-check -r requirements.txt; \
+	  $(RUN) -m pip install --disable-pip-version-check --no-deps -r requirements-label.txt; \
 	else \
 	  echo "setup 2/3: the newest packages that setup.py allows (the pins are for Python 3.11 and 3.12)"; \
 	  $(RUN) -m pip install --disable-pip-version-check -e '.[dev]' setuptools; \

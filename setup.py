@@ -45,10 +45,10 @@ setup(
         "tqdm>=4.66",
         "einops>=0.7",  # MONAI's attention blocks import it and do not declare it
         "psutil>=5.9",
-        "jsonschema>=4.20",
+        "jsonschema>=3.2",  # pydicom-seg, which MONAI Label needs, declares < 4
     ],
     extras_require={
-        # monailabel 0.8.5 needs numpy < 2, pydicom < 3 and has no wheels for Python 3.13.
+        # monailabel 0.8.5 needs numpy < 2, pydicom < 3 and has no wheels for Python 3.13; see docs/pins.md.
         "label": ["monailabel==0.8.5; python_version < '3.13'", "pydicom<3", "dicomweb-client<0.61", "numpy<2"],
         "slicer": ["trame-slicer[standalone]==2.0.0"],
         "bench": ["monai-generative==0.2.3", "diffusers>=0.30"],
