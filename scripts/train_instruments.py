@@ -23,13 +23,23 @@ WEIGHTS = str(brain_segmentation.WEIGHTS)
 torch.set_num_threads(1)  # the same sums in the same order on every machine
 
 
-def segmentation(iterations: int = 300, subjects: int = 120, batch_size: int = 4, folder: str = WEIGHTS) -> None:
-    """Train the tissue network whose deepest layer gives the features of our FID."""
+def segmentation(
+    iterations: int = 500, decay: int = 700, subjects: int = 200, batch_size: int = 4, folder: str = WEIGHTS
+) -> None:
+    """Train the tissue network whose deepest layer gives the features of our FID.
+
+    Args:
+        iterations: steps of the optimiser.
+        decay: steps after which the cosine schedule would end.
+        subjects: phantoms that are painted anew for each batch.
+        batch_size: images a step.
+        folder: where `brain_segmentation.pt` goes.
+    """
     torch.manual_seed(0)
     network = brain_segmentation.TissueNet()
     optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-4)
     contrasts = {"T1w": 0.35, "T2w": 0.15, "FLAIR": 0.15, "PD": 0.15, "random": 0.2}
-    scheduler = cosine_schedule(optimizer, iterations, warmup=30, floor=0.01)
+    scheduler = cosine_schedule(optimizer, decay, warmup=30, floor=0.01)
     ObjectiveTrainer(
         "cpu",
         1,

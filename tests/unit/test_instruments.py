@@ -9,7 +9,7 @@ from synthzoo.errors import UserError
 from synthzoo.metrics import brain_regressor
 from synthzoo.metrics.brain_age import measure_age, measure_ages
 from synthzoo.metrics.brain_histograms import describe, flatten, soft_histograms
-from synthzoo.metrics.brain_segmentation import features, to_grid
+from synthzoo.metrics.brain_segmentation import TissueNet, features, segment, to_grid
 from synthzoo.metrics.brain_volumes import QUANTITIES, measure_brain, measure_brains, stated_errors
 from synthzoo.objectives.brain_instruments import CONTRASTS, TEST_SEED
 
@@ -126,6 +126,19 @@ def test_features_are_48_numbers_that_do_not_see_brightness(cases):
     assert found.shape == (3, 48) and np.isfinite(found).all()
     assert features(3 * images) == pytest.approx(found, abs=1e-3)
     assert features(images[1:2]) == pytest.approx(found[1:2], abs=1e-4)
+
+
+def test_the_network_tells_tissues_apart():
+    """Of voxels in the brain it labels 7 in 10 rightly; one tissue everywhere gets 6 in 10."""
+    found = list(instrument_cases(TEST_SEED, 4, ("T1w",), False))
+    shares = segment(np.stack([images["T1w"] for images, _, _ in found]))
+    assert shares.sum(1) == pytest.approx(np.ones_like(shares[:, 0]), abs=1e-5)
+    truth = np.stack([anatomy.tissues for _, _, anatomy in found])
+    inside = truth.sum(1) > 0.5
+    assert (shares[:, 1:].argmax(1) == truth.argmax(1))[inside].mean() > 0.68
+    overlap = 2 * np.minimum(shares[:, 1:], truth).sum((0, 2, 3, 4)) / (shares[:, 1:] + truth).sum((0, 2, 3, 4))
+    assert (overlap > 0.5).all()
+    assert sum(p.numel() for p in TissueNet().parameters()) < 250_000
 
 
 def test_soft_histograms_keep_the_count_and_move_smoothly():
