@@ -14,7 +14,7 @@ from monai.inferers import SlidingWindowInferer
 from torch import nn
 
 from synthzoo.networks.conditions import ConditionNormaliser
-from synthzoo.networks.latent_atlas import LatentAtlas
+from synthzoo.networks.latent_gaussian import LatentGaussian
 
 
 class HybridConditioning(nn.Module):
@@ -24,21 +24,24 @@ class HybridConditioning(nn.Module):
         unet: (x, timesteps, context) -> prediction, with in_channels = latent channels + K and
             cross_attention_dim = K, such as `monai.networks.nets.DiffusionModelUNet`.
         token, maps: False leaves one of the two ways out by feeding zeros (for ablations).
-        atlas: None, or a `LatentAtlas` whose maps stand beside the latent too; in_channels grow by theirs.
+        gaussian: None, or the linear denoiser to whose prediction the U-Net adds; its maps stand beside the latent too,
+            and in_channels grow by theirs.
     """
 
-    def __init__(self, unet: nn.Module, token: bool = True, maps: bool = True, atlas: LatentAtlas | None = None):
+    def __init__(self, unet: nn.Module, token: bool = True, maps: bool = True, gaussian: LatentGaussian | None = None):
         super().__init__()
-        self.unet, self.token, self.maps, self.atlas = unet, token, maps, atlas
+        self.unet, self.token, self.maps, self.gaussian = unet, token, maps, gaussian
 
     def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         """Latent (B, C, d, h, w), timesteps (B,), context (B, 1, K) -> prediction (B, C, d, h, w)."""
         context = context.to(x.dtype)
         maps = context.transpose(1, 2)[..., None, None].expand(-1, -1, *x.shape[2:])
         maps = maps if self.maps else torch.zeros_like(maps)
-        beside = [maps] if self.atlas is None else [maps, self.atlas(context[:, 0])]
-        context = context if self.token else torch.zeros_like(context)
-        return self.unet(torch.cat([x, *beside], 1), timesteps, context=context)
+        token = context if self.token else torch.zeros_like(context)
+        if self.gaussian is None:
+            return self.unet(torch.cat([x, maps], 1), timesteps, context=token)
+        linear, known = self.gaussian(x, timesteps, context[:, 0])
+        return linear + self.unet(torch.cat([x, maps, known], 1), timesteps, context=token)
 
 
 class LatentDiffusion(nn.Module):
@@ -86,11 +89,11 @@ class LatentDiffusion(nn.Module):
 
     @torch.no_grad()
     def fit_latents(self, z: torch.Tensor, conditions: torch.Tensor | None = None) -> None:
-        """Set mean, scale factor and the denoiser's atlas, if it has one, from the training set.
+        """Set mean, scale factor and the denoiser's linear part, if it has one, from the training set.
 
         Args:
             z: the autoencoder's latents (N, C, d, h, w).
-            conditions: (N, K) in user units, NaN where left out; only an atlas needs them.
+            conditions: (N, K) in user units, NaN where left out; only the linear part needs them.
         """
         mean = z.mean(0)
         if self.latent_mean.shape[1:] == (1, 1, 1):
@@ -99,10 +102,10 @@ class LatentDiffusion(nn.Module):
         # One number for all channels, as in the paper: the channels that carry most of the image stay the largest, so
         # they rise out of the noise first and fine detail follows them.
         self.scale_factor.fill_(1 / (z - mean).pow(2).mean().sqrt().clamp_min(1e-6).item())
-        atlas = getattr(self.denoiser, "atlas", None)
-        if atlas is not None:
+        gaussian = getattr(self.denoiser, "gaussian", None)
+        if gaussian is not None:
             context = self.conditions(conditions.to(self.conditions.low))
-            atlas.fit(mean.expand_as(z[0]), self.normalise_latent(z), context)
+            gaussian.fit(mean.expand_as(z[0]), self.normalise_latent(z), context)
 
     def decode(self, latent: torch.Tensor, roi_size: Sequence[int] | None = None, overlap: float = 0.4) -> torch.Tensor:
         """Normalised latent (B, C, d, h, w) -> image (B, 1, D, H, W), about [0, 1].

@@ -1,0 +1,116 @@
+"""The normal law of a latent given conditions, and the denoiser in closed form that follows from it.
+
+    z | c ~ N(m(c), sum_k l_k u_k u_k^T + r (I - sum_k u_k u_k^T)),   m(c) = E_1 (c - m_1) + E_2 (c^2 - m_2)
+    E[z | x_t, c] = m + G (x_t - a m),   with gain a l / (a^2 l + s^2) along a direction of variance l
+
+A small denoiser spends most of its training on finding what a linear estimate knows already: where it is, what the
+conditions do there on average, and which deformations go together. It is told instead, and learns the rest. Nothing
+here is trained by gradients; `fit` reads it off the training set (the linear estimate is Wiener's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class LatentGaussian(nn.Module):
+    """Prediction of the linear denoiser, and maps of what is known of each place.
+
+    Args:
+        latent_shape: (C, d, h, w).
+        conditions: K.
+        modes: how many directions have a variance of their own.
+        schedule: noise schedule, which says what a denoiser predicts.
+    """
+
+    def __init__(self, latent_shape: Sequence[int], conditions: int, modes: int, schedule: Any):
+        super().__init__()
+        shape = tuple(int(n) for n in latent_shape)
+        self.schedule = schedule
+        self.register_buffer("template", torch.zeros(shape))
+        self.register_buffer("effects", torch.zeros(2 * conditions, *shape))
+        self.register_buffer("middle", torch.zeros(2 * conditions))
+        self.register_buffer("modes", torch.zeros(modes, *shape))
+        self.register_buffer("variances", torch.zeros(modes))
+        self.register_buffer("rest", torch.ones(()))
+        axes = [torch.linspace(-1, 1, n) for n in shape[1:]]
+        self.register_buffer("coordinates", torch.stack(torch.meshgrid(*axes, indexing="ij")), persistent=False)
+
+    def powers(self, context: torch.Tensor) -> torch.Tensor:
+        """Normalised conditions (B, K), below 0 where left out -> c and c^2 less their means, (B, 2 K)."""
+        both = torch.cat([context, context.square()], 1) - self.middle
+        return torch.where(torch.cat([context, context], 1) < 0, torch.zeros_like(both), both)
+
+    def expected(self, context: torch.Tensor) -> torch.Tensor:
+        """m(c), (B, C, d, h, w), of normalised conditions (B, K); 0 if all are left out."""
+        return torch.einsum("bk,k...->b...", self.powers(context), self.effects.to(context.dtype))
+
+    def clean(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        """E[z | x_t, c], (B, C, d, h, w), of noisy latents x (B, C, d, h, w) at timesteps (B,)."""
+        a, s = self.schedule.at(timesteps, x)
+        mean = self.expected(context)
+        left = x - a * mean
+        modes = self.modes.to(x.dtype)
+        gain = a * self.rest / (a**2 * self.rest + s**2)
+        flat_a, flat_s = a.flatten(1), s.flatten(1)
+        own = flat_a * self.variances / (flat_a**2 * self.variances + flat_s**2) - gain.flatten(1)
+        along = own * torch.einsum("b...,k...->bk", left, modes)
+        return mean + gain * left + torch.einsum("bk,k...->b...", along, modes)
+
+    def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Noisy latents, timesteps (B,), normalised conditions (B, K) -> what the linear denoiser predicts, and maps.
+
+        Returns:
+            prediction (B, C, d, h, w) in the schedule's terms; maps (B, 2 C + 3, d, h, w): the clean latent that it
+            expects, the mean anatomy, coordinates.
+        """
+        clean = self.clean(x, timesteps, context)
+        a, s = self.schedule.at(timesteps, x)
+        prediction = self.schedule.target(clean, (x - a * clean) / s, timesteps)
+        known = torch.cat([self.template, self.coordinates]).to(x.dtype)
+        return prediction, torch.cat([clean, known.expand(len(x), *known.shape)], 1)
+
+    @torch.no_grad()
+    def fit(self, template: torch.Tensor, latents: torch.Tensor, context: torch.Tensor) -> None:
+        """Read the law off the training set: directions from three quarters of it, their variances from the last one.
+
+        Args:
+            template: mean anatomy (C, d, h, w).
+            latents: normalised latents (N, C, d, h, w), of zero mean.
+            context: normalised conditions (N, K), below 0 where left out.
+        """
+        self.template.copy_(template / template.std().clamp_min(1e-6))
+        given = context.masked_fill(context < 0, float("nan"))
+        self.middle.copy_(torch.cat([given, given.square()], 1).nanmean(0).nan_to_num())
+        powers = self.powers(context).double()
+        ridge = 1e-3 * len(context) * powers.pow(2).mean().clamp_min(1e-9)
+        gram = powers.T @ powers + ridge * torch.eye(powers.shape[1]).to(powers)
+        effects = torch.linalg.solve(gram, powers.T @ latents.flatten(1).double())
+        self.effects.copy_(effects.reshape(self.effects.shape))
+
+        left = (latents - self.expected(context)).flatten(1)
+        first = (3 * len(left) + 3) // 4
+        directions = _directions(left[:first], min(len(self.modes), first - 1))
+        held_out = left[first:] if len(left) > first else left
+        found = (held_out @ directions.T).pow(2).mean(0)
+        count = len(directions)
+        self.modes.zero_()
+        self.variances.zero_()
+        self.modes[:count] = directions.reshape(count, *self.modes.shape[1:])
+        self.variances[:count] = found.clamp_min(1e-6)
+        total = held_out.pow(2).sum(1).mean()
+        self.rest.copy_(((total - found.sum()) / (left.shape[1] - count)).clamp_min(1e-4))
+
+
+def _directions(rows: torch.Tensor, count: int) -> torch.Tensor:
+    """The `count` orthonormal directions (count, D) along which rows (N, D) vary most, by way of the N x N products."""
+    if count < 1:
+        return rows[:0]
+    values, vectors = torch.linalg.eigh((rows @ rows.T).double())
+    largest = vectors[:, -count:].flip(1).to(rows)
+    scale = values[-count:].flip(0).clamp_min(1e-12).sqrt().to(rows)
+    return largest.T @ rows / scale[:, None]
