@@ -13,6 +13,7 @@ import torch
 
 from synthzoo.errors import UserError
 from synthzoo.inferers.benchmark import PeakMemory, synchronise
+from synthzoo.networks.convolution import computes_in
 
 STAGES = ("autoencoder", "diffusion", "decode")
 COLUMNS = ["what", "data", "precision", "million parameters", "processor s", "peak GiB", "machine"]
@@ -38,13 +39,16 @@ def measure_paper(
         allocated: weights, gradients, moments, activations), values after the last step, and the machine.
 
     Raises:
-        UserError: an unknown stage, or a crop that the autoencoder cannot halve three times.
+        UserError: an unknown stage, a crop that the autoencoder cannot halve three times, a precision that this
+            machine does not compute in.
     """
     if stage not in STAGES:
         raise UserError(f"stage = {stage!r}: the known ones are {', '.join(STAGES)}.")
     crop = None if crop is None else [int(n) for n in crop]
     if crop is not None and (len(crop) != 3 or any(n < 32 or n % 8 for n in crop)):
         raise UserError(f"crop = {crop}: three multiples of 8, each at least 32.")
+    if autocast and not computes_in(getattr(torch, autocast), "cuda" if torch.cuda.is_available() else "cpu"):
+        raise UserError(f"autocast = {autocast}: this processor does not compute in it; leave it out for float32.")
     row: dict[str, Any] = {"stage": stage, "precision": autocast or "float32"}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with PeakMemory(device) as memory:
