@@ -57,9 +57,9 @@ def segmentation(
 
 def rules(
     subjects: int = 1800,
-    other_subjects: int = 450,
+    other_subjects: int = 320,
     held_out: tuple[int, int] = (300, 200),
-    other_held_out: tuple[int, int] = (80, 60),
+    other_held_out: tuple[int, int] = (80, 40),
     landmarks: tuple[int, int] = (512, 256),
     contrasts: tuple[str, ...] = CONTRASTS,
     cache: str | None = None,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from synthzoo.data.files import write_json
+from synthzoo.data.files import plain, write_json
 from synthzoo.diffusion.samplers import SAMPLERS
 from synthzoo.errors import UserError
 from synthzoo.inferers.evaluation_pictures import draw_agreement, draw_volumes, write_csv
@@ -114,7 +114,7 @@ class SynthesisEvaluation:
             "steps": self.inferer.steps,
             "guidance": self.inferer.guidance,
         }
-        metrics = {"command": self.command, "setting": setting, "tables": self.tables, "figures": self.figures}
+        metrics = plain({"command": self.command, "setting": setting, "tables": self.tables, "figures": self.figures})
         write_json(self.metrics_file, metrics)
         for name, value in self.figures.items():
             print(f"{name}: {value}")

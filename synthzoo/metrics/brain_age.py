@@ -24,9 +24,10 @@ def measure_age(image, spacing_mm: float = SPACING_MM, contrast: str = "T1w") ->
     Args:
         image: background near 0; any brightness.
         spacing_mm: voxel size; other than 4 mm is resampled.
-        contrast: T1w, T2w, FLAIR or PD.
+        contrast: T1w, whose rule is shipped; those of T2w, FLAIR and PD are made by `train_instruments.py`.
 
     Raises:
-        UserError: not a 3D volume, a constant image, values that are not finite, or an unknown contrast.
+        UserError: not a 3D volume, a constant image, values that are not finite, an unknown contrast or one
+            without a rule.
     """
     return float(measure_ages([image], spacing_mm, contrast)[0])

@@ -36,12 +36,13 @@ def measure_brain(image, spacing_mm: float = SPACING_MM, contrast: str = "T1w") 
     Args:
         image: (D, H, W) or (1, D, H, W), background near 0; any brightness.
         spacing_mm: voxel size; other than 4 mm is resampled.
-        contrast: T1w, T2w, FLAIR or PD.
+        contrast: T1w, whose rule is shipped; those of T2w, FLAIR and PD are made by `train_instruments.py`.
 
     Returns:
         ventricle_ml, gm_ml, wm_ml, csf_ml (sulcal) and brain_ml (grey plus white matter).
 
     Raises:
-        UserError: not a 3D volume, a constant image, values that are not finite, or an unknown contrast.
+        UserError: not a 3D volume, a constant image, values that are not finite, an unknown contrast or one
+            without a rule.
     """
     return {name: float(values[0]) for name, values in measure_brains([image], spacing_mm, contrast).items()}
