@@ -1,8 +1,9 @@
 """Age in years read from a brain by a rule of its own.
 
-It is fitted on phantoms whose age, ventricles and brain volume know nothing of each other, so it cannot take the
-ventricles for the age: it reads what age alone does (width of the sulci, contrast of grey and white matter). It is the
-age of the phantom's law, not a person's. Never used in a training loss.
+In half of the phantoms on which it is fitted age, ventricles and brain volume know nothing of each other, and what its
+reading still owed to the two volumes is taken out on validation phantoms: it does not take the ventricles for the age,
+it reads what age alone does (width of the sulci, contrast of grey and white matter). It is the age of the phantom's
+law, not a person's. Its errors stand in `weights/brain_instruments.json`. Never used in a training loss.
 """
 
 from __future__ import annotations
