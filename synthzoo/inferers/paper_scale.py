@@ -109,13 +109,12 @@ def train_step(load: Callable, stage: str, crop: list[int], autocast: str | None
 
 @torch.inference_mode()
 def decode_window(load: Callable, crop: list[int] | None, autocast: str | None) -> dict:
-    """One of the windows in which paper.json decodes; memory is that of one, since they come one after another."""
+    """One of the windows in which paper.json decodes, the denoiser in memory too; the windows come one by one."""
     config = load(["paper"], {})
     network = config.get_parsed_content("network_def")
     device = config.get_parsed_content("device")
-    autoencoder = network.autoencoder.to(device).eval()
+    autoencoder = network.to(device).eval().autoencoder
     window = [n // 8 for n in crop] if crop else [int(n) for n in config["decode_roi"]]
-    del network, config
     latent = torch.randn(1, 3, *window, device=device)
     began = time.process_time()
     dtype = getattr(torch, autocast or "bfloat16")
@@ -123,7 +122,7 @@ def decode_window(load: Callable, crop: list[int] | None, autocast: str | None) 
         image = autoencoder.decode(latent)
     synchronise(device)
     return {
-        "what": "decoding, one window of it",
+        "what": "decoding, one window of it, the denoiser in memory",
         "data": f"latent {' x '.join(map(str, window))} -> {' x '.join(map(str, image.shape[2:]))}",
         "parameters_m": round(sum(p.numel() for p in autoencoder.parameters()) / 1e6, 1),
         "seconds": round(time.process_time() - began, 1),
