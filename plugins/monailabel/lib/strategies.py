@@ -77,19 +77,20 @@ class MostAnomalousFirst(Strategy):
         self.models = [name for name, item in service.store.bundles.items() if "heat_map" in item.outputs]
 
     def info(self) -> dict[str, Any]:
-        """Which map's scores count."""
-        return super().info() | {"config": {"map": list(self.models)}}
+        """Which map's scores count; auto is the one that has scored the most images."""
+        return super().info() | {"config": {"map": ["auto", *self.models]}}
 
     def __call__(self, request, datastore) -> dict[str, Any]:
         """{"id", "score"} of the scan."""
-        name = request.get("map") or self.models[0]
-        if isinstance(name, list):
-            name = name[0] if name else ""
-        if name not in self.models:
-            raise UserError(f"map is '{str(name)[:60]}', but must be one of {', '.join(self.models)}.")
+        name = request.get("map") or "auto"
+        if not isinstance(name, str) or name not in ("auto", *self.models):
+            raise UserError(f"map is '{str(name)[:60]}', but must be one of auto, {', '.join(self.models)}.")
+        infos = {image_id: datastore.get_image_info(image_id) for image_id in datastore.get_unlabeled_images()}
+        if name == "auto":
+            count = {model: sum(model in info.get(SCORES, {}) for info in infos.values()) for model in self.models}
+            name = max(self.models, key=count.__getitem__)
         scored = []
-        for image_id in datastore.get_unlabeled_images():
-            info = datastore.get_image_info(image_id)
+        for image_id, info in infos.items():
             found = info.get(SCORES, {}).get(name)
             if found:
                 shown = info.get("strategy", {}).get(self.NAME, {}).get("ts", 0)
