@@ -11,6 +11,7 @@ import copy
 import datetime
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,7 +153,10 @@ def fine_tune(
         trainer = parser.get_parsed_content("train#trainer")
         keeper.rows = parser.get_parsed_content("held_out_scans")
         keeper.batch_size = batch
+        began = time.monotonic()
         trainer.run()
+        keeper.record["total_time"] = f"{time.monotonic() - began:.0f} s"
+        write_json(version / "version.json", keeper.record)
     except Exception as error:
         mistake = find_user_error(error)
         if mistake is not None:

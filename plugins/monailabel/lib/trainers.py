@@ -61,8 +61,12 @@ class BundleTrainer(TrainTask):
         """What version.json of the newest version says."""
         versions = sorted((self.service.models_dir / self.served.name).glob("[0-9]*/version.json"))
         try:
-            return {"version": versions[-1].parent.name, **json.loads(versions[-1].read_text())} if versions else {}
-        except (OSError, ValueError):
+            if not versions:
+                return {}
+            record = json.loads(versions[-1].read_text())
+            progress = {"epoch": len(record["losses"]), "total_epochs": record["epochs"]}  # the stock module's names
+            return {"version": versions[-1].parent.name, **progress, **record}
+        except (OSError, ValueError, KeyError):
             return {}
 
     def check(self, asked: Mapping[str, Any]) -> dict[str, Any]:
