@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 import torch
 from bundle_runs import ROOT
@@ -54,11 +54,13 @@ def test_two_processes_share_the_rows_and_end_with_one_network(bundle, tmp_path)
     command += [word for key, value in made.items() for word in (f"--{key}", str(value))]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # gloo, wherever this runs
     told = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **told) as process:
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, **told) as process:
         try:
             stdout, stderr = process.communicate(timeout=560)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # the two workers too
+            for worker in psutil.Process(process.pid).children(recursive=True):
+                worker.kill()
+            process.kill()
             raise
     assert process.returncode == 0, stdout + stderr
 
