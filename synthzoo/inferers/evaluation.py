@@ -159,7 +159,7 @@ class SynthesisEvaluation:
         """FID and MS-SSIM between pairs, beside those of phantoms."""
         sets = {"generated": self.made, "phantoms as asked": self.true, "other phantoms": self.other}
         if "conditions" in self.parts:
-            sets["phantoms through the autoencoder"] = self.restored
+            sets["the phantoms as asked, through the autoencoder"] = self.restored
         rows = []
         for kind, images in sets.items():
             distance = None if images is self.true else round(fid(features(images), self.true_features), 6)
