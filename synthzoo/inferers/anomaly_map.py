@@ -48,7 +48,7 @@ class AnomalyMapInferer(Inferer):
         result = self._run(torch.from_numpy(volume)[None, None].to(device), network)
         result = np.clip(result[0, 0].float().cpu().numpy(), 0, 1)
         out = np.zeros(head.shape, np.float32)
-        out[where[0]] = smooth_inside(result, inside, self.smooth_voxels)[where[1]]
+        out[where[0]] = finish(result, inside, self.smooth_voxels, network)[where[1]]
         return np.clip(out, 0, 1)
 
     def _run(self, volume: torch.Tensor, network: torch.nn.Module) -> torch.Tensor:
@@ -72,6 +72,16 @@ def smooth_inside(heat: np.ndarray, mask: np.ndarray, sigma: float | None) -> np
         return heat * mask
     weight = np.maximum(ndi.gaussian_filter(mask.astype(np.float32), sigma), 1e-3)
     return ndi.gaussian_filter(heat * mask, sigma) / weight * mask
+
+
+def finish(heat: np.ndarray, mask: np.ndarray, sigma: float | None, network) -> np.ndarray:
+    """A network's map smoothed within the brain, and set against healthy maps where the network knows them."""
+    heat = smooth_inside(heat, mask, sigma).astype(np.float32)
+    if not hasattr(network, "unusual"):
+        return heat
+    with torch.no_grad():
+        device = network.usual.device
+        return network.unusual(torch.from_numpy(heat)[None, None].to(device))[0, 0].cpu().numpy() * mask
 
 
 def robust_scores(values: np.ndarray) -> tuple[float, float]:

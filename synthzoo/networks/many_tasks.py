@@ -188,7 +188,9 @@ class ManyTasksEnsemble(nn.Module):
 class AnomalyMapNetwork(ManyTasksEnsemble):
     """The ensemble with the brain extractor that finds its input: all that a scan needs, in one state dict.
 
-    `extractor` takes a head (B, 1, 56, 64, 56) at 4 mm and gives logits of brain; `forward` is the ensemble's.
+    `extractor` takes a head (B, 1, 56, 64, 56) at 4 mm and gives logits of brain; `forward` is the ensemble's. Buffers
+    `usual` and `spread` (every fourth voxel) hold the mean and deviation of the maps of healthy phantoms, once
+    `calibrated` is 1; see `unusual`.
 
     Args:
         extractor_channels: width per level of the extractor.
@@ -198,6 +200,18 @@ class AnomalyMapNetwork(ManyTasksEnsemble):
     def __init__(self, extractor_channels: tuple[int, ...] = (8, 16, 32, 48), **kwargs):
         super().__init__(**kwargs)
         self.extractor = PlainUNet(3, 1, tuple(extractor_channels))
+        coarse = tuple(n // 4 for n in self.grid)
+        self.register_buffer("calibrated", torch.zeros(()))
+        self.register_buffer("usual", torch.zeros(1, 1, *coarse))
+        self.register_buffer("spread", torch.ones(1, 1, *coarse))
+
+    def unusual(self, heat: torch.Tensor) -> torch.Tensor:
+        """How unusual a map (B, 1, *grid) is for its place, in [0, 1]: sigmoid((heat - usual) / spread - 3).
+
+        Ventricles and the midline look a little wrong in every scan; a healthy brain's heat there is no finding.
+        """
+        usual, spread = (F.interpolate(b, size=self.grid, mode="trilinear") for b in (self.usual, self.spread))
+        return torch.where(self.calibrated > 0, torch.sigmoid((heat - usual) / spread - 3), heat)
 
 
 def start_ensemble(network: AnomalyMapNetwork, extractor=None, common=None, device=None) -> AnomalyMapNetwork:

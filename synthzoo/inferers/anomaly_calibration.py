@@ -1,0 +1,74 @@
+"""What the anomaly map says of healthy brains, place by place, so that a scan's map can be set against it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage as ndi
+from tqdm import tqdm
+
+from synthzoo.inferers.anomaly_evaluation import CONTRASTS
+from synthzoo.inferers.anomaly_map import smooth_inside, to_network
+from synthzoo.networks.saving import save_weights
+from synthzoo.phantoms import brain
+from synthzoo.phantoms.brain_contrast import render
+
+
+class AnomalyCalibration:
+    """Mean and deviation of the maps of healthy phantoms in all contrasts, stored in the network's buffers.
+
+    Args:
+        network: trained `AnomalyMapNetwork`.
+        save_to: weights file that receives it, in half precision.
+        subjects, first_seed: of the phantoms; seeds of the validation range.
+        smooth_voxels: width of the Gaussian over a map, as the inferer uses it.
+        spread_voxels: width of the Gaussian over the mean and the deviation; a phantom's brain is no other's.
+        floor: added to the deviation.
+        device: where the network runs.
+    """
+
+    def __init__(
+        self,
+        network,
+        save_to: str,
+        subjects: int = 4,
+        first_seed: int = 150_000,
+        smooth_voxels: float | None = 1.0,
+        spread_voxels: float = 3.0,
+        floor: float = 0.03,
+        device="cpu",
+    ):
+        self.network, self.save_to, self.device = network.eval(), Path(save_to), device
+        self.seeds = range(first_seed, first_seed + subjects)
+        self.smooth_voxels, self.spread_voxels, self.floor = smooth_voxels, spread_voxels, floor
+
+    def run(self) -> None:
+        """Fill the buffers and save the network."""
+        heats, masks = [], []
+        for seed in tqdm(self.seeds, desc="healthy phantoms"):
+            anatomy = brain.make_anatomy(brain.draw_params(seed), 2.0)
+            for contrast, gadolinium in CONTRASTS.values():
+                image = render(anatomy, contrast, seed=seed, gadolinium=gadolinium)
+                volume, mask, _ = to_network(image, anatomy.mask & (image > 0), self.network.grid)
+                with torch.no_grad():
+                    heat = self.network(torch.from_numpy(volume)[None, None].to(self.device))[0, 0].cpu().numpy()
+                heats.append(smooth_inside(np.clip(heat, 0, 1), mask, self.smooth_voxels))
+                masks.append(mask)
+        share = np.maximum(self._spread(np.mean(masks, 0)), 1e-3)
+        mean = self._spread(np.mean(heats, 0)) / share
+        deviation = np.sqrt(np.maximum(self._spread(np.mean(np.square(heats), 0)) / share - mean**2, 1e-4))
+        for buffer, values in ((self.network.usual, mean), (self.network.spread, deviation + self.floor)):
+            buffer.copy_(torch.from_numpy(_every_fourth(values))[None, None])
+        self.network.calibrated.fill_(1)
+        save_weights(self.network, self.save_to, half=True)
+
+    def _spread(self, values: np.ndarray) -> np.ndarray:
+        return ndi.gaussian_filter(values.astype(np.float32), self.spread_voxels)
+
+
+def _every_fourth(values: np.ndarray) -> np.ndarray:
+    """Means of blocks of 4 x 4 x 4 voxels."""
+    d, h, w = (n // 4 for n in values.shape)
+    return values[: 4 * d, : 4 * h, : 4 * w].reshape(d, 4, h, 4, w, 4).mean((1, 3, 5)).astype(np.float32)
