@@ -299,6 +299,10 @@ def test_params_that_are_no_object_and_unknown_names_are_refused(server):
     assert "program" in refused(bad)
     bad = requests.post(f"{server.url}/train/{SYNTHESIS}", json={"epochs": "$x"}, timeout=60)
     assert "program" in refused(bad)
+    bad = requests.post(f"{server.url}/train/{SYNTHESIS}", json={"bundle_path": "evil"}, timeout=60)
+    assert "no option 'bundle_path'" in refused(bad), "its folder would be searched for Python modules"
+    for method, path in (("PUT", "model/x"), ("DELETE", "model/x"), ("POST", "scoring/x"), ("POST", "infer/wsi/x")):
+        assert requests.request(method, f"{server.url}/{path}", timeout=60).status_code in (404, 405)
     assert "no trainer" in refused(requests.post(f"{server.url}/train/x", json={}, timeout=60), 404)
 
 

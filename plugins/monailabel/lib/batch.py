@@ -37,6 +37,7 @@ class BatchRunner:
         self.service = service
         self.tasks: list[dict[str, Any]] = []
         self._stop = threading.Event()
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._job: str | None = None
 
@@ -68,12 +69,15 @@ class BatchRunner:
         request = {"model": model, "images": str(getattr(images, "value", images)), "params": params}
         task = {"id": str(uuid.uuid4()), "status": "SUBMITTED", "request": request, "start_ts": now()}
         task |= {"details": deque(maxlen=20), "total": 0, "done": 0, "skipped": 0, "failed": {}}
-        self.tasks.append(task)
-        self._stop.clear()
-        if not self.service.studies.startswith(("http://", "https://")):
-            write_json(self.kept, request)
-        self._thread = threading.Thread(target=self._run, args=(task,), name="batch", daemon=True)
-        self._thread.start()
+        with self._starting:
+            if self.running():
+                raise UserError("a batch inference is running: wait for it or stop it first.")
+            self.tasks.append(task)
+            self._stop.clear()
+            if not self.service.studies.startswith(("http://", "https://")):
+                write_json(self.kept, request)
+            self._thread = threading.Thread(target=self._run, args=(task,), name="batch", daemon=True)
+            self._thread.start()
         if wait:
             self._thread.join()
         return task

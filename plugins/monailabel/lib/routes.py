@@ -21,7 +21,17 @@ from typing import Any
 from fastapi import APIRouter, Body, Depends, File, Form, HTTPException, UploadFile
 from fastapi.background import BackgroundTasks
 from monailabel.config import settings
-from monailabel.endpoints import activelearning, batch_infer, datastore, infer, session, train
+from monailabel.endpoints import (
+    activelearning,
+    batch_infer,
+    datastore,
+    infer,
+    model,
+    scoring,
+    session,
+    train,
+    wsi_infer,
+)
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.exception import MONAILabelException
 
@@ -41,6 +51,12 @@ REPLACED = {
     datastore: [("PUT", "/datastore/"), ("PUT", "/datastore/image"), ("PUT", "/datastore/label")],
     session: [("PUT", "/session/")],
     train: [("POST", "/train/{model}"), ("POST", "/train/")],
+}
+# Stock routes with no use here that would run a request's own folder as Python, or change released weights.
+REMOVED = {
+    model: [("PUT", "/model/{model}"), ("DELETE", "/model/{model}")],
+    scoring: [("POST", "/scoring/"), ("POST", "/scoring/{method}")],
+    wsi_infer: [("POST", "/infer/wsi/{model}"), ("POST", "/infer/wsi_v2/{model}")],
 }
 
 
@@ -269,11 +285,12 @@ def install_routes(app) -> None:
     server = getattr(sys.modules.get("monailabel.app"), "app", None)
     if server is None:
         return
-    for module, replaced in REPLACED.items():
+    gone = {**REPLACED, **REMOVED}
+    for module, replaced in gone.items():
         keep = [r for r in module.router.routes if not any(m in r.methods and r.path == p for m, p in replaced)]
         module.router.routes[:] = keep
         getattr(module.router, "_mark_routes_changed", lambda: None)()
-    flat = [pair for pairs in REPLACED.values() for pair in pairs]
+    flat = [pair for pairs in gone.values() for pair in pairs]
     routes = server.router.routes
     routes[:] = [r for r in routes if not any(m in (getattr(r, "methods", 0) or ()) and r.path == p for m, p in flat)]
     before = len(routes)

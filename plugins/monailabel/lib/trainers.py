@@ -18,7 +18,7 @@ from synthzoo.serving.options import Option, check_options
 from synthzoo.serving.served import ServedBundle
 
 logger = logging.getLogger(__name__)
-STOCK = (*PASSED_OVER, "run_id", "local_rank", "bundle_path", "model", "dataset", "val_split", "name", "pretrained")
+STOCK = (*PASSED_OVER, "run_id", "local_rank", "model", "dataset", "val_split", "name", "pretrained")
 
 
 def trainable(served: ServedBundle) -> bool:
