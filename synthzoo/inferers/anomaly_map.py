@@ -12,6 +12,7 @@ from monai.inferers import Inferer
 from scipy import ndimage as ndi
 
 from synthzoo.inferers.brain_extraction import brain_mask
+from synthzoo.networks.many_tasks import SLICES_AT_ONCE
 
 Z_RANGE = (-4.0, 6.0)
 
@@ -56,7 +57,10 @@ class AnomalyMapInferer(Inferer):
             return network(volume)
         from tqdm import tqdm
 
-        steps = len(network.members) * (3 if network.spatial_dims == 2 else 1)
+        steps = len(network.members)
+        if network.spatial_dims == 2:
+            filled = [int((volume != 0).movedim(axis + 2, 0).flatten(1).any(1).sum()) for axis in range(3)]
+            steps *= sum(-(-count // SLICES_AT_ONCE) for count in filled)
         with tqdm(total=steps, desc="anomaly map", leave=False) as bar:
             hooks = [member.register_forward_hook(lambda *_: bar.update() and None) for member in network.members]
             try:
