@@ -56,7 +56,7 @@ def montage(volumes, titles, path: str | Path, overlays=None, columns: int = 2, 
     for axis in axes:
         axis.set_axis_off()
     for axis, volume, heat, title in zip(axes, volumes, overlays, titles):
-        at = None if heat is None or not heat.max() > threshold else np.unravel_index(int(np.argmax(heat)), heat.shape)
+        at = None if heat is None or not heat.max() > 0 else np.unravel_index(int(np.argmax(heat)), heat.shape)
         top = float(np.percentile(volume, 99.8)) or 1.0
         axis.imshow(planes(volume, at), cmap="gray", vmin=min(0.0, float(volume.min())), vmax=top)
         if heat is not None:
