@@ -149,3 +149,32 @@ def test_regions_are_named_by_size_with_their_volumes_in_millilitres():
     labels = np.asarray(out["dseg"])[0]
     assert labels[12, 12, 12] == 1 and labels[3, 3, 3] == 2 and labels[0, 0, 19] == 0
     assert out["score"] == pytest.approx(heat[heat > 0].mean(), abs=1e-4)
+
+
+def test_heat_that_is_usual_for_its_place_counts_less_once_the_network_is_calibrated():
+    from synthzoo.networks.many_tasks import AnomalyMapNetwork
+
+    network = AnomalyMapNetwork(grid=GRID, channels=(2, 4), fourier_features=2)
+    heat = torch.full((1, 1, *GRID), 0.4)
+    assert torch.equal(network.unusual(heat), heat)
+    network.calibrated.fill_(1)
+    network.usual[:, :, :2], network.spread[:] = 0.4, 0.1
+    found = network.unusual(heat)
+    assert found[0, 0, 0, 0, 0] == pytest.approx(torch.sigmoid(torch.tensor(-3.0)).item(), abs=1e-5)
+    assert found[0, 0, -1, 0, 0] == pytest.approx(torch.sigmoid(torch.tensor(1.0)).item(), abs=1e-5)
+
+
+def test_replayed_rows_come_again_within_their_window_and_after_a_resume():
+    from synthzoo.data.replay import Replayed
+
+    class Drawn(torch.utils.data.Dataset):
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, row):
+            return {"row": row, "value": np.random.rand()}
+
+    rows = [Replayed(Drawn(), window=4, times=2)[i] for i in range(16)]  # a new one each time, as after a kill
+    assert [r["row"] for r in rows] == [0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 7]
+    assert [r["value"] for r in rows[:4]] == [r["value"] for r in rows[4:8]]
+    assert len({r["value"] for r in rows}) == 8
