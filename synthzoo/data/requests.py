@@ -178,9 +178,10 @@ def check_value(name: str, value: Any, rule: dict, where: str = "") -> float | s
 def check_seed(value: Any, name: str, where: str = "") -> int:
     """A seed: a whole number from 0 to 2^62."""
     try:
-        if isinstance(value, bool) or int(value) != float(value):
-            raise ValueError
-        value = int(value)
+        whole = int(value)
+        if isinstance(value, bool) or (not isinstance(value, str) and whole != value):
+            raise ValueError  # compared without float(), which rounds seeds above 2^53
+        value = whole
     except (TypeError, ValueError, OverflowError):
         raise UserError(f"{where}{name} is '{value}', but must be a whole number such as 0 or 42.") from None
     if not 0 <= value < MAX_SEED:
