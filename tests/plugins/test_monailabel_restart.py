@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 
 import pytest
@@ -15,7 +14,7 @@ import numpy as np
 import requests
 
 SYNTHESIS, MAP = "brain_mr_synthesis_ldm", "phantom_mr_anomaly_map_tiny"
-PATIENCE_S = int(os.environ.get("SYNTHZOO_PATIENCE_S", "280"))
+PATIENCE_S = 280
 
 
 def wait_for(look, what: str):
