@@ -60,7 +60,7 @@ def main(source: str, url: str, picture: str) -> dict:
     ui.strategyBox.setCurrentIndex(ui.strategyBox.findText(STRATEGY))
     ui.nextSampleButton.click()
     volume = widget._volumeNode
-    report["volume"] = volume.GetName() if volume else None
+    report["volume"] = widget.current_sample["id"] if volume else None
     if volume:
         array = slicer.util.arrayFromVolume(volume)
         report |= {"shape": list(array.shape), "mean": float(array.mean())}
