@@ -50,17 +50,15 @@ def overlays_of(bundle) -> list[str]:
 
 
 def base_of(bundle, overlay: str) -> list[str]:
-    """The overlays to be loaded for one, itself the last: multi_gpu_train lies over a training stage."""
+    """The overlays to be loaded for one, itself the last: those that the command in its description runs."""
+    desc = read_json(bundle / "configs" / f"{overlay}.json").get("_desc_", "")
     if overlay == "multi_gpu_train":
         stages = [name for name in overlays_of(bundle) if name.startswith("train")]
-        desc = read_json(bundle / "configs" / "multi_gpu_train.json").get("_desc_", "")
         named = [stage for stage in stages if f"{stage}.json" in desc]
         return [*(named or stages[:1])[:1], overlay]
-    if overlay.startswith("paper_"):  # a stage at the published scale lies over those that its description runs
-        desc = read_json(bundle / "configs" / f"{overlay}.json")["_desc_"]
-        named = [name for name in overlays_of(bundle) if f"configs/{name}.json" in desc]
-        return sorted(named, key=lambda name: desc.index(f"configs/{name}.json"))
-    return [overlay]
+    named = [name for name in overlays_of(bundle) if f"configs/{name}.json" in desc]
+    named = sorted(named, key=lambda name: desc.index(f"configs/{name}.json"))
+    return named if overlay in named[-1:] else [overlay]
 
 
 def two_steps(bundle) -> dict:
@@ -318,8 +316,8 @@ def smoke_overrides(bundle, overlays, folder) -> dict:
 def test_two_steps_of_each_stage_move_the_weights(bundle, tmp_path, only_here):
     stages = [name for name in overlays_of(bundle) if name.startswith("train")]
     for stage in stages:
-        folder = tmp_path / stage
-        workflow = load_workflow(bundle, [stage], smoke_overrides(bundle, [stage], folder))
+        folder, overlays = tmp_path / stage, base_of(bundle, stage)
+        workflow = load_workflow(bundle, overlays, smoke_overrides(bundle, overlays, folder))
         workflow.initialize()
         assert not workflow.check_properties(), f"{stage}.json"
         network = workflow.parser.get_parsed_content("network")
@@ -330,7 +328,7 @@ def test_two_steps_of_each_stage_move_the_weights(bundle, tmp_path, only_here):
         assert moved, f"{stage}.json: no weight moved"
         for saved in folder.rglob("save_to.pt"):
             state = torch.load(saved, weights_only=True)
-            load_config(bundle).get_parsed_content("network_def").load_state_dict(state, strict=True)
+            load_config(bundle, overlays).get_parsed_content("network_def").load_state_dict(state, strict=True)
 
 
 def test_every_overlay_parses_with_all_its_references(bundle, only_here):
