@@ -63,7 +63,8 @@ def montage(volumes, titles, path: str | Path, overlays=None, columns: int = 2, 
             shown = planes(heat, at)
             axis.imshow(np.ma.masked_less(shown, threshold), cmap="inferno", vmin=0, vmax=1, alpha=0.55)
         axis.set_title(title, color="white", fontsize=9)
-    figure.tight_layout(pad=0.4)
+    edge = 0.26 / (2.6 * rows)  # room for the first row's titles
+    figure.subplots_adjust(left=0.005, right=0.995, bottom=0.01, top=1 - edge, wspace=0.02, hspace=0.14)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110, facecolor="black", metadata={"Software": None})
     write_bytes(path, buffer.getvalue())
