@@ -169,49 +169,34 @@ def unet() -> dict:
 def train_synthesis(name: str) -> dict:
     """train.json of a synthesis skeleton, an overlay on inference.json."""
     loss = "torch.nn.functional.l1_loss(network(torch.randn_like(batch['image'])), batch['image'])"
-    return {
-        "_desc_": COMMAND.format(name),
-        "epochs": 2,
-        "iterations": 10,
-        "network": "$@network_def.to(@device)",
-        "train": {
-            "dataset": PHANTOMS,
-            "dataloader": {
-                "_target_": "synthzoo.data.loader.SeededLoader",
-                "dataset": "@train#dataset",
-                "batch_size": 2,
-            },
-            "inferer": "@inferer",
-            "objective": f"$lambda network, batch: {{'loss': {loss}}}",
-            "optimizer": OPTIMIZER,
-            "trainer": trainer(),
-        },
-        "run": ["$@train#trainer.run()"],
-    }
+    return train_overlay(name, {"dataset": PHANTOMS}, loss)
 
 
 def train_anomaly_map(name: str) -> dict:
     """train.json of an anomaly-map skeleton: healthy phantoms with something planted, and where."""
     loss = "torch.nn.functional.binary_cross_entropy_with_logits(network(batch['image']), batch['label'])"
+    plant = {
+        "_target_": "synthzoo.transforms.anomaly_tasks.RandAnomalyTaskd",
+        "keys": "image",
+        "mask_key": None,
+        "tasks": [2, 3, 4],
+    }
+    data = {
+        "preprocessing": {"_target_": "Compose", "transforms": [SCALE, plant]},
+        "dataset": {"_target_": "Dataset", "data": PHANTOMS, "transform": "@train#preprocessing"},
+    }
+    return train_overlay(name, data, loss)
+
+
+def train_overlay(name: str, data: dict, loss: str) -> dict:
+    """What every skeleton's train.json has in common, around its data and its loss (an expression)."""
     return {
         "_desc_": COMMAND.format(name),
         "epochs": 2,
         "iterations": 10,
         "network": "$@network_def.to(@device)",
         "train": {
-            "preprocessing": {
-                "_target_": "Compose",
-                "transforms": [
-                    SCALE,
-                    {
-                        "_target_": "synthzoo.transforms.anomaly_tasks.RandAnomalyTaskd",
-                        "keys": "image",
-                        "mask_key": None,
-                        "tasks": [2, 3, 4],
-                    },
-                ],
-            },
-            "dataset": {"_target_": "Dataset", "data": PHANTOMS, "transform": "@train#preprocessing"},
+            **data,
             "dataloader": {
                 "_target_": "synthzoo.data.loader.SeededLoader",
                 "dataset": "@train#dataset",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from synthzoo.data.files import write_array
 from synthzoo.errors import UserError
 from synthzoo.phantoms.brain import BrainParams, draw_params, make_anatomy, render
 
@@ -108,10 +108,7 @@ class BrainPhantomDataset(Dataset):
         if path is None:
             self.memory[row] = image
         else:
-            temporary = path.with_name(f"{path.stem}.{os.getpid()}.npy.tmp")
-            with open(temporary, "wb") as file:
-                np.save(file, image)
-            os.replace(temporary, path)
+            write_array(path, image)
         return image
 
     def __getitem__(self, row: int) -> dict:

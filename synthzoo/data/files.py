@@ -76,6 +76,15 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def write_array(path: str | Path, array: np.ndarray) -> None:
+    """Save an array as .npy, whole or not at all, also when several processes fill one cache."""
+    path = Path(path)
+    temporary = path.with_name(f"{path.stem}.{os.getpid()}.npy.tmp")
+    with open(temporary, "wb") as file:
+        np.save(file, array)
+    os.replace(temporary, path)
+
+
 def write_json(path: str | Path, obj: Any) -> None:
     """Write an object as indented JSON, whole or not at all."""
     write_text(path, json.dumps(plain(obj), indent=2, ensure_ascii=False) + "\n")

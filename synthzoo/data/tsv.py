@@ -12,7 +12,6 @@ import csv
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import torch
 from scipy import ndimage
 from torch.utils.data import Dataset
 
+from synthzoo.data.files import write_array
 from synthzoo.data.requests import LEFT_OUT, check_value, encode
 from synthzoo.data.volumes import read_volume
 from synthzoo.errors import UserError
@@ -256,10 +256,7 @@ class ParticipantsDataset(Dataset):
         if path is None:
             self.memory[row] = image
         else:
-            temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
-            with open(temporary, "wb") as file:
-                np.save(file, image)
-            os.replace(temporary, path)
+            write_array(path, image)
         return image
 
     def __getitem__(self, row: int) -> dict:
