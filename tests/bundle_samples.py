@@ -1,9 +1,18 @@
 """Small bundles written by hand for the tests of the zoo's tools: a plain one, and ways to spoil a copy of it."""
 
+import contextlib
+import functools
+import http.server
 import json
+import threading
+import zipfile
 from pathlib import Path
 
 import torch
+
+from synthzoo.bundle.pack import package_bundles
+
+ROOT = Path(__file__).parents[1]
 
 LOGGING = """[loggers]
 keys=root
@@ -95,3 +104,22 @@ def change(bundle, key, value, file="inference.json"):
     content = json.loads(path.read_text())
     content[key] = value
     path.write_text(json.dumps(content, indent=1))
+
+
+@contextlib.contextmanager
+def served_release(folder, handler):
+    """Pack the plain bundle into `folder`/dist and serve that with `handler`; gives the folder and its address."""
+    write_bundle(folder / "zoo")
+    (folder / "dist").mkdir()
+    wheel = folder / "synthzoo-0.1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("synthzoo/errors.py", (ROOT / "synthzoo" / "errors.py").read_bytes())
+    where = functools.partial(handler, directory=str(folder / "dist"))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), where)
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    package_bundles(folder / "zoo", folder / "dist", url, wheel=wheel)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield folder / "dist", url
+    finally:
+        server.shutdown()

@@ -1,6 +1,5 @@
 """A release on a real web server: our download verifies, stock MONAI reads the same zips."""
 
-import functools
 import http.server
 import importlib.util
 import json
@@ -8,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import zipfile
 from pathlib import Path
 
@@ -34,18 +32,8 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def release(tmp_path_factory):
     """Folder and address of a packed release."""
-    folder = tmp_path_factory.mktemp("release")
-    samples.write_bundle(folder / "zoo")
-    (folder / "dist").mkdir()
-    wheel = folder / "synthzoo-0.1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("synthzoo/errors.py", (ROOT / "synthzoo" / "errors.py").read_bytes())
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder / "dist")))
-    url = f"http://127.0.0.1:{server.server_address[1]}"
-    package_bundles(folder / "zoo", folder / "dist", url, wheel=wheel)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield folder / "dist", url
-    server.shutdown()
+    with samples.served_release(tmp_path_factory.mktemp("release"), Quiet) as found:
+        yield found
 
 
 @pytest.fixture

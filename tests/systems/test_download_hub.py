@@ -4,20 +4,16 @@ The real hub is a network away; what stands here answers `/<owner>/<repo>/resolv
 (an entity tag and a commit in the headers), so that the client's own code runs.
 """
 
-import functools
 import hashlib
 import http.server
 import importlib.util
 import re
-import threading
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from synthzoo import UserError
 from synthzoo.bundle.download import download
-from synthzoo.bundle.pack import package_bundles
 
 ROOT = Path(__file__).parents[2]
 spec = importlib.util.spec_from_file_location("bundle_samples", ROOT / "tests" / "bundle_samples.py")
@@ -47,18 +43,8 @@ class Hub(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("hub")
-    samples.write_bundle(folder / "zoo")
-    (folder / "dist").mkdir()
-    wheel = folder / "synthzoo-0.1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("synthzoo/errors.py", (ROOT / "synthzoo" / "errors.py").read_bytes())
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Hub, directory=str(folder / "dist")))
-    url = f"http://127.0.0.1:{server.server_address[1]}"
-    package_bundles(folder / "zoo", folder / "dist", url, wheel=wheel)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield url
-    server.shutdown()
+    with samples.served_release(tmp_path_factory.mktemp("hub"), Hub) as (_, url):
+        yield url
 
 
 @pytest.fixture(autouse=True)

@@ -178,16 +178,6 @@ def build_router(app) -> APIRouter:
             drop_upload(upload)
 
     @router.put("/datastore/", tags=["Datastore"], summary="Upload an image", deprecated=True)
-    @said
-    def put_image_old(
-        background_tasks: BackgroundTasks,
-        image: str | None = None,
-        params: str = Form("{}"),
-        file: UploadFile = File(...),
-        user: User = Depends(RBAC(USER)),
-    ):
-        return add_image(background_tasks, image, params, file, user)
-
     @router.put("/datastore/image", tags=["Datastore"], summary="Upload an image")
     @said
     def put_image(
