@@ -11,6 +11,15 @@ COMMAND = (
     "\"['configs/inference.json','configs/train.json']\""
 )
 PHANTOMS = {"_target_": "synthzoo.data.brain_phantom.BrainPhantomDataset", "size": 8, "spacing_mm": SPACING_MM}
+EVALUATOR = {
+    "_target_": "SupervisedEvaluator",
+    "device": "@device",
+    "val_data_loader": "@dataloader",
+    "network": "@network",
+    "inferer": "@inferer",
+    "postprocessing": "@postprocessing",
+    "val_handlers": "@handlers",
+}
 OPTIMIZER = {"_target_": "torch.optim.Adam", "params": "$@network.parameters()", "lr": 0.002}
 SCALE = {
     "_target_": "ScaleIntensityRangePercentilesd",
@@ -66,15 +75,7 @@ def synthesis(name: str) -> dict:
             ],
         },
         "handlers": [{"_target_": "synthzoo.data.outputs.Finish", "table": "@dataset"}],
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-            "val_handlers": "@handlers",
-        },
+        "evaluator": EVALUATOR,
         "run": ["$@evaluator.run()"],
     }
 
@@ -141,15 +142,7 @@ def anomaly_map(name: str) -> dict:
             ],
         },
         "handlers": [{"_target_": "synthzoo.data.outputs.Finish", "table": "@dataset#data", "preview": 0}],
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-            "val_handlers": "@handlers",
-        },
+        "evaluator": EVALUATOR,
         "run": ["$@evaluator.run()"],
     }
 
