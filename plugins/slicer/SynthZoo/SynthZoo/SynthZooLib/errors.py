@@ -1,0 +1,11 @@
+"""Mistakes that a reader can mend, each told in one sentence."""
+
+from __future__ import annotations
+
+
+class ZooError(Exception):
+    """What went wrong and what to do about it, in one sentence for the panel."""
+
+
+class Cancelled(ZooError):
+    """The user took the request back."""
