@@ -1,0 +1,34 @@
+"""`python -m plugins.web --folder OUT` or `--server http://127.0.0.1:8000`: the zoo in a browser."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+NEEDED = "the page needs Slicer's libraries: pip install 'trame-slicer[standalone]==2.0.0', see docs/web.md."
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Start the page; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m plugins.web", description=__doc__)
+    parser.add_argument("--folder", help="results of monai.bundle run, or scans")
+    parser.add_argument("--images", help="folder of the scans that the results of --folder belong to")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; the default is this machine only")
+    parser.add_argument("--port", type=int, default=8080)
+    asked = parser.parse_args(argv)
+    try:
+        import trame_slicer  # noqa: F401
+    except ImportError:
+        print(f"error: {NEEDED}", file=sys.stderr)
+        return 1
+    from plugins.web.app import Page
+    from plugins.web.results import find_studies
+
+    page = Page(find_studies(asked.folder, asked.images))
+    page.server.start(host=asked.host, port=asked.port, open_browser=False, show_connection_info=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.argv, arguments = sys.argv[:1], sys.argv[1:]  # trame reads sys.argv as well
+    sys.exit(main(arguments))

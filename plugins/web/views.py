@@ -1,0 +1,100 @@
+"""Slicer's views on a page: three slices and 3D, or two images side by side, and what they show."""
+
+from __future__ import annotations
+
+import os
+
+# Without a screen VTK would look for one first. What a user has set is kept.
+if not os.environ.get("DISPLAY"):
+    os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkOSOpenGLRenderWindow")
+
+import slicer
+from trame_slicer.core import LayoutManager, SlicerApp
+from trame_slicer.rca_view import register_rca_factories
+from trame_slicer.views import Layout, LayoutDirection, ViewLayoutDefinition, ViewProps, ViewType
+
+FOUR, PAIR = "four", "pair"
+LEFT, RIGHT = 0, 1  # view groups
+COLOURS = {"Axial": "#F34A33", "Coronal": "#6DAD4A", "Sagittal": "#EFD64D"}
+CPU_RAY_CAST = "vtkMRMLCPURayCastVolumeRenderingDisplayNode"
+
+
+def slice_view(orientation: str, group: int) -> ViewLayoutDefinition:
+    """A slice view named as on the page, such as `AxialLeft`."""
+    name = f"{orientation}{'Right' if group else 'Left'}"
+    props = ViewProps(label=name, orientation=orientation, color=COLOURS[orientation], group=group)
+    return ViewLayoutDefinition(name, ViewType.SLICE_VIEW, props)
+
+
+def layouts() -> dict[str, Layout]:
+    """`four`: axial, 3D, coronal, sagittal; `pair`: axial and coronal of two images."""
+    axial, coronal, sagittal = (slice_view(name, LEFT) for name in COLOURS)
+    three = ViewLayoutDefinition.threed_view(background_color=("#101820", "#2a3a4a"))
+    columns = LayoutDirection.Horizontal, LayoutDirection.Vertical
+    return {
+        FOUR: Layout(columns[0], [Layout(columns[1], [axial, coronal]), Layout(columns[1], [three, sagittal])]),
+        PAIR: Layout(
+            columns[0],
+            [
+                Layout(columns[1], [axial, coronal]),
+                Layout(columns[1], [slice_view("Axial", RIGHT), slice_view("Coronal", RIGHT)]),
+            ],
+        ),
+    }
+
+
+class Views:
+    """The views over one scene.
+
+    Args:
+        server: the trame server whose page holds them.
+    """
+
+    def __init__(self, server):
+        self.app = SlicerApp()
+        self.scene = self.app.scene
+        # On a machine without a GPU the ray caster for GPUs takes seconds a frame, this one a tenth.
+        self.app.volume_rendering._logic.SetDefaultRenderingMethod(CPU_RAY_CAST)
+        register_rca_factories(self.app.view_manager, server)
+        self.layout = LayoutManager(self.scene, self.app.view_manager, server)
+        self.layout.register_layout_dict(layouts())
+        self.layout.set_layout(FOUR)
+        self.shown: dict[int, slicer.vtkMRMLVolumeNode] = {}
+        for view in self.app.view_manager.get_views():
+            # Software rendering loses translucent surfaces with more than one sample a pixel.
+            view.render_window().SetMultiSamples(0)
+            view.renderer().SetUseDepthPeeling(False)
+        for left in self.slices(LEFT):
+            for right in self.slices(RIGHT):
+                if left.get_orientation() == right.get_orientation():
+                    self._link(left, right)
+
+    def slices(self, group: int | None = None) -> list:
+        """The slice views of a group, or all."""
+        return self.app.view_manager.get_slice_views(group)
+
+    def show(self, image, group: int = LEFT) -> None:
+        """Put an image behind the slices of a group; None empties them."""
+        self.shown[group] = image
+        self.app.display_manager.show_volume_in_slice_background(image, group)
+
+    def set_layout(self, name: str) -> None:
+        """`four` or `pair`."""
+        self.layout.set_layout(name)
+        self.reset()
+
+    def reset(self) -> None:
+        """Fit every view to what it shows."""
+        self.app.display_manager.reset_views()
+
+    @staticmethod
+    def _link(left, right) -> None:
+        """Let the two views show the same position."""
+
+        def follow(mover, follower):
+            value = mover.get_slice_value()
+            if abs(value - follower.get_slice_value()) > 1e-6:
+                follower.set_slice_value(value)
+
+        left.modified.connect(lambda *_: follow(left, right))
+        right.modified.connect(lambda *_: follow(right, left))
