@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,28 @@ def write_answer(source: Path, kind: str, request: Request) -> str:
     else:
         write_nifti(target, array, image.affine)
     return lone(target)
+
+
+def pack(served: ServedBundle, cases: list[Case], params: dict[str, Any]) -> Path:
+    """Every output of every result in one zip, the very bytes that the run wrote; the caller removes it.
+
+    `answer.json` in it holds `params`, the task, and `cases`: each with its name, sidecar and `files`, kind of output
+    -> {"path": in the zip, "label_names": name -> value of a label map}.
+    """
+    handle, name = tempfile.mkstemp(prefix="synthzoo_answer_", suffix=".zip")
+    described = []
+    with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for number, case in enumerate(cases):
+            files: dict[str, dict] = {}
+            for kind, path in case.files.items():
+                files[kind] = {"path": f"{number}/{kind}/{path.name}"}
+                if kind == "label":
+                    files[kind]["label_names"] = label_names(served, case)
+                archive.write(path, files[kind]["path"])
+            described.append({"name": case.name, "sidecar": case.sidecar, "files": files})
+        answer = {**params, "task": served.task, "cases": described}
+        archive.writestr("answer.json", json.dumps(answer))
+    return Path(name)
 
 
 def lone(path: Path) -> str:

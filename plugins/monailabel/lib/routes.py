@@ -2,7 +2,7 @@
 
 The stock server runs an inference inside its event loop, so that nothing else is answered meanwhile; it answers a
 user's mistake with 500; and it takes any path of the server as an image. These routes have the same addresses and
-parameters. Added are `/zoo/jobs` (progress and cancel) and `/zoo/index`.
+parameters. Added are `/zoo/index`, `/zoo/run` (all outputs in one answer) and `/zoo/jobs` (progress and cancel).
 """
 
 # ruff: noqa: B008 - FastAPI reads a route's parameters from calls in its defaults
@@ -15,11 +15,13 @@ import ipaddress
 import json
 import logging
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Body, Depends, File, Form, HTTPException, UploadFile
 from fastapi.background import BackgroundTasks
+from fastapi.responses import FileResponse
 from monailabel.config import settings
 from monailabel.endpoints import (
     activelearning,
@@ -35,6 +37,7 @@ from monailabel.endpoints import (
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.exception import MONAILabelException
 
+from lib.answers import pack
 from lib.requests import expect_name, expect_object, read_params
 from lib.uploads import check_upload, drop_upload, keep_upload
 from synthzoo.errors import UserError, find_user_error
@@ -97,19 +100,9 @@ def build_router(app) -> APIRouter:
             raise LookupError(f"there is no model '{model[:80]}': the models are {', '.join(service.store.bundles)}.")
         return service.store[model]
 
-    @router.post("/infer/{model}", tags=["Infer"], summary="Run one model", responses=infer.router.responses)
-    @said
-    def run_infer(
-        background_tasks: BackgroundTasks,
-        model: str,
-        image: str = "",
-        session_id: str = "",
-        params: str = Form("{}"),
-        file: UploadFile = File(None),
-        label: UploadFile = File(None),
-        output: infer.ResultType | None = None,
-        user: User = Depends(RBAC(USER)),
-    ):
+    @contextmanager
+    def taken(model: str, params: str, file: UploadFile | None, session_id: str = ""):
+        """The options of a request and its checked upload, which is removed in the end."""
         item, asked, upload = served(model), read_params(params), None
         try:
             if item.takes_images and file:
@@ -124,9 +117,25 @@ def build_router(app) -> APIRouter:
                     raise UserError(f"{model} has no option '{key}': name the image in the address, as ?image=ID.")
             if upload is not None:
                 check_upload(upload, item.modality)
-            result = service.infer({**asked, "model": model, "image": image}, upload)
+            yield asked, upload
         finally:
             drop_upload(upload)
+
+    @router.post("/infer/{model}", tags=["Infer"], summary="Run one model", responses=infer.router.responses)
+    @said
+    def run_infer(
+        background_tasks: BackgroundTasks,
+        model: str,
+        image: str = "",
+        session_id: str = "",
+        params: str = Form("{}"),
+        file: UploadFile = File(None),
+        label: UploadFile = File(None),
+        output: infer.ResultType | None = None,
+        user: User = Depends(RBAC(USER)),
+    ):
+        with taken(model, params, file, session_id) as (asked, upload):
+            result = service.infer({**asked, "model": model, "image": image}, upload)
         if output == infer.ResultType.dicom_seg:
             raise UserError("output dicom_seg is not offered: float maps and synthetic studies are no DICOM SEG.")
         return infer.send_response(service.datastore, result, output, background_tasks)
@@ -249,6 +258,22 @@ def build_router(app) -> APIRouter:
     def zoo_index(user: User = Depends(RBAC(USER))) -> dict:
         models = {name: task.info() for name, task in app._infers.items()}
         return {"models": models, "loaded": service.store.loaded(), "memory_limit_bytes": service.store.limit}
+
+    @router.post("/zoo/run/{model}", tags=["Zoo"], summary="Run one model; every output of every result in one zip")
+    @said
+    def zoo_run(
+        background_tasks: BackgroundTasks,
+        model: str,
+        image: str = "",
+        params: str = Form("{}"),
+        file: UploadFile = File(None),
+        user: User = Depends(RBAC(USER)),
+    ) -> FileResponse:
+        with taken(model, params, file) as (asked, upload):
+            with service.solve({**asked, "model": model, "image": image}, upload) as done:
+                path = pack(done.served, done.cases, done.params)
+        background_tasks.add_task(path.unlink, missing_ok=True)
+        return FileResponse(path, media_type="application/zip", filename=f"{model}.zip", background=background_tasks)
 
     @router.get("/zoo/jobs", tags=["Zoo"], summary="Requests that wait, run and have ended")
     @said

@@ -6,7 +6,9 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,24 @@ from synthzoo.serving.store import Job, ModelStore
 logger = logging.getLogger(__name__)
 CONF = ("models", "zoo", "index", "bundle_dir", "models_dir", "memory_gb", "parallel", "device", "public")
 SCORES = "synthzoo_scores"  # key of an image's info: bundle -> {score, peak, threshold}
+
+
+@dataclass
+class Solved:
+    """A request that has run.
+
+    Args:
+        served, request: what ran.
+        cases: the results, in the table's order.
+        params: model, job, studies (id in the datastore and sidecar of each result), seconds.
+        saved: id of the label that was stored, or "".
+    """
+
+    served: ServedBundle
+    request: Request
+    cases: list[Case]
+    params: dict[str, Any]
+    saved: str = ""
 
 
 class Service:
@@ -64,6 +84,17 @@ class Service:
     def infer(self, asked: Mapping[str, Any], upload: Path | None = None, job: Job | None = None) -> dict[str, Any]:
         """Check a request, run it, store what belongs into the datastore, and give MONAI Label's answer.
 
+        Args: see `solve`.
+        """
+        with self.solve(asked, upload, job) as done:
+            file, more = answers.answer(done.served, done.request, done.cases[0])
+            label = done.saved or file
+            return {"label": label, "tag": done.request.extras["label_tag"], "file": file, "params": done.params | more}
+
+    @contextmanager
+    def solve(self, asked: Mapping[str, Any], upload: Path | None = None, job: Job | None = None) -> Iterator[Solved]:
+        """Check a request, run it and store what belongs into the datastore; its files are there while the block runs.
+
         Args:
             asked: {"model", "image": id of the datastore or "", options ...}.
             upload: a checked file that takes the place of an image of the datastore.
@@ -84,12 +115,11 @@ class Service:
             known_image = image_id if upload is None else ""
             params: dict[str, Any] = {"model": served.name, "job": job.id}
             params["studies"] = self.keep(served, request, cases, known_image)
-            file, more = answers.answer(served, request, cases[0])
-            params |= more | {"seconds": round(time.time() - started, 3)}
-            label = file
+            saved = ""
             if request.extras["save_label"] and served.takes_images and known_image:
-                label = self.save_result(served, request, cases[0], known_image)
-            return {"label": label, "tag": request.extras["label_tag"], "file": file, "params": params}
+                saved = self.save_result(served, request, cases[0], known_image)
+            params["seconds"] = round(time.time() - started, 3)
+            yield Solved(served, request, cases, params, saved)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
