@@ -13,6 +13,8 @@ from trame_slicer.core import LayoutManager, SlicerApp
 from trame_slicer.rca_view import register_rca_factories
 from trame_slicer.views import Layout, LayoutDirection, ViewLayoutDefinition, ViewProps, ViewType
 
+from plugins.web.volume_rendering import render_volume
+
 FOUR, PAIR = "four", "pair"
 LEFT, RIGHT = 0, 1  # view groups
 COLOURS = {"Axial": "#F34A33", "Coronal": "#6DAD4A", "Sagittal": "#EFD64D"}
@@ -77,6 +79,8 @@ class Views:
         """Put an image behind the slices of a group; None empties them."""
         self.shown[group] = image
         self.app.display_manager.show_volume_in_slice_background(image, group)
+        if group == LEFT:
+            render_volume(self.app, image)
 
     def set_layout(self, name: str) -> None:
         """`four` or `pair`."""
