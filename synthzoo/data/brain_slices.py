@@ -25,6 +25,7 @@ class HealthySlices(Dataset):
         rows_per_axis: the batch size.
         subjects, first_seed, cache_dir: of the pool of anatomies, see `load_pool`.
         same_contrast: how often the second slice, which task 0 blends in, has the contrast of the first.
+        upright: scans are aligned to their middle plane, see `ToHeadGridd`; coronal and axial slices are hardly turned.
         transform: applied to each row.
         progress: show a bar while the pool is made.
 
@@ -41,6 +42,7 @@ class HealthySlices(Dataset):
         first_seed: int = 0,
         cache_dir: str | None = None,
         same_contrast: float = 0.6,
+        upright: bool = False,
         transform: Callable | None = None,
         progress: bool = True,
     ):
@@ -51,6 +53,7 @@ class HealthySlices(Dataset):
             bar = lambda items: tqdm(items, desc="anatomies at 2 mm")  # noqa: E731
         self.pool = load_pool(first_seed, subjects, cache_dir, progress=bar)
         self.length, self.rows_per_axis, self.same_contrast = length, rows_per_axis, same_contrast
+        self.upright = upright
         self.transform = transform
         self.voxels = [self._brain_voxels(subject) for subject in range(subjects)]
 
@@ -67,12 +70,13 @@ class HealthySlices(Dataset):
     def __getitem__(self, row: int) -> dict:
         rng = np.random.RandomState(np.random.randint(2**31 - 1))
         axis = row // self.rows_per_axis % 3
+        upright = self.upright and axis > 0
         subject, other = rng.randint(len(self.pool), size=2)
         contrast = draw_contrast(rng, self.voxels[subject])
         size = self.pool.shape[2 + axis]
         for _ in range(5):
             index = int(rng.randint(round(0.06 * size), round(0.94 * size)))
-            image, brain = healthy_slice(self._cut(subject, axis, index, rng), contrast, rng)
+            image, brain = healthy_slice(self._cut(subject, axis, index, rng), contrast, rng, upright)
             if brain.sum() > 150:
                 break
         later = rng.randint(2**31 - 1)  # the blends' sources are made only for the rows that need them
@@ -81,7 +85,7 @@ class HealthySlices(Dataset):
             own = np.random.RandomState(later)
             second = contrast if own.rand() < self.same_contrast else draw_contrast(own, self.voxels[other])
             near = int(np.clip(index + own.randint(-12, 13), round(0.15 * size), round(0.85 * size)))
-            return healthy_slice(self._cut(other, axis, near, own), second, own)[0][None]
+            return healthy_slice(self._cut(other, axis, near, own), second, own, upright)[0][None]
 
         def foreign() -> np.ndarray:
             return foreign_image(image.shape, np.random.RandomState(later))[None]

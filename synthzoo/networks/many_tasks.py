@@ -113,6 +113,8 @@ class ManyTasksEnsemble(nn.Module):
             are linear (False); with cross entropy a short training gets further.
         quiet_positions: start with zero weights on the positional channels. There are many of them for one image
             channel, and a short training otherwise learns where anomalies are common before it looks at the image.
+        mirror: one more channel, the image with left and right exchanged about the middle of the grid (zeros for slices
+            across the left-right axis): what one hemisphere has and the other lacks is worth a look.
 
     `forward` takes a normalised volume (B, 1, *grid), background exactly 0, and gives the map (B, 1, *grid), unclipped
     inside the brain and exactly 0 outside.
@@ -129,13 +131,14 @@ class ManyTasksEnsemble(nn.Module):
         last_norm: bool = True,
         logits: bool = False,
         quiet_positions: bool = True,
+        mirror: bool = False,
     ):
         super().__init__()
-        self.grid, self.spatial_dims, self.logits = tuple(grid), spatial_dims, logits
+        self.grid, self.spatial_dims, self.logits, self.mirror = tuple(grid), spatial_dims, logits, mirror
         self.folds = fold_tasks(tasks_per_fold)
         positions = positional_channels(self.grid, fourier_features, fourier_scale)
         self.register_buffer("positions", positions, persistent=False)
-        self.in_channels = 1 + len(positions)
+        self.in_channels = 1 + len(positions) + int(mirror)
         assert len(self.folds) == comb(len(TASKS), tasks_per_fold)
         self.members = nn.ModuleList(
             PlainUNet(spatial_dims, self.in_channels, tuple(channels), last_norm) for _ in self.folds
@@ -153,7 +156,7 @@ class ManyTasksEnsemble(nn.Module):
     def member_maps(self, image: torch.Tensor) -> torch.Tensor:
         """The maps of all members apart, (members, B, 1, *grid): what `forward` averages."""
         if self.spatial_dims == 3:
-            x = torch.cat([image, self.positions.expand(len(image), -1, -1, -1, -1)], 1)
+            x = self.with_mirror(torch.cat([image, self.positions.expand(len(image), -1, -1, -1, -1)], 1), 0)
             maps = torch.stack([self.activate(member(x)) for member in self.members])
         else:
             volumes = [sum(self._read_along(volume, axis) for axis in range(3)) / 3 for volume in image]
@@ -166,7 +169,7 @@ class ManyTasksEnsemble(nn.Module):
 
     def _read_along(self, volume: torch.Tensor, axis: int) -> torch.Tensor:
         """Members' maps (members, 1, *grid) of a volume (1, *grid), from its slices across `axis`."""
-        slices = torch.cat([volume, self.positions]).movedim(axis + 1, 0)
+        slices = self.with_mirror(torch.cat([volume, self.positions]).movedim(axis + 1, 0), axis)
         if torch.jit.is_tracing():  # a trace would keep this one image's choice of slices
             maps = torch.stack([self.activate(member(slices)) for member in self.members])
             return maps.movedim(1, axis + 2)
@@ -182,7 +185,17 @@ class ManyTasksEnsemble(nn.Module):
     def with_positions(self, slices: torch.Tensor, axis: int, index: torch.Tensor) -> torch.Tensor:
         """Slices (B, 1, h, w) cut across `axis` at voxel `index` (B,), joined with their positional channels."""
         where = self.positions.movedim(axis + 1, 0)[index.to(self.positions.device)]
-        return torch.cat([slices, where], 1)
+        return self.with_mirror(torch.cat([slices, where], 1), axis)
+
+    def with_mirror(self, x: torch.Tensor, axis: int) -> torch.Tensor:
+        """Input channels (B, C, ...) joined, if the network has `mirror`, by the first one seen in a mirror.
+
+        Left to right is the first axis of a volume and of slices across the other two.
+        """
+        if not self.mirror:
+            return x
+        lost = self.spatial_dims == 2 and axis == 0  # a sagittal slice does not hold its other side
+        return torch.cat([x, torch.zeros_like(x[:, :1]) if lost else x[:, :1].flip(2)], 1)
 
 
 class AnomalyMapNetwork(ManyTasksEnsemble):

@@ -31,7 +31,7 @@ class ManyTasksLoss:
             axis, index = int(batch["axis"][0]), torch.as_tensor(batch["index"])
             x = network.with_positions(image, axis, index)
         else:
-            x = torch.cat([image, network.positions.expand(len(image), -1, -1, -1, -1)], 1)
+            x = network.with_mirror(torch.cat([image, network.positions.expand(len(image), -1, -1, -1, -1)], 1), 0)
         losses, held_out = [], []
         for fold, member in zip(network.folds, network.members):
             own = trains(fold, task, block).to(x.device)

@@ -101,15 +101,15 @@ def field(rng: np.random.RandomState, shape, cells: int) -> np.ndarray:
 
 
 def warp_slice(
-    maps: np.ndarray, rng: np.random.RandomState, rotation=12.0, scale=0.12, shift=4.0, bend=2.0
+    maps: np.ndarray, rng: np.random.RandomState, rotation=12.0, scale=0.12, shift=(4.0, 4.0), bend=2.0
 ) -> np.ndarray:
-    """Random affine and smooth deformation of (C, h, w): degrees, relative size, voxels, voxels."""
+    """Random affine and smooth deformation of (C, h, w): degrees, relative size, voxels per axis, voxels."""
     h, w = maps.shape[1:]
     angle = np.deg2rad(rng.uniform(-rotation, rotation))
     size = np.exp(rng.uniform(-scale, scale, 2))
     ys, xs = np.meshgrid(np.arange(h) - (h - 1) / 2, np.arange(w) - (w - 1) / 2, indexing="ij")
-    y = (np.cos(angle) * ys - np.sin(angle) * xs) / size[0] + rng.uniform(-shift, shift)
-    x = (np.sin(angle) * ys + np.cos(angle) * xs) / size[1] + rng.uniform(-shift, shift)
+    y = (np.cos(angle) * ys - np.sin(angle) * xs) / size[0] + rng.uniform(-shift[0], shift[0])
+    x = (np.sin(angle) * ys + np.cos(angle) * xs) / size[1] + rng.uniform(-shift[1], shift[1])
     amount = rng.uniform(0, bend)
     y = y + amount * field(rng, (h, w), 6)
     x = x + amount * field(rng, (h, w), 6)
@@ -118,7 +118,7 @@ def warp_slice(
 
 
 def healthy_slice(
-    maps: np.ndarray, contrast: Contrast, rng: np.random.RandomState
+    maps: np.ndarray, contrast: Contrast, rng: np.random.RandomState, upright: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """A healthy slice as a scanner and an imperfect skull strip would give it.
 
@@ -126,11 +126,13 @@ def healthy_slice(
         maps: uint8 (len(MAPS), h, w), one slice of a subject of the pool.
         contrast: the scan's intensities.
         rng: random state.
+        upright: the first axis is left to right and the middle plane was aligned, so the slice is hardly turned.
 
     Returns:
         image float32 (h, w), robust z-scores by the scan's centre and spread, 0 outside; brain mask bool (h, w).
     """
-    maps = warp_slice(maps.astype(np.float32) / 255, rng)
+    pose = {"rotation": 4.0, "shift": (1.5, 4.0)} if upright else {}
+    maps = warp_slice(maps.astype(np.float32) / 255, rng, **pose)
     weight = maps[:5].sum(0)
     mask = weight > 0.4
     if mask.sum() < 30:

@@ -37,6 +37,7 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
         push: smallest and largest push of the deformations in voxels.
         most: at most this many shapes; after each, stop with probability 1/2.
         ring: share of intensity changes with a core of their own (0 is the paper).
+        bound: share of intensity changes that keep to one tissue (0 is the paper).
         replace: share of task-1 patches pasted with a soft edge instead of Poisson-blended (0 is the paper).
         healthy: share of images that stay healthy (0 is the paper).
         label_key, task_key: where the soft label (1, *spatial) and the task number go.
@@ -53,6 +54,7 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
         push: tuple[float, float] = (0.5, 5.0),
         most: int = 4,
         ring: float = 0.0,
+        bound: float = 0.0,
         replace: float = 0.0,
         healthy: float = 0.0,
         label_key: Hashable = "label",
@@ -62,7 +64,7 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
         RandomizableTransform.__init__(self, prob=1.0)
         self.mask_key, self.source_key, self.foreign_key = mask_key, source_key, foreign_key
         self.tasks, self.sigma, self.push, self.most = tuple(tasks), sigma, tuple(push), most
-        self.ring, self.replace, self.healthy = ring, replace, healthy
+        self.ring, self.bound, self.replace, self.healthy = ring, bound, replace, healthy
         self.label_key, self.task_key = label_key, task_key
 
     def __call__(self, data: Mapping) -> dict:
@@ -108,7 +110,8 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
             return deform(box, shape, "sink" if task == SINK else "source", self.R, self.push), mask
         if task == INTENSITY:
             ring = self.R.rand() < self.ring
-            patch = smooth_change(box, mask, min(image.shape[1:]), self.R, self.sigma, ring)
+            bound = self.R.rand() < self.bound
+            patch = smooth_change(box, mask, min(image.shape[1:]), self.R, self.sigma, ring, bound)
             return np.clip(patch, low, high), mask
         source = other if task == INTRA else foreign
         source = np.asarray(source() if callable(source) else source, dtype=np.float32)

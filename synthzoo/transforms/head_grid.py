@@ -13,20 +13,23 @@ from scipy import ndimage as ndi
 from torch.nn import functional as F
 
 from synthzoo.errors import UserError
+from synthzoo.transforms.middle_plane import middle_pose
 
 HEAD_MM = (224.0, 256.0, 224.0)
 MARGIN_MM = 14.0  # between the top of the head and the top of the grid
+POSE_MM = 4.0  # voxels in which the middle plane is sought
 REACH_MM = 170.0  # below the top of the head the rest is neck
 
 
 class ToHeadGridd(MapTransform):
     """Resample a scan to a grid that holds the head: RAS axes, isotropic, the top of the head near the top.
 
-    The scan's affine is trusted for orientation and size; nothing is registered. Background becomes exactly 0.
+    The scan's affine is trusted for orientation and size. Background becomes exactly 0.
 
     Args:
         keys: the scan, a MetaTensor (1, D, H, W) with its affine.
         spacing_mm: of the grid, whose size is 224 x 256 x 224 mm.
+        upright: turn the grid by up to 20 degrees, so that the head's plane of symmetry is its middle.
         affine_key, shape_key: where the scan's own affine (4, 4) and shape go, for the way back.
 
     Raises:
@@ -37,11 +40,13 @@ class ToHeadGridd(MapTransform):
         self,
         keys: KeysCollection = "image",
         spacing_mm: float = 2.0,
+        upright: bool = False,
         affine_key: Hashable = "scan_affine",
         shape_key: Hashable = "scan_shape",
     ):
         super().__init__(keys)
-        self.spacing_mm, self.affine_key, self.shape_key = float(spacing_mm), affine_key, shape_key
+        self.spacing_mm, self.upright = float(spacing_mm), upright
+        self.affine_key, self.shape_key = affine_key, shape_key
 
     def __call__(self, data: dict) -> dict:
         data = dict(data)
@@ -57,7 +62,9 @@ class ToHeadGridd(MapTransform):
                 )
             array = remove_background(array)
             grid_affine = head_affine(array, affine, self.spacing_mm)
-            shape = tuple(int(round(mm / self.spacing_mm)) for mm in HEAD_MM)
+            if self.upright:
+                grid_affine = upright_affine(array, affine, grid_affine, self.spacing_mm)
+            shape = grid_shape(self.spacing_mm)
             out = resample(array, affine, shape, grid_affine, smooth=True)
             data[key] = MetaTensor(torch.from_numpy(out)[None], affine=torch.from_numpy(grid_affine))
             data[self.affine_key] = torch.from_numpy(affine)
@@ -121,10 +128,27 @@ def head_affine(array: np.ndarray, affine: np.ndarray, spacing_mm: float) -> np.
     tall = crown - np.percentile(mm[:, 2], 0.1)
     # A scan of the brain alone lies in the middle, a head with its neck hangs from the top.
     centre[2] = centre[2] if tall < HEAD_MM[2] - 2 * MARGIN_MM else crown + MARGIN_MM - HEAD_MM[2] / 2
-    shape = np.array([round(length / spacing_mm) for length in HEAD_MM])
+    shape = np.array(grid_shape(spacing_mm))
     grid = np.diag([spacing_mm] * 3 + [1.0])
     grid[:3, 3] = centre - (shape - 1) / 2 * spacing_mm
     return grid
+
+
+def grid_shape(spacing_mm: float) -> tuple[int, int, int]:
+    """Voxels per axis of the head grid."""
+    return tuple(int(round(mm / spacing_mm)) for mm in HEAD_MM)
+
+
+def upright_affine(array: np.ndarray, affine: np.ndarray, grid_affine: np.ndarray, spacing_mm: float) -> np.ndarray:
+    """The head grid's affine, turned about its centre so that the head's middle plane is the grid's."""
+    middle = grid_affine[:3, 3] + (np.array(grid_shape(spacing_mm)) - 1) / 2 * spacing_mm
+    shape = grid_shape(POSE_MM)
+    coarse = np.diag([POSE_MM] * 3 + [1.0])
+    coarse[:3, 3] = middle - (np.array(shape) - 1) / 2 * POSE_MM
+    there, back = np.eye(4), np.eye(4)
+    there[:3, 3], back[:3, 3] = middle, -middle
+    motion = middle_pose(resample(array, affine, shape, coarse, smooth=True), POSE_MM)
+    return there @ motion @ back @ grid_affine
 
 
 def resample(
