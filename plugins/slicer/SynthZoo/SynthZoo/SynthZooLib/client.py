@@ -10,11 +10,10 @@ import json
 import os
 import re
 import socket
-import threading
-import uuid
 from urllib.parse import quote, urlencode, urlsplit
 
-from .errors import Cancelled, ZooError
+from .errors import Cancelled, NotFound, ZooError
+from .multipart import Form
 
 CHUNK = 1 << 18
 SECONDS_TO_CONNECT = 10
@@ -26,39 +25,78 @@ class ZooClient:
 
     Args:
         url: such as `http://127.0.0.1:8000`; without a scheme http is taken.
-        timeout: longest silence of the server in seconds; None waits as long as a run takes.
 
     Raises:
         ZooError: the address cannot be one of a server.
     """
 
-    def __init__(self, url: str, timeout: float | None = None):
+    def __init__(self, url: str):
         text = url.strip().rstrip("/")
         if "://" not in text:
             text = f"http://{text}"
-        parts = urlsplit(text)
         try:
-            self.port = parts.port
+            parts = urlsplit(text)
+            self.host, self.port = parts.hostname, parts.port
         except ValueError:
-            self.port = -1
-        if parts.scheme not in ("http", "https") or not parts.hostname or self.port == -1:
+            self.host = None
+        if not self.host or parts.scheme not in ("http", "https") or re.search(r"\s", text):
             raise ZooError(f"'{url}' is no address of a server: give one such as http://127.0.0.1:8000.")
-        self.url, self.timeout = text, timeout
-        self.host, self.secure, self.prefix = parts.hostname, parts.scheme == "https", parts.path
+        self.url, self.secure, self.prefix = text, parts.scheme == "https", parts.path
 
     # --- what the server has -----------------------------------------------------------------------------------
 
-    def index(self) -> dict[str, dict]:
+    def index(self) -> dict:
         """Every model by name, as `/zoo/index` describes it."""
         try:
-            found = self._json("GET", "/zoo/index")
-            return found["models"]
+            return self._json("GET", "/zoo/index", timeout=SECONDS_TO_CONNECT)["models"]
         except (NotFound, KeyError, TypeError):
-            raise ZooError(
-                f"The server at {self.url} answers, but it is not the zoo's: start it with `{START}`."
-            ) from None
+            raise ZooError(f"The server at {self.url} answers, but it is not the zoo's: start `{START}`.") from None
 
-    def jobs(self) -> list[dict]:
+    def studies(self) -> dict:
+        """The datastore: id of an image -> {"image": {"info", ...}, "labels": {tag: {"info", ...}}}."""
+        return self._json("GET", "/datastore/?output=all")["objects"]
+
+    def next_study(self, strategy: str) -> str:
+        """The id that a strategy such as `most_anomalous_first` names next.
+
+        Raises:
+            ZooError: it names none, for instance since every scan has a final label.
+        """
+        found = self._json("POST", f"/activelearning/{quote(strategy)}", {})
+        if not isinstance(found, dict) or not found.get("id"):
+            raise ZooError(f"The strategy {strategy} names no study: every one has its final label, or there is none.")
+        return found["id"]
+
+    def fetch_image(self, study: str, folder: str) -> str:
+        """Download an image of the datastore; gives its path."""
+        return self._download(f"/datastore/image?{urlencode({'image': study})}", folder)
+
+    def fetch_label(self, study: str, tag: str, folder: str) -> str:
+        """Download a label of an image; gives its path."""
+        return self._download(f"/datastore/label?{urlencode({'label': study, 'tag': tag})}", folder)
+
+    # --- jobs --------------------------------------------------------------------------------------------------
+
+    def run(self, model: str, options: dict, folder: str, image: str = "", upload: str = "", watch=None) -> str:
+        """Run a model; gives the path of the zip with every output. Blocks: see `jobs.Run` for a panel.
+
+        Args:
+            model: a name of the index.
+            options: values by name; `job` gives the request a name of ours.
+            folder: where the zip goes.
+            image: id of an image of the datastore.
+            upload: path of an image file to send instead.
+            watch: called as watch("sends" or "receives", bytes, of bytes); what it raises ends the transfer.
+
+        Raises:
+            Cancelled: the job was cancelled.
+            ZooError: what the server refused, or that it is not there.
+        """
+        form = Form({"params": json.dumps(options)}, {"file": upload} if upload else {})
+        path = f"/zoo/run/{quote(model)}" + (f"?{urlencode({'image': image})}" if image else "")
+        return self._download(path, folder, form, watch)
+
+    def jobs(self) -> list:
         """Requests that wait, run and have ended."""
         return self._json("GET", "/zoo/jobs", timeout=SECONDS_TO_CONNECT)
 
@@ -69,28 +107,62 @@ class ZooClient:
     # --- plumbing ----------------------------------------------------------------------------------------------
 
     def _connect(self, timeout: float | None) -> http.client.HTTPConnection:
+        """A connection; what waits for a run waits without limit, and `jobs.Run` looks meanwhile who is alive."""
         make = http.client.HTTPSConnection if self.secure else http.client.HTTPConnection
-        return make(self.host, self.port, timeout=timeout)
+        connection = make(self.host, self.port, timeout=SECONDS_TO_CONNECT)
+        connection.connect()
+        connection.sock.settimeout(timeout)
+        return connection
 
-    def _json(self, method: str, path: str, body: dict | None = None, timeout: float | None = 60):
+    def _json(self, method: str, path: str, body: dict | None = None, timeout: float = 60):
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} if body is not None else {}
-        connection = self._connect(timeout)
         try:
-            answer = self._send(connection, method, path, data, headers)
-            text = answer.read()
+            connection = self._connect(timeout)
+            try:
+                connection.request(method, self.prefix + path, body=data, headers=headers)
+                answer = self._expect(connection.getresponse(), path)
+                text = answer.read()
+            finally:
+                connection.close()
         except (OSError, http.client.HTTPException) as error:
             raise self._silent(error) from error
-        finally:
-            connection.close()
         try:
             return json.loads(text)
         except ValueError:
-            raise ZooError(f"The server at {self.url} gave an answer to {path} that is not JSON.") from None
+            raise NotFound(f"The server at {self.url} gave an answer to {path} that is not JSON.") from None
 
-    def _send(self, connection, method: str, path: str, body=None, headers=None) -> http.client.HTTPResponse:
-        connection.request(method, self.prefix + path, body=body, headers=headers or {})
-        answer = connection.getresponse()
+    def _download(self, path: str, folder: str, form: Form | None = None, watch=None) -> str:
+        watch = watch or (lambda *_: None)
+        try:
+            connection = self._connect(None)
+            try:
+                if form is None:
+                    connection.request("GET", self.prefix + path)
+                else:
+                    self._post(connection, path, form, watch)
+                answer = self._expect(connection.getresponse(), path)
+                return save_body(answer, folder, watch)
+            finally:
+                connection.close()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._silent(error) from error
+
+    def _post(self, connection: http.client.HTTPConnection, path: str, form: Form, watch) -> None:
+        connection.putrequest("POST", self.prefix + path)
+        for key, value in form.headers().items():
+            connection.putheader(key, value)
+        connection.endheaders()
+        sent = 0
+        try:
+            for chunk in form.chunks(CHUNK):
+                connection.send(chunk)
+                sent += len(chunk)
+                watch("sends", sent, form.length)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the server has refused already; its answer says why
+
+    def _expect(self, answer: http.client.HTTPResponse, path: str) -> http.client.HTTPResponse:
         if answer.status >= 400:
             raise refusal(answer.status, answer.read(CHUNK), self.url, path)
         return answer
@@ -98,11 +170,38 @@ class ZooClient:
     def _silent(self, error: BaseException) -> ZooError:
         if isinstance(error, (socket.timeout, TimeoutError)):
             return ZooError(f"The server at {self.url} did not answer in time: see whether it is still at work.")
-        return ZooError(f"No server answers at {self.url} ({error}): start it with `{START}`, or mend the address.")
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return ZooError(f"No server answers at {self.url} ({reason}): start `{START}`, or mend the address.")
 
 
-class NotFound(ZooError):
-    """The server has no such address or thing."""
+def save_body(answer: http.client.HTTPResponse, folder: str, watch) -> str:
+    """Write an answer's body into a folder under the name that the server gives; gives the path.
+
+    Raises:
+        ZooError: the disk is full, or the folder cannot be written.
+        http.client.IncompleteRead: the server went away.
+    """
+    said = answer.headers.get_filename() or "answer"
+    path = os.path.join(folder, re.sub(r"[^A-Za-z0-9._-]+", "_", os.path.basename(said)).lstrip(".") or "answer")
+    total, got = answer.length or 0, 0
+    try:
+        file = open(path, "wb")  # noqa: SIM115 - reading may fail too, with another sentence
+    except OSError as error:
+        raise ZooError(f"{path} cannot be written ({error.strerror}): choose another temporary folder.") from error
+    with file:
+        while True:
+            chunk = answer.read(CHUNK)
+            if not chunk:
+                break
+            try:
+                file.write(chunk)
+            except OSError as error:
+                raise ZooError(f"{path} cannot be written ({error.strerror}): free some space.") from error
+            got += len(chunk)
+            watch("receives", got, total)
+    if got < total:
+        raise http.client.IncompleteRead(b"", total - got)
+    return path
 
 
 def refusal(status: int, body: bytes, url: str, path: str) -> ZooError:

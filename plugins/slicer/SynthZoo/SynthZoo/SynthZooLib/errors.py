@@ -7,5 +7,9 @@ class ZooError(Exception):
     """What went wrong and what to do about it, in one sentence for the panel."""
 
 
+class NotFound(ZooError):
+    """The server has no such address or thing."""
+
+
 class Cancelled(ZooError):
     """The user took the request back."""

@@ -1,1 +1,166 @@
-"""The options of a model, typed, as the server's index describes them."""
+"""The options of a model, typed, as the server's index describes them, and how a panel shows them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from .errors import ZooError
+
+SLIDER_STEPS = 100
+UNBOUNDED = 1e9
+
+
+@dataclass(frozen=True)
+class Option:
+    """One thing that may be set.
+
+    Args:
+        name: the key that the server knows.
+        kind: "number", "whole", "word" or "flag".
+        default: the value without a wish; None leaves a condition out.
+        low, high: ends of the range of a number, both included.
+        choices: the words.
+        unit, meaning: for people.
+        condition: True for what the image shall show, False for how it is made.
+    """
+
+    name: str
+    kind: str
+    default: object = None
+    low: float = -UNBOUNDED
+    high: float = UNBOUNDED
+    choices: tuple = field(default_factory=tuple)
+    unit: str = ""
+    meaning: str = ""
+    condition: bool = False
+
+    @property
+    def title(self) -> str:
+        """The name as people write it: `ventricle_ml` is "Ventricle"."""
+        words = [word for word in self.name.split("_") if word]
+        if len(words) > 1 and self.unit and words[-1].lower() == self.unit.lower():
+            words = words[:-1]
+        text = " ".join(words)
+        return text[:1].upper() + text[1:]
+
+    @property
+    def may_be_left_out(self) -> bool:
+        """Whether the server takes None, which leaves the condition open."""
+        return self.condition
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the range is narrow enough for a slider."""
+        return self.kind in ("number", "whole") and self.high - self.low <= 1e5
+
+    @property
+    def decimals(self) -> int:
+        """Digits behind the point that a field needs."""
+        if self.kind == "whole":
+            return 0
+        shown = [number for number in (self.default, self.low, self.high) if isinstance(number, (int, float))]
+        needed = max((digits_of(float(number)) for number in shown), default=0)
+        return min(6, max(needed, -math.floor(math.log10(self.step)) if self.step < 1 else 0))
+
+    @property
+    def step(self) -> float:
+        """One step of a slider: a round number, about a hundredth of the range."""
+        if self.kind == "whole":
+            return 1.0
+        rough = (self.high - self.low) / SLIDER_STEPS
+        if not 0 < rough < 1e5:
+            return 1.0
+        tens = 10.0 ** math.floor(math.log10(rough))
+        return next(tens * factor for factor in (1, 2, 5, 10) if tens * factor >= rough * 0.999)
+
+    @property
+    def start(self) -> object:
+        """What a field shows first: the default, else the middle of the range or the first word."""
+        if self.default is not None:
+            return self.default
+        if self.kind == "word":
+            return self.choices[0] if self.choices else ""
+        if self.kind == "flag":
+            return False
+        middle = (self.low + self.high) / 2
+        return round(middle / self.step) * self.step if abs(middle) < UNBOUNDED else 0.0
+
+    def check(self, value: object) -> object:
+        """The value with its type, as it goes to the server.
+
+        Raises:
+            ZooError: not of this kind, or out of range.
+        """
+        if value is None:
+            return None if self.condition else self.default
+        try:
+            if self.kind == "flag":
+                return bool(value)
+            if self.kind == "word":
+                if value not in self.choices:
+                    raise ValueError
+                return value
+            number = float(value)  # type: ignore[arg-type]
+            if not self.low <= number <= self.high or (self.kind == "whole" and number != int(number)):
+                raise ValueError
+            return int(number) if self.kind == "whole" else number
+        except (TypeError, ValueError):
+            raise ZooError(f"{self.title} is {value!r}, but must be {self.wanted()}.") from None
+
+    def wanted(self) -> str:
+        """What is allowed, as part of a sentence."""
+        if self.kind == "flag":
+            return "on or off"
+        if self.kind == "word":
+            return f"one of {', '.join(self.choices)}"
+        kind = "a whole number" if self.kind == "whole" else "a number"
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{kind} from {self.low:g} to {self.high:g}{unit}" if self.high < UNBOUNDED else kind
+
+    def help(self) -> str:
+        """The tool tip: meaning, range and default."""
+        default = "left out" if self.default is None else f"{self.default}"
+        meaning = f"{self.meaning[:1].upper()}{self.meaning[1:]}. " if self.meaning else ""
+        return f"{meaning}{self.wanted()[:1].upper()}{self.wanted()[1:]}; default: {default}."
+
+
+def digits_of(number: float) -> int:
+    """Digits behind the point of a number as it is written, at most 6."""
+    text = f"{number:.6f}".rstrip("0")
+    return len(text.split(".")[1])
+
+
+def read_option(name: str, described: dict) -> Option:
+    """An option from the index.
+
+    Raises:
+        ZooError: of a kind that this extension does not know.
+    """
+    kind = described.get("kind")
+    if kind not in ("number", "whole", "word", "flag"):
+        raise ZooError(f"option {name} is of kind '{kind}', which this extension does not know: update it.")
+    low, high = described.get("range") or (-UNBOUNDED, UNBOUNDED)
+    return Option(
+        name,
+        kind,
+        described.get("default"),
+        float(low),
+        float(high),
+        tuple(described.get("choices") or ()),
+        described.get("unit") or "",
+        described.get("meaning") or "",
+        bool(described.get("condition")),
+    )
+
+
+def check_all(options: dict[str, Option], values: dict[str, object]) -> dict[str, object]:
+    """The checked values of a panel.
+
+    Raises:
+        ZooError: an unknown name or a value that is refused.
+    """
+    unknown = [name for name in values if name not in options]
+    if unknown:
+        raise ZooError(f"there is no option '{unknown[0]}': the known ones are {', '.join(options)}.")
+    return {name: options[name].check(value) for name, value in values.items()}

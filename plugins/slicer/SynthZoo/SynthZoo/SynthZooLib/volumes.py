@@ -1,0 +1,157 @@
+"""Volumes between files and the scene: nothing of the file's numbers or place is lost on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+import numpy as np
+import slicer
+import vtk
+
+from .errors import ZooError
+
+STUDY, MODEL, SIDECAR, SEEN = "SynthZoo.study", "SynthZoo.model", "SynthZoo.sidecar", "SynthZoo.fingerprint"
+WINDOW_PERCENTILES = (0.5, 99.5)
+MOST_LOOKED_AT = 500_000
+CT_WINDOW = (-160.0, 240.0)
+
+
+def read_volume(scene, path: str, name: str, labelmap: bool = False):
+    """A file as a volume node, with a display node.
+
+    Raises:
+        ZooError: the file cannot be read.
+    """
+    kind = "vtkMRMLLabelMapVolumeNode" if labelmap else "vtkMRMLScalarVolumeNode"
+    node = scene.AddNewNodeByClass(kind, scene.GenerateUniqueName(name))
+    # Not kept in the scene: the file is a temporary one, and the node shall ask for a place when it is saved.
+    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(path)
+    storage.SetSingleFile(1)
+    if not os.path.isfile(path) or not storage.ReadData(node) or node.GetImageData() is None:
+        scene.RemoveNode(node)
+        raise ZooError(f"{os.path.basename(path)} cannot be read as a volume: it is damaged or of another format.")
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def write_volume(node, folder: str) -> str:
+    """Write a volume node as .nii.gz where it stands in the world; gives the path.
+
+    Raises:
+        ZooError: no voxels, several components, a transform that is not linear, a full disk.
+    """
+    image = node.GetImageData() if node is not None else None
+    if image is None or not image.GetNumberOfPoints():
+        raise ZooError("The volume has no voxels: choose another one.")
+    if image.GetNumberOfScalarComponents() != 1:
+        raise ZooError(f"{node.GetName()} has colours or several components, but a scan with one number per voxel is needed.")
+    copy = slicer.vtkMRMLScalarVolumeNode()
+    copy.SetAndObserveImageData(image)
+    copy.SetIJKToRASMatrix(world_matrix(node))
+    path = os.path.join(folder, "scan.nii.gz")
+    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(path)
+    storage.SetUseCompression(1)
+    if not storage.WriteData(copy):
+        raise ZooError(f"{node.GetName()} cannot be written to {folder}: free some space there.")
+    return path
+
+
+def world_matrix(node) -> vtk.vtkMatrix4x4:
+    """Voxel to world (RAS, mm) with the node's transforms.
+
+    Raises:
+        ZooError: a transform that is not linear.
+    """
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    parent = node.GetParentTransformNode()
+    if parent is None:
+        return matrix
+    if not parent.IsTransformToWorldLinear():
+        raise ZooError(f"{node.GetName()} is under a transform that is not linear: harden the transform first.")
+    to_world, made = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    parent.GetMatrixTransformToWorld(to_world)
+    vtk.vtkMatrix4x4.Multiply4x4(to_world, matrix, made)
+    return made
+
+
+def affine_of(node) -> np.ndarray:
+    """Voxel (i, j, k) to world, 4 x 4."""
+    matrix = world_matrix(node)
+    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
+
+
+def voxels(node) -> np.ndarray:
+    """The node's own voxels, [k, j, i]."""
+    return slicer.util.arrayFromVolume(node)
+
+
+def set_window(node, modality: str = "", stated=None) -> tuple[float, float]:
+    """Set window and level; gives the lowest and the highest shown value.
+
+    Args:
+        node: a scalar volume.
+        modality: "CT" in Hounsfield units has a window of its own.
+        stated: (low, high) that the model states.
+    """
+    array = voxels(node)
+    if stated:
+        low, high = float(stated[0]), float(stated[1])
+    elif modality.upper() == "CT" and float(array.min()) < -500:
+        low, high = CT_WINDOW
+    else:
+        sample = array.ravel()[:: max(1, array.size // MOST_LOOKED_AT)]
+        inside = sample[sample != sample.min()]  # without the empty background
+        inside = inside if inside.size else sample
+        low, high = (float(number) for number in np.percentile(inside, WINDOW_PERCENTILES))
+        low = min(low, float(np.median(sample)))
+    if high <= low:
+        high = low + 1.0
+    display = node.GetDisplayNode()
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(low, high)
+    return low, high
+
+
+# --- where a node came from ------------------------------------------------------------------------------------------
+
+
+def mark(node, model: str = "", study: str = "", sidecar: dict | None = None) -> None:
+    """Write into a node where it came from; it is saved with the scene."""
+    for key, value in ((MODEL, model), (STUDY, study)):
+        if value:
+            node.SetAttribute(key, value)
+    if sidecar:
+        node.SetAttribute(SIDECAR, json.dumps(sidecar))
+        node.SetDescription(", ".join(told(sidecar)))
+    if study:
+        node.SetAttribute(SEEN, fingerprint(node))
+
+
+def study_of(node) -> str:
+    """The id in the server's datastore of a node that has not been changed since it came from there, or ""."""
+    study = node.GetAttribute(STUDY) or ""
+    return study if study and node.GetAttribute(SEEN) == fingerprint(node) else ""
+
+
+def fingerprint(node) -> str:
+    """Of the voxels and the place."""
+    digest = hashlib.sha256(np.ascontiguousarray(voxels(node)).tobytes())
+    digest.update(np.round(affine_of(node), 4).tobytes())
+    return digest.hexdigest()[:24]
+
+
+def told(sidecar: dict) -> list[str]:
+    """The sidecar's request, seed and score as short texts."""
+    units = sidecar.get("units") or {}
+    asked = {**(sidecar.get("requested") or {}), **{key: sidecar[key] for key in ("seed", "score") if key in sidecar}}
+    texts = []
+    for key, value in asked.items():
+        if value is not None:
+            shown = f"{value:g}" if isinstance(value, float) else str(value)
+            texts.append(f"{key} {shown}{' ' + units[key] if units.get(key) else ''}")
+    return texts
