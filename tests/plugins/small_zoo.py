@@ -10,6 +10,7 @@ from bundle_runs import ROOT
 
 SYNTHESIS, ANOMALY = "brain_mr_synthesis_ldm", "brain_mr_anomaly_map_manytasks"
 TINY_MAP, TINY_TRANSLATION = "phantom_mr_anomaly_map_tiny", "phantom_mr_translation_tiny"
+TINY_CINE, TINY_LABELLED = "phantom_us_video_synthesis_tiny", "phantom_mr_synthesis_labelled_tiny"
 
 
 def make_small_zoo(folder: Path) -> Path:
@@ -53,6 +54,8 @@ def make_small_zoo(folder: Path) -> Path:
         entries[name] = entry(bundle)
     for name in (TINY_MAP, TINY_TRANSLATION):
         entries[name] = tiny_bundle(folder / "bundles" / name)
+    for name in (TINY_CINE, TINY_LABELLED):
+        entries[name] = tiny_generator(folder / "bundles" / name)
     index = folder / "bundle_index.json"
     write_json(index, {"format": 1, "base_url": "", "bundles": entries})
     return index
@@ -154,6 +157,7 @@ def tiny_bundle(folder: Path) -> dict:
         "run": ["$@evaluator.run()"],
     }
     tensor = {"type": "image", "modality": "MR", "num_channels": 1, "spatial_shape": ["*", "*", "*"]}
+    tensor["channel_def"] = {"0": "anomaly" if maps else "T2w"}
     image = {"image": {"suffix": "T2w.nii.gz", "meaning": "the other contrast"}}
     heat = {"heat_map": {"suffix": "heatmap.nii.gz"}, "label": {"suffix": "dseg.nii.gz"}}
     metadata = {
@@ -172,4 +176,56 @@ def tiny_bundle(folder: Path) -> dict:
     write_json(folder / "configs" / "inference.json", config)
     write_json(folder / "configs" / "metadata.json", metadata)
     torch.save(torch.nn.Conv3d(1, 1, 3, padding=1).state_dict(), folder / "models" / "model.pt")
+    return {"name": folder.name, "version": "0.1.0"}
+
+
+def tiny_generator(folder: Path) -> dict:
+    """A bundle that makes a cine of smoothed noise, or an image with a label map whose values are not consecutive."""
+    import torch
+
+    from synthzoo.bundle.find import read_json, write_json
+
+    cine = "video" in folder.name
+    tiny_bundle(folder)
+    config = read_json(folder / "configs" / "inference.json")
+    metadata = read_json(folder / "configs" / "metadata.json")
+    for key in ("images", "threshold", "preprocessing"):
+        del config[key]
+    # A tensor of four axes whose first one is longer than 1 is written as x, y, z, time.
+    shape = [24, 20, 1, 12] if cine else [1, 16, 20, 12]
+    suffix = "cine.nii.gz" if cine else "T1w.nii.gz"
+    gain = {"unit": "dB", "range": [-6, 6], "meaning": "gain of the probe"}
+    config |= {"seed": 0, "num_samples": 1, "gain": None}
+    config["network_def"] |= {"in_channels": shape[0], "out_channels": shape[0]}
+    config["dataset"] = {
+        "_target_": "synthzoo.data.requests.RequestTable",
+        "conditions": {"gain": gain},
+        "values": {"gain": "@gain"},
+        "num_samples": "@num_samples",
+        "seed": "@seed",
+        "noise_shape": shape,
+        "suffix": suffix,
+        "output_dir": "@output_dir",
+        "bundle": folder.name,
+        "bundle_root": "@bundle_root",
+        "weights": "@weights",
+    }
+    save = {"_target_": "synthzoo.data.outputs.SaveResult", "table": "@dataset", "outputs": {"pred": suffix}}
+    steps: list[dict] = [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}, save]
+    outputs: dict[str, dict] = {"video": {"suffix": suffix, "frame_ms": 25}}
+    if cine:
+        save["affine"] = [[0.5, 0, 0, -6], [0, 0.5, 0, -5], [0, 0, 1, 0], [0, 0, 0, 1]]
+    else:
+        save |= {"spacing_mm": [2, 2, 3], "outputs": {"pred": suffix, "dseg": "dseg.nii.gz"}}
+        cut = {"_target_": "Lambdad", "keys": "dseg", "func": "$lambda x: 2.0 * (x > 0.45) + 5.0 * (x > 0.55)"}
+        steps[1:1] = [{"_target_": "CopyItemsd", "keys": "pred", "names": "dseg"}, cut]
+        names = {"low": 2, "high": 7}
+        outputs = {"image": {"suffix": suffix}, "label": {"suffix": "dseg.nii.gz", "names": names}}
+    config["postprocessing"]["transforms"] = steps
+    config["handlers"][0]["table"] = "@dataset"
+    metadata["synthzoo"] |= {"task": "synthesis", "conditions": {"gain": gain}, "options": {}, "outputs": outputs}
+    write_json(folder / "configs" / "inference.json", config)
+    write_json(folder / "configs" / "metadata.json", metadata)
+    network = torch.nn.Conv3d(shape[0], shape[0], 3, padding=1)
+    torch.save(network.state_dict(), folder / "models" / "model.pt")
     return {"name": folder.name, "version": "0.1.0"}

@@ -44,7 +44,7 @@ def ask(server, model, params=None, image="", files=None, raw=None) -> requests.
 
 def test_every_bundle_of_the_index_is_offered_with_its_options(client, server):
     info = client.info()
-    assert set(info["models"]) == {SYNTHESIS, REAL_MAP, MAP, TRANSLATION}
+    assert {SYNTHESIS, REAL_MAP, MAP, TRANSLATION} <= set(info["models"])
     assert info["models"][MAP]["type"] == "segmentation", "else the stock Slicer module does not offer it"
     assert info["models"][SYNTHESIS]["type"] == "others"
     panel = info["models"][SYNTHESIS]["config"]

@@ -48,4 +48,5 @@ def jump(scene, ras) -> None:
 
 def offsets(scene) -> dict[str, float]:
     """Name of each slice view -> offset in mm."""
-    return {view.GetLayoutName() or view.GetName(): view.GetSliceOffset() for view in nodes_of(scene, "vtkMRMLSliceNode")}
+    views = nodes_of(scene, "vtkMRMLSliceNode")
+    return {view.GetLayoutName() or view.GetName(): view.GetSliceOffset() for view in views}

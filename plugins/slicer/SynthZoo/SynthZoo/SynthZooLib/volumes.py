@@ -47,7 +47,7 @@ def write_volume(node, folder: str) -> str:
     if image is None or not image.GetNumberOfPoints():
         raise ZooError("The volume has no voxels: choose another one.")
     if image.GetNumberOfScalarComponents() != 1:
-        raise ZooError(f"{node.GetName()} has colours or several components, but a scan with one number per voxel is needed.")
+        raise ZooError(f"{node.GetName()} has colours or several components: choose a scan with one number per voxel.")
     copy = slicer.vtkMRMLScalarVolumeNode()
     copy.SetAndObserveImageData(image)
     copy.SetIJKToRASMatrix(world_matrix(node))

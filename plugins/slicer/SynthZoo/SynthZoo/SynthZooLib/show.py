@@ -1,0 +1,152 @@
+"""From an answer to the scene: every output becomes the node that a reader expects, and the first result is shown."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from . import cine, heat, labels, slices, volumes
+from .answer import Answer, Case
+from .errors import ZooError
+from .models import Model
+
+
+@dataclass
+class Shown:
+    """The nodes of one result; what it did not have is None.
+
+    Args:
+        name: of the result.
+        sidecar: beside it.
+        source: the volume that it was made from.
+        volume: a synthetic or translated image, or the volume that plays a cine.
+        heat: an anomaly map.
+        segmentation: a label map.
+        browser: of a cine.
+        regions: of the map, the worst first.
+        texts: tables, as text nodes.
+        missing: one sentence per output that could not be shown.
+    """
+
+    name: str
+    sidecar: dict
+    source: object = None
+    volume: object = None
+    heat: object = None
+    segmentation: object = None
+    browser: object = None
+    regions: list = field(default_factory=list)
+    texts: list = field(default_factory=list)
+    missing: list = field(default_factory=list)
+
+    @property
+    def background(self):
+        """What lies behind: the new image, or the scan that the map belongs to."""
+        return self.volume if self.volume is not None else self.source
+
+    def nodes(self) -> list:
+        """All nodes that were made."""
+        found = (self.volume, self.heat, self.segmentation, self.browser, *self.texts)
+        return [node for node in found if node is not None]
+
+
+def show_answer(scene, answer: Answer, model: Model, source=None) -> list[Shown]:
+    """Bring every result into the scene and show the first one.
+
+    Args:
+        scene: where to.
+        answer: unpacked; its files may be removed afterwards.
+        model: that was asked; says what the outputs are.
+        source: volume node that the request was made from.
+
+    Raises:
+        ZooError: there is no result, or none of its files can be shown.
+    """
+    made = [load_case(scene, case, model, source) for case in answer.cases]
+    if not made or not any(item.nodes() for item in made):
+        reasons = " ".join(reason for item in made for reason in item.missing)
+        raise ZooError(f"{model.title} gave nothing that can be shown. {reasons}".strip())
+    for item in made[1:]:
+        if item.segmentation is not None:
+            item.segmentation.SetDisplayVisibility(False)
+    show_case(scene, made[0])
+    return made
+
+
+def load_case(scene, case: Case, model: Model, source=None) -> Shown:
+    """The nodes of one result, not yet in the slice views."""
+    made = Shown(case.name, case.sidecar, source)
+    label_voxels = None
+    names = names_of(case, model, source)
+    for kind in sorted(case.outputs, key=("image", "video", "heat_map", "label", "table").index):
+        output, stated = case.outputs[kind], model.outputs.get(kind) or {}
+        try:
+            if kind == "image":
+                made.volume = volumes.read_volume(scene, output.path, names[kind])
+                volumes.set_window(made.volume, model.modality, stated.get("window"))
+            elif kind == "video":
+                frame_ms = case.sidecar.get("frame_ms") or stated.get("frame_ms")
+                made.volume, made.browser, _ = cine.show(
+                    scene, output.path, names[kind], frame_ms, stated.get("window")
+                )
+            elif kind == "heat_map":
+                made.heat = volumes.read_volume(scene, output.path, names[kind])
+            elif kind == "label":
+                reference = made.volume or made.heat
+                made.segmentation, label_voxels = labels.read_segmentation(
+                    scene, output.path, names[kind], output.names, reference, stated.get("colors")
+                )
+                labels.show_as_outlines(made.segmentation)
+            else:
+                made.texts.append(read_text(scene, output.path, names[kind]))
+        except ZooError as error:
+            made.missing.append(str(error))
+    if made.heat is not None:
+        made.regions = heat.regions(made.heat, case.sidecar, label_voxels)
+    for node in (made.volume, made.heat):
+        if node is not None:
+            study = case.study if node is made.volume and made.browser is None else ""
+            volumes.mark(node, model.name, study, case.sidecar)
+    return made
+
+
+def show_case(scene, shown: Shown) -> None:
+    """Put a result into every slice view: a map over its scan, a translated image over its source, else alone."""
+    if shown.heat is not None:
+        heat.show(scene, shown.heat, shown.background, heat.threshold_of(shown.sidecar))
+    elif shown.volume is not None and shown.source is not None:
+        slices.show_layers(scene, shown.source, shown.volume, 1.0)  # the opacity slider fades from one to the other
+    elif shown.volume is not None:
+        slices.clear_foreground(scene)
+        slices.show_layers(scene, shown.volume)
+    if shown.segmentation is not None:
+        shown.segmentation.SetDisplayVisibility(True)
+
+
+def names_of(case: Case, model: Model, source=None) -> dict[str, str]:
+    """Kind of output -> name of its node."""
+    seed = f" seed {case.sidecar['seed']}" if "seed" in case.sidecar else ""
+    if source is None:
+        start = f"{model.title}{seed}"
+        ends = {"image": "", "video": "", "heat_map": " map", "label": " labels", "table": " table"}
+    else:
+        start, task = source.GetName(), model.task.replace("_", " ")
+        made = f" {task}{seed}"
+        ends = {"image": made, "video": made, "heat_map": f" {task}", "label": " regions", "table": f"{made} table"}
+    return {kind: start + end for kind, end in ends.items()}
+
+
+def read_text(scene, path: str, name: str):
+    """A table as a text node.
+
+    Raises:
+        ZooError: it is no text.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ZooError(f"{os.path.basename(path)} cannot be read as text ({type(error).__name__}).") from error
+    node = scene.AddNewNodeByClass("vtkMRMLTextNode", scene.GenerateUniqueName(name))
+    node.SetText(text)
+    return node
