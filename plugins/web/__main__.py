@@ -11,7 +11,9 @@ NEEDED = "the page needs Slicer's libraries: pip install 'trame-slicer[standalon
 def main(argv: list[str] | None = None) -> int:
     """Start the page; gives the exit code."""
     parser = argparse.ArgumentParser(prog="python -m plugins.web", description=__doc__)
-    parser.add_argument("--folder", help="results of monai.bundle run, or scans")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--server", help="address of a running server, such as http://127.0.0.1:8000")
+    where.add_argument("--folder", help="results of monai.bundle run, or scans")
     parser.add_argument("--images", help="folder of the scans that the results of --folder belong to")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; the default is this machine only")
     parser.add_argument("--port", type=int, default=8080)
@@ -21,10 +23,16 @@ def main(argv: list[str] | None = None) -> int:
     except ImportError:
         print(f"error: {NEEDED}", file=sys.stderr)
         return 1
-    from plugins.web.app import Page
-    from plugins.web.results import find_studies
+    from SynthZooLib.errors import ZooError
 
-    page = Page(find_studies(asked.folder, asked.images))
+    from plugins.web.app import Page
+    from plugins.web.sources import Folder, Server
+
+    try:
+        page = Page(Server(asked.server) if asked.server else Folder(asked.folder, asked.images))
+    except ZooError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     page.server.start(host=asked.host, port=asked.port, open_browser=False, show_connection_info=False)
     return 0
 

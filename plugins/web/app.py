@@ -2,48 +2,192 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from SynthZooLib import heat
+from SynthZooLib.errors import ZooError
 from trame.app import TrameApp
 
+from plugins.web import panel
 from plugins.web.page import build_page
-from plugins.web.views import Views
+from plugins.web.sources import subtitle
+from plugins.web.views import FOUR, LEFT, PAIR, RIGHT, Views
+
+POLL_S = 0.5
 
 
 class Page(TrameApp):
-    """Studies of a folder or a server, in Slicer's views.
+    """Studies of a folder or of a server, in Slicer's views, and the server's models.
+
+    There is one scene per process: two browsers on one address see the same page.
 
     Args:
-        studies: what the list shows.
+        source: `sources.Folder` or `sources.Server`.
         server: trame server; None makes one.
     """
 
-    def __init__(self, studies, server=None):
+    def __init__(self, source, server=None):
         super().__init__(server=server)
-        self.views = Views(self.server)
-        self.studies = {study.name: study for study in studies}
+        self.source, self.views = source, Views(self.server)
+        self.studies: dict = {}
+        self.models: dict = {}
+        self.regions: list = []
+        self.request = None
         self.state.update(
             {
                 "trame__title": "SynthZoo",
-                "studies": [{"name": s.name, "title": s.name, "subtitle": ", ".join(s.files)} for s in studies],
+                "studies": [],
                 "current": "",
+                "beside": None,
                 "shown": "",
-                "layout": "four",
+                "note": source.where,
+                "layout": FOUR,
+                "has_map": False,
+                "regions": [],
+                "score": "",
+                "opacity": heat.OPACITY,
+                "map_threshold": heat.THRESHOLD,
+                "models": [],
+                "model": "",
+                "verb": "",
+                "explained": "",
+                "fields": [],
+                "values": {},
+                "given": {},
+                "busy": False,
+                "progress": "",
+                "error": "",
             }
         )
-        self.state.change("layout")(lambda layout, **_: self.views.set_layout(layout))
+        changes = self.state.change
+        changes("layout")(lambda layout, **_: self.views.set_layout(layout))
+        changes("model")(lambda **_: self._choose_model())
+        changes("opacity", "map_threshold")(lambda **_: self._adjust_map())
+        changes("beside")(self._open_beside)
         self.ui = build_page(self.server, self.views.layout, self)
         # A view knows its size only once the browser has told it.
         self.server.controller.on_client_connected.add(lambda *_, **__: self.views.reset())
-        self.open(next(iter(self.studies)))
+        self._list_studies()
+        self._list_models()
+        if self.studies:
+            self._show(next(iter(self.studies)))
 
-    def open(self, name: str) -> None:
-        """Show a study."""
+    # --- studies ---------------------------------------------------------------------------------------------------
+
+    def _list_studies(self) -> None:
+        self.studies = {study.name: study for study in self.source.studies()}
+        self.state.studies = [{"name": name, "subtitle": subtitle(study)} for name, study in self.studies.items()]
+
+    async def open(self, name: str) -> None:
+        """Show a study on the left."""
+        with self.state:
+            self.state.error = ""
+        await self._guarded(self._open, name, LEFT)
+
+    async def _open(self, name: str, group: int) -> None:
+        await asyncio.to_thread(self.source.fetch, self.studies[name])
+        with self.state:
+            self._show(name, group)
+
+    def _show(self, name: str, group: int = LEFT) -> None:
         study = self.studies[name]
-        self.state.current = name
-        node = self.views.app.io_manager.load_volumes(str(study.files["image"]))[0]
-        self.views.show(node)
+        self.source.fetch(study)
+        shown = self.views.show(study, group)
         self.views.reset()
-        self.state.shown = name
+        if group == LEFT:
+            self.regions = shown.regions
+            score = study.sidecar.get("score")
+            self.state.update(
+                {
+                    "current": name,
+                    "shown": name,
+                    "has_map": shown.heat is not None,
+                    "score": "" if score is None else f"score {score:.3g}",
+                    "regions": [region.text() for region in shown.regions],
+                }
+            )
+            if shown.heat is not None:
+                self.state.map_threshold = heat.threshold_of(study.sidecar)
+        self._adjust_map()
+
+    async def _open_beside(self, beside, **_) -> None:
+        if beside in self.studies:
+            await self._guarded(self._open, beside, RIGHT)
+
+    # --- the heat map ------------------------------------------------------------------------------------------------
+
+    def _adjust_map(self) -> None:
+        self.views.adjust_map(float(self.state.opacity), float(self.state.map_threshold))
+
+    def jump(self, number: int = 0) -> None:
+        """Bring the slices to a region of the map, the worst one first."""
+        if number < len(self.regions):
+            self.views.jump(self.regions[number].at)
 
     def reset(self) -> None:
         """Fit the views."""
         self.views.reset()
+
+    # --- tasks -------------------------------------------------------------------------------------------------------
+
+    def _list_models(self) -> None:
+        self.models = self.source.models()
+        self.state.models = [{"name": name, "title": model.title} for name, model in self.models.items()]
+        if self.models:
+            self.state.model = next(iter(self.models))
+            self._choose_model()
+
+    def _choose_model(self) -> None:
+        model = self.models.get(self.state.model)
+        if model is None:
+            return
+        self.state.values, self.state.given = panel.start_values(model)
+        self.state.fields = panel.panel_fields(model)
+        self.state.verb = model.verb
+        self.state.explained = "For the study that is shown." if model.takes_images else "Needs no image."
+
+    async def run(self) -> None:
+        """Send what the panel asks for, show progress, then show the result."""
+        if not self.state.busy:
+            await self._guarded(self._run)
+
+    async def _run(self) -> None:
+        name = self.state.model
+        model = self.models[name]
+        asked = panel.request_of(model, self.state.values, self.state.given)
+        study = self.studies.get(self.state.current) if model.takes_images else None
+        with self.state:
+            self.state.update({"busy": True, "error": ""})
+        try:
+            self.request = await asyncio.to_thread(self.source.start, name, asked, study)
+            while not self.request.finished:
+                with self.state:
+                    self.state.progress = self.request.tick(0).text
+                await asyncio.sleep(POLL_S)
+            answer = self.request.wait()
+            made = self.source.take(answer, study)
+        finally:
+            with self.state:
+                self.state.update({"busy": False, "progress": ""})
+        with self.state:
+            self._list_studies()
+            if study is None or made is study:
+                self._show(made.name)
+            else:
+                self._show(study.name)
+                self.state.beside, self.state.layout = made.name, PAIR
+                self._show(made.name, RIGHT)
+            self.state.note = f"{model.title}: {answer.seconds:.1f} s on the server"
+
+    def cancel(self) -> None:
+        """Take the request back."""
+        if self.request is not None:
+            self.request.cancel()
+
+    async def _guarded(self, function, *args) -> None:
+        """Say a mistake on the page instead of in the log."""
+        try:
+            await function(*args)
+        except ZooError as error:
+            with self.state:
+                self.state.error = str(error)

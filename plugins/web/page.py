@@ -1,4 +1,4 @@
-"""What stands on the page: the list of studies, the task panel, the sliders of the heat map, and the views."""
+"""What stands on the page: the list of studies, the task panel, the heat map's sliders, and the views."""
 
 from __future__ import annotations
 
@@ -6,43 +6,223 @@ from trame.ui.vuetify3 import SinglePageWithDrawerLayout
 from trame.widgets import client, html
 from trame.widgets import vuetify3 as v
 
+STYLE = """
+html { overflow: hidden; }
+.v-navigation-drawer__content { padding: 0 12px 12px 12px; }
+.studies { max-height: 26vh; overflow-y: auto; }
+.v-slider.v-input { margin-inline: 0; }
+"""
+
 
 def build_page(server, layout_manager, actions) -> SinglePageWithDrawerLayout:
     """Lay the page out.
 
     Args:
-        server: the trame server; `state` and `actions` are those of `app.Page`.
+        server: the trame server; its state is that of `app.Page`.
         layout_manager: places the views.
         actions: has a method per button.
     """
-    with SinglePageWithDrawerLayout(server, theme="dark", width=360) as page:
+    with SinglePageWithDrawerLayout(server, theme="dark", width=370) as page:
         page.title.set_text("SynthZoo")
         with page.toolbar:
+            html.Span("Research only, not for diagnosis", classes="text-caption text-medium-emphasis")
             v.VSpacer()
             html.Span("{{ shown }}", classes="text-body-2 mr-4", data_test="shown")
             with v.VBtnToggle(v_model=("layout",), mandatory=True, density="compact", classes="mr-2"):
-                v.VBtn(icon="mdi-view-grid", value="four", data_test="four")
-                v.VBtn(icon="mdi-view-split-vertical", value="pair", data_test="pair")
+                v.VBtn(icon="mdi-view-grid", value="four", data_test="four", title="three slices and 3D")
+                v.VBtn(icon="mdi-view-split-vertical", value="pair", data_test="pair", title="two images side by side")
             v.VBtn(icon="mdi-fit-to-page-outline", click=actions.reset, title="fit the views")
         with page.drawer:
-            client.Style("html { overflow: hidden; }")
+            client.Style(STYLE)
+            build_messages()
             build_studies(actions)
-        with page.content:
+            build_overlay(actions)
+            build_task(actions)
+        with page.content, v.VContainer(fluid=True, classes="pa-0 fill-height"):
             layout_manager.initialize_layout_grid(page)
+        page.footer.clear()
+        with page.footer:
+            html.Span("{{ note }}", classes="text-caption", data_test="note")
     return page
+
+
+def build_messages() -> None:
+    """The last mistake, in one sentence."""
+    v.VAlert(
+        v_show=("error",),
+        text=("error",),
+        type="error",
+        density="compact",
+        variant="tonal",
+        closable=True,
+        click_close="error = ''",
+        classes="mt-2 text-caption",
+        data_test="error",
+    )
 
 
 def build_studies(actions) -> None:
     """The list of studies; a click shows one."""
-    with v.VList(density="compact", data_test="studies"):
-        v.VListSubheader("Studies")
-        with v.VListItem(
+    v.VListSubheader("Studies")
+    with v.VList(density="compact", classes="studies pa-0", data_test="studies"):
+        v.VListItem(
             v_for="study in studies",
             key="study.name",
-            title=("study.title",),
+            title=("study.name",),
             subtitle=("study.subtitle",),
             active=("study.name === current",),
             click=(actions.open, "[study.name]"),
-            data_test=("`study-${study.name}`",),
-        ):
-            pass
+            rounded=True,
+        )
+    v.VSelect(
+        v_model=("beside",),
+        v_show="layout === 'pair'",
+        items=("studies.map(study => study.name)",),
+        label="beside it",
+        density="compact",
+        hide_details=True,
+        clearable=True,
+        classes="mt-2",
+        data_test="beside",
+    )
+
+
+def build_overlay(actions) -> None:
+    """Opacity and threshold of the heat map, its score and its regions."""
+    with html.Div(v_show="has_map", data_test="overlay"):
+        v.VListSubheader("Heat map")
+        row("opacity", "opacity", 0, 1, 0.05)
+        row("threshold", "map_threshold", 0, 1, 0.01)
+        with html.Div(classes="d-flex align-center ga-2 mt-1"):
+            v.VBtn("Jump to the worst region", size="small", click=(actions.jump, "[0]"), data_test="jump")
+            html.Span("{{ score }}", classes="text-caption", data_test="score")
+        with v.VList(density="compact", classes="studies pa-0", data_test="regions"):
+            v.VListItem(
+                v_for="(region, number) in regions",
+                key="number",
+                title=("region",),
+                click=(actions.jump, "[number]"),
+                rounded=True,
+            )
+
+
+def row(label: str, name: str, low: float, high: float, step: float) -> None:
+    """A slider with its name in front and its value behind."""
+    with html.Div(classes="d-flex align-center"):
+        html.Span(label, classes="text-caption", style="width: 80px")
+        v.VSlider(
+            v_model=(name,),
+            min=low,
+            max=high,
+            step=step,
+            density="compact",
+            hide_details=True,
+            data_test=f"slider-{name}",
+        )
+        html.Span(f"{{{{ Number({name}).toFixed(2) }}}}", classes="text-caption ml-2", style="width: 32px")
+
+
+def build_task(actions) -> None:
+    """The models of the server, the options of the chosen one, and the button."""
+    with html.Div(v_show="models.length", data_test="task"):
+        v.VListSubheader("Task")
+        v.VSelect(
+            v_model=("model",),
+            items=("models",),
+            item_title="title",
+            item_value="name",
+            density="compact",
+            hide_details=True,
+            data_test="model",
+        )
+        html.Div("{{ explained }}", classes="text-caption text-medium-emphasis my-1")
+        build_fields("true")
+        with v.VExpansionPanels(variant="accordion", v_show="fields.some(field => !field.condition)"):
+            with v.VExpansionPanel(elevation=0):
+                v.VExpansionPanelTitle("Settings", classes="px-0 py-1", style="min-height: 32px", data_test="settings")
+                with v.VExpansionPanelText(eager=True):
+                    build_fields("false")
+        with html.Div(classes="d-flex align-center ga-2 mt-2"):
+            v.VBtn("{{ verb }}", color="primary", click=actions.run, disabled=("busy",), data_test="run")
+            v.VBtn("Cancel", v_show="busy", click=actions.cancel, variant="outlined", data_test="cancel")
+            html.Span("{{ progress }}", classes="text-caption", data_test="progress")
+        v.VProgressLinear(indeterminate=True, v_show="busy", color="primary", classes="mt-1")
+
+
+def build_fields(condition: str) -> None:
+    """The fields of the conditions ("true") or of the settings ("false"), drawn as `panel.panel_fields` says."""
+    flush = "flushState('values')"
+    with html.Div(
+        v_for=f"field in fields.filter(field => field.condition === {condition})",
+        key="model + field.name",
+        title=("field.help",),
+        classes="mt-1",
+        data_test=("`field-${field.name}`",),
+    ):
+        with html.Div(classes="d-flex align-center"):
+            v.VCheckbox(
+                v_if="field.condition",
+                v_model="given[field.name]",
+                update_modelValue="flushState('given')",
+                density="compact",
+                hide_details=True,
+                style="flex: none",
+            )
+            html.Span("{{ field.label }}", classes="text-caption")
+            v.VSpacer()
+            with html.Div(v_if="field.widget === 'slider' || field.widget === 'number'", style="width: 110px"):
+                v.VTextField(
+                    v_model="values[field.name]",
+                    update_modelValue=flush,
+                    type="number",
+                    min=("field.low",),
+                    max=("field.high",),
+                    step=("field.step",),
+                    disabled=("!given[field.name]",),
+                    density="compact",
+                    variant="underlined",
+                    hide_details=True,
+                )
+            with v.VBtnToggle(
+                v_if="field.widget === 'buttons'",
+                v_model="values[field.name]",
+                update_modelValue=flush,
+                disabled=("!given[field.name]",),
+                density="compact",
+                mandatory=True,
+            ):
+                v.VBtn(
+                    "{{ choice }}",
+                    v_for="choice in field.choices",
+                    key="choice",
+                    value=("choice",),
+                    size="small",
+                )
+            with html.Div(v_if="field.widget === 'words'", style="width: 180px"):
+                v.VSelect(
+                    v_model="values[field.name]",
+                    update_modelValue=flush,
+                    items=("field.choices",),
+                    disabled=("!given[field.name]",),
+                    density="compact",
+                    variant="underlined",
+                    hide_details=True,
+                )
+            v.VSwitch(
+                v_if="field.widget === 'flag'",
+                v_model="values[field.name]",
+                update_modelValue=flush,
+                density="compact",
+                hide_details=True,
+            )
+        v.VSlider(
+            v_if="field.widget === 'slider'",
+            v_model="values[field.name]",
+            update_modelValue=flush,
+            min=("field.low",),
+            max=("field.high",),
+            step=("field.step",),
+            disabled=("!given[field.name]",),
+            density="compact",
+            hide_details=True,
+        )

@@ -8,7 +8,13 @@ import os
 if not os.environ.get("DISPLAY"):
     os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkOSOpenGLRenderWindow")
 
-import slicer
+import slicer.util  # noqa: F401 - SynthZooLib takes it for granted, as Slicer has it
+from SynthZooLib import heat
+from SynthZooLib.answer import Case
+from SynthZooLib.errors import ZooError
+from SynthZooLib.models import Model
+from SynthZooLib.show import Shown, load_case
+from SynthZooLib.slices import jump
 from trame_slicer.core import LayoutManager, SlicerApp
 from trame_slicer.rca_view import register_rca_factories
 from trame_slicer.views import Layout, LayoutDirection, ViewLayoutDefinition, ViewProps, ViewType
@@ -61,7 +67,7 @@ class Views:
         self.layout = LayoutManager(self.scene, self.app.view_manager, server)
         self.layout.register_layout_dict(layouts())
         self.layout.set_layout(FOUR)
-        self.shown: dict[int, slicer.vtkMRMLVolumeNode] = {}
+        self.shown: dict[int, Shown] = {}
         for view in self.app.view_manager.get_views():
             # Software rendering loses translucent surfaces with more than one sample a pixel.
             view.render_window().SetMultiSamples(0)
@@ -75,12 +81,52 @@ class Views:
         """The slice views of a group, or all."""
         return self.app.view_manager.get_slice_views(group)
 
-    def show(self, image, group: int = LEFT) -> None:
-        """Put an image behind the slices of a group; None empties them."""
-        self.shown[group] = image
-        self.app.display_manager.show_volume_in_slice_background(image, group)
+    def show(self, case: Case, group: int = LEFT) -> Shown:
+        """Put a study into the views of a group in place of what was there; its files have to be here.
+
+        Raises:
+            ZooError: a file cannot be read.
+        """
+        made = load_case(self.scene, case, Model(case.name, case.name, "", False))
+        if made.background is None and made.heat is None:
+            for node in made.nodes():
+                self.scene.RemoveNode(node)
+            raise ZooError(" ".join(made.missing) or f"{case.name} has no image to show.")
+        self.close(group)
+        self.shown[group] = made
+        if made.heat is not None:
+            heat.show(self.scene, made.heat, threshold=heat.threshold_of(made.sidecar))
+        for number, shown in self.shown.items():
+            self._set_layers(shown, number)
+        if made.segmentation is not None:
+            made.segmentation.CreateClosedSurfaceRepresentation()
+            self.app.display_manager.set_node_visible_in_group(made.segmentation, group)
         if group == LEFT:
-            render_volume(self.app, image)
+            render_volume(self.app, made.background, behind=made.segmentation is not None)
+        return made
+
+    def _set_layers(self, shown: Shown, group: int) -> None:
+        back = shown.background if shown.background is not None else shown.heat
+        self.app.display_manager.show_volume_in_slice_background(back, group)
+        self.app.display_manager.show_volume_in_slice_foreground(shown.heat, group)
+
+    def close(self, group: int) -> None:
+        """Take what a group shows out of the scene."""
+        shown = self.shown.pop(group, None)
+        for node in shown.nodes() if shown else ():
+            self.scene.RemoveNode(node)
+
+    def adjust_map(self, opacity: float, threshold: float) -> None:
+        """Opacity in [0, 1] of the maps, and the value below which they are clear."""
+        for shown in self.shown.values():
+            if shown.heat is not None:
+                heat.set_threshold(shown.heat, threshold)
+        for view in self.slices():
+            view.set_foreground_opacity(opacity)
+
+    def jump(self, place) -> None:
+        """Bring the slices to a point, R, A, S in mm."""
+        jump(self.scene, place)
 
     def set_layout(self, name: str) -> None:
         """`four` or `pair`."""

@@ -1,0 +1,157 @@
+"""Where studies come from: a folder of results, or a server that also makes new ones."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from SynthZooLib.answer import Answer, Case, Output
+from SynthZooLib.client import ZooClient
+from SynthZooLib.errors import ZooError
+from SynthZooLib.jobs import Run
+from SynthZooLib.models import Model, read_models
+from SynthZooLib.volumes import told
+
+VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha")
+KINDS = {"heatmap": "heat_map", "confidence": "heat_map", "dseg": "label", "mask": "label"}  # else "image"
+TAGS = {"heatmap": "heat_map", "original": "label"}  # of a server's labels -> kind
+
+
+def stem(name: str) -> str | None:
+    """The name without the ending of a volume, or None for any other file."""
+    return next((name[: -len(ending)] for ending in VOLUMES if name.lower().endswith(ending)), None)
+
+
+def subtitle(case: Case) -> str:
+    """What the list says below a study's name: what was asked for, and the score of its map."""
+    return ", ".join(told(case.sidecar)) or "scan"
+
+
+class Folder:
+    """The results of `python -m monai.bundle run`, or scans, below a folder.
+
+    Args:
+        folder: the run's output_dir.
+        images: folder of the scans that the results belong to; a map is then shown over its scan.
+
+    Raises:
+        ZooError: a folder that does not exist or holds no volume.
+    """
+
+    def __init__(self, folder: str, images: str | None = None):
+        self.where = str(Path(folder).resolve())
+        self.own = volumes_of(Path(folder))
+        self.scans = volumes_of(Path(images)) if images else {}
+        if not self.own:
+            raise ZooError(f"{folder} has no volume ({', '.join(VOLUMES)}): name the output_dir of a run.")
+
+    def models(self) -> dict[str, Model]:
+        """None: a folder can only be looked at."""
+        return {}
+
+    def studies(self) -> list[Case]:
+        """One study per case of a run, and every other volume as a scan, by name."""
+        found: dict[str, Case] = {}
+        for path in self.own.values():
+            in_case = path.name.startswith(f"{path.parent.name}_")
+            name = path.parent.name if in_case else stem(path.name)
+            case = found.setdefault(name, Case(name, {}, {}))
+            kind = KINDS.get(stem(path.name).rsplit("_", 1)[-1], "image") if in_case else "image"
+            case.outputs.setdefault(kind, Output(str(path)))
+            for sidecar in sorted(path.parent.glob(f"{name}_*.json")) if in_case and not case.sidecar else ():
+                case.sidecar = json.loads(sidecar.read_text())
+        for case in found.values():
+            source = case.sidecar.get("input", {}).get("name", "")
+            scan = self.scans.get(source) or self.own.get(source)
+            if "image" not in case.outputs and scan:
+                case.outputs["image"] = Output(str(scan))
+        return [found[name] for name in sorted(found)]
+
+    def fetch(self, case: Case) -> None:
+        """Nothing to do: the files are here."""
+
+
+class Server:
+    """A server with the zoo's app: the studies of its datastore, and its models.
+
+    Args:
+        url: such as `http://127.0.0.1:8000`.
+
+    Raises:
+        ZooError: no server of the zoo answers there.
+    """
+
+    def __init__(self, url: str):
+        self.client = ZooClient(url)
+        self.where = self.client.url
+        self.index = read_models(self.client.index())
+        self.temporary = tempfile.TemporaryDirectory(prefix="synthzoo_web_")
+        self.cases: dict[str, Case] = {}
+        self.labels: dict[str, dict] = {}  # that the server keeps: study -> tag -> what it says of it
+
+    def models(self) -> dict[str, Model]:
+        """The server's models by name."""
+        return self.index
+
+    def studies(self) -> list[Case]:
+        """The images of the datastore, each with what this page knows of it already."""
+        stored = self.client.studies()
+        for name, entry in stored.items():
+            sidecar = entry["image"].get("info", {}).get("sidecar", {})
+            self.cases.setdefault(name, Case(name, dict(sidecar), {}, name))
+            self.labels[name] = entry.get("labels", {})
+        return [self.cases[name] for name in stored]
+
+    def fetch(self, case: Case) -> None:
+        """Bring a study's image here, and the maps and labels that the server keeps of it."""
+        folder = Path(self.temporary.name) / "studies" / case.name
+        folder.mkdir(parents=True, exist_ok=True)
+        if "image" not in case.outputs:
+            case.outputs["image"] = Output(self.client.fetch_image(case.study, str(folder)))
+        for tag, kind in TAGS.items():
+            label = self.labels.get(case.name, {}).get(tag)
+            if label is not None and kind not in case.outputs:
+                (folder / tag).mkdir(exist_ok=True)
+                names = label.get("info", {}).get("params", {}).get("label_names", {})
+                case.outputs[kind] = Output(self.client.fetch_label(case.study, tag, str(folder / tag)), names)
+
+    def start(self, model: str, options: dict, case: Case | None) -> Run:
+        """Send a request; see `SynthZooLib.jobs.Run` for its progress and answer.
+
+        Args:
+            model: name.
+            options: checked values.
+            case: the study that it works on, or None.
+        """
+        return Run(self.client, model, options, case.study if case else "", temporary=self.temporary.name).start()
+
+    def take(self, answer: Answer, case: Case | None) -> Case:
+        """Keep an answer's results; gives the study of the first one.
+
+        A map is added to the study that it belongs to; an image is a study of its own.
+        """
+        made = []
+        for result in answer.cases:
+            if result.study:
+                result.name = result.study
+                self.cases[result.study] = result
+                made.append(result)
+            elif case:
+                case.outputs.update(result.outputs)
+                case.sidecar.update(result.sidecar)
+                made.append(case)
+        if not made:
+            raise ZooError(f"{answer.model} gave nothing that can be shown here: see the log of {self.where}.")
+        return made[0]
+
+
+def volumes_of(folder: Path) -> dict[str, Path]:
+    """File name -> path of every volume below a folder.
+
+    Raises:
+        ZooError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise ZooError(f"{folder} is no folder: name the output_dir of a run.")
+    return {path.name: path for path in sorted(folder.rglob("*")) if stem(path.name) and path.is_file()}
