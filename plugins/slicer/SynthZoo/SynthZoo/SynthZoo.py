@@ -1,1 +1,404 @@
-"""Synthetic images, translation and anomaly heat maps from a SynthZoo server, in 3D Slicer. Widgets only."""
+"""Synthetic images, translation and anomaly heat maps from a SynthZoo server, in 3D Slicer.
+
+Here is only what is Qt and Slicer's module frame; the work is SynthZooLib's, which runs without a window.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+from SynthZooLib import heat, slices
+from SynthZooLib.client import START
+from SynthZooLib.errors import Cancelled, ZooError
+from SynthZooLib.models import tasks_of
+from SynthZooLib.session import Session, is_local
+from SynthZooLib.show import facts, show_case
+from SynthZooWidgets.fields import OptionField
+from SynthZooWidgets.panel import Panel, fill, waiting
+
+URL, SETTING = "http://127.0.0.1:8000", "SynthZoo/serverUrl"
+TICK_MS, LET_THREADS_RUN_S = 50, 0.02
+
+
+class SynthZoo(ScriptedLoadableModule):
+    """What the module finder shows."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = "SynthZoo"
+        parent.categories = ["Machine Learning"]
+        parent.dependencies = []
+        parent.contributors = ["The SynthZoo contributors"]
+        parent.helpText = _(
+            "<p><b>Research only: no map and no image of this module is a diagnosis.</b></p>"
+            "<p>Start a server once: <code>{start}</code>, and press <i>Connect</i>. Choose a task; the panel then "
+            "shows what the model can be asked.</p>"
+            "<ul><li><b>Map</b>: load a scan, press the button. The map lies over the scan; opacity and threshold have "
+            "sliders, <i>Jump to the worst region</i> brings the slices there.</li>"
+            "<li><b>Generate</b>: tick the conditions that matter, set them, press the button.</li>"
+            "<li><b>Translate</b>: as Map; the opacity slider fades from the scan to the new image.</li></ul>"
+            "<p>The scan goes to the server whose address stands in the panel, and to nowhere else.</p>"
+        ).format(start=START)
+        parent.acknowledgementText = _("SynthZoo serves its models with MONAI Label.")
+
+
+class SynthZooLogic(ScriptedLoadableModuleLogic, Session):
+    """A `Session` on the application's scene, for scripts: `slicer.util.getModuleLogic("SynthZoo")`."""
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        Session.__init__(self, slicer.mrmlScene, slicer.app.temporaryPath)
+
+
+class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Between the panel and the session: every method is a click."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+
+    # --- the module's life ---------------------------------------------------------------------------------------
+
+    def setup(self) -> None:
+        """Build the panel and connect it."""
+        ScriptedLoadableModuleWidget.setup(self)
+        self.logic = SynthZooLogic()
+        self.fields: dict = {}
+        self.shown: list = []
+        self.taskNames: list = []
+        self.modelNames: list = []
+        self.studyNames: list = []
+        self.versions = None
+        self.panel = panel = Panel(self.layout)
+        panel.url.text = qt.QSettings().value(SETTING) or URL
+        panel.connectButton.connect("clicked()", self.onConnect)
+        panel.url.connect("returnPressed()", self.onConnect)
+        panel.task.connect("currentIndexChanged(int)", self.onTask)
+        panel.model.connect("currentIndexChanged(int)", self.onModel)
+        panel.input.connect("currentNodeChanged(vtkMRMLNode*)", self.onInput)
+        panel.runButton.connect("clicked()", self.onRun)
+        panel.cancelButton.connect("clicked()", self.onCancel)
+        panel.results.connect("currentIndexChanged(int)", self.onResult)
+        panel.opacity.connect("valueChanged(double)", self.onOpacity)
+        panel.threshold.connect("valueChanged(double)", self.onThreshold)
+        panel.worstButton.connect("clicked()", self.onWorst)
+        panel.regions.connect("currentRowChanged(int)", self.onRegion)
+        panel.frame.connect("valueChanged(double)", self.onFrame)
+        panel.playButton.connect("toggled(bool)", self.onPlay)
+        panel.refreshButton.connect("clicked()", self.onRefresh)
+        panel.openButton.connect("clicked()", self.onOpen)
+        panel.openWorstButton.connect("clicked()", self.onOpenWorst)
+        self.timer = qt.QTimer()
+        self.timer.setInterval(TICK_MS)
+        self.timer.connect("timeout()", self.onTick)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneClosed)
+        self.showModels()
+        self.showResult()
+
+    def enter(self) -> None:
+        """When the module is opened: connect by itself, if the server is on this machine."""
+        if self.logic.client is None and is_local(self.panel.url.text):
+            try:
+                self.connectTo(self.panel.url.text)
+            except ZooError as error:
+                self.panel.serverStatus.text = str(error)
+
+    def cleanup(self) -> None:
+        """When the module goes."""
+        self.timer.stop()
+        self.removeObservers()
+        if self.logic.run is not None:
+            self.logic.run.close()
+
+    def onSceneClosed(self, _caller=None, _event=None) -> None:
+        """The nodes are gone."""
+        self.shown = []
+        self.showResult()
+
+    def tell(self, error: ZooError) -> None:
+        """Say what went wrong, in the panel and in a window."""
+        self.panel.status.text = str(error)
+        if not isinstance(error, Cancelled):
+            slicer.util.errorDisplay(str(error), windowTitle="SynthZoo")
+
+    # --- server and models ---------------------------------------------------------------------------------------
+
+    def onConnect(self) -> None:
+        """Read the server's index."""
+        try:
+            self.connectTo(self.panel.url.text)
+        except ZooError as error:
+            self.panel.serverStatus.text = _("Not connected.")
+            self.showModels()
+            self.tell(error)
+
+    def connectTo(self, url: str) -> None:
+        """Connect, fill the lists, and keep the address for the next time."""
+        with waiting():
+            models = self.logic.connect(url)
+        qt.QSettings().setValue(SETTING, url)
+        self.panel.serverStatus.text = _("Connected: {count} models.").format(count=len(models))
+        self.panel.status.text = ""
+        self.showModels()
+        self.onRefresh()
+
+    def showModels(self) -> None:
+        """Fill the list of tasks."""
+        tasks = tasks_of(self.logic.models)
+        self.taskNames = list(tasks)
+        fill(self.panel.task, tasks.values())
+        self.onTask()
+
+    def onTask(self, *_args) -> None:
+        """Fill the list of models of the task."""
+        number = self.panel.task.currentIndex
+        task = self.taskNames[number] if 0 <= number < len(self.taskNames) else None
+        found = [model for model in self.logic.models.values() if model.task == task]
+        self.modelNames = [model.name for model in found]
+        fill(self.panel.model, [model.title for model in found])
+        self.onModel()
+
+    @property
+    def model(self):
+        """The chosen model, or None."""
+        number = self.panel.model.currentIndex
+        return self.logic.models.get(self.modelNames[number]) if 0 <= number < len(self.modelNames) else None
+
+    def onModel(self, *_args) -> None:
+        """Build the fields of the model."""
+        model, panel = self.model, self.panel
+        options = list(model.options.values()) if model else []
+        self.fields = {option.name: OptionField(option) for option in options}
+        rows = {True: [], False: []}
+        for option in options:
+            field = self.fields[option.name]
+            rows[option.condition].append((field.label, field.widget))
+        self.versions = None
+        if model and len(model.versions) > 1:
+            self.versions = qt.QComboBox()
+            fill(self.versions, [_("newest"), *model.versions])
+            rows[False].append((_("Weights:"), self.versions))
+        panel.conditions.fill(rows[True])
+        panel.settings.fill(rows[False])
+        panel.conditionsSection.visible = bool(rows[True])
+        panel.settingsSection.visible = bool(rows[False])
+        panel.description.text = model.help() if model else _("Connect to a server to see what it can do.")
+        panel.inputLabel.visible = panel.input.visible = bool(model and model.takes_images)
+        panel.nextSeed.visible = "seed" in self.fields
+        panel.runButton.text = _(model.verb) if model else _("Run")
+        self.showBusy()
+
+    def onInput(self, *_args) -> None:
+        """A scan was chosen."""
+        self.showBusy()
+
+    # --- a request -----------------------------------------------------------------------------------------------
+
+    def onRun(self) -> None:
+        """Send the request that the panel shows."""
+        try:
+            if self.model is None:
+                raise ZooError(_("Connect to a server first."))
+            values = {name: field.value() for name, field in self.fields.items()}
+            version = self.versions.currentText if self.versions and self.versions.currentIndex > 0 else ""
+            node = self.panel.input.currentNode() if self.model.takes_images else None
+            self.logic.start(self.model.name, values, node, bool(self.panel.keep.checked), version)
+        except ZooError as error:
+            self.tell(error)
+        else:
+            self.timer.start()
+        self.showBusy()
+
+    def onCancel(self) -> None:
+        """Take the request back."""
+        self.logic.cancel()
+        self.panel.status.text = _("Cancelling")
+
+    def onTick(self) -> None:
+        """Let the request's threads run, show how far they are, and take the answer."""
+        run = self.logic.run
+        if run is None:
+            self.timer.stop()
+            return
+        progress = run.tick(LET_THREADS_RUN_S)
+        self.panel.status.text = progress.text
+        if progress.fraction is None:
+            self.panel.progress.setRange(0, 0)
+        else:
+            self.panel.progress.setRange(0, 100)
+            self.panel.progress.setValue(round(100 * progress.fraction))
+        if not run.finished:
+            return
+        self.timer.stop()
+        try:
+            with waiting():
+                shown = self.logic.finish()
+        except ZooError as error:
+            self.tell(error)
+        else:
+            self.take(shown)
+            self.panel.status.text = " ".join([progress.text + ".", *shown[0].missing])
+            if self.panel.nextSeed.checked and "seed" in self.fields:
+                self.fields["seed"].set_value(self.fields["seed"].value() + len(shown))
+            if self.panel.keep.checked:
+                self.onRefresh()
+        self.showBusy()
+
+    def showBusy(self) -> None:
+        """Which buttons can be pressed now."""
+        busy, panel = self.logic.busy, self.panel
+        ready = self.model is not None and (not self.model.takes_images or panel.input.currentNode() is not None)
+        panel.runButton.enabled = ready and not busy
+        panel.runButton.toolTip = (
+            _("Send the request.") if ready else _("Connect, and choose a scan where one is needed.")
+        )
+        panel.cancelButton.enabled = busy
+        panel.progress.visible = busy
+        panel.connectButton.enabled = panel.task.enabled = panel.model.enabled = not busy
+
+    # --- results -------------------------------------------------------------------------------------------------
+
+    def take(self, shown: list) -> None:
+        """Show new results in the panel; the first one is in the slices already."""
+        self.shown = shown
+        fill(self.panel.results, [item.name for item in shown])
+        if shown and shown[0].source is None and shown[0].background is not None:
+            fit = slicer.app.applicationLogic()
+            (getattr(fit, "FitSliceToContent", None) or fit.FitSliceToAll)()
+        self.showResult()
+
+    @property
+    def result(self):
+        """The chosen result, or None when there is none or its nodes were removed."""
+        number = self.panel.results.currentIndex
+        item = self.shown[number] if 0 <= number < len(self.shown) else None
+        return item if item and all(slicer.mrmlScene.IsNodePresent(node) for node in item.nodes()) else None
+
+    def onResult(self, *_args) -> None:
+        """Another result of the same request."""
+        if self.result is not None:
+            for item in self.shown:
+                if item.segmentation is not None:
+                    item.segmentation.SetDisplayVisibility(item is self.result)
+            show_case(slicer.mrmlScene, self.result)
+        self.showResult()
+
+    def showResult(self) -> None:
+        """Fill the result's section."""
+        item, panel = self.result, self.panel
+        panel.resultSection.visible = item is not None
+        if item is None:
+            return
+        panel.results.visible = panel.resultsLabel.visible = len(self.shown) > 1
+        panel.facts.text = facts(item)
+        over = item.heat is not None or (item.source is not None and item.volume is not None)
+        panel.opacity.visible = panel.opacityLabel.visible = over
+        mapped = item.heat is not None
+        for widget in (panel.threshold, panel.thresholdLabel, panel.worstButton, panel.regions):
+            widget.visible = mapped
+        if over:
+            panel.opacity.value = heat.OPACITY if mapped else 1.0
+        panel.regions.clear()
+        if mapped:
+            panel.threshold.value = heat.threshold_of(item.sidecar)
+            panel.worstButton.enabled = bool(item.regions)
+            for region in item.regions:
+                panel.regions.addItem(region.text())
+        plays = item.browser is not None
+        panel.frameLabel.visible = panel.frameRow.visible = plays
+        if plays:
+            panel.frame.maximum = item.browser.GetNumberOfItems() - 1
+            panel.frame.value = item.browser.GetSelectedItemNumber()
+
+    def onOpacity(self, value: float) -> None:
+        """How much the foreground covers."""
+        if self.result is not None:
+            slices.show_layers(slicer.mrmlScene, opacity=value)
+
+    def onThreshold(self, value: float) -> None:
+        """What of the map is clear."""
+        if self.result is not None and self.result.heat is not None:
+            heat.set_threshold(self.result.heat, value)
+
+    def onWorst(self) -> None:
+        """To the worst region."""
+        self.onRegion(0)
+
+    def onRegion(self, number: int) -> None:
+        """To a region of the list."""
+        if self.result is not None and 0 <= number < len(self.result.regions):
+            slices.jump(slicer.mrmlScene, self.result.regions[number].at)
+
+    def onFrame(self, value: float) -> None:
+        """To a frame of the cine."""
+        if self.result is not None and self.result.browser is not None:
+            self.result.browser.SetSelectedItemNumber(round(value))
+
+    def onPlay(self, checked: bool) -> None:
+        """Play or stop the cine."""
+        if self.result is not None and self.result.browser is not None:
+            self.result.browser.SetPlaybackActive(bool(checked))
+
+    # --- the server's studies ------------------------------------------------------------------------------------
+
+    def onRefresh(self) -> None:
+        """Read the list of studies."""
+        try:
+            found = self.logic.studies()
+        except ZooError as error:
+            self.tell(error)
+            return
+        self.studyNames = [study for study, _line in found]
+        fill(self.panel.studies, [line for _study, line in found])
+
+    def onOpen(self) -> None:
+        """Open the chosen study."""
+        number = self.panel.studies.currentIndex
+        if 0 <= number < len(self.studyNames):
+            self.open(lambda: self.logic.open_study(self.studyNames[number]))
+
+    def onOpenWorst(self) -> None:
+        """Open the scan that the maps find most anomalous."""
+        self.open(self.logic.open_worst)
+
+    def open(self, load) -> None:
+        """Open a study and choose it as input."""
+        try:
+            with waiting():
+                shown = load()
+        except ZooError as error:
+            self.tell(error)
+            return
+        self.take([shown])
+        self.panel.input.setCurrentNode(shown.volume)
+        self.panel.status.text = _("Opened {name}.").format(name=shown.name)
+
+
+class SynthZooTest(ScriptedLoadableModuleTest):
+    """Slicer's *Reload and Test*: the scene tests of `Testing/Python`, on the scene of the application."""
+
+    def runTest(self) -> None:
+        """Run them all."""
+        import unittest
+
+        folder = os.path.join(os.path.dirname(__file__), "Testing", "Python")
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+        import SynthZooSceneTest
+
+        slicer.mrmlScene.Clear()
+        tests = unittest.defaultTestLoader.loadTestsFromModule(SynthZooSceneTest)
+        outcome = unittest.TextTestRunner(verbosity=2).run(tests)
+        if not outcome.wasSuccessful():
+            raise AssertionError(f"{len(outcome.failures) + len(outcome.errors)} scene tests failed")

@@ -150,3 +150,12 @@ def read_text(scene, path: str, name: str):
     node = scene.AddNewNodeByClass("vtkMRMLTextNode", scene.GenerateUniqueName(name))
     node.SetText(text)
     return node
+
+
+def facts(shown: Shown) -> str:
+    """What is known of a result, in a line: request, seed, score, measured values."""
+    texts = volumes.told(shown.sidecar)
+    measured = shown.sidecar.get("measured")
+    if isinstance(measured, dict):
+        texts += [f"measured {key} {value:g}" for key, value in measured.items() if isinstance(value, (int, float))]
+    return ", ".join(texts) or shown.name

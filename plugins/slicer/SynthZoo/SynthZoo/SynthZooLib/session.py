@@ -1,0 +1,144 @@
+"""What the panel holds between two clicks: the server, its models, and the request that runs. Scripts use it too.
+
+session = Session(slicer.mrmlScene)
+session.connect("http://127.0.0.1:8000")
+run = session.start("brain_mr_anomaly_map_manytasks", {}, slicer.util.getNode("my scan"))
+run.wait()
+shown = session.finish()
+"""
+
+from __future__ import annotations
+
+from . import studies, volumes
+from .client import ZooClient
+from .errors import ZooError
+from .jobs import Run
+from .models import Model, read_models
+from .options import check_all
+from .show import Shown, show_answer
+
+
+class Session:
+    """One server and one scene.
+
+    Args:
+        scene: the MRML scene that results go to.
+        temporary: folder for files on their way; None is the system's.
+    """
+
+    def __init__(self, scene, temporary: str | None = None):
+        self.scene, self.temporary = scene, temporary
+        self.client: ZooClient | None = None
+        self.models: dict[str, Model] = {}
+        self.run: Run | None = None
+        self.source = None
+
+    def connect(self, url: str) -> dict[str, Model]:
+        """Read a server's index; gives its models by name.
+
+        Raises:
+            ZooError: no address, no server, not the zoo's, no models.
+        """
+        self.client, self.models = None, {}
+        client = ZooClient(url)
+        models = read_models(client.index())
+        self.client, self.models = client, models
+        return models
+
+    def expect_client(self) -> ZooClient:
+        """The server.
+
+        Raises:
+            ZooError: not connected.
+        """
+        if self.client is None:
+            raise ZooError("Not connected: give the server's address and press Connect.")
+        return self.client
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is on its way or waits to be shown."""
+        return self.run is not None
+
+    def start(self, model: str, values: dict, node=None, keep: bool = True, version: str = "") -> Run:
+        """Send a request; watch it with `tick()`, then call `finish()`.
+
+        Args:
+            model: name.
+            values: options by name; None leaves a condition out.
+            node: volume node, for models that take a scan. One that came from the server and was not changed is
+                named, every other one is sent.
+            keep: the server keeps what was made: images as studies, maps as labels of their study.
+            version: of the weights; "" is the newest.
+
+        Raises:
+            ZooError: not connected, a request runs already, an option is refused, no scan or one that cannot be sent.
+        """
+        client = self.expect_client()
+        if self.run is not None:
+            raise ZooError("A request is on its way: wait for it, or cancel it.")
+        if model not in self.models:
+            raise ZooError(f"The server has no model '{model}': it has {', '.join(self.models)}.")
+        item = self.models[model]
+        options = check_all(item.options, values)
+        options = {name: value for name, value in options.items() if value != item.options[name].default}
+        options |= {"store": bool(keep), **({"model_version": version} if version else {})}
+        image, self.source = "", None
+        if item.takes_images:
+            if node is None:
+                raise ZooError(f"{item.title} needs a scan: load one (File, Add Data) and choose it as Input.")
+            self.source, image = node, volumes.study_of(node)
+        run = Run(client, model, options, image, temporary=self.temporary)
+        try:
+            if image:
+                run.options["save_label"] = bool(keep)
+            elif item.takes_images:
+                run.upload = volumes.write_volume(node, run.folder)
+        except ZooError:
+            run.close()
+            raise
+        self.run = run
+        return run.start()
+
+    def cancel(self) -> None:
+        """Take the request back."""
+        if self.run is not None:
+            self.run.cancel()
+
+    def finish(self) -> list[Shown]:
+        """Bring the answer into the scene, or raise what went wrong; the session is free again either way.
+
+        Raises:
+            ZooError: what went wrong; `Cancelled` if it was taken back.
+        """
+        run = self.run
+        if run is None:
+            raise ZooError("No request is on its way.")
+        try:
+            answer = run.wait()
+            source = self.source
+            if source is not None and not self.scene.IsNodePresent(source):
+                source = None  # removed meanwhile
+            return show_answer(self.scene, answer, self.models[run.model], source)
+        finally:
+            run.close()
+            self.run = self.source = None
+
+    # --- the server's studies --------------------------------------------------------------------------------------
+
+    def studies(self) -> list[tuple[str, str]]:
+        """(id, line for a list) of each study of the server."""
+        return studies.listed(self.expect_client().studies())
+
+    def open_study(self, study: str) -> Shown:
+        """Bring a study of the server with its labels and map into the scene."""
+        return studies.open_study(self.scene, self.expect_client(), study)
+
+    def open_worst(self) -> Shown:
+        """Open the scan with the highest score that has no final label yet."""
+        return self.open_study(self.expect_client().next_study(studies.WORST_FIRST))
+
+
+def is_local(url: str) -> bool:
+    """Whether an address is on this machine, so that asking it costs no time."""
+    return any(name in url for name in ("//127.", "//localhost", "//[::1]"))

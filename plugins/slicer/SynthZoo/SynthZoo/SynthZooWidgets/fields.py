@@ -1,0 +1,96 @@
+"""One field per option: sliders with units, choices, switches; a condition can be left out."""
+
+from __future__ import annotations
+
+import ctk
+import qt
+from slicer.i18n import tr as _
+
+
+class OptionField:
+    """The field of an option: `widget` for the form, `value()` for the request.
+
+    Args:
+        option: `SynthZooLib.options.Option`.
+    """
+
+    def __init__(self, option):
+        self.option = option
+        self.widget = qt.QWidget()
+        row = qt.QHBoxLayout(self.widget)
+        row.setContentsMargins(0, 0, 0, 0)
+        self.used = None
+        if option.may_be_left_out:
+            self.used = qt.QCheckBox()
+            self.used.toolTip = _("Ask for it; without the tick it is left to chance.")
+            self.used.checked = option.default is not None
+            self.used.connect("toggled(bool)", self._enable)
+            row.addWidget(self.used)
+        self.input = self._make()
+        self.input.toolTip = option.help()
+        row.addWidget(self.input, 1)
+        self._show(option.start)
+        self._enable()
+
+    @property
+    def label(self) -> str:
+        """The text beside the field."""
+        return f"{self.option.title}:"
+
+    def _make(self):
+        option = self.option
+        if option.kind == "flag":
+            return qt.QCheckBox()
+        if option.kind == "word":
+            box = qt.QComboBox()
+            for word in option.choices:
+                box.addItem(word)
+            return box
+        if not option.bounded:
+            return qt.QLineEdit()
+        slider = ctk.ctkSliderWidget()
+        slider.decimals = option.decimals
+        slider.minimum, slider.maximum = option.low, option.high
+        slider.singleStep = option.step
+        slider.pageStep = option.step * 10
+        if option.unit:
+            slider.suffix = f" {option.unit}"
+        return slider
+
+    def _enable(self, *_args) -> None:
+        self.input.enabled = self.used is None or bool(self.used.checked)
+
+    def value(self):
+        """The checked value; None where the condition is left out.
+
+        Raises:
+            SynthZooLib.errors.ZooError: what was typed is refused.
+        """
+        if self.used is not None and not self.used.checked:
+            return None
+        kind = self.option.kind
+        if kind == "flag":
+            return bool(self.input.checked)
+        if kind == "word":
+            return self.option.check(self.input.currentText)
+        if not self.option.bounded:
+            text = self.input.text.strip()
+            return self.option.check(text if text else None)
+        return self.option.check(round(float(self.input.value), 6))
+
+    def set_value(self, value) -> None:
+        """Ask for a value; None leaves the condition out."""
+        if self.used is not None:
+            self.used.checked = value is not None
+        if value is not None:
+            self._show(value)
+
+    def _show(self, value) -> None:
+        if self.option.kind == "flag":
+            self.input.checked = bool(value)
+        elif self.option.kind == "word":
+            self.input.setCurrentIndex(self.input.findText(str(value)))
+        elif self.option.bounded:
+            self.input.value = float(value)
+        else:
+            self.input.text = str(value)
