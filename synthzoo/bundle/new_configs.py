@@ -52,7 +52,10 @@ def synthesis(name: str) -> dict:
             "path": "@weights",
             "device": "@device",
         },
-        "preprocessing": None,
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [{"_target_": "synthzoo.data.hand_over.RefuseImages", "name": name}],
+        },
         "dataset": {
             "_target_": "synthzoo.data.requests.RequestTable",
             "conditions": {"age": AGE},

@@ -20,6 +20,8 @@ class SaveHeatPreview(Transform):
         image_key: scan on the head grid (1, D, H, W).
         heat_key: map on the same grid, in [0, 1].
         threshold: heat below it stays transparent; beside it the same planes are shown without heat.
+
+    A sample that is of no table has no case and gets no picture.
     """
 
     def __init__(
@@ -28,7 +30,7 @@ class SaveHeatPreview(Transform):
         self.table, self.image_key, self.heat_key, self.threshold = table, image_key, heat_key, float(threshold)
 
     def __call__(self, data: dict) -> dict:
-        if self.table.output_dir is not None:
+        if self.table.output_dir is not None and "case" in data:
             image = np.asarray(torch.as_tensor(data[self.image_key]).cpu(), np.float32)[0]
             heat = np.asarray(torch.as_tensor(data[self.heat_key]).cpu(), np.float32)[0]
             case = str(data["case"])

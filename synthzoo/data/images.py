@@ -98,13 +98,15 @@ class ImageTable(CaseTable):
 
     Raises:
         UserError: no volume was found, or not one can be used. When some can be used, the sentences of the others are
-            printed as warnings and kept in `failures`.
+            printed as warnings and kept in `failures`. Where no images were named at all it is raised when the table
+            is used: MONAI Label's stock app makes the table with the postprocessing and brings its own images.
     """
 
     def __init__(self, images, channels: int = 1, check: bool = True, suffix: str = "heatmap.nii.gz", **kwargs):
         super().__init__(suffix=suffix, **kwargs)
         self.channels = int(channels)
-        self.paths = find_images(images, exclude=self.output_dir)
+        self.unnamed = images == ""
+        self.paths = [] if self.unnamed else find_images(images, exclude=self.output_dir)
         self.cases = case_names(self.paths)
         self._recorded: tuple[int, dict] = (-1, {})
         if check and len(self.paths) == 1:
@@ -126,6 +128,11 @@ class ImageTable(CaseTable):
         for sentence in self.failures:
             print(f"warning: left out: {sentence}", file=sys.stderr)
         self.rows = good
+
+    def __len__(self) -> int:
+        if self.unnamed:
+            find_images("")  # says so
+        return super().__len__()
 
     def is_done(self, row: int) -> bool:
         """Whether the row's results exist; a file that is not there counts as not done."""

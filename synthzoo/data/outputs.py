@@ -16,6 +16,7 @@ from monai.transforms import Transform
 from synthzoo.data.cases import CaseTable
 from synthzoo.data.dataset_files import gather_failures, locked, remove_leftovers, write_dataset_files
 from synthzoo.data.files import affine_of, plain, write_bytes, write_json, write_nifti
+from synthzoo.data.hand_over import hand_over
 from synthzoo.data.preview import montage
 from synthzoo.errors import UserError
 
@@ -37,6 +38,8 @@ class SaveResult(Transform):
             that measures what was asked; its answer stands in the sidecar under `measured`.
         sidecar_keys: keys of the sample that go into the sidecar as they are (scores, regions).
         description: the sidecar's `Description`.
+
+    A sample that is of no table goes on to whoever writes it; see `hand_over`.
 
     Raises:
         UserError: the disk is full or the folder cannot be written (the sample leaves nothing then), or the network
@@ -60,6 +63,8 @@ class SaveResult(Transform):
         self.sidecar_keys, self.description = tuple(sidecar_keys), description
 
     def __call__(self, data: dict) -> dict:
+        if "row" not in data:
+            return hand_over(data, self.outputs, self.sidecar_keys)
         row, case = int(data["row"]), str(data["case"])
         if self.table.is_done(row):  # a row of a block that is run again for the sake of equal batches
             return data

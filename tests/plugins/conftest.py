@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +15,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import torch
 from bundle_runs import ROOT
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -24,14 +27,16 @@ class Server:
     """`monailabel start_server` as a process of its own, on a free port of the loopback.
 
     Args:
-        index: of the bundles.
+        index: of the bundles; None where the app has none.
         studies: folder of the datastore.
         folder: for its log and its fine-tuned weights.
+        app: folder of the app.
     """
 
-    def __init__(self, index: Path, studies: Path, folder: Path, **conf: str):
-        self.studies, self.folder = studies, folder
-        self.conf = {"index": str(index), "models_dir": str(folder / "versions"), "memory_gb": "4", **conf}
+    def __init__(self, index: Path | None, studies: Path, folder: Path, app: Path = APP, **conf: str):
+        self.studies, self.folder, self.app = studies, folder, app
+        ours = {"index": str(index), "models_dir": str(folder / "versions"), "memory_gb": "4"}
+        self.conf = {**(ours if index else {}), **conf}
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -39,12 +44,14 @@ class Server:
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "monailabel.main", "start_server", "--app", str(APP)]
+        command = [sys.executable, "-m", "monailabel.main", "start_server", "--app", str(self.app)]
         command += ["--studies", str(self.studies), "--port", str(self.port)]
+        command += [] if self.app == APP else ["--host", "127.0.0.1"]  # ours chooses the loopback itself
         for key, value in self.conf.items():
             command += ["--conf", key, value]
         scripts = str(Path(sys.executable).parent)
         env = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+        env["BUNDLE_DOWNLOAD_SRC"] = "local"  # MONAI Label's own app then looks for bundles in its folder only
         with open(self.folder / "server.log", "a") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=self.folder)
         end = time.monotonic() + LONGEST_START_S
@@ -96,8 +103,6 @@ def scans(tmp_path_factory) -> list[Path]:
 def server(zoo, scans, tmp_path_factory):
     """The server over a datastore of the three scans."""
     pytest.importorskip("monailabel", reason="monailabel is not installed; docs/pins.md says how")
-    import shutil
-
     studies = tmp_path_factory.mktemp("studies")
     for scan in scans:
         shutil.copy(scan, studies)
@@ -105,6 +110,40 @@ def server(zoo, scans, tmp_path_factory):
     made.start()
     yield made
     made.stop()
+
+
+@pytest.fixture(scope="session")
+def released(scans, tmp_path_factory):
+    """The server over the bundles as they are released, with two requests at once and little memory."""
+    pytest.importorskip("monailabel", reason="monailabel is not installed; docs/pins.md says how")
+    studies = tmp_path_factory.mktemp("released_studies")
+    shutil.copy(scans[2], studies)
+    folder = tmp_path_factory.mktemp("released")
+    made = Server(ROOT / "bundle_index.json", studies, folder, memory_gb="1.5", parallel="2")
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def command_run(tmp_path_factory):
+    """`command_run(bundle, scan or None, option=value ...)`: what the bundle's command writes; once per request."""
+    from monai.bundle import run as run_bundle
+
+    @functools.cache
+    def run(bundle: Path, scan: Path | None = None, **options) -> Path:
+        folder = tmp_path_factory.mktemp(bundle.name)
+        images = {} if scan is None else {"images": str(scan)}
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as the servers
+        try:
+            config = str(bundle / "configs" / "inference.json")
+            run_bundle(config_file=config, bundle_root=str(bundle), output_dir=str(folder), **images, **options)
+        finally:
+            torch.set_num_threads(threads)
+        return folder
+
+    return run
 
 
 @pytest.fixture(scope="session")
