@@ -9,6 +9,7 @@
     memory_gb   limit for weights and work of all models together (none)
     parallel    requests that run at once (1)
     device      cpu, cuda, cuda:1 ... (what each bundle says)
+    upload_mb   largest request that is taken (2000)
     public      yes lets other machines connect; without it the server listens on the loopback only
 """
 

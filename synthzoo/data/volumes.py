@@ -16,12 +16,13 @@ MAX_VOXELS = 1024**3  # 4 GiB as float32; a 0.25 mm head has 0.9 of it
 MAX_DEFLATE = 1100  # deflate cannot shrink by more than 1032
 
 
-def read_volume(path: str | Path, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def read_volume(path: str | Path, channels: int = 1, blank: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Read a 3D NIfTI file or a folder with one DICOM series.
 
     Args:
         path: `.nii`, `.nii.gz`, or a folder of DICOM slices.
         channels: channels that the network takes; more than one are read from a fifth or fourth NIfTI dimension.
+        blank: take a volume of one value, such as a label map in which nothing is marked.
 
     Returns:
         array float32 [channels, D, H, W] with the file's scaling applied, affine [4, 4] float64, voxel to RAS mm.
@@ -37,17 +38,17 @@ def read_volume(path: str | Path, channels: int = 1) -> tuple[np.ndarray, np.nda
         array, affine = _read_dicom(path)
     else:
         array, affine = _read_nifti(path, channels)
-    check_values(array, str(path), channels)
+    check_values(array, str(path), channels, blank)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise UserError(f"image {path} has no usable voxel size in its header (affine {affine[:3, :3].tolist()}).")
     return array, affine
 
 
-def check_values(array: np.ndarray, name: str, channels: int = 1) -> None:
+def check_values(array: np.ndarray, name: str, channels: int = 1, blank: bool = False) -> None:
     """Channels and voxels of an array [channels, D, H, W].
 
     Raises:
-        UserError: not 3D with this number of channels, NaN or Inf, or the same value everywhere.
+        UserError: not 3D with this number of channels, NaN or Inf, or the same value everywhere (unless `blank`).
     """
     if array.ndim != 4:
         raise UserError(f"image {name} has shape {tuple(array.shape)}, but a channel and three dimensions are needed.")
@@ -56,7 +57,7 @@ def check_values(array: np.ndarray, name: str, channels: int = 1) -> None:
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
         raise UserError(f"image {name} has {bad} NaN or Inf voxels of {array.size}: replace them, or export it anew.")
-    if array.size == 0 or float(array.min()) == float(array.max()):
+    if array.size == 0 or (not blank and float(array.min()) == float(array.max())):
         value = f" ({float(array.flat[0]):g})" if array.size else ""
         raise UserError(f"image {name} is constant{value}: it holds no anatomy; check the export.")
 

@@ -69,6 +69,12 @@ class ServedBundle:
         """The modality that metadata states for the input, such as "MR"."""
         return str(self.metadata["network_data_format"]["inputs"]["image"].get("modality", ""))
 
+    @property
+    def takes_labels(self) -> bool:
+        """Whether the input is a label map, which metadata says as the input's `format`."""
+        stated = self.metadata["network_data_format"]["inputs"]["image"].get("format", "")
+        return self.takes_images and stated in ("labels", "segmentation")
+
     def known_versions(self) -> list[str]:
         """The names of the weights, the newest first, the released ones last."""
         found = [] if self.versions is None else [path.parent.name for path in self.versions.glob("*/model.pt")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import http.server
 import json
 import os
 import shutil
@@ -10,8 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from bundle_runs import ROOT
 sys.path.insert(0, str(Path(__file__).parent))
 LONGEST_START_S = 280
 APP = ROOT / "plugins" / "monailabel"
+RELEASED = ("brain_mr_synthesis_ldm", "brain_mr_anomaly_map_manytasks")
 
 
 class Server:
@@ -107,22 +111,43 @@ def server(zoo, scans, tmp_path_factory):
     for scan in scans:
         shutil.copy(scan, studies)
     made = Server(zoo, studies, tmp_path_factory.mktemp("server"))
-    made.start()
-    yield made
-    made.stop()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
 
 
 @pytest.fixture(scope="session")
-def released(scans, tmp_path_factory):
-    """The server over the bundles as they are released, with two requests at once and little memory."""
+def release(tmp_path_factory):
+    """Folder and address of a packed release of the bundles, on a plain web server."""
+    from synthzoo.bundle.pack import package_bundles
+
+    folder = tmp_path_factory.mktemp("release")
+    wheel = folder / "synthzoo-0.1.0-py3-none-any.whl"  # building the real one takes long and is tested elsewhere
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.write(ROOT / "synthzoo" / "errors.py", "synthzoo/errors.py")
+    package_bundles(ROOT, folder / "dist", names=list(RELEASED), wheel=wheel)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder / "dist"))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder / "dist", f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def released(release, scans, tmp_path_factory):
+    """The server over bundles that it downloads from a release, with two requests at once, little memory and 8 MB."""
     pytest.importorskip("monailabel", reason="monailabel is not installed; docs/pins.md says how")
-    studies = tmp_path_factory.mktemp("released_studies")
+    studies, folder = tmp_path_factory.mktemp("released_studies"), tmp_path_factory.mktemp("released")
     shutil.copy(scans[2], studies)
-    folder = tmp_path_factory.mktemp("released")
-    made = Server(ROOT / "bundle_index.json", studies, folder, memory_gb="1.5", parallel="2")
-    made.start()
-    yield made
-    made.stop()
+    limits = {"memory_gb": "1.5", "parallel": "2", "upload_mb": "8"}
+    made = Server(folder / "bundle_index.json", studies, folder, zoo=release[1], **limits)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
 
 
 @pytest.fixture(scope="session")

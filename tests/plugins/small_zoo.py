@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from bundle_runs import ROOT
+from small_image_bundles import NAMES, image_bundle
 
 SYNTHESIS, ANOMALY = "brain_mr_synthesis_ldm", "brain_mr_anomaly_map_manytasks"
 TINY_MAP, TINY_TRANSLATION = "phantom_mr_anomaly_map_tiny", "phantom_mr_translation_tiny"
@@ -56,6 +57,8 @@ def make_small_zoo(folder: Path) -> Path:
         entries[name] = tiny_bundle(folder / "bundles" / name)
     for name in (TINY_CINE, TINY_LABELLED):
         entries[name] = tiny_generator(folder / "bundles" / name)
+    for name in NAMES:
+        entries[name] = image_bundle(folder / "bundles" / name)
     index = folder / "bundle_index.json"
     write_json(index, {"format": 1, "base_url": "", "bundles": entries})
     return index

@@ -43,9 +43,11 @@ def stock(zoo, scans, tmp_path_factory):
     shutil.copy(scans[2], studies)
     names = ",".join(bundle.name for bundle in bundles)
     server = Server(None, studies, app.parent, app=app, models=names, skip_trainers="true")
-    server.start()
-    yield server, MONAILabelClient(server.url, str(app.parent))
-    server.stop()
+    try:
+        server.start()
+        yield server, MONAILabelClient(server.url, str(app.parent))
+    finally:
+        server.stop()
 
 
 def test_a_map_is_the_commands_map_and_its_scores_come_along(stock, scans, command_run):

@@ -74,7 +74,7 @@ def test_a_bad_scan_is_refused_by_name(bundle, make, tmp_path):
 
 @for_each(OF_IMAGES)
 def test_no_scan_at_all_is_told(bundle, tmp_path):
-    assert "images is ''" in refusal(bundle, "dataset", {"output_dir": str(tmp_path / "out")})
+    assert "images is ''" in refusal(bundle, "evaluator", {"output_dir": str(tmp_path / "out")})
 
 
 # --- DICOM ------------------------------------------------------------------------------------------------------------

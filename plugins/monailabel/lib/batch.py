@@ -168,7 +168,7 @@ class BatchRunner:
         if not found:
             return False
         weights = sha256(served.weights(request.extras["model_version"]))
-        scan = sha256(self.service.image_path(image_id))
+        scan = sha256(self.service.input_path(served, request, image_id))
         asked = {**{name: option.default for name, option in served.options.items()}, **request.values}
 
         def same(sidecar: dict) -> bool:

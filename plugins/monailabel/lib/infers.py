@@ -52,6 +52,8 @@ class BundleInfer(InferTask):
         panel = {name: panel_value(option) for name, option in self.served.options.items()}
         if self.served.takes_images:
             panel["result"] = list(extras["result"].choices)
+        if self.served.takes_labels:
+            panel["source_tag"] = ""
         if len(extras["model_version"].choices) > 1:
             panel["model_version"] = list(extras["model_version"].choices)
         return panel
@@ -66,6 +68,7 @@ class BundleInfer(InferTask):
                 "title": served.metadata.get("name", served.name),
                 "version": served.metadata["version"],
                 "takes_images": served.takes_images,
+                "takes_labels": served.takes_labels,
                 "modality": served.modality,
                 "outputs": served.outputs,
                 "options": {name: option.describe() for name, option in served.options.items()},

@@ -35,7 +35,7 @@ class Request:
 
     Args:
         values: options of the bundle by name, typed; those left out are the bundle's defaults.
-        extras: result, result_extension, result_dtype, model_version, store, save_label, label_tag, job.
+        extras: result, result_extension, result_dtype, model_version, store, save_label, label_tag, job, source_tag.
     """
 
     values: dict[str, Any]
@@ -85,12 +85,12 @@ def read_request(served: ServedBundle, asked: Mapping[str, Any]) -> Request:
     """
     extras_known = extra_options(served)
     extras: dict[str, Any] = {name: option.default for name, option in extras_known.items()}
-    extras |= {"label_tag": "original", "job": None}
+    extras |= {"label_tag": "original", "job": None, "source_tag": None}
     own: dict[str, Any] = {}
     for name, value in asked.items():
         if name in extras_known:
             extras[name] = extras_known[name].check(value)
-        elif name in ("label_tag", "job"):
+        elif name in ("label_tag", "job", "source_tag"):
             extras[name] = expect_name(name, value) if value not in (None, "") else extras[name]
         elif name in PASSED_OVER:
             expect_plain(name, value)

@@ -39,7 +39,7 @@ from monailabel.interfaces.exception import MONAILabelException
 
 from lib.answers import pack
 from lib.requests import expect_name, expect_object, read_params
-from lib.uploads import check_upload, drop_upload, keep_upload
+from lib.uploads import check_label, check_upload, drop_upload, keep_upload, limited_to
 from synthzoo.errors import UserError, find_user_error
 from synthzoo.serving.served import Cancelled
 
@@ -92,8 +92,8 @@ def said(function):
 
 def build_router(app) -> APIRouter:
     """The routes over one app."""
-    router = APIRouter()
     service, batch = app.service, app._batch_infer
+    router = APIRouter(route_class=limited_to(service.upload_bytes))
 
     def served(model: str):
         if model not in service.store.bundles:
@@ -212,6 +212,12 @@ def build_router(app) -> APIRouter:
             raise LookupError("name the image that the label belongs to, as ?image=ID.")
         expect_name("tag", tag or "final")
         text = json.dumps(read_params(params))
+        upload = keep_upload(label.file, label.filename)
+        try:
+            check_label(upload)
+        finally:
+            drop_upload(upload)
+        label.file.seek(0)
         return datastore.save_label(background_tasks, image, text, tag, label, user.username)
 
     @router.put("/session/", tags=["Session"], summary="Create a session with an image")

@@ -23,7 +23,8 @@ from synthzoo.serving.served import Case, ServedBundle
 from synthzoo.serving.store import Job, ModelStore
 
 logger = logging.getLogger(__name__)
-CONF = ("models", "zoo", "index", "bundle_dir", "models_dir", "memory_gb", "parallel", "device", "public")
+CONF = ("models", "zoo", "index", "bundle_dir", "models_dir", "memory_gb", "parallel", "device", "public", "upload_mb")
+UPLOAD_MB = 2000.0
 SCORES = "synthzoo_scores"  # key of an image's info: bundle -> {score, peak, threshold}
 
 
@@ -65,6 +66,7 @@ class Service:
         self.version = synthzoo.__version__
         self.studies = studies
         self.models_dir = Path(conf.get("models_dir") or Path(app_dir) / "model").resolve()
+        self.upload_bytes = int((positive(conf, "upload_mb") or UPLOAD_MB) * 1e6)
         self.datastore: Any = None
         folders = find_folders(Path(app_dir), conf)
         self.store = ModelStore(
@@ -105,7 +107,7 @@ class Service:
         image_id = asked.pop("image", "") or ""
         asked.pop("description", None)
         request = read_request(served, asked)
-        source = upload or (self.image_path(image_id) if served.takes_images else None)
+        source = upload or self.input_path(served, request, image_id)
         if served.takes_images and source is None:
             raise UserError(f"{served.name} needs an image: name one of the datastore or upload one.")
         folder = Path(tempfile.mkdtemp(prefix="synthzoo_"))
@@ -157,6 +159,25 @@ class Service:
             raise LookupError(f"there is no image '{str(image_id)[:80]}' in the datastore.")
         return Path(self.datastore.get_image_uri(image_id))
 
+    def input_path(self, served: ServedBundle, request: Request, image_id: str) -> Path | None:
+        """What the bundle shall read: the image, or its label map where the bundle makes something of a label map.
+
+        Raises:
+            LookupError: there is no such image, or it has no such label.
+        """
+        path = self.image_path(image_id) if served.takes_images else None
+        if path is None or not served.takes_labels:
+            return path
+        have = self.datastore.get_labels_by_image_id(image_id)
+        tag = request.extras["source_tag"] or next((tag for tag in ("final", "original") if tag in have), "final")
+        if tag not in have:
+            known = ", ".join(have) or "none"
+            raise LookupError(
+                f"{served.name} needs a label map, but image '{image_id}' has no '{tag}': it has {known}."
+            )
+        request.extras["source_tag"] = tag
+        return Path(self.datastore.get_label_uri(have[tag], tag))
+
     def keep(self, served: ServedBundle, request: Request, cases: list[Case], source: str = "") -> list[dict]:
         """Add images that were made to the datastore, each with its label map; gives their ids and sidecars."""
         kept = []
@@ -167,6 +188,7 @@ class Service:
                 info = {"synthetic": True, "bundle": served.name, "sidecar": case.sidecar}
                 if source:
                     info["source"] = source
+                    info |= {"source_tag": request.extras["source_tag"]} if served.takes_labels else {}
                 entry["id"] = self.datastore.add_image(image_id, str(case.files["image"]), info)
                 if "label" in case.files:
                     names = answers.label_names(served, case)

@@ -7,11 +7,44 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from synthzoo.data.images import check_volume
-from synthzoo.data.volumes import is_dicom_folder
+from fastapi import HTTPException, Request
+from fastapi.routing import APIRoute
+
+from synthzoo.data.volumes import is_dicom_folder, read_volume
 from synthzoo.errors import UserError
 
 VOLUMES = (".nii.gz", ".nii")
+
+
+def limited_to(limit: int) -> type[APIRoute]:
+    """A kind of route that answers 413 to a request of more than `limit` bytes, before anything of it is kept."""
+    sentence = f"the upload is larger than {limit / 1e6:g} MB; --conf upload_mb of the server sets what is taken."
+
+    class Limited(APIRoute):
+        def get_route_handler(self):
+            handle = super().get_route_handler()
+
+            async def run(request: Request):
+                stated = request.headers.get("content-length", "")
+                if stated.isdigit() and int(stated) > limit:
+                    async for _ in request.stream():  # a client reads the answer only when it has sent everything
+                        pass
+                    raise HTTPException(status_code=413, detail=sentence)
+                came, receive = 0, request.receive
+
+                async def counted():
+                    nonlocal came
+                    message = await receive()
+                    came += len(message.get("body", b""))
+                    if came > limit:
+                        raise HTTPException(status_code=413, detail=sentence)
+                    return message
+
+                return await handle(Request(request.scope, counted))
+
+            return run
+
+    return Limited
 
 
 def keep_upload(stream, name: str | None) -> Path:
@@ -30,13 +63,14 @@ def drop_upload(path: Path | None) -> None:
         shutil.rmtree(path.parent, ignore_errors=True)
 
 
-def check_upload(path: Path, modality: str = "", channels: int = 1) -> None:
+def check_upload(path: Path, modality: str = "", channels: int = 1, blank: bool = False) -> None:
     """Read an uploaded volume whole, so that a bad one is refused before anything is stored or run.
 
     Args:
         path: file or folder of DICOM slices.
         modality: what the model takes, such as "MR"; compared with what DICOM says about itself.
         channels: channels of the volume.
+        blank: take a volume of one value.
 
     Raises:
         UserError: what is wrong with it; names the file without its folder.
@@ -44,9 +78,26 @@ def check_upload(path: Path, modality: str = "", channels: int = 1) -> None:
     try:
         if path.is_dir() and is_dicom_folder(path):
             check_modality(path, modality)
-        check_volume(path, channels)
+        read_volume(path, channels, blank)
     except UserError as error:
         raise UserError(str(error).replace(f"{path.parent}/", "")) from None
+
+
+def check_label(path: Path) -> None:
+    """Refuse what is no label map: NIfTI is read whole, of other formats (Slicer's .seg.nrrd) the mark is looked at.
+
+    Raises:
+        UserError: what is wrong with it.
+    """
+    if path.name.endswith(".nrrd"):
+        with open(path, "rb") as file:
+            if file.read(4) != b"NRRD":
+                raise UserError(f"label {path.name} is not an NRRD file, whatever its name says: export it anew.")
+        return
+    try:
+        check_upload(path, blank=True)
+    except UserError as error:
+        raise UserError(str(error).replace("image ", "label ", 1)) from None
 
 
 def check_modality(folder: Path, modality: str) -> None:
