@@ -73,7 +73,7 @@ def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What compression and a generator may do to an image (D, H, W).
 
     Half the resolution, a cosine series cut short (of the whole image or of blocks), blur up to 0.8 voxels, squeezed
-    highlights, white or smooth noise, a gain.
+    highlights, white or smooth noise. No gain: the volumes' features are relative, and age is read from brightness.
     """
     kind = rng.random()
     if kind < 0.15:
@@ -95,7 +95,7 @@ def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         image = image + rng.uniform(0, 0.05) * smooth / smooth.std() * np.clip(image / 0.3, 0, 1)
     else:
         image = image + rng.uniform(0, 0.02) * noise
-    return np.clip(image * rng.uniform(0.8, 1.2), 0, None).astype(np.float32)
+    return np.clip(image, 0, None).astype(np.float32)
 
 
 def cut_series(image: np.ndarray, share: float) -> np.ndarray:

@@ -173,22 +173,27 @@ class SynthesisEvaluation:
         self.add(title, ["images", "FID", "MS-SSIM between pairs", "its standard deviation"], rows)
 
     def tell_memorisation(self) -> None:
-        """Distances of generated and held-out volumes to their nearest training volumes."""
-        train = phantoms(self.training_size, "training phantoms", step=2, split="train", cache_dir=self.cache_dir)
-        thin = (slice(None), *[slice(None, None, 2)] * 3)
+        """Distances of generated and held-out volumes to their nearest training volumes and to as many unseen ones."""
+        size, thin = self.training_size, (slice(None), *[slice(None, None, 2)] * 3)
+        train = phantoms(size, "training phantoms", step=2, split="train", cache_dir=self.cache_dir)
+        unseen = phantoms(size, "unseen phantoms", step=2, split="validation", cache_dir=self.cache_dir)
         law = {"split": "test", "first": 60_000, "cache_dir": self.phantom_dir}
         as_trained = phantoms(self.count, "held-out phantoms of the training law", step=2, **law)
-        found = memorisation(self.made[thin], train, self.true[thin])
-        drawn = memorisation(as_trained, train, self.true[thin])
+        held_out = self.true[thin]
+        found = memorisation(self.made[thin], train, held_out, unseen)
+        drawn = memorisation(as_trained, train, held_out, unseen)
         rows = [
-            ["generated", found["generated_median"], found["generated_min"]],
-            ["held-out phantoms of the same requests", found["held_out_median"], found["held_out_min"]],
-            ["held-out phantoms drawn as the training set", drawn["generated_median"], drawn["generated_min"]],
+            ["generated", *_nearest(found, "generated")],
+            ["held-out phantoms of the same requests", *_nearest(found, "held_out")],
+            ["held-out phantoms drawn as the training set", *_nearest(drawn, "generated")],
         ]
-        self.figures |= {"nearest_ratio": found["ratio_of_medians"], "nearest_min": found["generated_min"]}
+        self.figures |= {"nearest_ratio": found["generated_q_median"], "nearest_min": found["generated_min"]}
         self.figures |= {"nearest_min_held_out": found["held_out_min"], "memorisation": found["verdict"]}
-        title = f"Distance to the nearest of {len(train)} training volumes (root mean square of standardised volumes)"
-        self.add(title, ["images", "median", "smallest"], rows)
+        self.figures["nearer_to_training"] = found["nearer_to_training"]
+        title = f"Distance to the nearest of {len(train)} training volumes (root mean square of standardised volumes), "
+        title += "and q, the same over the distance to the nearest of as many volumes that were never trained on"
+        columns = ["images", "median", "smallest", "median q", "smallest q", "share with q below 1"]
+        self.add(title, columns, rows)
 
     def tell_left_out(self) -> None:
         """What is measured when only one condition is asked for, and none."""
@@ -275,6 +280,13 @@ class SynthesisEvaluation:
     def beside(self, name: str) -> Path:
         """A file beside metrics.json."""
         return self.metrics_file.with_name(name)
+
+
+def _nearest(found: Mapping[str, Any], which: str) -> list[float]:
+    """One row of the table of nearest neighbours."""
+    names = [f"{which}_{key}" for key in ("median", "min", "q_median", "q_min")]
+    share = "nearer_to_training" + ("_held_out" if which == "held_out" else "")
+    return [found[name] for name in (*names, share)]
 
 
 def measure(images: np.ndarray) -> Mapping[str, np.ndarray]:

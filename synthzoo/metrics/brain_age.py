@@ -1,9 +1,11 @@
 """Age in years read from a brain by a rule of its own.
 
+A straight rule on how bright the brain is at each depth (`brain_levels`) and on the volumes that `brain_volumes` reads.
 In half of the phantoms on which it is fitted age, ventricles and brain volume know nothing of each other, and what its
 reading still owed to the two volumes is taken out on validation phantoms: it does not take the ventricles for the age,
-it reads what age alone does (width of the sulci, contrast of grey and white matter). It is the age of the phantom's
-law, not a person's. Its errors stand in `weights/brain_instruments.json`. Never used in a training loss.
+it reads what age alone does (width of the sulci, signal of white matter and its contrast to grey). Brightness has to be
+that of the phantoms. It is the age of the phantom's law, not a person's. Its errors stand in
+`weights/brain_instruments.json`. Never used in a training loss.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from synthzoo.metrics.brain_segmentation import SPACING_MM
 
 
 def measure_ages(images, spacing_mm: float = SPACING_MM, contrast: str = "T1w") -> np.ndarray:
-    """Ages in years, (N,), of brains (N, D, H, W) or (N, 1, D, H, W), RAS, brain-extracted."""
+    """Ages in years, (N,), of brains (N, D, H, W) or (N, 1, D, H, W), RAS, brain-extracted, in [0, 1]."""
     return read("brain_age", images, contrast, spacing_mm)[:, 0]
 
 
@@ -23,7 +25,7 @@ def measure_age(image, spacing_mm: float = SPACING_MM, contrast: str = "T1w") ->
     """Age in years of one brain (D, H, W) or (1, D, H, W), RAS, brain-extracted.
 
     Args:
-        image: background near 0; any brightness.
+        image: background near 0, brightness as the phantoms render it, in [0, 1].
         spacing_mm: voxel size; other than 4 mm is resampled.
         contrast: T1w, whose rule is shipped; those of T2w, FLAIR and PD are made by `train_instruments.py`.
 

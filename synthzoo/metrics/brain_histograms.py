@@ -14,7 +14,7 @@ from scipy import ndimage as ndi
 DEPTHS_MM = (0.0, 6.0, 10.0, 16.0, 24.0, 34.0, 1e3)  # below the surface
 LEVELS = (0.0, 0.01, 0.1, 0.3, 0.6, 1.01)  # chance of a place to be ventricle
 TOPS = {"T1w": 1.5, "T2w": 3.0, "FLAIR": 1.6, "PD": 1.7}  # the brightest bin, in medians of the brain
-SMOOTHING = {"brain_volumes": 1.0, "brain_age": 0.8}  # Gaussian, in voxels; age needs the sulci, which are fine
+SMOOTHING = 1.0  # Gaussian, in voxels
 BINS = 20
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 PRIOR_SHAPE, PRIOR_REACH = (24, 24, 24), 2.4  # grid of places, in standard deviations of the mask around its centre
@@ -61,7 +61,7 @@ def soft_histograms(values: np.ndarray, groups: np.ndarray, count: int, top: flo
 
 
 def describe(
-    image: np.ndarray, prior: np.ndarray, contrast: str = "T1w", smoothing: float = 1.0, spacing_mm: float = 4.0
+    image: np.ndarray, prior: np.ndarray, contrast: str = "T1w", spacing_mm: float = 4.0
 ) -> np.ndarray:
     """Feature vector float32 (K,) of a brain-extracted image (D, H, W): volumes in mL, shares, levels, shape.
 
@@ -69,10 +69,9 @@ def describe(
         image: RAS, background near 0.
         prior: chance of each place to be ventricle, (prod(PRIOR_SHAPE),).
         contrast: sets the brightest bin.
-        smoothing: width of the Gaussian over the image, in voxels.
         spacing_mm: voxel size.
     """
-    image = ndi.gaussian_filter(image.astype(np.float32), smoothing, truncate=3)
+    image = ndi.gaussian_filter(image.astype(np.float32), SMOOTHING, truncate=3)
     mask = brain_mask(image)
     box = tuple(slice(max(s.start - 2, 0), s.stop + 2) for s in ndi.find_objects(mask.astype(np.uint8))[0])
     image, mask = image[box], mask[box]

@@ -1,8 +1,9 @@
 """The normal law of a latent given conditions, and the denoiser in closed form that follows from it.
 
-    z | c ~ N(m(c), sum_k l_k u_k u_k^T + r (I - sum_k u_k u_k^T)),   m(c) = E_1 (c - m_1) + E_2 (c^2 - m_2)
+    z | c ~ N(m(c), sum_k l_k u_k u_k^T + r (I - sum_k u_k u_k^T)),   m(c) = E (p(c) - p_0)
     E[z | x_t, c] = m + G (x_t - a m),   with gain a l / (a^2 l + s^2) along a direction of variance l
 
+p(c) holds c, c^2 and the products of two conditions: the head is as large as age, brain and ventricles say together.
 A small denoiser spends most of its training on finding what a linear estimate knows already: where it is, what the
 conditions do there on average, and which deformations go together. It is told instead, and learns the rest. Nothing
 here is trained by gradients; `fit` reads it off the training set (the linear estimate is Wiener's).
@@ -32,8 +33,10 @@ class LatentGaussian(nn.Module):
         shape = tuple(int(n) for n in latent_shape)
         self.schedule = schedule
         self.register_buffer("template", torch.zeros(shape))
-        self.register_buffer("effects", torch.zeros(2 * conditions, *shape))
-        self.register_buffer("middle", torch.zeros(2 * conditions))
+        self.pairs = torch.triu_indices(conditions, conditions)
+        terms = conditions + self.pairs.shape[1]
+        self.register_buffer("effects", torch.zeros(terms, *shape))
+        self.register_buffer("middle", torch.zeros(terms))
         self.register_buffer("modes", torch.zeros(modes, *shape))
         self.register_buffer("variances", torch.zeros(modes))
         self.register_buffer("rest", torch.ones(()))
@@ -41,9 +44,14 @@ class LatentGaussian(nn.Module):
         self.register_buffer("coordinates", torch.stack(torch.meshgrid(*axes, indexing="ij")), persistent=False)
 
     def powers(self, context: torch.Tensor) -> torch.Tensor:
-        """Normalised conditions (B, K), below 0 where left out -> c and c^2 less their means, (B, 2 K)."""
-        both = torch.cat([context, context.square()], 1) - self.middle
-        return torch.where(torch.cat([context, context], 1) < 0, torch.zeros_like(both), both)
+        """Normalised conditions (B, K), below 0 where left out -> c and products of two, less their means.
+
+        (B, K + K (K + 1) / 2); 0 where a condition is left out.
+        """
+        first, second = self.pairs
+        both = torch.cat([context, context[:, first] * context[:, second]], 1) - self.middle
+        missing = context < 0
+        return both.masked_fill(torch.cat([missing, missing[:, first] | missing[:, second]], 1), 0)
 
     def expected(self, context: torch.Tensor) -> torch.Tensor:
         """m(c), (B, C, d, h, w), of normalised conditions (B, K); 0 if all are left out."""
@@ -85,7 +93,8 @@ class LatentGaussian(nn.Module):
         """
         self.template.copy_(template / template.std().clamp_min(1e-6))
         given = context.masked_fill(context < 0, float("nan"))
-        self.middle.copy_(torch.cat([given, given.square()], 1).nanmean(0).nan_to_num())
+        products = given[:, self.pairs[0]] * given[:, self.pairs[1]]
+        self.middle.copy_(torch.cat([given, products], 1).nanmean(0).nan_to_num())
         powers = self.powers(context).double()
         ridge = 1e-3 * len(context) * powers.pow(2).mean().clamp_min(1e-9)
         gram = powers.T @ powers + ridge * torch.eye(powers.shape[1]).to(powers)

@@ -12,8 +12,9 @@ import torch
 from scipy import ndimage as ndi
 
 from synthzoo.data.brain_instruments import cut_blocks, instrument_cases
-from synthzoo.metrics import brain_regressor, brain_segmentation, brain_volumes
-from synthzoo.metrics.brain_histograms import SMOOTHING, describe, place_prior
+from synthzoo.metrics import brain_histograms, brain_levels, brain_regressor, brain_segmentation, brain_volumes
+from synthzoo.metrics.brain_histograms import describe, place_prior
+from synthzoo.metrics.brain_levels import describe_levels
 from synthzoo.metrics.conditioning import agreement
 
 CONTRASTS = ("T1w", "T2w", "FLAIR", "PD")
@@ -80,9 +81,9 @@ def make_table(
     for images, truth, _ in instrument_cases(first_seed, size, contrasts, training):
         for contrast, image in images.items():
             for kind, change in ({"degraded": np.asarray} if training else KINDS).items():
-                for instrument in TARGETS:
-                    found = describe(change(image), places, contrast, SMOOTHING[instrument])
-                    rows.setdefault(f"{instrument} {contrast} {kind}", []).append(found)
+                changed = change(image)
+                rows.setdefault(f"brain_volumes {contrast} {kind}", []).append(describe(changed, places, contrast))
+                rows.setdefault(f"brain_age {contrast} {kind}", []).append(describe_levels(changed))
         for name in (*TARGETS["brain_volumes"], "age"):
             rows.setdefault(name, []).append(truth[name])
     table = {name: np.array(values) for name, values in rows.items()}
@@ -167,7 +168,7 @@ def make_rules(groups: Sequence[tuple], folder: Path, cache: str | None = None) 
         "spacing_mm": brain_segmentation.SPACING_MM,
         "features": {"network": "brain_segmentation, mean over space of the deepest layer", "length": 48},
         "blur_voxels": BLUR,
-        "smoothing_voxels": SMOOTHING,
+        "smoothing_voxels": {"brain_volumes": brain_histograms.SMOOTHING, "brain_age": brain_levels.SMOOTHING},
         "subjects": {},
         "brain_volumes": {},
         "brain_age": {},
@@ -180,22 +181,35 @@ def make_rules(groups: Sequence[tuple], folder: Path, cache: str | None = None) 
             for seed, size in zip(seeds, sizes, strict=True)
         ]
         for contrast in contrasts:
+            # Volumes come first: age is read from the levels and the volumes.
             report["subjects"][contrast] = dict(zip(("training", "validation", "test"), sizes, strict=True))
             for instrument in TARGETS:
                 path = folder / f"{instrument}_{contrast}.pt"
                 rule = make_rule(tables, contrast, instrument, landmarks, path)
+                if instrument == "brain_volumes":
+                    for table in tables:
+                        add_volumes(table, contrast, rule)
                 state_errors(report, contrast, instrument, rule, tables[2])
     save_report(report, folder / "brain_instruments.json")
     brain_regressor.load_rule.cache_clear()
     return report
 
 
+def add_volumes(table: dict[str, np.ndarray], contrast: str, rule: dict) -> None:
+    """Append to the features for age, of every kind of image, the volumes that the rule reads there."""
+    for name in [name for name in table if name.startswith(f"brain_age {contrast} ")]:
+        volumes = brain_regressor.apply_rule(table[name.replace("brain_age", "brain_volumes")], rule)
+        table[name] = np.column_stack([table[name], volumes])
+
+
 def make_rule(tables: Sequence[dict], contrast: str, instrument: str, landmarks: int, path: Path) -> dict:
     """Fit on the first table, set the slopes right on the second, write the file and read it again."""
     train, validation = tables[:2]
-    rule = brain_regressor.fit_rule(
-        train[f"{instrument} {contrast} degraded"], targets_of(train, instrument), landmarks
-    )
+    features, targets = train[f"{instrument} {contrast} degraded"], targets_of(train, instrument)
+    if instrument == "brain_age":
+        rule = brain_regressor.fit_line(features, targets)
+    else:
+        rule = brain_regressor.fit_rule(features, targets, landmarks)
     rule = set_slopes_right(rule, *both_kinds(validation, contrast, instrument), jointly=instrument == "brain_age")
     brain_regressor.save_rule(rule, path)
     return brain_regressor.read_rule(path)

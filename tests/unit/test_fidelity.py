@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage as ndi
 from scipy.stats import hypergeom
 
 from synthzoo.metrics.conditioning import agreement, conditioning
@@ -88,6 +89,25 @@ def test_memorisation_tells_copies_from_new_samples():
     copies[:6] = training[:6] + 0.05 * rng.random((6, 8, 8, 8))
     found = memorisation(copies, training, held_out)
     assert found["verdict"] == "copies" and found["suspicious"] >= 6 and found["closest_pair"]["training"] < 6
+
+
+def test_against_unseen_images_blur_is_no_copying_and_blurred_copies_are():
+    template = rng.standard_normal((1, 4, 4, 4))
+
+    def law(n):  # variations of one smooth shape with rough detail, as brains are
+        coarse = ndi.zoom(template + 0.3 * rng.standard_normal((n, 4, 4, 4)), (1, 4, 4, 4), order=1)
+        return (coarse + 0.5 * rng.standard_normal(coarse.shape)).astype(np.float32)
+
+    def blur(images):
+        return ndi.gaussian_filter(images, (0, 1, 1, 1))
+
+    training, control, held_out, fresh = (law(n) for n in (60, 60, 40, 40))
+    assert memorisation(blur(fresh), training, held_out)["verdict"] == "copies"  # wrongly: they are only smooth
+    found = memorisation(blur(fresh), training, held_out, control)
+    assert found["verdict"] == "no copying seen" and 0.25 < found["nearer_to_training"] < 0.75
+    mixed = np.concatenate([fresh[:30], training[:10]])
+    found = memorisation(blur(mixed), training, held_out, control)
+    assert found["verdict"] == "copies" and found["closest_pair"]["training"] < 10
 
 
 def test_the_chance_of_suspicious_samples_is_hypergeometric():
