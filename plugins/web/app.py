@@ -42,6 +42,8 @@ class Page(TrameApp):
                 "shown": "",
                 "note": source.where,
                 "layout": FOUR,
+                "frame": 0,
+                "frames": 0,
                 "has_map": False,
                 "regions": [],
                 "score": "",
@@ -60,17 +62,21 @@ class Page(TrameApp):
             }
         )
         changes = self.state.change
-        changes("layout")(lambda layout, **_: self.views.set_layout(layout))
+        changes("layout")(lambda **_: self._set_layout())
         changes("model")(lambda **_: self._choose_model())
         changes("opacity", "map_threshold")(lambda **_: self._adjust_map())
+        changes("frame")(lambda frame, **_: self.views.set_frame(int(frame)))
         changes("beside")(self._open_beside)
         self.ui = build_page(self.server, self.views.layout, self)
         # A view knows its size only once the browser has told it.
         self.server.controller.on_client_connected.add(lambda *_, **__: self.views.reset())
         self._list_studies()
         self._list_models()
-        if self.studies:
-            self._show(next(iter(self.studies)))
+        try:
+            if self.studies:
+                self._show(next(iter(self.studies)))
+        except ZooError as error:
+            self.state.error = str(error)
 
     # --- studies ---------------------------------------------------------------------------------------------------
 
@@ -92,15 +98,18 @@ class Page(TrameApp):
     def _show(self, name: str, group: int = LEFT) -> None:
         study = self.studies[name]
         self.source.fetch(study)
+        again = group == LEFT and name == self.state.current
         shown = self.views.show(study, group)
-        self.views.reset()
+        if not again:  # a new map of the study leaves the slices where they are
+            self.views.reset()
         if group == LEFT:
             self.regions = shown.regions
             score = study.sidecar.get("score")
             self.state.update(
                 {
                     "current": name,
-                    "shown": name,
+                    "frame": 0,
+                    "frames": self.views.frames(),
                     "has_map": shown.heat is not None,
                     "score": "" if score is None else f"score {score:.3g}",
                     "regions": [region.text() for region in shown.regions],
@@ -109,9 +118,19 @@ class Page(TrameApp):
             if shown.heat is not None:
                 self.state.map_threshold = heat.threshold_of(study.sidecar)
         self._adjust_map()
+        self._set_title()
+
+    def _set_title(self) -> None:
+        beside = self.state.beside if self.state.layout == PAIR else None
+        self.state.shown = f"{self.state.current} | {beside}" if beside else self.state.current
+
+    def _set_layout(self) -> None:
+        self.views.set_layout(self.state.layout)
+        self._set_title()
 
     async def _open_beside(self, beside, **_) -> None:
-        if beside in self.studies:
+        there = self.views.shown.get(RIGHT)
+        if beside in self.studies and (there is None or there.name != beside):
             await self._guarded(self._open, beside, RIGHT)
 
     # --- the heat map ------------------------------------------------------------------------------------------------

@@ -27,22 +27,23 @@ def build_page(server, layout_manager, actions) -> SinglePageWithDrawerLayout:
         with page.toolbar:
             html.Span("Research only, not for diagnosis", classes="text-caption text-medium-emphasis")
             v.VSpacer()
-            html.Span("{{ shown }}", classes="text-body-2 mr-4", data_test="shown")
+            html.Span("{{ shown }}", classes="text-body-2 mr-4", id="shown")
             with v.VBtnToggle(v_model=("layout",), mandatory=True, density="compact", classes="mr-2"):
-                v.VBtn(icon="mdi-view-grid", value="four", data_test="four", title="three slices and 3D")
-                v.VBtn(icon="mdi-view-split-vertical", value="pair", data_test="pair", title="two images side by side")
+                v.VBtn(icon="mdi-view-grid", value="four", id="four", title="three slices and 3D")
+                v.VBtn(icon="mdi-view-split-vertical", value="pair", id="pair", title="two images side by side")
             v.VBtn(icon="mdi-fit-to-page-outline", click=actions.reset, title="fit the views")
         with page.drawer:
             client.Style(STYLE)
             build_messages()
             build_studies(actions)
+            build_cine()
             build_overlay(actions)
             build_task(actions)
         with page.content, v.VContainer(fluid=True, classes="pa-0 fill-height"):
             layout_manager.initialize_layout_grid(page)
         page.footer.clear()
         with page.footer:
-            html.Span("{{ note }}", classes="text-caption", data_test="note")
+            html.Span("{{ note }}", classes="text-caption", id="note")
     return page
 
 
@@ -57,14 +58,14 @@ def build_messages() -> None:
         closable=True,
         click_close="error = ''",
         classes="mt-2 text-caption",
-        data_test="error",
+        id="error",
     )
 
 
 def build_studies(actions) -> None:
     """The list of studies; a click shows one."""
     v.VListSubheader("Studies")
-    with v.VList(density="compact", classes="studies pa-0", data_test="studies"):
+    with v.VList(density="compact", classes="studies pa-0", id="studies"):
         v.VListItem(
             v_for="study in studies",
             key="study.name",
@@ -83,20 +84,35 @@ def build_studies(actions) -> None:
         hide_details=True,
         clearable=True,
         classes="mt-2",
-        data_test="beside",
+        id="beside",
     )
+
+
+def build_cine() -> None:
+    """The frames of a cine."""
+    with html.Div(v_show="frames > 1", id="cine"):
+        v.VListSubheader("Cine")
+        v.VSlider(
+            v_model=("frame",),
+            min=0,
+            max=("frames - 1",),
+            step=1,
+            thumb_label=True,
+            density="compact",
+            hide_details=True,
+        )
 
 
 def build_overlay(actions) -> None:
     """Opacity and threshold of the heat map, its score and its regions."""
-    with html.Div(v_show="has_map", data_test="overlay"):
+    with html.Div(v_show="has_map", id="overlay"):
         v.VListSubheader("Heat map")
         row("opacity", "opacity", 0, 1, 0.05)
         row("threshold", "map_threshold", 0, 1, 0.01)
         with html.Div(classes="d-flex align-center ga-2 mt-1"):
-            v.VBtn("Jump to the worst region", size="small", click=(actions.jump, "[0]"), data_test="jump")
-            html.Span("{{ score }}", classes="text-caption", data_test="score")
-        with v.VList(density="compact", classes="studies pa-0", data_test="regions"):
+            v.VBtn("Jump to the worst region", size="small", click=(actions.jump, "[0]"), id="jump")
+            html.Span("{{ score }}", classes="text-caption", id="score")
+        with v.VList(density="compact", classes="studies pa-0", id="regions"):
             v.VListItem(
                 v_for="(region, number) in regions",
                 key="number",
@@ -117,14 +133,14 @@ def row(label: str, name: str, low: float, high: float, step: float) -> None:
             step=step,
             density="compact",
             hide_details=True,
-            data_test=f"slider-{name}",
+            id=f"slider-{name}",
         )
         html.Span(f"{{{{ Number({name}).toFixed(2) }}}}", classes="text-caption ml-2", style="width: 32px")
 
 
 def build_task(actions) -> None:
     """The models of the server, the options of the chosen one, and the button."""
-    with html.Div(v_show="models.length", data_test="task"):
+    with html.Div(v_show="models.length", id="task"):
         v.VListSubheader("Task")
         v.VSelect(
             v_model=("model",),
@@ -133,19 +149,19 @@ def build_task(actions) -> None:
             item_value="name",
             density="compact",
             hide_details=True,
-            data_test="model",
+            id="model",
         )
         html.Div("{{ explained }}", classes="text-caption text-medium-emphasis my-1")
         build_fields("true")
         with v.VExpansionPanels(variant="accordion", v_show="fields.some(field => !field.condition)"):
             with v.VExpansionPanel(elevation=0):
-                v.VExpansionPanelTitle("Settings", classes="px-0 py-1", style="min-height: 32px", data_test="settings")
+                v.VExpansionPanelTitle("Settings", classes="px-0 py-1", style="min-height: 32px", id="settings")
                 with v.VExpansionPanelText(eager=True):
                     build_fields("false")
         with html.Div(classes="d-flex align-center ga-2 mt-2"):
-            v.VBtn("{{ verb }}", color="primary", click=actions.run, disabled=("busy",), data_test="run")
-            v.VBtn("Cancel", v_show="busy", click=actions.cancel, variant="outlined", data_test="cancel")
-            html.Span("{{ progress }}", classes="text-caption", data_test="progress")
+            v.VBtn("{{ verb }}", color="primary", click=actions.run, disabled=("busy",), id="run")
+            v.VBtn("Cancel", v_show="busy", click=actions.cancel, variant="outlined", id="cancel")
+            html.Span("{{ progress }}", classes="text-caption", id="progress")
         v.VProgressLinear(indeterminate=True, v_show="busy", color="primary", classes="mt-1")
 
 
@@ -157,7 +173,7 @@ def build_fields(condition: str) -> None:
         key="model + field.name",
         title=("field.help",),
         classes="mt-1",
-        data_test=("`field-${field.name}`",),
+        id=("`field-${field.name}`",),
     ):
         with html.Div(classes="d-flex align-center"):
             v.VCheckbox(

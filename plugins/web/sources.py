@@ -101,11 +101,13 @@ class Server:
             sidecar = entry["image"].get("info", {}).get("sidecar", {})
             self.cases.setdefault(name, Case(name, dict(sidecar), {}, name))
             self.labels[name] = entry.get("labels", {})
-        return [self.cases[name] for name in stored]
+        return [case for name, case in self.cases.items() if name in stored or not case.study]
 
     def fetch(self, case: Case) -> None:
         """Bring a study's image here, and the maps and labels that the server keeps of it."""
-        folder = Path(self.temporary.name) / "studies" / case.name
+        if not case.study:
+            return
+        folder = Path(self.temporary.name) / "studies" / case.study
         folder.mkdir(parents=True, exist_ok=True)
         if "image" not in case.outputs:
             case.outputs["image"] = Output(self.client.fetch_image(case.study, str(folder)))
@@ -131,6 +133,8 @@ class Server:
 
         A map is added to the study that it belongs to; an image is a study of its own.
         """
+        for packed in Path(self.temporary.name).glob("*/*.zip"):
+            packed.unlink()
         made = []
         for result in answer.cases:
             if result.study:
@@ -141,6 +145,10 @@ class Server:
                 case.outputs.update(result.outputs)
                 case.sidecar.update(result.sidecar)
                 made.append(case)
+            elif {"image", "video"} & set(result.outputs):  # a cine, which a datastore of volumes does not keep
+                result.name = f"{answer.model} {len(self.cases) + 1}"
+                self.cases[result.name] = result
+                made.append(result)
         if not made:
             raise ZooError(f"{answer.model} gave nothing that can be shown here: see the log of {self.where}.")
         return made[0]

@@ -12,6 +12,7 @@ import slicer.util  # noqa: F401 - SynthZooLib takes it for granted, as Slicer h
 from SynthZooLib import heat
 from SynthZooLib.answer import Case
 from SynthZooLib.errors import ZooError
+from SynthZooLib.labels import show_as_outlines
 from SynthZooLib.models import Model
 from SynthZooLib.show import Shown, load_case
 from SynthZooLib.slices import jump
@@ -99,10 +100,13 @@ class Views:
         for number, shown in self.shown.items():
             self._set_layers(shown, number)
         if made.segmentation is not None:
+            if made.heat is not None:
+                show_as_outlines(made.segmentation, 0.0)  # a fill would hide the map
             made.segmentation.CreateClosedSurfaceRepresentation()
             self.app.display_manager.set_node_visible_in_group(made.segmentation, group)
         if group == LEFT:
-            render_volume(self.app, made.background, behind=made.segmentation is not None)
+            solid = made.background if made.browser is None else None
+            render_volume(self.app, solid, behind=made.segmentation is not None)
         return made
 
     def _set_layers(self, shown: Shown, group: int) -> None:
@@ -123,6 +127,18 @@ class Views:
                 heat.set_threshold(shown.heat, threshold)
         for view in self.slices():
             view.set_foreground_opacity(opacity)
+
+    def frames(self, group: int = LEFT) -> int:
+        """How many frames the cine of a group has; 0 where there is none."""
+        browser = self.shown[group].browser if group in self.shown else None
+        return browser.GetMasterSequenceNode().GetNumberOfDataNodes() if browser is not None else 0
+
+    def set_frame(self, number: int, group: int = LEFT) -> None:
+        """Show one frame of a cine."""
+        if 0 <= number < self.frames(group):
+            shown = self.shown[group]
+            frame = shown.browser.GetMasterSequenceNode().GetNthDataNode(number)
+            shown.volume.SetAndObserveImageData(frame.GetImageData())
 
     def jump(self, place) -> None:
         """Bring the slices to a point, R, A, S in mm."""

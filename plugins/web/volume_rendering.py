@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # Part of the window -> opacity of a step of 1 mm, and colour.
 OPACITY = ((0.0, 0.0), (0.25, 0.0), (0.45, 0.06), (1.0, 0.35))
-FAINT = 0.08  # times that, where regions lie inside
+FAINT = 0.3  # times that, where regions lie inside
 GREY = ((0.0, (0.05, 0.05, 0.06)), (0.5, (0.62, 0.55, 0.5)), (1.0, (1.0, 0.97, 0.93)))
 
 

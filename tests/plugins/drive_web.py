@@ -1,0 +1,225 @@
+"""Use the page as a reader would, in a real headless Chromium; prints what was seen, as JSON.
+
+    python drive_web.py PAGE_URL OUT_FOLDER CHROMIUM
+
+Writes what each view shows as `<step>_<view>.npy` ([rows, columns] of grey or [rows, columns, 3] of colours), and a
+screenshot of the page at each step.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from playwright.sync_api import Page, sync_playwright
+from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkIOImage import vtkJPEGReader, vtkPNGReader
+
+LONGEST_S, STILL_S = 150, 1.0
+# A new browser without a sandbox (tests may run as root), a GPU and its own talk over the network.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+FOUR = {"axial": 0, "coronal": 1, "three": 2, "sagittal": 3}
+PAIR = {"left": 0, "left_coronal": 1, "right": 2, "right_coronal": 3}
+PIXELS = """
+(number) => {
+  const image = document.querySelectorAll('img[src^=blob]')[number];
+  const canvas = document.createElement('canvas');
+  canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
+  canvas.getContext('2d').drawImage(image, 0, 0);
+  return canvas.toDataURL('image/png').split(',')[1];
+}
+"""
+
+
+class Reader:
+    """A reader in front of the page."""
+
+    def __init__(self, page: Page, out: Path):
+        self.page, self.out = page, out
+
+    def view(self, number: int) -> np.ndarray:
+        """What a view shows now, [rows, columns, 3], as the browser has it."""
+        data = base64.b64decode(self.page.evaluate(PIXELS, number))
+        reader = (vtkPNGReader if data[:4] == b"\x89PNG" else vtkJPEGReader)()
+        with tempfile.NamedTemporaryFile(suffix=".png") as file:
+            file.write(data)
+            file.flush()
+            reader.SetFileName(file.name)
+            reader.Update()
+            image = reader.GetOutput()
+            columns, rows, _ = image.GetDimensions()
+            return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(rows, columns, -1)[::-1, :, :3].copy()
+
+    def wait(self, number: int, before: np.ndarray | None = None) -> np.ndarray:
+        """Wait until a view shows something else than before and then stands still."""
+        end, last, since = time.monotonic() + LONGEST_S, None, time.monotonic()
+        while time.monotonic() < end:
+            now = self.view(number)
+            if last is None or now.shape != last.shape or (now != last).any():
+                last, since = now, time.monotonic()
+            changed = before is None or now.shape != before.shape or (now != before).any()
+            if changed and time.monotonic() - since > STILL_S:
+                return now
+            self.page.wait_for_timeout(100)
+        raise AssertionError(f"view {number} did not change within {LONGEST_S} s")
+
+    def keep(self, step: str, **views: np.ndarray) -> None:
+        """Write views and a screenshot."""
+        for name, image in views.items():
+            np.save(self.out / f"{step}_{name}.npy", image)
+        self.page.screenshot(path=self.out / f"{step}.png")
+
+    def choose(self, box: str, text: str) -> None:
+        """Choose an entry of a list."""
+        self.page.locator(f".v-input:has(#{box})").click()
+        self.page.get_by_role("option", name=text, exact=True).click()
+
+    def open(self, study: str) -> None:
+        """Click a study."""
+        self.page.locator("#studies .v-list-item").filter(has_text=study).first.click()
+        self.says("shown", study)
+
+    def says(self, place: str, text: str) -> str:
+        """Wait until a text stands somewhere; gives all that stands there."""
+        self.page.wait_for_function(
+            "([id, text]) => document.getElementById(id)?.innerText.includes(text)", arg=[place, text]
+        )
+        return self.page.locator(f"#{place}").inner_text()
+
+    def slider(self, number: int, key: str) -> None:
+        """Press a key on a slider of the heat map: 0 is its opacity, 1 its threshold."""
+        self.page.locator("#overlay [role=slider]").nth(number).press(key)
+
+    def set_number(self, option: str, value: str) -> None:
+        """Fill in a field, and tick its condition."""
+        field = self.page.locator(f"#field-{option}")
+        field.locator("input[type=checkbox]").check()
+        field.locator("input[type=number]").fill(value)
+        field.locator("input[type=number]").press("Tab")
+
+    def run(self) -> None:
+        """Press the button."""
+        self.page.locator("#run").click()
+
+
+def look(reader: Reader) -> dict:
+    """The four views, and a scroll."""
+    page = reader.page
+    page.wait_for_selector("img[src^=blob]")
+    page.wait_for_function("document.querySelectorAll('img[src^=blob]').length === 4")
+    views = {name: reader.wait(number) for name, number in FOUR.items()}
+    reader.keep("load", **views)
+    page.locator("img[src^=blob]").first.hover()
+    page.mouse.wheel(0, -300)
+    scrolled = reader.wait(0, views["axial"])
+    reader.keep("scroll", axial=scrolled, coronal=reader.view(1))
+    return {"studies": page.locator("#studies .v-list-item-title").all_inner_texts()}
+
+
+def draw_map(reader: Reader, scan: str, model: str) -> dict:
+    """Run an anomaly map, and use its sliders and its jump."""
+    before = reader.view(0)
+    reader.open(scan)
+    plain = reader.wait(0, before)
+    reader.choose("model", model)
+    verb = reader.says("run", "").strip().lower()
+    reader.run()
+    reader.page.wait_for_selector("#overlay", state="visible")
+    over = reader.wait(0, plain)
+    reader.keep("map", plain=plain, over=over)
+    reader.slider(0, "Home")
+    clear = reader.wait(0, over)
+    reader.slider(0, "End")
+    full = reader.wait(0, clear)
+    reader.slider(1, "End")
+    high = reader.wait(0, full)
+    reader.keep("sliders", clear=clear, full=full, high=high)
+    reader.page.locator("#jump").click()
+    jumped = reader.wait(0, high)
+    reader.keep("jump", axial=jumped)
+    return {"verb": verb, "regions": reader.page.locator("#regions .v-list-item-title").all_inner_texts()}
+
+
+def generate(reader: Reader, model: str) -> dict:
+    """Ask for what is out of range, then for a brain."""
+    before = reader.view(0)
+    reader.choose("model", model)
+    labels = reader.page.locator("#task [id^=field-]").evaluate_all("all => all.map(one => one.innerText)")
+    helps = reader.page.locator("#field-age").get_attribute("title")
+    reader.set_number("age", "500")
+    reader.run()
+    refused = reader.says("error", "500")
+    reader.keep("refused")
+    reader.set_number("age", "70")
+    reader.page.locator("#settings").click()
+    reader.page.locator("#field-seed input[type=number]").fill("5")
+    reader.run()
+    made = reader.says("shown", model_id(model))
+    axial = reader.wait(0, before)
+    reader.keep("brain", axial=axial, three=reader.wait(2))
+    return {"refused": refused, "study": made, "labels": labels, "help": helps}
+
+
+def compare(reader: Reader, scan: str, model: str) -> dict:
+    """Translate a scan: it and the result side by side, which scroll together."""
+    before = reader.view(0)
+    reader.open(scan)
+    reader.wait(0, before)
+    reader.choose("model", model)
+    reader.run()
+    shown = reader.says("shown", " | ")
+    reader.page.wait_for_function("document.querySelectorAll('img[src^=blob]').length === 4")
+    left, right = reader.wait(PAIR["left"]), reader.wait(PAIR["right"])
+    reader.keep("pair", left=left, right=right)
+    reader.page.locator("img[src^=blob]").nth(PAIR["left"]).hover()
+    reader.page.mouse.wheel(0, -300)
+    reader.keep("linked", left=reader.wait(PAIR["left"], left), right=reader.wait(PAIR["right"], right))
+    reader.page.locator("#four").click()
+    reader.page.wait_for_timeout(500)
+    return {"shown": shown}
+
+
+def model_id(title: str) -> str:
+    """The start of the ids of a generator's studies."""
+    return {"Brain MR synthesis by latent diffusion": "brain_mr_synthesis_ldm"}[title]
+
+
+def main(url: str, out: str, chromium: str) -> dict:
+    """All steps."""
+    failed: list[str] = []
+    with sync_playwright() as play, tempfile.TemporaryDirectory() as profile:
+        browser = play.chromium.launch_persistent_context(
+            profile, executable_path=chromium, headless=True, args=FLAGS, viewport={"width": 1280, "height": 800}
+        )
+        page = browser.new_page()
+        page.set_default_timeout(LONGEST_S * 1000)
+        page.on("pageerror", lambda error: failed.append(str(error)))
+        page.goto(url)
+        reader = Reader(page, Path(out))
+        try:
+            report = {"look": look(reader)}
+            report["map"] = draw_map(reader, "scan_2", "phantom_mr_anomaly_map_tiny")
+            report["generate"] = generate(reader, "Brain MR synthesis by latent diffusion")
+            report["compare"] = compare(reader, "scan_1", "phantom_mr_translation_tiny")
+        except BaseException:
+            page.screenshot(path=Path(out) / "failed.png")
+            raise
+        browser.close()
+    return report | {"page_errors": failed}
+
+
+if __name__ == "__main__":
+    print("REPORT " + json.dumps(main(*sys.argv[1:4])), flush=True)
