@@ -19,12 +19,13 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from monai.data.utils import list_data_collate
 
 from synthzoo.bundle.compose import load_config
 from synthzoo.bundle.find import read_json, write_json
 from synthzoo.bundle.order import walk
 from synthzoo.data.cases import sha256
-from synthzoo.data.loader import seed_everything
+from synthzoo.data.loader import SeededRows, seed_everything
 from synthzoo.data.requests import check_value
 from synthzoo.data.tsv import TABLE
 from synthzoo.errors import UserError, find_user_error
@@ -63,10 +64,29 @@ def training_stages(bundle: str | Path) -> list[str]:
 
 def find_reader(config: Mapping) -> str | None:
     """Where in a training config the data set takes `data_format`, for example `train#dataset#dataset`; or None."""
-    for where, node in walk(config.get("train", {}).get("dataset", {}), "train#dataset"):
+    for where, node in walk(config.get("train", {}), "train"):
         if isinstance(node, dict) and "data_format" in node:
             return where
     return None
+
+
+def find_node(config: Mapping, where: str) -> Any:
+    """The part of a config at an id such as `train#dataset#0`."""
+    node: Any = config
+    for key in where.split("#"):
+        node = node[int(key) if isinstance(node, list) else key]
+    return node
+
+
+def held_out_rows(config: Mapping, split: str) -> dict[str, Any]:
+    """The part of a training config that makes the rows, reading another split, each of its rows once."""
+    reader = find_reader(config)
+    config = copy.deepcopy(dict(config))
+    node = find_node(config, reader)
+    node["split"] = split
+    if "length" in node:
+        node["length"] = None
+    return find_node(config, "#".join(reader.split("#")[:2]))
 
 
 def fine_tune(
@@ -108,7 +128,8 @@ def fine_tune(
     held_out = max(1, round(len(scans) * HELD_OUT)) if len(scans) >= FEW else 0
     write_table(version / "data", scans, conditions, held_out)
     train = len(scans) - held_out
-    batch = min(int(config.get("batch_size", 1)), train)
+    rows = train * int(find_node(config, find_reader(config)).get("rows_per_scan", 1))
+    batch = min(int(config.get("batch_size", 1)), rows)
     record = {
         "bundle": bundle.name,
         "stage": stage,
@@ -126,7 +147,7 @@ def fine_tune(
         "weights": str(weights),
         "seed": seed,
         "max_epochs": epochs,
-        "epoch_length": math.ceil(train / batch),
+        "epoch_length": math.ceil(rows / batch),
         "batch_size": batch,
         "cache_dir": None,
         "checkpoint_dir": None,
@@ -137,21 +158,17 @@ def fine_tune(
         "train#trainer#progress": False,
         "train#trainer#train_handlers": [keeper],
     }
+    if "common" in config:
+        overrides["common"] = None  # what init_from holds is more than a common start of the members
     if learning_rate is not None:
         overrides["learning_rate"] = learning_rate
     if device is not None:
         overrides["device"] = f"$torch.device({device!r})"
-    reader = find_reader(config)
-    held = copy.deepcopy(config["train"]["dataset"])
-    node = held
-    for key in reader.split("#")[2:]:
-        node = node[int(key) if isinstance(node, list) else key]
-    node["split"] = "validation" if held_out else "train"
-    overrides["held_out_scans"] = held
+    overrides["held_out_scans"] = held_out_rows(config, "validation" if held_out else "train")
     try:
         parser = load_config(bundle, overlays=(stage,), overrides=overrides)
         trainer = parser.get_parsed_content("train#trainer")
-        keeper.rows = parser.get_parsed_content("held_out_scans")
+        keeper.rows = SeededRows(parser.get_parsed_content("held_out_scans"), seed)
         keeper.batch_size = batch
         began = time.monotonic()
         trainer.run()
@@ -243,13 +260,14 @@ class KeepBest:
         was_training = network.training
         network.eval()
         try:
-            seed_everything(0)
             losses = []
             for row in range(len(self.rows)):
+                batch = list_data_collate([self.rows[row, row]])
                 batch = {
-                    key: value[None].to(trainer.state.device) if isinstance(value, torch.Tensor) else value
-                    for key, value in self.rows[row].items()
+                    key: value.to(trainer.state.device) if torch.is_tensor(value) else value
+                    for key, value in batch.items()
                 }
+                seed_everything(row)
                 losses.append(float(objective(network, batch)["loss"]))
             return round(sum(losses) / len(losses), 6)
         finally:
