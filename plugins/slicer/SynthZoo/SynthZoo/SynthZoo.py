@@ -18,14 +18,13 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-from SynthZooLib import heat, slices
 from SynthZooLib.client import START
 from SynthZooLib.errors import Cancelled, ZooError
 from SynthZooLib.models import tasks_of
 from SynthZooLib.session import Session, is_local
-from SynthZooLib.show import facts, show_case
 from SynthZooWidgets.fields import OptionField
 from SynthZooWidgets.panel import Panel, fill, waiting
+from SynthZooWidgets.result import ResultView
 
 URL, SETTING = "http://127.0.0.1:8000", "SynthZoo/serverUrl"
 TICK_MS, LET_THREADS_RUN_S = 50, 0.02
@@ -75,7 +74,6 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.setup(self)
         self.logic = SynthZooLogic()
         self.fields: dict = {}
-        self.shown: list = []
         self.taskNames: list = []
         self.modelNames: list = []
         self.studyNames: list = []
@@ -89,13 +87,7 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel.input.connect("currentNodeChanged(vtkMRMLNode*)", self.onInput)
         panel.runButton.connect("clicked()", self.onRun)
         panel.cancelButton.connect("clicked()", self.onCancel)
-        panel.results.connect("currentIndexChanged(int)", self.onResult)
-        panel.opacity.connect("valueChanged(double)", self.onOpacity)
-        panel.threshold.connect("valueChanged(double)", self.onThreshold)
-        panel.worstButton.connect("clicked()", self.onWorst)
-        panel.regions.connect("currentRowChanged(int)", self.onRegion)
-        panel.frame.connect("valueChanged(double)", self.onFrame)
-        panel.playButton.connect("toggled(bool)", self.onPlay)
+        self.results = ResultView(panel, slicer.mrmlScene)
         panel.refreshButton.connect("clicked()", self.onRefresh)
         panel.openButton.connect("clicked()", self.onOpen)
         panel.openWorstButton.connect("clicked()", self.onOpenWorst)
@@ -104,7 +96,6 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.timer.connect("timeout()", self.onTick)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneClosed)
         self.showModels()
-        self.showResult()
 
     def enter(self) -> None:
         """When the module is opened: connect by itself, if the server is on this machine."""
@@ -123,8 +114,7 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneClosed(self, _caller=None, _event=None) -> None:
         """The nodes are gone."""
-        self.shown = []
-        self.showResult()
+        self.results.take([])
 
     def tell(self, error: ZooError) -> None:
         """Say what went wrong, in the panel and in a window."""
@@ -241,19 +231,21 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not run.finished:
             return
         self.timer.stop()
+        self.showBusy()
         try:
             with waiting():
                 shown = self.logic.finish()
         except ZooError as error:
             self.tell(error)
         else:
-            self.take(shown)
+            self.results.take(shown)
             self.panel.status.text = " ".join([progress.text + ".", *shown[0].missing])
             if self.panel.nextSeed.checked and "seed" in self.fields:
                 self.fields["seed"].set_value(self.fields["seed"].value() + len(shown))
             if self.panel.keep.checked:
                 self.onRefresh()
-        self.showBusy()
+        finally:
+            self.showBusy()
 
     def showBusy(self) -> None:
         """Which buttons can be pressed now."""
@@ -266,89 +258,6 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel.cancelButton.enabled = busy
         panel.progress.visible = busy
         panel.connectButton.enabled = panel.task.enabled = panel.model.enabled = not busy
-
-    # --- results -------------------------------------------------------------------------------------------------
-
-    def take(self, shown: list) -> None:
-        """Show new results in the panel; the first one is in the slices already."""
-        self.shown = shown
-        fill(self.panel.results, [item.name for item in shown])
-        if shown and shown[0].source is None and shown[0].background is not None:
-            fit = slicer.app.applicationLogic()
-            (getattr(fit, "FitSliceToContent", None) or fit.FitSliceToAll)()
-        self.showResult()
-
-    @property
-    def result(self):
-        """The chosen result, or None when there is none or its nodes were removed."""
-        number = self.panel.results.currentIndex
-        item = self.shown[number] if 0 <= number < len(self.shown) else None
-        return item if item and all(slicer.mrmlScene.IsNodePresent(node) for node in item.nodes()) else None
-
-    def onResult(self, *_args) -> None:
-        """Another result of the same request."""
-        if self.result is not None:
-            for item in self.shown:
-                if item.segmentation is not None:
-                    item.segmentation.SetDisplayVisibility(item is self.result)
-            show_case(slicer.mrmlScene, self.result)
-        self.showResult()
-
-    def showResult(self) -> None:
-        """Fill the result's section."""
-        item, panel = self.result, self.panel
-        panel.resultSection.visible = item is not None
-        if item is None:
-            return
-        panel.results.visible = panel.resultsLabel.visible = len(self.shown) > 1
-        panel.facts.text = facts(item)
-        over = item.heat is not None or (item.source is not None and item.volume is not None)
-        panel.opacity.visible = panel.opacityLabel.visible = over
-        mapped = item.heat is not None
-        for widget in (panel.threshold, panel.thresholdLabel, panel.worstButton, panel.regions):
-            widget.visible = mapped
-        if over:
-            panel.opacity.value = heat.OPACITY if mapped else 1.0
-        panel.regions.clear()
-        if mapped:
-            panel.threshold.value = heat.threshold_of(item.sidecar)
-            panel.worstButton.enabled = bool(item.regions)
-            for region in item.regions:
-                panel.regions.addItem(region.text())
-        plays = item.browser is not None
-        panel.frameLabel.visible = panel.frameRow.visible = plays
-        if plays:
-            panel.frame.maximum = item.browser.GetNumberOfItems() - 1
-            panel.frame.value = item.browser.GetSelectedItemNumber()
-
-    def onOpacity(self, value: float) -> None:
-        """How much the foreground covers."""
-        if self.result is not None:
-            slices.show_layers(slicer.mrmlScene, opacity=value)
-
-    def onThreshold(self, value: float) -> None:
-        """What of the map is clear."""
-        if self.result is not None and self.result.heat is not None:
-            heat.set_threshold(self.result.heat, value)
-
-    def onWorst(self) -> None:
-        """To the worst region."""
-        self.onRegion(0)
-
-    def onRegion(self, number: int) -> None:
-        """To a region of the list."""
-        if self.result is not None and 0 <= number < len(self.result.regions):
-            slices.jump(slicer.mrmlScene, self.result.regions[number].at)
-
-    def onFrame(self, value: float) -> None:
-        """To a frame of the cine."""
-        if self.result is not None and self.result.browser is not None:
-            self.result.browser.SetSelectedItemNumber(round(value))
-
-    def onPlay(self, checked: bool) -> None:
-        """Play or stop the cine."""
-        if self.result is not None and self.result.browser is not None:
-            self.result.browser.SetPlaybackActive(bool(checked))
 
     # --- the server's studies ------------------------------------------------------------------------------------
 
@@ -380,7 +289,7 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         except ZooError as error:
             self.tell(error)
             return
-        self.take([shown])
+        self.results.take([shown])
         self.panel.input.setCurrentNode(shown.volume)
         self.panel.status.text = _("Opened {name}.").format(name=shown.name)
 

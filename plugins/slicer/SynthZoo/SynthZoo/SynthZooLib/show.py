@@ -44,6 +44,12 @@ class Shown:
         """What lies behind: the new image, or the scan that the map belongs to."""
         return self.volume if self.volume is not None else self.source
 
+    @property
+    def title(self) -> str:
+        """Its line in the list of results: the name of its first node."""
+        nodes = self.nodes()
+        return nodes[0].GetName() if nodes else self.name
+
     def nodes(self) -> list:
         """All nodes that were made."""
         found = (self.volume, self.heat, self.segmentation, self.browser, *self.texts)
@@ -158,4 +164,4 @@ def facts(shown: Shown) -> str:
     measured = shown.sidecar.get("measured")
     if isinstance(measured, dict):
         texts += [f"measured {key} {value:g}" for key, value in measured.items() if isinstance(value, (int, float))]
-    return ", ".join(texts) or shown.name
+    return ", ".join(texts) or shown.title

@@ -164,13 +164,13 @@ class Holder:
         self.layout.addWidget(self.inner)
 
 
-def fill(box, lines) -> None:
-    """Show other lines in a list, without a word to those who listen."""
+def fill(box, lines, choose: bool = True) -> None:
+    """Show other lines in a list and choose the first one, without a word to those who listen."""
     before = box.blockSignals(True)
     box.clear()
     for line in lines:
         box.addItem(line)
-    if box.count:
+    if box.count and choose:
         box.setCurrentIndex(0)
     box.blockSignals(before)
 
