@@ -48,18 +48,17 @@ def build_page(server, layout_manager, actions) -> SinglePageWithDrawerLayout:
 
 
 def build_messages() -> None:
-    """The last mistake, in one sentence."""
-    v.VAlert(
-        v_show=("error",),
-        text=("error",),
-        type="error",
-        density="compact",
-        variant="tonal",
-        closable=True,
-        click_close="error = ''",
-        classes="mt-2 text-caption",
-        id="error",
-    )
+    """The last mistake, in one sentence, until it is closed or the next request is sent."""
+    with v.VSnackbar(
+        model_value=("!!error",),
+        update_modelValue="error = ''",
+        timeout=-1,
+        color="error",
+        location="bottom left",
+    ):
+        html.Span("{{ error }}", id="error")
+        with html.Template(v_slot_actions=True):
+            v.VBtn(icon="mdi-close", size="small", click="error = ''")
 
 
 def build_studies(actions) -> None:

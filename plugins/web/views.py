@@ -8,14 +8,15 @@ import os
 if not os.environ.get("DISPLAY"):
     os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkOSOpenGLRenderWindow")
 
-import slicer.util  # noqa: F401 - SynthZooLib takes it for granted, as Slicer has it
+import slicer
+import slicer.util  # SynthZooLib takes it for granted, as Slicer has it
 from SynthZooLib import heat
 from SynthZooLib.answer import Case
 from SynthZooLib.errors import ZooError
 from SynthZooLib.labels import show_as_outlines
 from SynthZooLib.models import Model
 from SynthZooLib.show import Shown, load_case
-from SynthZooLib.slices import jump
+from SynthZooLib.slices import jump, nodes_of
 from trame_slicer.core import LayoutManager, SlicerApp
 from trame_slicer.rca_view import register_rca_factories
 from trame_slicer.views import Layout, LayoutDirection, ViewLayoutDefinition, ViewProps, ViewType
@@ -94,19 +95,22 @@ class Views:
                 self.scene.RemoveNode(node)
             raise ZooError(" ".join(made.missing) or f"{case.name} has no image to show.")
         self.close(group)
+        for crosshair in nodes_of(self.scene, "vtkMRMLCrosshairNode"):
+            crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.NoCrosshair)  # it marked a point of another study
         self.shown[group] = made
         if made.heat is not None:
             heat.show(self.scene, made.heat, threshold=heat.threshold_of(made.sidecar))
         for number, shown in self.shown.items():
             self._set_layers(shown, number)
-        if made.segmentation is not None:
+        has_regions = made.segmentation is not None and made.segmentation.GetSegmentation().GetNumberOfSegments() > 0
+        if has_regions:
             if made.heat is not None:
                 show_as_outlines(made.segmentation, 0.0)  # a fill would hide the map
             made.segmentation.CreateClosedSurfaceRepresentation()
             self.app.display_manager.set_node_visible_in_group(made.segmentation, group)
         if group == LEFT:
             solid = made.background if made.browser is None else None
-            render_volume(self.app, solid, behind=made.segmentation is not None)
+            render_volume(self.app, solid, behind=has_regions)
         return made
 
     def _set_layers(self, shown: Shown, group: int) -> None:

@@ -95,9 +95,9 @@ class Reader:
     def says(self, place: str, text: str) -> str:
         """Wait until a text stands somewhere; gives all that stands there."""
         self.page.wait_for_function(
-            "([id, text]) => document.getElementById(id)?.innerText.includes(text)", arg=[place, text]
+            "([id, text]) => document.getElementById(id)?.textContent.includes(text)", arg=[place, text]
         )
-        return self.page.locator(f"#{place}").inner_text()
+        return self.page.locator(f"#{place}").text_content().strip()
 
     def slider(self, number: int, key: str) -> None:
         """Press a key on a slider of the heat map: 0 is its opacity, 1 its threshold."""
@@ -135,7 +135,7 @@ def draw_map(reader: Reader, scan: str, model: str) -> dict:
     reader.open(scan)
     plain = reader.wait(0, before)
     reader.choose("model", model)
-    verb = reader.says("run", "").strip().lower()
+    reader.says("run", "Map")
     reader.run()
     reader.page.wait_for_selector("#overlay", state="visible")
     over = reader.wait(0, plain)
@@ -144,19 +144,23 @@ def draw_map(reader: Reader, scan: str, model: str) -> dict:
     clear = reader.wait(0, over)
     reader.slider(0, "End")
     full = reader.wait(0, clear)
+    for _ in range(25):  # 0.25 is the start for a map that states no threshold
+        reader.slider(1, "ArrowRight")
+    some = reader.wait(0, full)
     reader.slider(1, "End")
-    high = reader.wait(0, full)
-    reader.keep("sliders", clear=clear, full=full, high=high)
+    none = reader.wait(0, some)
+    reader.keep("sliders", clear=clear, full=full, some=some, none=none)
     reader.page.locator("#jump").click()
-    jumped = reader.wait(0, high)
+    jumped = reader.wait(0, none)
     reader.keep("jump", axial=jumped)
-    return {"verb": verb, "regions": reader.page.locator("#regions .v-list-item-title").all_inner_texts()}
+    return {"regions": reader.page.locator("#regions .v-list-item-title").all_inner_texts()}
 
 
 def generate(reader: Reader, model: str) -> dict:
     """Ask for what is out of range, then for a brain."""
     before = reader.view(0)
     reader.choose("model", model)
+    reader.says("run", "Generate")
     labels = reader.page.locator("#task [id^=field-]").evaluate_all("all => all.map(one => one.innerText)")
     helps = reader.page.locator("#field-age").get_attribute("title")
     reader.set_number("age", "500")

@@ -1,0 +1,201 @@
+"""The zoo in a browser: a real server, the page over Slicer's own libraries, a real headless Chromium."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundle_runs import ROOT
+
+pytest.importorskip("monailabel", reason="monailabel is not installed; docs/pins.md says how")
+# Slicer's libraries and playwright may stand in an environment of their own: SLICER_PYTHON names its interpreter.
+SLICER_PYTHON = os.environ.get("SLICER_PYTHON") or sys.executable
+NEEDED = ("slicer", "trame_slicer", "playwright")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def has_packages() -> bool:
+    """Whether the interpreter with Slicer's libraries has all of `NEEDED`."""
+    if SLICER_PYTHON == sys.executable:
+        return all(importlib.util.find_spec(name) for name in NEEDED)
+    test = f"import sys, importlib.util as u; sys.exit(not all(u.find_spec(n) for n in {NEEDED}))"
+    return subprocess.run([SLICER_PYTHON, "-c", test], check=False).returncode == 0
+
+
+if not CHROMIUM:
+    pytest.skip("there is no chromium on the PATH; docs/web.md says how", allow_module_level=True)
+if not has_packages():
+    pytest.skip(f"{SLICER_PYTHON} lacks one of {', '.join(NEEDED)}; docs/web.md says how", allow_module_level=True)
+
+LONGEST_START_S = 200
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "VTK_DEFAULT_OPENGL_WINDOW": "vtkOSOpenGLRenderWindow"}
+
+
+def start_page(folder: Path, *arguments: str) -> tuple[subprocess.Popen, str]:
+    """`python -m plugins.web` as a process of its own, once it answers; gives it and its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [SLICER_PYTHON, "-m", "plugins.web", *arguments, "--port", str(port)]
+    with open(folder / "page.log", "w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=ENV, cwd=ROOT)
+    end = time.monotonic() + LONGEST_START_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
+            return process, f"http://127.0.0.1:{port}/"
+        except OSError:
+            time.sleep(0.2)
+    process.kill()
+    raise AssertionError(f"the page did not start:\n{(folder / 'page.log').read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="module")
+def seen(server, tmp_path_factory) -> dict:
+    """What a reader saw who looked, scrolled, mapped, generated and compared; see drive_web.py."""
+    folder = Path(os.environ.get("WEB_PICTURES") or tmp_path_factory.mktemp("web"))
+    page, url = start_page(folder, "--server", server.url)
+    try:
+        command = [SLICER_PYTHON, str(Path(__file__).with_name("drive_web.py")), url, str(folder), CHROMIUM]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=ENV)
+    finally:
+        page.kill()
+        page.wait()
+    lines = [line for line in done.stdout.splitlines() if line.startswith("REPORT ")]
+    assert lines, done.stderr[-3000:] + (folder / "page.log").read_text()[-2000:]
+    views = {path.stem: np.load(path).astype(float) for path in folder.glob("*.npy")}
+    return json.loads(lines[0].removeprefix("REPORT ")) | {"views": views}
+
+
+def volume(path: Path) -> np.ndarray:
+    """The voxels of a file whose voxels are cubes."""
+    import nibabel as nib
+
+    return np.asarray(nib.load(path).dataobj, dtype=float)
+
+
+def drawn(plane: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """A plane [x, y] as a slice view of rows x columns draws it: patient's right on the left, fitted to the window.
+
+    Gives the picture and where the plane is in it.
+    """
+    from scipy.ndimage import map_coordinates
+
+    (wide, high), (rows, columns) = plane.shape, shape[:2]
+    scale = min(columns / wide, rows / high)
+    row, column = np.mgrid[:rows, :columns]
+    x = (wide - 1) / 2 - (column - (columns - 1) / 2) / scale
+    y = (high - 1) / 2 - (row - (rows - 1) / 2) / scale
+    inside = (abs(x - (wide - 1) / 2) < wide / 2) & (abs(y - (high - 1) / 2) < high / 2)
+    return map_coordinates(plane, [x, y], order=1, mode="nearest"), inside
+
+
+def best_slice(view: np.ndarray, voxels: np.ndarray, axis: int = 2) -> tuple[int, float]:
+    """Which slice of a volume a view shows, and how well it agrees (correlation)."""
+    low, high = np.percentile(voxels[voxels != voxels.min()], (0.5, 99.5))
+    found = []
+    for number in range(voxels.shape[axis]):
+        picture, inside = drawn(np.clip(np.take(voxels, number, axis), low, high), view.shape)
+        flat = picture[inside].std() == 0
+        found.append(0.0 if flat else np.corrcoef(picture[inside], view.mean(-1)[inside])[0, 1])
+    return int(np.argmax(found)), float(max(found))
+
+
+def test_the_page_opens_with_the_studies_and_the_middle_of_the_first_in_three_planes_and_3d(seen, scans):
+    assert seen["look"]["studies"][:3] == ["scan_0", "scan_1", "scan_2"]
+    voxels, views = volume(scans[0]), seen["views"]
+    for plane, axis in (("axial", 2), ("coronal", 1)):
+        number, agreement = best_slice(views[f"load_{plane}"], voxels, axis)
+        assert number == voxels.shape[axis] // 2 and agreement > 0.98, (plane, number, agreement)
+    three = views["load_three"]
+    assert (three.max(-1) > 120).mean() > 0.02, "the brain stands in the 3D view"
+    assert not seen["page_errors"]
+
+
+def test_the_wheel_scrolls_one_slice_of_that_view_alone(seen, scans):
+    number, agreement = best_slice(seen["views"]["scroll_axial"], volume(scans[0]))
+    assert abs(number - 24) == 1 and agreement > 0.98
+    assert best_slice(seen["views"]["scroll_coronal"], volume(scans[0]), 1)[0] == 28
+
+
+def test_a_map_run_from_the_panel_lies_over_the_scan_where_it_is_above_the_threshold(seen, client, tmp_path):
+    views = seen["views"]
+    heat = volume(Path(client.infer("phantom_mr_anomaly_map_tiny", "scan_2", {"result": "heat_map"})[0]))
+    assert abs(views["map_over"] - views["map_plain"]).mean() > 5, "pixels change"
+    picture, inside = drawn((heat[:, :, 24] > 0.5).astype(float), views["sliders_some"].shape)
+    changed = abs(views["sliders_some"] - views["sliders_clear"]).max(-1) > 24
+    assert 0.02 < picture[inside].mean() < 0.98, "the map is partly above 0.5, else this says nothing"
+    assert ((picture > 0.5) == changed)[inside].mean() > 0.95
+    assert not changed[~inside].any()
+
+
+def test_opacity_and_threshold_take_the_map_away_and_bring_it_back(seen):
+    views = seen["views"]
+    plain, over = views["map_plain"], views["map_over"]
+    assert abs(views["sliders_clear"] - plain).mean() < 1, "opacity 0"
+    assert abs(views["sliders_none"] - plain).mean() < 1, "threshold 1"
+    assert abs(views["sliders_full"] - plain).mean() > 1.3 * abs(over - plain).mean(), "opacity 1 is more than 0.6"
+
+
+def test_jump_goes_to_the_peak(seen, client, scans):
+    heat = volume(Path(client.infer("phantom_mr_anomaly_map_tiny", "scan_2", {"result": "heat_map"})[0]))
+    assert seen["map"]["regions"]
+    number, _ = best_slice(seen["views"]["jump_axial"], volume(scans[2]))
+    assert heat[:, :, number].max() == heat.max() or "Region" in seen["map"]["regions"][0]
+
+
+def test_the_panel_has_the_options_of_the_index_with_units_and_refuses_what_is_out_of_range(seen, client):
+    options = client.info()["models"]["brain_mr_synthesis_ldm"]["synthzoo"]["options"]
+    assert len(seen["generate"]["labels"]) == len(options)
+    assert any("Age (years)" in label for label in seen["generate"]["labels"])
+    assert "20 to 90 years" in seen["generate"]["help"]
+    refused = seen["generate"]["refused"]
+    assert "Age" in refused and "from 20 to 90 years" in refused and refused.count(".") == 1
+
+
+def test_a_brain_that_is_generated_is_stored_as_asked_and_shown(seen, client, server):
+    study = seen["generate"]["study"]
+    stored = client.datastore()["objects"][study]["image"]["info"]["sidecar"]
+    assert stored["requested"]["age"] == 70.0 and stored["requested"]["sex"] is None and stored["seed"] == 5
+    number, agreement = best_slice(seen["views"]["brain_axial"], volume(server.studies / f"{study}.nii.gz"))
+    assert number == 24 and agreement > 0.75  # noise, since the small zoo's weights are random, and a JPEG
+
+
+def test_a_scan_and_what_was_made_of_it_stand_side_by_side_and_scroll_together(seen, server):
+    left_name, right_name = seen["compare"]["shown"].split(" | ")
+    left, right = (volume(server.studies / f"{name}.nii.gz") for name in (left_name, right_name))
+    views = seen["views"]
+    for step, expected in (("pair", {24}), ("linked", {23, 25})):
+        here, there = best_slice(views[f"{step}_left"], left), best_slice(views[f"{step}_right"], right)
+        assert here[0] == there[0] and here[0] in expected
+        assert here[1] > 0.98 and there[1] > 0.95
+
+
+def test_a_folder_of_results_needs_no_server_and_mistakes_are_one_sentence(tmp_path, scans):
+    case = tmp_path / "out" / "scan_0"
+    case.mkdir(parents=True)
+    shutil.copy(scans[0], case / "scan_0_heatmap.nii.gz")
+    sidecar = {"input": {"name": "scan_0.nii.gz"}, "score": 0.25}
+    (case / "scan_0_heatmap.json").write_text(json.dumps(sidecar))
+    code = (
+        "import sys, plugins.web; from plugins.web.sources import Folder, subtitle\n"
+        "for case in Folder(*sys.argv[1:]).studies(): print('CASE', case.name, sorted(case.outputs), subtitle(case))"
+    )
+    command = [SLICER_PYTHON, "-c", code, str(tmp_path / "out"), str(scans[0].parent)]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENV, cwd=ROOT, timeout=200, check=False)
+    assert "CASE scan_0 ['heat_map', 'image'] score 0.25" in done.stdout, done.stderr[-2000:]
+    for arguments, said in ((["--folder", str(tmp_path / "no")], "is no folder"), ([], "--server --folder")):
+        command = [SLICER_PYTHON, "-m", "plugins.web", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env=ENV, cwd=ROOT, timeout=200, check=False)
+        last = done.stderr.strip().splitlines()[-1]
+        assert done.returncode and said in last and "Traceback" not in done.stderr, done.stderr[-2000:]
