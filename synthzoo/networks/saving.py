@@ -11,6 +11,8 @@ import torch
 from synthzoo.errors import UserError
 from synthzoo.networks.weights import read_state
 
+LARGE = 100_000  # numbers; a buffer larger than that is a map or a basis and bears rounding
+
 
 def save_atomically(content: Any, path: str | Path) -> None:
     """`torch.save` to a temporary name beside `path`, then rename, so that no reader sees half a file."""
@@ -30,13 +32,14 @@ def save_weights(network: torch.nn.Module, path: str | Path, half: bool = False)
     """Write the state dict of `network` as plain CPU tensors and read it back once.
 
     Args:
-        half: store the parameters as float16; buffers (bounds, scale factors) stay exact.
+        half: store parameters and large buffers as float16; small buffers (bounds, scale factors) stay exact.
     """
-    parameters = {name for name, _ in network.named_parameters()}
+    rounded = {name for name, _ in network.named_parameters()}
+    rounded |= {name for name, buffer in network.named_buffers() if buffer.numel() > LARGE}
     state = {}
     for name, tensor in network.state_dict().items():
         tensor = tensor.detach().cpu()
-        state[name] = tensor.half() if half and name in parameters else tensor.clone()
+        state[name] = tensor.half() if half and name in rounded and tensor.is_floating_point() else tensor.clone()
     save_atomically(state, path)
     if set(read_state(path)) != set(state):
         raise UserError(f"{path}: could not be read back as it was written; the disk may be full.")
