@@ -130,8 +130,8 @@ def playing_a_cine(driver, url, scan) -> dict:
 
 
 def mapping_a_moved_scan(driver, url, scan) -> dict:
-    from SynthZooLib import heat, slices, volumes
     from slicer_views import pixels
+    from SynthZooLib import heat, slices, volumes
 
     node = volumes.read_volume(driver.scene, scan, "my scan")
     volumes.set_window(node)
@@ -230,7 +230,7 @@ def the_worst_study(driver, url, scan) -> dict:
     for study in ("scan_0", "scan_2"):
         panel.studies.setCurrentIndex(widget.studyNames.index(study))
         panel.openButton.click()
-        driver.choose(REAL_MAP)
+        driver.choose(MAP)
         panel.input.setCurrentNode(driver.result.volume)
         driver.press_run()
     lines = [panel.studies.itemText(number) for number in range(panel.studies.count)]

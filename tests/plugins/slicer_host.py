@@ -14,6 +14,7 @@ import types
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkOSOpenGLRenderWindow")
+os.environ.setdefault("LP_NUM_THREADS", "1")  # the software renderer else waits for cores that others use
 
 import numpy as np
 import slicer

@@ -13,7 +13,7 @@ ORIENTATIONS = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
 
 
 def make_views(host: SlicerApp, size: int = 360) -> dict:
-    """Name -> slice view, as in Slicer's usual layout."""
+    """Name -> slice view, as in Slicer's usual layout; drawn when `pixels` asks, not at every change of the scene."""
     host.view_manager.register_factory(DirectViewFactory(do_render_offscreen=True))
     views = {}
     for name, orientation in ORIENTATIONS.items():
@@ -22,6 +22,7 @@ def make_views(host: SlicerApp, size: int = 360) -> dict:
         )
         view = host.view_manager.create_view(layout)
         view.render_window().SetMultiSamples(0)  # the software renderer loses what is translucent otherwise
+        view.set_render_blocked(True)
         view.update_size(size, size)
         views[name] = view
     return views

@@ -126,8 +126,16 @@ class Section(python_qt(QtWidgets.QGroupBox)):
         title, self._folded = self.text, bool(folded)
         self.text = title
         for child in self.children():
-            if isinstance(child, QtWidgets.QWidget):
-                QtWidgets.QWidget.setVisible(child, not folded)
+            self._fold(child)
+
+    def childEvent(self, event):
+        if event.added():
+            child = event.child()
+            QtCore.QTimer.singleShot(0, lambda: self._fold(child))
+
+    def _fold(self, child):
+        if isinstance(child, QtWidgets.QWidget) and self.collapsed:
+            QtWidgets.QWidget.setMaximumHeight(child, 0)
 
 
 def install() -> None:

@@ -84,7 +84,8 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel.url.connect("returnPressed()", self.onConnect)
         panel.task.connect("currentIndexChanged(int)", self.onTask)
         panel.model.connect("currentIndexChanged(int)", self.onModel)
-        panel.input.connect("currentNodeChanged(vtkMRMLNode*)", self.onInput)
+        for box in (panel.input, panel.labels):
+            box.connect("currentNodeChanged(vtkMRMLNode*)", self.onInput)
         panel.runButton.connect("clicked()", self.onRun)
         panel.cancelButton.connect("clicked()", self.onCancel)
         self.results = ResultView(panel, slicer.mrmlScene)
@@ -184,7 +185,9 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel.conditionsSection.visible = bool(rows[True])
         panel.settingsSection.visible = bool(rows[False])
         panel.description.text = model.help() if model else _("Connect to a server to see what it can do.")
-        panel.inputLabel.visible = panel.input.visible = bool(model and model.takes_images)
+        takes = "labels" if model and model.takes_labels else "scan" if model and model.takes_images else ""
+        panel.inputLabel.visible = panel.input.visible = takes == "scan"
+        panel.labelsLabel.visible = panel.labels.visible = takes == "labels"
         panel.nextSeed.visible = "seed" in self.fields
         panel.runButton.text = _(model.verb) if model else _("Run")
         self.showBusy()
@@ -192,6 +195,13 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onInput(self, *_args) -> None:
         """A scan was chosen."""
         self.showBusy()
+
+    @property
+    def inputNode(self):
+        """The scan, or the labels, that the model shall work on; None for a generator."""
+        if self.model is None or not self.model.takes_images:
+            return None
+        return (self.panel.labels if self.model.takes_labels else self.panel.input).currentNode()
 
     # --- a request -----------------------------------------------------------------------------------------------
 
@@ -202,8 +212,7 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 raise ZooError(_("Connect to a server first."))
             values = {name: field.value() for name, field in self.fields.items()}
             version = self.versions.currentText if self.versions and self.versions.currentIndex > 0 else ""
-            node = self.panel.input.currentNode() if self.model.takes_images else None
-            self.logic.start(self.model.name, values, node, bool(self.panel.keep.checked), version)
+            self.logic.start(self.model.name, values, self.inputNode, bool(self.panel.keep.checked), version)
         except ZooError as error:
             self.tell(error)
         else:
@@ -250,7 +259,7 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def showBusy(self) -> None:
         """Which buttons can be pressed now."""
         busy, panel = self.logic.busy, self.panel
-        ready = self.model is not None and (not self.model.takes_images or panel.input.currentNode() is not None)
+        ready = self.model is not None and (not self.model.takes_images or self.inputNode is not None)
         panel.runButton.enabled = ready and not busy
         panel.runButton.toolTip = (
             _("Send the request.") if ready else _("Connect, and choose a scan where one is needed.")

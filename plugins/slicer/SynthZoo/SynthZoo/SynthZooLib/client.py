@@ -31,9 +31,8 @@ class ZooClient:
     """
 
     def __init__(self, url: str):
-        text = url.strip().rstrip("/")
-        if "://" not in text:
-            text = f"http://{text}"
+        text = url.strip()
+        text = (text if "://" in text else f"http://{text}").rstrip("/")
         try:
             parts = urlsplit(text)
             self.host, self.port = parts.hostname, parts.port

@@ -9,6 +9,7 @@ import numpy as np
 import slicer
 
 from . import volumes
+from .errors import ZooError
 
 GOLDEN = 0.61803398875
 
@@ -52,6 +53,33 @@ def read_segmentation(scene, path: str, name: str, names: dict, reference=None, 
         segment.SetName(by_value.get(value, f"label {value}"))
         segment.SetColor(*color_of(value, (stated or {}).get(by_value.get(value, ""))))
     return node, array
+
+
+def write_labels(node, folder: str) -> str:
+    """Write a segmentation, or a label map, as a label map file with the segments' own values; gives the path.
+
+    Raises:
+        ZooError: it has no voxels, or cannot be written.
+    """
+    if not node.IsA("vtkMRMLSegmentationNode"):
+        return volumes.write_volume(node, folder)
+    segmentation = node.GetSegmentation()
+    labelmap = slicer.vtkMRMLLabelMapVolumeNode()
+    scene = node.GetScene()
+    labelmap.SetName(scene.GenerateUniqueName(f"{node.GetName()} to send"))
+    labelmap = scene.AddNode(labelmap)
+    try:
+        slicer.vtkSlicerSegmentationsModuleLogic.ExportAllSegmentsToLabelmapNode(node, labelmap)
+        if labelmap.GetImageData() is None or not labelmap.GetImageData().GetNumberOfPoints():
+            raise ZooError(f"{node.GetName()} has no voxels: draw something, or choose another one.")
+        # The export numbers the segments in their order; the model knows them by their values.
+        table = np.zeros(segmentation.GetNumberOfSegments() + 1, np.uint8)
+        for number in range(segmentation.GetNumberOfSegments()):
+            table[number + 1] = segmentation.GetNthSegment(number).GetLabelValue()
+        slicer.util.updateVolumeFromArray(labelmap, table[volumes.voxels(labelmap)])
+        return volumes.write_volume(labelmap, folder)
+    finally:
+        scene.RemoveNode(labelmap)
 
 
 def show_as_outlines(node, opacity: float = 0.25) -> None:

@@ -18,7 +18,6 @@ TASKS = {
     "classification": ("Classify a scan", "Classify"),
     "privacy_audit": ("Audit privacy", "Audit"),
 }
-KEPT_FROM_PANEL = ("result", "result_extension", "result_dtype", "store", "save_label")
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,8 @@ class Model:
         name: as the server knows it.
         title, description, intended_use: for people.
         task: word of the index.
-        takes_images: whether it needs a scan.
+        takes_images: whether it needs a scan, or a label map.
+        takes_labels: whether what it needs is a label map.
         modality: of the scan, such as "MR", or "".
         outputs: kind -> what the index says of it.
         options: by name, in the server's order.
@@ -47,6 +47,7 @@ class Model:
     outputs: dict = field(default_factory=dict)
     options: dict = field(default_factory=dict)
     versions: tuple = ()
+    takes_labels: bool = False
 
     @property
     def verb(self) -> str:
@@ -94,6 +95,7 @@ def read_models(index: dict) -> dict[str, Model]:
             zoo.get("outputs") or {},
             options,
             tuple(versions),
+            bool(zoo.get("takes_labels")),
         )
     if not models:
         raise ZooError("The server serves no model that this extension knows: start it with --conf models all.")

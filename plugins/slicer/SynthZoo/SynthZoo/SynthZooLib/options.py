@@ -38,6 +38,8 @@ class Option:
     @property
     def title(self) -> str:
         """The name as people write it: `ventricle_ml` is "Ventricle"."""
+        if self.name == "num_samples":
+            return "Number"
         words = [word for word in self.name.split("_") if word]
         if len(words) > 1 and self.unit and words[-1].lower() == self.unit.lower():
             words = words[:-1]

@@ -9,7 +9,7 @@ shown = session.finish()
 
 from __future__ import annotations
 
-from . import studies, volumes
+from . import labels, studies, volumes
 from .client import ZooClient
 from .errors import ZooError
 from .jobs import Run
@@ -66,8 +66,8 @@ class Session:
         Args:
             model: name.
             values: options by name; None leaves a condition out.
-            node: volume node, for models that take a scan. One that came from the server and was not changed is
-                named, every other one is sent.
+            node: volume node, for models that take a scan; segmentation or label map, for those that take labels. A
+                volume that came from the server and was not changed is named, everything else is sent.
             keep: the server keeps what was made: images as studies, maps as labels of their study.
             version: of the weights; "" is the newest.
 
@@ -86,14 +86,16 @@ class Session:
         image, self.source = "", None
         if item.takes_images:
             if node is None:
-                raise ZooError(f"{item.title} needs a scan: load one (File, Add Data) and choose it as Input.")
-            self.source, image = node, volumes.study_of(node)
+                wanted = "label map or segmentation" if item.takes_labels else "scan"
+                raise ZooError(f"{item.title} needs a {wanted}: load one (File, Add Data) and choose it as Input.")
+            self.source, image = node, "" if item.takes_labels else volumes.study_of(node)
         run = Run(client, model, options, image, temporary=self.temporary)
         try:
             if image:
                 run.options["save_label"] = bool(keep)
             elif item.takes_images:
-                run.upload = volumes.write_volume(node, run.folder)
+                write = labels.write_labels if item.takes_labels else volumes.write_volume
+                run.upload = write(node, run.folder)
         except ZooError:
             run.close()
             raise
@@ -117,8 +119,8 @@ class Session:
         try:
             answer = run.wait()
             source = self.source
-            if source is not None and not self.scene.IsNodePresent(source):
-                source = None  # removed meanwhile
+            if source is not None and not (source.IsA("vtkMRMLVolumeNode") and self.scene.IsNodePresent(source)):
+                source = None  # removed meanwhile, or a segmentation, which is no layer of the slices
             return show_answer(self.scene, answer, self.models[run.model], source)
         finally:
             run.close()

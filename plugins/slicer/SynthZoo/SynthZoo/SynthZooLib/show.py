@@ -72,9 +72,6 @@ def show_answer(scene, answer: Answer, model: Model, source=None) -> list[Shown]
     if not made or not any(item.nodes() for item in made):
         reasons = " ".join(reason for item in made for reason in item.missing)
         raise ZooError(f"{model.title} gave nothing that can be shown. {reasons}".strip())
-    for item in made[1:]:
-        if item.segmentation is not None:
-            item.segmentation.SetDisplayVisibility(False)
     show_case(scene, made[0])
     return made
 
@@ -109,7 +106,7 @@ def load_case(scene, case: Case, model: Model, source=None) -> Shown:
             made.missing.append(str(error))
     if made.heat is not None:
         made.regions = heat.regions(made.heat, case.sidecar, label_voxels)
-    for node in (made.volume, made.heat):
+    for node in (made.volume, made.heat, made.segmentation):
         if node is not None:
             study = case.study if node is made.volume and made.browser is None else ""
             volumes.mark(node, model.name, study, case.sidecar)
@@ -125,8 +122,10 @@ def show_case(scene, shown: Shown) -> None:
     elif shown.volume is not None:
         slices.clear_foreground(scene)
         slices.show_layers(scene, shown.volume)
-    if shown.segmentation is not None:
-        shown.segmentation.SetDisplayVisibility(True)
+    # Labels of an earlier result would lie over an image that they have nothing to do with.
+    for node in slices.nodes_of(scene, "vtkMRMLSegmentationNode"):
+        if node is shown.segmentation or node.GetAttribute(volumes.MODEL):
+            node.SetDisplayVisibility(node is shown.segmentation)
 
 
 def names_of(case: Case, model: Model, source=None) -> dict[str, str]:

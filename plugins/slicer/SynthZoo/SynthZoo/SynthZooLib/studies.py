@@ -40,9 +40,11 @@ def open_study(scene, client: ZooClient, study: str) -> Shown:
     folder = tempfile.mkdtemp(prefix="synthzoo_")
     made = Shown(study, info.get("sidecar") or {})
     try:
-        made.volume = volumes.read_volume(scene, client.fetch_image(study, folder), study)
-        volumes.set_window(made.volume)
-        volumes.mark(made.volume, info.get("bundle", ""), study, info.get("sidecar"))
+        made.volume = volumes.find_study(scene, study)
+        if made.volume is None:
+            made.volume = volumes.read_volume(scene, client.fetch_image(study, folder), study)
+            volumes.set_window(made.volume)
+            volumes.mark(made.volume, info.get("bundle", ""), study, info.get("sidecar"))
         tag = next((name for name in ("final", "original") if name in tags), None)
         array = None
         if tag:
@@ -50,6 +52,7 @@ def open_study(scene, client: ZooClient, study: str) -> Shown:
             path = client.fetch_label(study, tag, folder)
             made.segmentation, array = labels.read_segmentation(scene, path, f"{study} {tag}", told, made.volume)
             labels.show_as_outlines(made.segmentation)
+            volumes.mark(made.segmentation, (tags[tag].get("info") or {}).get("model") or study)
         if MAP_TAG in tags:
             made.sidecar = (tags[MAP_TAG].get("info") or {}).get("sidecar") or {}
             path = client.fetch_label(study, MAP_TAG, folder)

@@ -15,6 +15,7 @@ from .errors import ZooError
 STUDY, MODEL, SIDECAR, SEEN = "SynthZoo.study", "SynthZoo.model", "SynthZoo.sidecar", "SynthZoo.fingerprint"
 WINDOW_PERCENTILES = (0.5, 99.5)
 MOST_LOOKED_AT = 500_000
+MOST_SHEAR = 1e-3
 CT_WINDOW = (-160.0, 240.0)
 
 
@@ -41,13 +42,17 @@ def write_volume(node, folder: str) -> str:
     """Write a volume node as .nii.gz where it stands in the world; gives the path.
 
     Raises:
-        ZooError: no voxels, several components, a transform that is not linear, a full disk.
+        ZooError: no voxels, several components, a transform that is not linear, a sheared grid, a full disk.
     """
     image = node.GetImageData() if node is not None else None
     if image is None or not image.GetNumberOfPoints():
         raise ZooError("The volume has no voxels: choose another one.")
     if image.GetNumberOfScalarComponents() != 1:
         raise ZooError(f"{node.GetName()} has colours or several components: choose a scan with one number per voxel.")
+    axes = affine_of(node)[:3, :3]
+    axes = axes / np.linalg.norm(axes, axis=0)
+    if np.abs(axes.T @ axes - np.eye(3)).max() > MOST_SHEAR:  # the writer would straighten it without a word
+        raise ZooError(f"{node.GetName()} is sheared, as after an affine registration: resample it to a straight grid.")
     copy = slicer.vtkMRMLScalarVolumeNode()
     copy.SetAndObserveImageData(image)
     copy.SetIJKToRASMatrix(world_matrix(node))
@@ -136,6 +141,15 @@ def study_of(node) -> str:
     """The id in the server's datastore of a node that has not been changed since it came from there, or ""."""
     study = node.GetAttribute(STUDY) or ""
     return study if study and node.GetAttribute(SEEN) == fingerprint(node) else ""
+
+
+def find_study(scene, study: str):
+    """The unchanged volume of a study that is in the scene already, or None."""
+    for number in range(scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")):
+        node = scene.GetNthNodeByClass(number, "vtkMRMLScalarVolumeNode")
+        if node.GetAttribute(STUDY) == study and study_of(node):
+            return node
+    return None
 
 
 def fingerprint(node) -> str:

@@ -53,16 +53,14 @@ class Panel:
         form.addRow(_("Model:"), self.model)
         self.description = text()
         form.addRow(self.description)
-        self.input = slicer.qMRMLNodeComboBox()
-        self.input.nodeTypes = ["vtkMRMLScalarVolumeNode"]
-        self.input.showChildNodeTypes = False
-        self.input.addEnabled = self.input.removeEnabled = self.input.renameEnabled = False
-        self.input.noneEnabled = False
-        self.input.selectNodeUponCreation = False
-        self.input.setMRMLScene(slicer.mrmlScene)
+        self.input = node_box(["vtkMRMLScalarVolumeNode"])
         self.input.toolTip = _("The scan that the model works on; it is sent to the server.")
         self.inputLabel = qt.QLabel(_("Input:"))
         form.addRow(self.inputLabel, self.input)
+        self.labels = node_box(["vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"])
+        self.labels.toolTip = _("The segmentation or label map that the model works on; it is sent to the server.")
+        self.labelsLabel = qt.QLabel(_("Labels:"))
+        form.addRow(self.labelsLabel, self.labels)
         # The fields of a model come and go with it.
         self.conditionsSection, form = self.section(_("Conditions"))
         self.conditions = Holder(form)
@@ -197,6 +195,17 @@ def slider(low: float, high: float, step: float, decimals: int, tip: str):
     made.minimum, made.maximum = low, high
     made.singleStep = step
     made.toolTip = tip
+    return made
+
+
+def node_box(kinds: list):
+    """A list of the scene's nodes of some classes."""
+    made = slicer.qMRMLNodeComboBox()
+    made.nodeTypes = kinds
+    made.showChildNodeTypes = made.noneEnabled = False
+    made.addEnabled = made.removeEnabled = made.renameEnabled = False
+    made.selectNodeUponCreation = False
+    made.setMRMLScene(slicer.mrmlScene)
     return made
 
 

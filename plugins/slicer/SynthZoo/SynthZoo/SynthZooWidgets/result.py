@@ -71,9 +71,6 @@ class ResultView:
     def onResult(self, *_args) -> None:
         """Another result of the same request."""
         if self.result is not None:
-            for item in self.shown:
-                if item.segmentation is not None and item is not self.result:
-                    item.segmentation.SetDisplayVisibility(False)
             show_case(self.scene, self.result)
         self.refresh()
 

@@ -1,0 +1,253 @@
+"""SynthZooLib on a scene, without a server: in Slicer (`Reload and Test`, ctest) and on slicer-core alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import sys
+import tempfile
+import unittest
+import zipfile
+
+import numpy as np
+import slicer
+
+sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
+
+from SynthZooLib import answer, cine, heat, labels, models, slices, volumes
+from SynthZooLib.errors import ZooError
+from SynthZooLib.options import read_option
+
+TURN = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])
+OBLIQUE = np.eye(4)
+OBLIQUE[:3] = np.column_stack([TURN * [1.5, 1.25, 2.0], [-20.0, 12.0, 33.0]])
+
+
+def make_volume(array, name: str = "scan", affine=OBLIQUE, kind: str = "vtkMRMLScalarVolumeNode"):
+    """A volume node of voxels [k, j, i]."""
+    node = slicer.mrmlScene.AddNewNodeByClass(kind, name)
+    slicer.util.updateVolumeFromArray(node, array)
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(affine))
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+class SynthZooSceneTest(unittest.TestCase):
+    """What a reader relies on, a sentence each."""
+
+    def setUp(self):
+        self.scene, self.folder = slicer.mrmlScene, tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        for name in ("Red", "Green"):
+            if self.scene.GetFirstNodeByName(f"{name} test") is None:
+                composite, view = slicer.vtkMRMLSliceCompositeNode(), slicer.vtkMRMLSliceNode()
+                composite.SetName(f"{name} test")
+                composite.SetLayoutName(f"{name}Test")
+                view.SetLayoutName(f"{name}Test")
+                self.scene.AddNode(composite)
+                self.scene.AddNode(view)
+
+    def test_a_volume_goes_through_a_file_with_every_voxel_where_it_was(self):
+        array = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
+        path = volumes.write_volume(make_volume(array), self.folder)
+        back = volumes.read_volume(self.scene, path, "back")
+        np.testing.assert_array_equal(volumes.voxels(back), array)
+        np.testing.assert_allclose(volumes.affine_of(back), OBLIQUE, atol=1e-4)
+        self.assertIsNone(back.GetStorageNode(), "the temporary file is not the node's own")
+
+    def test_a_linear_transform_is_written_and_another_one_is_refused(self):
+        node, move = make_volume(np.ones((3, 4, 5), np.int16)), slicer.vtkMRMLLinearTransformNode()
+        shift = np.eye(4)
+        shift[:3, 3] = 10, 20, 30
+        move.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(shift))
+        self.scene.AddNode(move)
+        node.SetAndObserveTransformNodeID(move.GetID())
+        back = volumes.read_volume(self.scene, volumes.write_volume(node, self.folder), "moved")
+        np.testing.assert_allclose(volumes.affine_of(back), shift @ OBLIQUE, atol=1e-4)
+        bend = slicer.vtkMRMLGridTransformNode()
+        self.scene.AddNode(bend)
+        import vtk
+
+        grid = (
+            slicer.vtkOrientedGridTransform() if hasattr(slicer, "vtkOrientedGridTransform") else vtk.vtkGridTransform()
+        )
+        field = vtk.vtkImageData()
+        field.SetDimensions(2, 2, 2)
+        field.AllocateScalars(vtk.VTK_DOUBLE, 3)
+        grid.SetDisplacementGridData(field)
+        bend.SetAndObserveTransformToParent(grid)
+        node.SetAndObserveTransformNodeID(bend.GetID())
+        with self.assertRaisesRegex(ZooError, "harden"):
+            volumes.write_volume(node, self.folder)
+
+    def test_a_sheared_volume_is_refused_since_no_file_could_hold_its_place(self):
+        shear = OBLIQUE.copy()
+        shear[:3, 1] += 0.2 * shear[:3, 0]
+        with self.assertRaisesRegex(ZooError, "sheared"):
+            volumes.write_volume(make_volume(np.ones((3, 4, 5), np.float32), affine=shear), self.folder)
+
+    def test_what_is_no_volume_is_refused_with_a_sentence_and_leaves_nothing(self):
+        path = os.path.join(self.folder, "letter.nii.gz")
+        with open(path, "w") as file:
+            file.write("a letter")
+        before = self.scene.GetNumberOfNodes()
+        with self.assertRaisesRegex(ZooError, "letter.nii.gz cannot be read"):
+            volumes.read_volume(self.scene, path, "letter")
+        self.assertEqual(self.scene.GetNumberOfNodes(), before)
+        with self.assertRaisesRegex(ZooError, "no voxels"):
+            volumes.write_volume(slicer.vtkMRMLScalarVolumeNode(), self.folder)
+
+    def test_the_window_shows_the_body_and_not_the_background(self):
+        array = np.zeros((20, 20, 20), np.float32)
+        array[5:15, 5:15, 5:15] = np.linspace(0.2, 0.9, 1000).reshape(10, 10, 10)
+        low, high = volumes.set_window(make_volume(array))
+        self.assertLess(low, 0.21)
+        self.assertTrue(0.85 < high < 0.91, high)
+        chest = make_volume(np.linspace(-1000, 1500, 1000).reshape(10, 10, 10).astype(np.int16))
+        self.assertEqual(volumes.set_window(chest, "CT"), volumes.CT_WINDOW)
+        self.assertEqual(volumes.set_window(chest, "CT", (-600, 600)), (-600.0, 600.0))
+
+    def test_a_study_is_known_again_until_it_is_changed(self):
+        node = make_volume(np.arange(60, dtype=np.float32).reshape(3, 4, 5))
+        volumes.mark(node, "some_model", "study_7", {"seed": 3, "requested": {"age": 70.0}, "units": {"age": "years"}})
+        self.assertEqual(volumes.study_of(node), "study_7")
+        self.assertEqual(node.GetDescription(), "age 70 years, seed 3")
+        slicer.util.arrayFromVolume(node)[0, 0, 0] = 99
+        slicer.util.arrayFromVolumeModified(node)
+        self.assertEqual(volumes.study_of(node), "")
+
+    def test_a_map_lies_over_the_scan_and_is_clear_below_the_threshold(self):
+        scan, node = (
+            make_volume(np.ones((4, 5, 6), np.float32)),
+            make_volume(np.full((4, 5, 6), 0.5, np.float32), "map"),
+        )
+        heat.show(self.scene, node, scan, 0.3, 0.7)
+        for composite in slices.nodes_of(self.scene, "vtkMRMLSliceCompositeNode"):
+            self.assertEqual(composite.GetBackgroundVolumeID(), scan.GetID())
+            self.assertEqual(composite.GetForegroundVolumeID(), node.GetID())
+            self.assertAlmostEqual(composite.GetForegroundOpacity(), 0.7)
+        display = node.GetDisplayNode()
+        self.assertEqual(display.GetColorNode().GetName(), heat.COLORS)
+        self.assertEqual((display.GetWindowLevelMin(), display.GetWindowLevelMax()), (0.0, 1.0))
+        self.assertTrue(display.GetApplyThreshold())
+        self.assertAlmostEqual(display.GetLowerThreshold(), 0.3)
+        heat.set_threshold(node, 0.0)
+        self.assertGreater(display.GetLowerThreshold(), 0, "outside the body stays clear")
+        heat.show(self.scene, node, scan)
+        found = self.scene.GetNodesByName(heat.COLORS)
+        self.assertEqual(found.GetNumberOfItems(), 1, "one colour table for all maps")
+
+    def test_heat_grows_brighter_with_every_shade(self):
+        table = heat.colors(self.scene)
+        seen = []
+        for shade in range(0, heat.SHADES, 15):
+            color = [0.0] * 4
+            table.GetColor(shade, color)
+            seen.append(0.2126 * color[0] + 0.7152 * color[1] + 0.0722 * color[2])
+        self.assertEqual(seen, sorted(seen))
+
+    def test_the_worst_region_comes_first_and_the_slices_go_to_its_peak(self):
+        array, marks = np.zeros((8, 9, 10), np.float32), np.zeros((8, 9, 10), np.uint8)
+        array[1:4, 1:4, 1:4], marks[1:4, 1:4, 1:4] = 0.6, 1
+        array[5:7, 6:8, 6:8], marks[5:7, 6:8, 6:8] = 0.7, 2
+        array[6, 7, 7] = 0.95
+        told = {"regions": [{"label": 1, "volume_ml": 9.0, "peak": 0.6}, {"label": 2, "volume_ml": 2.0, "peak": 0.95}]}
+        node = make_volume(array, "map")
+        found = heat.regions(node, told, marks)
+        self.assertEqual([region.label for region in found], [2, 1])
+        np.testing.assert_allclose(found[0].at, (OBLIQUE @ [7, 7, 6, 1])[:3], atol=1e-4)
+        np.testing.assert_allclose(found[1].at, (OBLIQUE @ [2, 2, 2, 1])[:3], atol=1e-4)
+        slices.jump(self.scene, found[0].at)
+        for view in slices.nodes_of(self.scene, "vtkMRMLSliceNode"):
+            matrix = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())
+            off = matrix[:3, 2] @ (np.array(found[0].at) - matrix[:3, 3])
+            self.assertLess(abs(off), 1e-3, "the slice goes through the point")
+        (peak,) = heat.regions(node, {"regions": []}, None)
+        self.assertEqual(peak.label, 0)
+        self.assertAlmostEqual(peak.peak, 0.95, places=5)
+        self.assertEqual(heat.regions(make_volume(np.zeros((3, 3, 3), np.float32)), {}, None), [])
+
+    def test_labels_have_the_names_values_and_colours_that_were_stated(self):
+        array = np.zeros((6, 6, 6), np.uint8)
+        array[:2], array[4:] = 2, 7
+        path = volumes.write_volume(make_volume(array), self.folder)
+        names, stated = {"ventricle": 2, "nodule": 7}, {"nodule": "#ff8000"}
+        node, marks = labels.read_segmentation(self.scene, path, "labels", names, None, stated)
+        self.assertEqual(labels.segments(node), names)
+        np.testing.assert_array_equal(marks, array)
+        nodule = node.GetSegmentation().GetNthSegment(1)
+        np.testing.assert_allclose(nodule.GetColor(), (1.0, 128 / 255, 0.0), atol=1e-3)
+        back = volumes.read_volume(self.scene, labels.write_labels(node, self.folder), "again", labelmap=True)
+        self.assertEqual(sorted(np.unique(volumes.voxels(back))), [0, 2, 7])
+        self.assertEqual([int((volumes.voxels(back) == value).sum()) for value in (2, 7)], [72, 72])
+        far = [labels.color_of(value) for value in range(1, 9)]
+        near = min(np.abs(np.subtract(one, two)).max() for i, one in enumerate(far) for two in far[:i])
+        self.assertGreater(near, 0.05, "neighbours have colours that can be told apart")
+
+    def test_a_cine_becomes_a_sequence_with_its_frame_time(self):
+        frames = np.random.default_rng(1).integers(0, 200, (4, 1, 5, 6)).astype(np.int16)
+        path = self.write_cine(frames, OBLIQUE, frame_ms=25.0)
+        volume, browser, sequence = cine.show(self.scene, path, "cine")
+        self.assertEqual((sequence.GetNumberOfDataNodes(), sequence.GetIndexUnit()), (4, "ms"))
+        self.assertEqual([sequence.GetNthIndexValue(number) for number in range(4)], ["0", "25", "50", "75"])
+        self.assertAlmostEqual(browser.GetPlaybackRateFps(), 40.0)
+        self.assertEqual(browser.GetProxyNode(sequence).GetID(), volume.GetID())
+        for number in range(4):
+            np.testing.assert_array_equal(volumes.voxels(sequence.GetNthDataNode(number)), frames[number])
+        np.testing.assert_allclose(volumes.affine_of(volume), OBLIQUE, atol=1e-4)
+        with open(path, "r+b") as file:
+            file.truncate(400)
+        with self.assertRaisesRegex(ZooError, "cine"):
+            cine.show(self.scene, path, "broken")
+
+    def write_cine(self, frames, affine, frame_ms: float) -> str:
+        """A NIfTI-1 file of frames [t, k, j, i]."""
+        header = bytearray(352)
+        struct.pack_into("<i", header, 0, 348)
+        struct.pack_into("<8h", header, 40, 4, *frames.shape[::-1], 1, 1, 1)
+        struct.pack_into("<2h", header, 70, 4, 16)
+        struct.pack_into("<8f", header, 76, 1, 1, 1, 1, frame_ms, 1, 1, 1)
+        struct.pack_into("<3f", header, 108, 352, 1, 0)
+        header[123] = 2 | 16  # mm, ms
+        struct.pack_into("<2h", header, 252, 0, 1)
+        struct.pack_into("<12f", header, 280, *affine[:3].ravel())
+        path = os.path.join(self.folder, "cine.nii")
+        with open(path, "wb") as file:
+            file.write(bytes(header) + frames.tobytes())
+        return path
+
+    def test_an_answer_that_would_leave_its_folder_is_refused(self):
+        path = os.path.join(self.folder, "answer.zip")
+        told = {"model": "m", "cases": [{"name": "a", "sidecar": {}, "files": {"image": {"path": "../../evil.nii"}}}]}
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("answer.json", json.dumps(told))
+            archive.writestr("../../evil.nii", b"x")
+        with self.assertRaisesRegex(ZooError, "no answer of the zoo"):
+            answer.unpack(path, os.path.join(self.folder, "in"))
+
+    def test_options_become_fields_with_round_steps_and_refuse_what_the_server_would(self):
+        age = read_option("age", {"kind": "number", "range": [20, 90], "unit": "years", "condition": True})
+        self.assertEqual((age.step, age.decimals, age.start, age.check(None)), (1.0, 0, 55.0, None))
+        volume = read_option("ventricle_ml", {"kind": "number", "range": [5, 120], "unit": "mL", "default": 20})
+        self.assertEqual((volume.title, volume.step), ("Ventricle", 2.0))
+        weight = read_option("guidance", {"kind": "number", "range": [0, 2], "default": 1.75})
+        self.assertEqual((weight.step, weight.decimals), (0.02, 2))
+        for option, bad in ((age, 200), (volume, "much"), (weight, [1])):
+            with self.assertRaisesRegex(ZooError, option.title):
+                option.check(bad)
+        with self.assertRaisesRegex(ZooError, "update"):
+            read_option("text", {"kind": "prose"})
+
+    def test_a_task_that_is_not_known_still_has_a_place_in_the_panel(self):
+        index = {"x": {"synthzoo": {"task": "time_travel", "title": "X", "options": {}}}, "stock": {"type": "other"}}
+        found = models.read_models(index)
+        self.assertEqual(models.tasks_of(found), {"time_travel": "Time travel"})
+        self.assertEqual(found["x"].verb, "Run")
+        with self.assertRaisesRegex(ZooError, "no model"):
+            models.read_models({"stock": {"type": "other"}})
+
+
+if __name__ == "__main__":
+    unittest.main()
