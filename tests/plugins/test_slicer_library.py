@@ -1,0 +1,188 @@
+"""SynthZooLib without Slicer: the client against a real server, and what the extension's files promise."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import socket
+import sys
+import threading
+import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from bundle_runs import ROOT
+
+sys.path.insert(0, str(ROOT / "plugins" / "slicer" / "SynthZoo" / "SynthZoo"))
+
+from SynthZooLib.answer import unpack
+from SynthZooLib.client import ZooClient
+from SynthZooLib.errors import Cancelled, NotFound, ZooError
+from SynthZooLib.jobs import Run
+from SynthZooLib.models import read_models
+
+SYNTHESIS, MAP = "brain_mr_synthesis_ldm", "phantom_mr_anomaly_map_tiny"
+EXTENSION = ROOT / "plugins" / "slicer" / "SynthZoo"
+MODULE = EXTENSION / "SynthZoo"
+SCRIPTS = sorted(path for path in MODULE.rglob("*.py") if "Testing" not in path.parts)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_cmake_lists_every_script_and_resource_once():
+    text = (MODULE / "CMakeLists.txt").read_text().replace("${MODULE_NAME}", "SynthZoo")
+    scripts, resources = (re.search(rf"set\({key}\s([^)]*)\)", text).group(1).split()
+                          for key in ("MODULE_PYTHON_SCRIPTS", "MODULE_PYTHON_RESOURCES"))  # fmt: skip
+    assert scripts[0] == "SynthZoo.py" and len(scripts) == len(set(scripts))
+    assert sorted(scripts) == sorted(path.relative_to(MODULE).as_posix() for path in SCRIPTS)
+    there = [path.relative_to(MODULE).as_posix() for path in (MODULE / "Resources").rglob("*") if path.is_file()]
+    assert sorted(resources) == sorted(name for name in there if not name.endswith(".svg"))
+    tests = (MODULE / "Testing" / "Python" / "CMakeLists.txt").read_text()
+    for path in (MODULE / "Testing" / "Python").glob("*Test.py"):
+        assert f"SCRIPT {path.name}" in tests
+
+
+def test_the_extension_s_pictures_are_there():
+    text = (EXTENSION / "CMakeLists.txt").read_text()
+    names = re.findall(r"[\w/]+\.png", text)
+    assert len(names) >= 3
+    for name in names:
+        assert (EXTENSION / name).read_bytes()[:4] == b"\x89PNG", name
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.relative_to(MODULE).as_posix())
+def test_a_script_runs_on_slicer_s_python_and_imports_only_what_slicer_has(path):
+    tree = ast.parse(path.read_text(), feature_version=(3, 9))
+    allowed = {"numpy", "slicer", "vtk", "SynthZooLib"} | set(sys.stdlib_module_names)
+    if "SynthZooLib" not in path.parts:
+        allowed |= {"qt", "ctk", "SynthZooWidgets", "SynthZooSceneTest"}
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module]
+        assert {name.split(".")[0] for name in names} <= allowed, (path.name, names)
+    annotated = [node for node in ast.walk(tree) if getattr(node, "returns", None) is not None]
+    assert not annotated or "from __future__ import annotations" in path.read_text(), "X | None needs it on 3.9"
+
+
+# --- the client ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def zoo_client(server) -> ZooClient:
+    return ZooClient(server.url)
+
+
+def test_an_upload_is_answered_with_every_output_of_every_result(zoo_client, client, scans, tmp_path):
+    seen = []
+    path = zoo_client.run(
+        MAP, {"threshold": 0.55}, str(tmp_path), upload=str(scans[2]), watch=lambda *it: seen.append(it)
+    )
+    answer = unpack(path, str(tmp_path / "in"))
+    (case,) = answer.cases
+    assert set(case.outputs) == {"heat_map", "label"} and answer.task == "anomaly_map"
+    assert case.outputs["label"].names and case.sidecar["regions"]
+    floats, _ = client.infer(MAP, "", {"threshold": 0.55}, file=str(scans[2]))
+    with open(floats, "rb") as one, open(case.outputs["heat_map"].path, "rb") as two:
+        assert one.read() == two.read(), "the same bytes as by the stock address"
+    sent = [(done, total) for phase, done, total in seen if phase == "sends"]
+    assert sent[-1][0] == sent[-1][1] > scans[2].stat().st_size
+    assert [phase for phase, *_ in seen][-1] == "receives"
+
+
+def test_a_refusal_is_the_server_s_own_sentence(zoo_client, scans, tmp_path):
+    with pytest.raises(ZooError, match="between 20 and 90"):
+        zoo_client.run(SYNTHESIS, {"age": 200}, str(tmp_path))
+    with pytest.raises(ZooError, match="looks like a program"):
+        zoo_client.run(SYNTHESIS, {"age": "$quit()"}, str(tmp_path))
+    with pytest.raises(NotFound, match="no image"):
+        zoo_client.run(MAP, {}, str(tmp_path), image="/etc/passwd")
+    with pytest.raises(NotFound, match="no model"):
+        zoo_client.run("nothing", {}, str(tmp_path))
+    letter = tmp_path / "letter.nii.gz"
+    letter.write_text("a letter")
+    with pytest.raises(ZooError, match=r"letter\.nii\.gz"):
+        zoo_client.run(MAP, {}, str(tmp_path), upload=str(letter))
+    with pytest.raises(ZooError, match="cannot be read"):
+        zoo_client.run(MAP, {}, str(tmp_path), upload=str(tmp_path / "absent.nii.gz"))
+
+
+@pytest.mark.parametrize("url", ["", "http://", "ftp://x", "http://a:port", "http://a b", "http://[::1"])
+def test_what_is_no_address_is_said(url):
+    with pytest.raises(ZooError, match="no address"):
+        ZooClient(url)
+
+
+def test_a_server_of_another_kind_is_told_from_the_zoo_s(web):
+    with pytest.raises(ZooError, match="not the zoo's"):
+        ZooClient(web).index()
+
+
+@pytest.fixture
+def web(tmp_path):
+    """A plain web server."""
+    made = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(SimpleHTTPRequestHandler, directory=tmp_path))
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{made.server_port}"
+    made.shutdown()
+
+
+def test_a_server_that_hangs_up_in_the_middle_is_told(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            link, _ = listener.accept()
+            link.recv(65536)
+            link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
+            link.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(ZooError, match="No server answers"):
+            ZooClient(f"http://127.0.0.1:{listener.getsockname()[1]}").fetch_image("x", str(tmp_path))
+
+
+def test_a_run_is_followed_and_cancelled_and_leaves_no_files(zoo_client, server):
+    run = Run(zoo_client, SYNTHESIS, {"steps": 200, "num_samples": 4, "store": False}).start()
+    end, texts = time.monotonic() + 120, set()
+    while "network calls" not in run.tick().text and time.monotonic() < end:
+        texts.add(run.tick().phase)
+    run.cancel()
+    with pytest.raises(Cancelled):
+        run.wait(60)
+    assert run.tick().phase == "cancelled"
+    folder = Path(run.folder)
+    run.close()
+    assert not folder.exists()
+    state = next(job["state"] for job in server.get("/zoo/jobs") if job["id"] == run.job)
+    assert state == "cancelled"
+
+
+def test_a_server_that_dies_ends_the_run_with_a_sentence():
+    """A process that takes the request and then is gone."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        link, _ = listener.accept()
+        link.recv(65536)
+        listener.close()
+        time.sleep(0.3)
+        link.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    run = Run(ZooClient(f"http://127.0.0.1:{listener.getsockname()[1]}"), SYNTHESIS, {}).start()
+    with pytest.raises(ZooError, match="No server answers"):
+        run.wait(60)
+    assert run.tick().phase == "failed"
+    run.close()
+
+
+def test_every_model_of_the_server_is_read(zoo_client):
+    index = zoo_client.index()
+    models = read_models(index)
+    assert set(models) == set(index)
+    assert models[MAP].takes_images and not models[SYNTHESIS].takes_images
+    age = models[SYNTHESIS].options["age"]
+    assert (age.low, age.high, age.unit, age.may_be_left_out) == (20, 90, "years", True)
