@@ -27,7 +27,7 @@ def measure_age(image, spacing_mm: float = SPACING_MM, contrast: str = "T1w") ->
     Args:
         image: background near 0, brightness as the phantoms render it, in [0, 1].
         spacing_mm: voxel size; other than 4 mm is resampled.
-        contrast: T1w, whose rule is shipped; those of T2w, FLAIR and PD are made by `train_instruments.py`.
+        contrast: T1w, T2w, FLAIR or PD; the errors of each are stated apart, and PD reads worst.
 
     Raises:
         UserError: not a 3D volume, a constant image, values that are not finite, an unknown contrast or one

@@ -36,7 +36,7 @@ def measure_brain(image, spacing_mm: float = SPACING_MM, contrast: str = "T1w") 
     Args:
         image: (D, H, W) or (1, D, H, W), background near 0; any brightness.
         spacing_mm: voxel size; other than 4 mm is resampled.
-        contrast: T1w, whose rule is shipped; those of T2w, FLAIR and PD are made by `train_instruments.py`.
+        contrast: T1w, T2w, FLAIR or PD; the errors of each are stated apart, and PD reads worst.
 
     Returns:
         ventricle_ml, gm_ml, wm_ml, csf_ml (sulcal) and brain_ml (grey plus white matter).
