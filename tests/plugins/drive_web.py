@@ -1,6 +1,6 @@
 """Use the page as a reader would, in a real headless Chromium; prints what was seen, as JSON.
 
-    python drive_web.py PAGE_URL OUT_FOLDER CHROMIUM
+    python drive_web.py PAGE_URL OUT_FOLDER CHROMIUM THRESHOLD_OF_THE_MAP
 
 Writes what each view shows as `<step>_<view>.npy` ([rows, columns] of grey or [rows, columns, 3] of colours), and a
 screenshot of the page at each step.
@@ -20,7 +20,7 @@ from playwright.sync_api import Page, sync_playwright
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkIOImage import vtkJPEGReader, vtkPNGReader
 
-LONGEST_S, STILL_S = 150, 1.0
+LONGEST_S, STILL_S = 100, 0.8
 # A new browser without a sandbox (tests may run as root), a GPU and its own talk over the network.
 FLAGS = [
     "--no-sandbox",
@@ -49,6 +49,7 @@ class Reader:
 
     def __init__(self, page: Page, out: Path):
         self.page, self.out = page, out
+        self.still_s = STILL_S  # a busy machine takes longer from one picture to the next
 
     def view(self, number: int) -> np.ndarray:
         """What a view shows now, [rows, columns, 3], as the browser has it."""
@@ -65,13 +66,17 @@ class Reader:
 
     def wait(self, number: int, before: np.ndarray | None = None) -> np.ndarray:
         """Wait until a view shows something else than before and then stands still."""
-        end, last, since = time.monotonic() + LONGEST_S, None, time.monotonic()
+        began = since = time.monotonic()
+        end, last, first = began + LONGEST_S, None, before is None
         while time.monotonic() < end:
             now = self.view(number)
             if last is None or now.shape != last.shape or (now != last).any():
                 last, since = now, time.monotonic()
             changed = before is None or now.shape != before.shape or (now != before).any()
-            if changed and time.monotonic() - since > STILL_S:
+            if changed and not first:
+                first = True
+                self.still_s = max(self.still_s, min(5.0, 2 * (time.monotonic() - began)))
+            if changed and time.monotonic() - since > self.still_s:
                 return now
             self.page.wait_for_timeout(100)
         raise AssertionError(f"view {number} did not change within {LONGEST_S} s")
@@ -95,8 +100,12 @@ class Reader:
     def says(self, place: str, text: str) -> str:
         """Wait until a text stands somewhere; gives all that stands there."""
         self.page.wait_for_function(
-            "([id, text]) => document.getElementById(id)?.textContent.includes(text)", arg=[place, text]
+            "([id, text]) => document.getElementById(id)?.textContent.includes(text)"
+            " || document.getElementById('error')?.textContent",
+            arg=[place, text],
         )
+        error = self.page.locator("#error")
+        assert place == "error" or not error.count(), error.text_content()
         return self.page.locator(f"#{place}").text_content().strip()
 
     def slider(self, number: int, key: str) -> None:
@@ -129,13 +138,16 @@ def look(reader: Reader) -> dict:
     return {"studies": page.locator("#studies .v-list-item-title").all_inner_texts()}
 
 
-def draw_map(reader: Reader, scan: str, model: str) -> dict:
+def draw_map(reader: Reader, scan: str, model: str, threshold: str) -> dict:
     """Run an anomaly map, and use its sliders and its jump."""
     before = reader.view(0)
     reader.open(scan)
     plain = reader.wait(0, before)
     reader.choose("model", model)
     reader.says("run", "Map")
+    reader.page.locator("#settings").click()
+    reader.page.locator("#field-threshold input[type=number]").fill(threshold)
+    reader.page.locator("#field-threshold input[type=number]").press("Tab")
     reader.run()
     reader.page.wait_for_selector("#overlay", state="visible")
     over = reader.wait(0, plain)
@@ -144,12 +156,9 @@ def draw_map(reader: Reader, scan: str, model: str) -> dict:
     clear = reader.wait(0, over)
     reader.slider(0, "End")
     full = reader.wait(0, clear)
-    for _ in range(25):  # 0.25 is the start for a map that states no threshold
-        reader.slider(1, "ArrowRight")
-    some = reader.wait(0, full)
     reader.slider(1, "End")
-    none = reader.wait(0, some)
-    reader.keep("sliders", clear=clear, full=full, some=some, none=none)
+    none = reader.wait(0, full)
+    reader.keep("sliders", clear=clear, full=full, none=none)
     reader.page.locator("#jump").click()
     jumped = reader.wait(0, none)
     reader.keep("jump", axial=jumped)
@@ -167,8 +176,9 @@ def generate(reader: Reader, model: str) -> dict:
     reader.run()
     refused = reader.says("error", "500")
     reader.keep("refused")
+    reader.page.locator(".v-snackbar button").click()
+    reader.page.wait_for_selector("#error", state="detached")
     reader.set_number("age", "70")
-    reader.page.locator("#settings").click()
     reader.page.locator("#field-seed input[type=number]").fill("5")
     reader.run()
     made = reader.says("shown", model_id(model))
@@ -201,7 +211,7 @@ def model_id(title: str) -> str:
     return {"Brain MR synthesis by latent diffusion": "brain_mr_synthesis_ldm"}[title]
 
 
-def main(url: str, out: str, chromium: str) -> dict:
+def main(url: str, out: str, chromium: str, threshold: str) -> dict:
     """All steps."""
     failed: list[str] = []
     with sync_playwright() as play, tempfile.TemporaryDirectory() as profile:
@@ -215,7 +225,7 @@ def main(url: str, out: str, chromium: str) -> dict:
         reader = Reader(page, Path(out))
         try:
             report = {"look": look(reader)}
-            report["map"] = draw_map(reader, "scan_2", "phantom_mr_anomaly_map_tiny")
+            report["map"] = draw_map(reader, "scan_2", "phantom_mr_anomaly_map_tiny", threshold)
             report["generate"] = generate(reader, "Brain MR synthesis by latent diffusion")
             report["compare"] = compare(reader, "scan_1", "phantom_mr_translation_tiny")
         except BaseException:
@@ -226,4 +236,4 @@ def main(url: str, out: str, chromium: str) -> dict:
 
 
 if __name__ == "__main__":
-    print("REPORT " + json.dumps(main(*sys.argv[1:4])), flush=True)
+    print("REPORT " + json.dumps(main(*sys.argv[1:5])), flush=True)

@@ -26,7 +26,7 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.whic
 
 def has_packages() -> bool:
     """Whether the interpreter with Slicer's libraries has all of `NEEDED`."""
-    if SLICER_PYTHON == sys.executable:
+    if sys.executable == SLICER_PYTHON:
         return all(importlib.util.find_spec(name) for name in NEEDED)
     test = f"import sys, importlib.util as u; sys.exit(not all(u.find_spec(n) for n in {NEEDED}))"
     return subprocess.run([SLICER_PYTHON, "-c", test], check=False).returncode == 0
@@ -61,12 +61,25 @@ def start_page(folder: Path, *arguments: str) -> tuple[subprocess.Popen, str]:
 
 
 @pytest.fixture(scope="module")
-def seen(server, tmp_path_factory) -> dict:
+def heat(client) -> np.ndarray:
+    """The map of the last scan, as the server gives it to any client."""
+    return volume(Path(client.infer("phantom_mr_anomaly_map_tiny", "scan_2", {"result": "heat_map"})[0]))
+
+
+@pytest.fixture(scope="module")
+def threshold(heat) -> float:
+    """Such that about a fifth of the middle slice is above it; the small zoo's weights are random."""
+    return min(np.arange(0.01, 1, 0.01).round(2), key=lambda value: abs((heat[:, :, 24] > value).mean() - 0.2))
+
+
+@pytest.fixture(scope="module")
+def seen(server, threshold, tmp_path_factory) -> dict:
     """What a reader saw who looked, scrolled, mapped, generated and compared; see drive_web.py."""
     folder = Path(os.environ.get("WEB_PICTURES") or tmp_path_factory.mktemp("web"))
     page, url = start_page(folder, "--server", server.url)
     try:
         command = [SLICER_PYTHON, str(Path(__file__).with_name("drive_web.py")), url, str(folder), CHROMIUM]
+        command.append(f"{threshold:g}")
         done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=ENV)
     finally:
         page.kill()
@@ -128,30 +141,29 @@ def test_the_wheel_scrolls_one_slice_of_that_view_alone(seen, scans):
     assert best_slice(seen["views"]["scroll_coronal"], volume(scans[0]), 1)[0] == 28
 
 
-def test_a_map_run_from_the_panel_lies_over_the_scan_where_it_is_above_the_threshold(seen, client, tmp_path):
-    views = seen["views"]
-    heat = volume(Path(client.infer("phantom_mr_anomaly_map_tiny", "scan_2", {"result": "heat_map"})[0]))
-    assert abs(views["map_over"] - views["map_plain"]).mean() > 5, "pixels change"
-    picture, inside = drawn((heat[:, :, 24] > 0.5).astype(float), views["sliders_some"].shape)
-    changed = abs(views["sliders_some"] - views["sliders_clear"]).max(-1) > 24
-    assert 0.02 < picture[inside].mean() < 0.98, "the map is partly above 0.5, else this says nothing"
-    assert ((picture > 0.5) == changed)[inside].mean() > 0.95
+def test_a_map_run_from_the_panel_lies_over_the_scan_where_it_is_above_the_threshold(seen, heat, threshold):
+    over, clear = seen["views"]["map_over"], seen["views"]["sliders_clear"]
+    picture, inside = drawn(heat[:, :, 24], over.shape)
+    above = (picture > threshold) & inside
+    assert 0.01 < above.mean() < 0.8, "a part of the slice is above the threshold, else this says nothing"
+    changed = abs(over - clear).max(-1) > 24
+    assert changed[above].mean() > 0.85 and changed[inside & ~above].mean() < 0.1
     assert not changed[~inside].any()
 
 
 def test_opacity_and_threshold_take_the_map_away_and_bring_it_back(seen):
-    views = seen["views"]
-    plain, over = views["map_plain"], views["map_over"]
-    assert abs(views["sliders_clear"] - plain).mean() < 1, "opacity 0"
-    assert abs(views["sliders_none"] - plain).mean() < 1, "threshold 1"
-    assert abs(views["sliders_full"] - plain).mean() > 1.3 * abs(over - plain).mean(), "opacity 1 is more than 0.6"
+    plain, over = seen["views"]["map_plain"], seen["views"]["map_over"]
+    clear, full, none = (seen["views"][f"sliders_{name}"] for name in ("clear", "full", "none"))
+    by_map = abs(over - clear).mean()
+    assert by_map > 0.5, "pixels change"
+    assert abs(clear - none).mean() < 0.05 * by_map, "opacity 0 is as clear as threshold 1"
+    assert abs(clear - plain).mean() < 0.5 * by_map, "what is left are the regions' outlines"
+    assert abs(full - clear).mean() > 1.3 * by_map, "opacity 1 is more than 0.6"
 
 
-def test_jump_goes_to_the_peak(seen, client, scans):
-    heat = volume(Path(client.infer("phantom_mr_anomaly_map_tiny", "scan_2", {"result": "heat_map"})[0]))
-    assert seen["map"]["regions"]
+def test_jump_goes_to_the_peak(seen, heat, scans):
     number, _ = best_slice(seen["views"]["jump_axial"], volume(scans[2]))
-    assert heat[:, :, number].max() == heat.max() or "Region" in seen["map"]["regions"][0]
+    assert heat[:, :, number].max() == heat.max() and seen["map"]["regions"][0].startswith("Region")
 
 
 def test_the_panel_has_the_options_of_the_index_with_units_and_refuses_what_is_out_of_range(seen, client):
