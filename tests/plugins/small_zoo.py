@@ -183,7 +183,7 @@ def tiny_bundle(folder: Path) -> dict:
 
 
 def tiny_generator(folder: Path) -> dict:
-    """A bundle that makes a cine of smoothed noise, or an image with a label map whose values are not consecutive."""
+    """A bundle that makes a cine of a beating disc, or an image with labels whose values are not consecutive."""
     import torch
 
     from synthzoo.bundle.find import read_json, write_json
@@ -195,7 +195,7 @@ def tiny_generator(folder: Path) -> dict:
     for key in ("images", "threshold", "preprocessing"):
         del config[key]
     # A tensor of four axes whose first one is longer than 1 is written as x, y, z, time.
-    shape = [24, 20, 1, 12] if cine else [1, 16, 20, 12]
+    shape = [48, 40, 1, 12] if cine else [1, 16, 20, 12]
     suffix = "cine.nii.gz" if cine else "T1w.nii.gz"
     gain = {"unit": "dB", "range": [-6, 6], "meaning": "gain of the probe"}
     config |= {"seed": 0, "num_samples": 1, "gain": None}
@@ -217,7 +217,11 @@ def tiny_generator(folder: Path) -> dict:
     steps: list[dict] = [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}, save]
     outputs: dict[str, dict] = {"video": {"suffix": suffix, "frame_ms": 25}}
     if cine:
-        save["affine"] = [[0.5, 0, 0, -6], [0, 0.5, 0, -5], [0, 0, 1, 0], [0, 0, 0, 1]]
+        save["affine"] = [[2, 0, 0, -47], [0, 2, 0, -39], [0, 0, 2, 0], [0, 0, 0, 1]]
+        disc = "((torch.arange(48.0)[:, None, None, None] - 24) ** 2 + (torch.arange(40.0)[:, None, None] - 20) ** 2)"
+        beat = "(11 + 4 * torch.sin(torch.arange(12.0) * torch.pi / 6)) ** 2"
+        beats = {"_target_": "Lambdad", "keys": "pred", "func": f"$lambda x: 0.4 * x + 0.6 * ({disc} > {beat})"}
+        steps.insert(1, beats)
     else:
         save |= {"spacing_mm": [2, 2, 3], "outputs": {"pred": suffix, "dseg": "dseg.nii.gz"}}
         cut = {"_target_": "Lambdad", "keys": "dseg", "func": "$lambda x: 2.0 * (x > 0.45) + 5.0 * (x > 0.55)"}

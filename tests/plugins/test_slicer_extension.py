@@ -115,7 +115,7 @@ def test_a_cine_plays_every_frame_at_its_rate(seen, client):
     found = seen["playing_a_cine"]
     truth = voxels(client.infer(CINE, "", {"seed": 9, "gain": 2})[0])
     frames = np.load(seen["folder"] / "cine.npz")["frames"]
-    assert truth.shape == (24, 20, 1, 12) and found["items"] == 12
+    assert truth.shape == (48, 40, 1, 12) and found["items"] == 12
     np.testing.assert_array_equal(frames.T, truth)
     assert (found["last"], found["unit"], found["rate"]) == ("275", "ms", 40.0)
     assert found["playing"] and found["stopped"]

@@ -1,0 +1,49 @@
+"""The pictures of the SynthZoo panel in docs/slicer.md and in the extension, made anew.
+
+    python picture_slicer_extension.py SERVER_URL SCAN.nii.gz FOLDER [MODEL,MODEL]
+
+The server serves the released bundles; a cine comes from tests/plugins/small_zoo.py as long as no bundle makes one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from drive_slicer_extension import Driver
+
+ASKED = {
+    "brain_mr_synthesis_ldm": {"age": 78, "sex": "F", "ventricle_ml": 90, "seed": 12},
+    "phantom_us_video_synthesis_tiny": {"seed": 9},
+}
+
+
+def main(url: str, scan: str, folder: str, models: str = "") -> None:
+    driver = Driver(Path(folder))
+    driver.connect(url)
+    driver.panel.url.text = "http://127.0.0.1:8000"  # what a reader has
+    from SynthZooLib import volumes
+
+    node = volumes.read_volume(driver.scene, scan, Path(scan).name.split(".")[0])
+    volumes.set_window(node)
+    for name in [name for name in models.split(",") if name] or list(driver.widget.logic.models):
+        model = driver.widget.logic.models[name]
+        driver.choose(name)
+        driver.panel.input.setCurrentNode(node)
+        driver.panel.settingsSection.collapsed = model.task != "anomaly_map"
+        driver.panel.keep.checked = False
+        print(name, driver.press_run(**ASKED.get(name, {}))[-1], driver.said())
+        driver.reset_views()
+        if driver.result is not None and driver.result.heat is not None:
+            driver.panel.regions.setCurrentRow(0)
+        if driver.result is not None and driver.result.browser is not None:
+            driver.panel.frame.value = 3
+            driver.sequences.UpdateProxyNodesFromSequences(driver.result.browser)
+        kind = "cine" if "video" in model.outputs else {"synthesis": "generated", "anomaly_map": "heat_map"}[model.task]
+        print(driver.picture(kind), driver.panel.facts.text)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:5])
+    os._exit(0)  # VTK's and Qt's own ends disagree
