@@ -51,7 +51,15 @@ setup(
         # monailabel 0.8.5 needs numpy < 2, pydicom < 3 and has no wheels for Python 3.13; see docs/pins.md.
         "label": ["monailabel==0.8.5; python_version < '3.13'", "pydicom<3", "dicomweb-client<0.61", "numpy<2"],
         "slicer": ["trame-slicer[standalone]==2.0.0"],
+        "web": ["trame-slicer[standalone]==2.0.0", "playwright>=1.44"],  # playwright for the page's tests
         "bench": ["monai-generative==0.2.3", "diffusers>=0.30"],
-        "dev": ["pytest>=8", "pytest-timeout>=2.3", "ruff>=0.5", "pre-commit>=3.7", "torchvision>=0.20"],
+        "dev": [
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "ruff>=0.5",
+            "pre-commit>=3.7",
+            "torchvision>=0.20",
+            "openapi-spec-validator>=0.7",
+        ],
     },
 )

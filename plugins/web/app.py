@@ -84,6 +84,14 @@ class Page(TrameApp):
         self.studies = {study.name: study for study in self.source.studies()}
         self.state.studies = [{"name": name, "subtitle": subtitle(study)} for name, study in self.studies.items()]
 
+    async def refresh(self) -> None:
+        """Read the list of studies again."""
+        await self._guarded(self._refresh)
+
+    async def _refresh(self) -> None:
+        with self.state:
+            self._list_studies()
+
     async def open(self, name: str) -> None:
         """Show a study on the left."""
         with self.state:

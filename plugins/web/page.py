@@ -63,7 +63,10 @@ def build_messages() -> None:
 
 def build_studies(actions) -> None:
     """The list of studies; a click shows one."""
-    v.VListSubheader("Studies")
+    with html.Div(classes="d-flex align-center"):
+        v.VListSubheader("Studies")
+        v.VSpacer()
+        v.VBtn(icon="mdi-refresh", size="x-small", variant="text", click=actions.refresh, title="read the list again")
     with v.VList(density="compact", classes="studies pa-0", id="studies"):
         v.VListItem(
             v_for="study in studies",

@@ -11,11 +11,12 @@ from SynthZooLib.client import ZooClient
 from SynthZooLib.errors import ZooError
 from SynthZooLib.jobs import Run
 from SynthZooLib.models import Model, read_models
+from SynthZooLib.studies import MAP_TAG
 from SynthZooLib.volumes import told
 
 VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha")
 KINDS = {"heatmap": "heat_map", "confidence": "heat_map", "dseg": "label", "mask": "label"}  # else "image"
-TAGS = {"heatmap": "heat_map", "original": "label"}  # of a server's labels -> kind
+TAGS = {MAP_TAG: "heat_map", "original": "label"}  # of a server's labels -> kind
 
 
 def stem(name: str) -> str | None:
@@ -99,8 +100,10 @@ class Server:
         stored = self.client.studies()
         for name, entry in stored.items():
             sidecar = entry["image"].get("info", {}).get("sidecar", {})
-            self.cases.setdefault(name, Case(name, dict(sidecar), {}, name))
+            case = self.cases.setdefault(name, Case(name, dict(sidecar), {}, name))
             self.labels[name] = entry.get("labels", {})
+            if "heat_map" not in case.outputs:  # else the map of this page is newer
+                case.sidecar.update(self.labels[name].get(MAP_TAG, {}).get("info", {}).get("sidecar", {}))
         return [case for name, case in self.cases.items() if name in stored or not case.study]
 
     def fetch(self, case: Case) -> None:
