@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,28 +15,13 @@ pytest.importorskip("monailabel", reason="monailabel is not installed; docs/pins
 import nibabel as nib
 import psutil
 import requests
+from asking import ask, refused, voxels
+from bundle_runs import ROOT
 from monailabel.client.client import MONAILabelClient, MONAILabelClientException
 
 SYNTHESIS, REAL_MAP = "brain_mr_synthesis_ldm", "brain_mr_anomaly_map_manytasks"
 MAP, TRANSLATION = "phantom_mr_anomaly_map_tiny", "phantom_mr_translation_tiny"
 REQUEST = {"age": 70, "sex": "F", "seed": 11, "steps": 3}
-
-
-def voxels(path) -> np.ndarray:
-    return np.asarray(nib.load(path).dataobj)
-
-
-def refused(answer: requests.Response, status: int = 400) -> str:
-    """The sentence of a refusal."""
-    assert answer.status_code == status, answer.text
-    sentence = answer.json()["detail"]
-    assert isinstance(sentence, str) and "\n" not in sentence and "Traceback" not in sentence, sentence
-    return sentence
-
-
-def ask(server, model, params=None, image="", files=None, raw=None) -> requests.Response:
-    data = {"params": raw if raw is not None else json.dumps(params or {})}
-    return requests.post(f"{server.url}/infer/{model}?image={image}", data=data, files=files, timeout=120)
 
 
 # --- what a client sees ----------------------------------------------------------------------------------------------
@@ -57,13 +42,13 @@ def test_every_bundle_of_the_index_is_offered_with_its_options(client, server):
 
 
 def test_the_openapi_schema_is_whole_and_each_address_has_one_owner(server):
+    from openapi_spec_validator import validate
+
     schema = server.get("/openapi.json")
+    validate(schema)
     assert schema["openapi"].startswith("3.") and "/zoo/jobs" in schema["paths"]
     names = [op["operationId"] for path in schema["paths"].values() for op in path.values() if "operationId" in op]
     assert len(names) == len(set(names))
-    text = json.dumps(schema)
-    for name in {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}:
-        assert name in schema["components"]["schemas"]
     for path in ("/infer/{model}", "/train/{model}", "/activelearning/{strategy}", "/datastore/image"):
         assert path in schema["paths"], sorted(schema["paths"])
 
@@ -136,26 +121,6 @@ def test_an_uploaded_scan_is_mapped_as_the_stored_one(client, scans):
     stored = voxels(client.infer(MAP, "scan_1", {})[0])
     uploaded = voxels(client.infer(MAP, "", {}, file=str(scans[1]))[0])
     assert np.array_equal(stored, uploaded)
-
-
-def test_what_is_served_equals_the_command_bit_for_bit(client, zoo, scans, tmp_path):
-    from monai.bundle import run
-
-    for name, values in ((SYNTHESIS, {**REQUEST, "num_samples": 2}), (REAL_MAP, {"threshold": 0.3})):
-        bundle, out = zoo.parent / "bundles" / name, tmp_path / name
-        images = {} if name == SYNTHESIS else {"images": str(scans[2])}
-        run(
-            config_file=str(bundle / "configs" / "inference.json"),
-            bundle_root=str(bundle),
-            output_dir=str(out),
-            **images,
-            **values,
-        )
-        path, params = client.infer(name, "scan_2" if images else "", {**values, "store": False})
-        command = [*sorted(out.glob("*/*_T1w.nii.gz")), *out.glob("*/*_heatmap.nii.gz")][0]
-        assert Path(path).read_bytes() == command.read_bytes(), f"{name}: other bytes than the command's"
-        sidecar = json.loads(sorted(command.parent.glob("*.json"))[0].read_text())
-        assert params["studies"][0]["sidecar"] == sidecar
 
 
 def test_a_translated_scan_is_stored_beside_its_source(client):
@@ -232,26 +197,24 @@ def test_a_running_request_is_seen_and_can_be_cancelled(server):
     assert "cancelled" in refused(found["answer"], 409)
 
 
-def test_the_server_adds_at_most_a_tenth_and_half_a_second_to_a_volume_of_1_mm(client, zoo, scans, tmp_path):
-    from synthzoo.serving.served import ServedBundle
-
+def test_the_server_adds_at_most_a_tenth_and_half_a_second_to_a_volume_of_1_mm(client, server, zoo, scans, tmp_path):
+    spec = importlib.util.spec_from_file_location("benchmark_serving", ROOT / "scripts" / "benchmark_serving.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
     coarse = nib.load(scans[0])
     fine = np.asarray(coarse.dataobj).repeat(4, 0).repeat(4, 1).repeat(4, 2)
     path = tmp_path / "fine.nii.gz"
     nib.save(nib.Nifti1Image(fine, coarse.affine @ np.diag([0.25, 0.25, 0.25, 1])), path)
-    client.upload_image(str(path), "fine")
-    alone_bundle = ServedBundle(zoo.parent / "bundles" / MAP)
-    alone, served = [], []
-    for turn in range(2):  # in turns, so that both meet the same machine; the first turn warms up
-        began = time.perf_counter()
-        alone_bundle.run({}, tmp_path / f"alone_{turn}", path)
-        alone.append(time.perf_counter() - began)
-        began = time.perf_counter()
-        client.infer(MAP, "fine", {})
-        served.append(time.perf_counter() - began)
-    print(f"alone {alone} s, served {served} s")
-    assert served[-1] <= 1.1 * alone[-1] + 0.5
-    requests.delete(f"{client.get_server_url()}/datastore/?id=fine", timeout=60).raise_for_status()
+
+    def worked() -> float:
+        """Processor seconds of both processes, which others on this machine do not lengthen."""
+        server_times = psutil.Process(server.process.pid).cpu_times()
+        return time.process_time() + server_times.user + server_times.system
+
+    found = benchmark.measure(server.url, zoo.parent / "bundles" / MAP, path, turns=1, clock=worked)
+    print(found)
+    assert found["volume"] == "192x224x192" and found["added_s"] <= found["allowed_s"]
+    assert "benchmark_scan" not in client.datastore()["objects"]
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
@@ -306,45 +269,7 @@ def test_params_that_are_no_object_and_unknown_names_are_refused(server):
     assert "no trainer" in refused(requests.post(f"{server.url}/train/x", json={}, timeout=60), 404)
 
 
-def bad_uploads(scan) -> dict[str, tuple[str, bytes]]:
-    import gzip
-
-    good = scan.read_bytes()
-    series = nib.Nifti1Image(np.random.default_rng(0).random((8, 8, 8, 4), dtype=np.float32), np.eye(4))
-    lie = bytearray(gzip.decompress(good)[:352] + bytes(64))
-    lie[40:56] = np.array([3, 2000, 2000, 500, 1, 1, 1, 1], np.int16).tobytes()
-    return {
-        "truncated": ("a.nii.gz", good[: len(good) // 2]),
-        "text": ("a.nii.gz", b"this is a letter"),
-        "4D": ("a.nii.gz", gzip.compress(series.to_bytes())),
-        "empty": ("a.nii.gz", b""),
-        "header lies": ("a.nii.gz", gzip.compress(bytes(lie))),
-        "program": ("a.py", b"print(1)"),
-        "climbs out": ("../../a.nii.gz", b"text"),
-    }
-
-
-@pytest.mark.parametrize("name", ["truncated", "text", "4D", "empty", "header lies", "program", "climbs out"])
-def test_a_bad_upload_is_refused_with_a_sentence_and_the_server_lives_on(server, scans, name):
-    file, content = bad_uploads(scans[0])[name]
-    sentence = refused(ask(server, MAP, files={"file": (file, content)}))
-    assert "image" in sentence and "synthzoo_upload" not in sentence
-    answer = requests.put(f"{server.url}/datastore/image?image=bad", files={"file": (file, content)}, timeout=60)
-    refused(answer)
-    refused(requests.put(f"{server.url}/session/", files={"files": (file, content)}, timeout=60))
-    assert "bad" not in server.get("/datastore/?output=all")["objects"]
-
-
-def test_an_image_and_a_label_are_uploaded_under_safe_names_only(client, server, scans):
-    assert client.upload_image(str(scans[0]), "own", {"age": 61})["image"] == "own"
-    assert client.datastore()["objects"]["own"]["image"]["info"]["age"] == 61
-    answer = requests.put(
-        f"{server.url}/datastore/image?image=../../x", files={"file": scans[0].read_bytes()}, timeout=60
-    )
-    assert "image" in refused(answer)
-    with pytest.raises(MONAILabelClientException):
-        client.save_label("own", str(scans[0]), tag="../../x")
-    client.save_label("own", str(scans[0]), tag="final")
-    session = client.create_session(str(scans[0]))
-    path, _ = client.infer(MAP, "", {}, session_id=session["session_id"])
-    assert np.array_equal(voxels(path), voxels(client.infer(MAP, "scan_0", {})[0]))
+def test_what_the_client_can_call_besides_is_answered(client):
+    assert client.auth_enabled() is False and client.get_server_url().startswith("http://127.0.0.1")
+    with pytest.raises(MONAILabelClientException, match="404|405"):
+        client.wsi_infer(MAP, "scan_0")

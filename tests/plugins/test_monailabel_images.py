@@ -10,12 +10,9 @@ import pytest
 pytest.importorskip("monailabel", reason="monailabel is not installed; docs/pins.md says how")
 
 import nibabel as nib
+from asking import voxels
 from monailabel.client.client import MONAILabelClientException
 from small_image_bundles import COUNTERFACTUAL, FINER, FROM_LABELS
-
-
-def voxels(path) -> np.ndarray:
-    return np.asarray(nib.load(path).dataobj)
 
 
 def stored(client, params) -> dict:

@@ -13,6 +13,7 @@ pytest.importorskip("monailabel", reason="monailabel is not installed; docs/pins
 
 import nibabel as nib
 import numpy as np
+from asking import voxels
 from bundle_runs import ROOT
 from conftest import Server
 from monailabel.client.client import MONAILabelClient, MONAILabelClientException
@@ -21,10 +22,6 @@ REAL_MAP, SYNTHESIS = "brain_mr_anomaly_map_manytasks", "brain_mr_synthesis_ldm"
 MAP, TRANSLATION = "phantom_mr_anomaly_map_tiny", "phantom_mr_translation_tiny"
 SENTENCE = f"UserError: {SYNTHESIS} makes images from requests and takes none"
 STOCK_VIEWER = {"result_extension": ".nrrd", "result_dtype": "uint8"}  # what Slicer's module asks for
-
-
-def voxels(path) -> np.ndarray:
-    return np.asarray(nib.load(path).dataobj)
 
 
 @pytest.fixture(scope="module")
