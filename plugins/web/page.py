@@ -153,7 +153,7 @@ def build_task(actions) -> None:
             hide_details=True,
             id="model",
         )
-        html.Div("{{ explained }}", classes="text-caption text-medium-emphasis my-1")
+        html.Div("{{ explained }}", id="explained", classes="text-caption text-medium-emphasis my-1")
         build_fields("true")
         with v.VExpansionPanels(variant="accordion", v_show="fields.some(field => !field.condition)"):
             with v.VExpansionPanel(elevation=0):

@@ -25,6 +25,7 @@ from plugins.web.volume_rendering import render_volume
 
 FOUR, PAIR = "four", "pair"
 LEFT, RIGHT = 0, 1  # view groups
+FILL = 0.25  # opacity of labels
 COLOURS = {"Axial": "#F34A33", "Coronal": "#6DAD4A", "Sagittal": "#EFD64D"}
 CPU_RAY_CAST = "vtkMRMLCPURayCastVolumeRenderingDisplayNode"
 
@@ -104,8 +105,7 @@ class Views:
             self._set_layers(shown, number)
         has_regions = made.segmentation is not None and made.segmentation.GetSegmentation().GetNumberOfSegments() > 0
         if has_regions:
-            if made.heat is not None:
-                show_as_outlines(made.segmentation, 0.0)  # a fill would hide the map
+            show_as_outlines(made.segmentation, FILL if made.heat is None else 0.0)  # a fill would hide the map
             made.segmentation.CreateClosedSurfaceRepresentation()
             self.app.display_manager.set_node_visible_in_group(made.segmentation, group)
         if group == LEFT:
