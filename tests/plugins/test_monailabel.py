@@ -27,18 +27,19 @@ REQUEST = {"age": 70, "sex": "F", "seed": 11, "steps": 3}
 # --- what a client sees ----------------------------------------------------------------------------------------------
 
 
-def test_every_bundle_of_the_index_is_offered_with_its_options(client, server):
+def test_every_bundle_of_the_index_is_offered_with_its_options(client, zoo):
     info = client.info()
+    config = json.loads((zoo.parent / "bundles" / SYNTHESIS / "configs" / "inference.json").read_text())
     assert {SYNTHESIS, REAL_MAP, MAP, TRANSLATION} <= set(info["models"])
     assert info["models"][MAP]["type"] == "segmentation", "else the stock Slicer module does not offer it"
     assert info["models"][SYNTHESIS]["type"] == "others"
     panel = info["models"][SYNTHESIS]["config"]
-    assert panel["sex"] == ["", "F", "M"] and panel["steps"] == 2 and panel["sampler"][0] == "dpm_solver"
+    assert panel["sex"] == ["", "F", "M"] and panel["steps"] == 2 and panel["sampler"][0] == config["sampler"]
     age = info["models"][SYNTHESIS]["synthzoo"]["options"]["age"]
     assert age["range"] == [20, 90] and age["unit"] == "years" and age["condition"]
     assert {"most_anomalous_first", f"generate_{SYNTHESIS}"} <= set(info["strategies"])
     assert info["strategies"][f"generate_{SYNTHESIS}"]["config"]["sex"] == ["", "F", "M"]
-    assert SYNTHESIS in info["trainers"]
+    assert {SYNTHESIS, REAL_MAP} <= set(info["trainers"])
 
 
 def test_the_openapi_schema_is_whole_and_each_address_has_one_owner(server):
