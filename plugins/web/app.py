@@ -7,6 +7,7 @@ import asyncio
 from SynthZooLib import heat
 from SynthZooLib.errors import ZooError
 from trame.app import TrameApp
+from trame_server.utils.asynchronous import create_task
 
 from plugins.web import panel
 from plugins.web.page import build_page
@@ -173,10 +174,11 @@ class Page(TrameApp):
         self.state.verb = model.verb
         self.state.explained = "For the study that is shown." if model.takes_images else "Needs no image."
 
-    async def run(self) -> None:
+    def run(self) -> None:
         """Send what the panel asks for, show progress, then show the result."""
         if not self.state.busy:
-            await self._guarded(self._run)
+            # Not awaited: until an answer to a click is there, the browser's next clicks are not read.
+            create_task(self._guarded(self._run))
 
     async def _run(self) -> None:
         name = self.state.model

@@ -156,6 +156,14 @@ class Views:
     def reset(self) -> None:
         """Fit every view to what it shows."""
         self.app.display_manager.reset_views()
+        for group, shown in self.shown.items():
+            image = shown.background
+            if image is None or min(image.GetImageData().GetDimensions()) > 1:
+                continue
+            bounds = [0.0] * 6  # Slicer rounds its way to a slice past a flat image, such as a cine's
+            image.GetRASBounds(bounds)
+            for view in self.slices(group):
+                view.get_view_node().JumpSliceByOffsetting(*((bounds[at] + bounds[at + 1]) / 2 for at in (0, 2, 4)))
 
     @staticmethod
     def _link(left, right) -> None:

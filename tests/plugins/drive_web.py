@@ -206,6 +206,33 @@ def compare(reader: Reader, scan: str, model: str) -> dict:
     return {"shown": shown}
 
 
+def play(reader: Reader, model: str) -> dict:
+    """Make a cine and go to its middle."""
+    before = reader.view(0)
+    reader.choose("model", model)
+    reader.says("explained", "no image")
+    reader.run()
+    shown = reader.says("shown", model)
+    first = reader.wait(0, before)
+    frames = reader.page.locator("#cine [role=slider]")
+    for _ in range(int(frames.get_attribute("aria-valuemax")) // 2):
+        frames.press("ArrowRight")
+    reader.keep("cine", first=first, later=reader.wait(0, first))
+    return {"shown": shown, "frames": int(frames.get_attribute("aria-valuemax")) + 1}
+
+
+def cancel(reader: Reader, model: str) -> dict:
+    """Ask for a long run and take it back."""
+    reader.choose("model", model)
+    reader.says("run", "Generate")
+    reader.page.locator("#field-steps input[type=number]").fill("200")
+    reader.page.locator("#field-num_samples input[type=number]").fill("64")
+    reader.run()
+    progress = reader.says("progress", "Running")
+    reader.page.locator("#cancel").click()
+    return {"progress": progress, "said": reader.says("error", "cancel")}
+
+
 def model_id(title: str) -> str:
     """The start of the ids of a generator's studies."""
     return {"Brain MR synthesis by latent diffusion": "brain_mr_synthesis_ldm"}[title]
@@ -214,8 +241,8 @@ def model_id(title: str) -> str:
 def main(url: str, out: str, chromium: str, threshold: str) -> dict:
     """All steps."""
     failed: list[str] = []
-    with sync_playwright() as play, tempfile.TemporaryDirectory() as profile:
-        browser = play.chromium.launch_persistent_context(
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
+        browser = playwright.chromium.launch_persistent_context(
             profile, executable_path=chromium, headless=True, args=FLAGS, viewport={"width": 1280, "height": 800}
         )
         page = browser.new_page()
@@ -227,6 +254,9 @@ def main(url: str, out: str, chromium: str, threshold: str) -> dict:
             report = {"look": look(reader)}
             report["map"] = draw_map(reader, "scan_2", "phantom_mr_anomaly_map_tiny", threshold)
             report["generate"] = generate(reader, "Brain MR synthesis by latent diffusion")
+            report["play"] = play(reader, "phantom_us_video_synthesis_tiny")
+            report["cancel"] = cancel(reader, "Brain MR synthesis by latent diffusion")
+            reader.page.locator(".v-snackbar button").click()
             report["compare"] = compare(reader, "scan_1", "phantom_mr_translation_tiny")
         except BaseException:
             page.screenshot(path=Path(out) / "failed.png")

@@ -85,7 +85,7 @@ def seen(server, threshold, tmp_path_factory) -> dict:
         page.kill()
         page.wait()
     lines = [line for line in done.stdout.splitlines() if line.startswith("REPORT ")]
-    assert lines, done.stderr[-3000:] + (folder / "page.log").read_text()[-2000:]
+    assert lines, (folder / "page.log").read_text()[-2000:] + done.stderr[-2000:]
     views = {path.stem: np.load(path).astype(float) for path in folder.glob("*.npy")}
     return json.loads(lines[0].removeprefix("REPORT ")) | {"views": views}
 
@@ -190,6 +190,18 @@ def test_a_scan_and_what_was_made_of_it_stand_side_by_side_and_scroll_together(s
         here, there = best_slice(views[f"{step}_left"], left), best_slice(views[f"{step}_right"], right)
         assert here[0] == there[0] and here[0] in expected
         assert here[1] > 0.98 and there[1] > 0.95
+
+
+def test_a_cine_shows_the_frame_of_its_slider(seen):
+    assert seen["play"]["frames"] > 1
+    assert abs(seen["views"]["cine_later"] - seen["views"]["cine_first"]).mean() > 0.5
+
+
+def test_cancel_ends_the_request_on_the_server(seen, server):
+    assert "Running" in seen["cancel"]["progress"]
+    assert "cancelled" in seen["cancel"]["said"]
+    ended = [job for job in server.get("/zoo/jobs") if job["cancelled"] and job["model"] == "brain_mr_synthesis_ldm"]
+    assert ended and ended[-1]["state"] not in ("running", "queued") and ended[-1]["done"] < 64
 
 
 def test_a_folder_of_results_needs_no_server_and_mistakes_are_one_sentence(tmp_path, scans):
