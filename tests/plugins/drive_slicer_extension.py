@@ -17,7 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 MODULE = HERE.parents[1] / "plugins" / "slicer" / "SynthZoo" / "SynthZoo"
 sys.path[:0] = [str(HERE), str(MODULE)]
-PATIENCE_S = 120
+PATIENCE_S = 240
 
 
 class Driver:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from small_image_bundles import FROM_LABELS
 
 SYNTHESIS, REAL_MAP = "brain_mr_synthesis_ldm", "brain_mr_anomaly_map_manytasks"
 MAP, TRANSLATION = "phantom_mr_anomaly_map_tiny", "phantom_mr_translation_tiny"
@@ -103,6 +104,16 @@ def labels_with_names(driver, url, scan) -> dict:
         counts[found.GetNthSegment(number).GetName()] = int((array > 0).sum())
         colors.append([round(part, 3) for part in found.GetNthSegment(number).GetColor()])
     return {"names": names, "counts": counts, "colors": colors}
+
+
+def an_image_of_labels(driver, url, scan) -> dict:
+    segmentation = driver.result.segmentation
+    driver.choose(FROM_LABELS)
+    shown = [box.isVisibleTo(driver.widget.parent) for box in (driver.panel.input, driver.panel.labels)]
+    driver.panel.labels.setCurrentNode(segmentation)
+    driver.press_run()
+    driver.keep("from_labels", driver.result.volume)
+    return {"name": driver.result.volume.GetName(), "shown": shown, "layers": layers(driver)}
 
 
 def playing_a_cine(driver, url, scan) -> dict:
@@ -255,6 +266,7 @@ STEPS = (
     generating,
     generating_several,
     labels_with_names,
+    an_image_of_labels,
     playing_a_cine,
     mapping_a_moved_scan,
     translating,

@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from drive_slicer_extension import Driver
+import drive_slicer_extension
 
 ASKED = {
     "brain_mr_synthesis_ldm": {"age": 78, "sex": "F", "ventricle_ml": 90, "seed": 12},
@@ -20,7 +20,8 @@ ASKED = {
 
 
 def main(url: str, scan: str, folder: str, models: str = "") -> None:
-    driver = Driver(Path(folder))
+    drive_slicer_extension.PATIENCE_S = 900  # a whole map on a busy machine
+    driver = drive_slicer_extension.Driver(Path(folder))
     driver.connect(url)
     driver.panel.url.text = "http://127.0.0.1:8000"  # what a reader has
     from SynthZooLib import volumes

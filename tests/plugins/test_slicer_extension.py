@@ -18,7 +18,7 @@ import pytest
 pytest.importorskip("monailabel", reason="monailabel is not installed; docs/pins.md says how")
 import nibabel as nib
 from bundle_runs import ROOT
-from extension_steps import CINE, HALFWAY, LABELLED, MAP, SHIFT_MM, SYNTHESIS, TRANSLATION, TURN_DEG
+from extension_steps import CINE, FROM_LABELS, HALFWAY, LABELLED, MAP, SHIFT_MM, SYNTHESIS, TRANSLATION, TURN_DEG
 
 SLICER_PYTHON = os.environ.get("SLICER_PYTHON") or sys.executable
 NEEDED = ("slicer", "trame_slicer", "PySide6")
@@ -109,6 +109,17 @@ def test_labels_come_as_a_segmentation_with_names_colours_and_every_voxel(seen, 
     assert found["names"] == {"low": 2, "high": 7}
     assert found["counts"] == {"low": int((truth == 2).sum()), "high": int((truth == 7).sum())}
     assert found["colors"][0] != found["colors"][1]
+
+
+def test_a_segmentation_goes_out_with_its_own_values_and_comes_back_as_an_image(seen, client):
+    found = seen["an_image_of_labels"]
+    path, _ = client.infer(LABELLED, "", {"seed": 3, "result": "label"})
+    truth, _ = client.infer(FROM_LABELS, "", {}, file=path)
+    kept = np.load(seen["folder"] / "from_labels.npz")
+    np.testing.assert_allclose(kept["voxels"].T, voxels(truth), atol=1e-6)
+    np.testing.assert_allclose(kept["affine"], nib.load(path).affine, atol=1e-4)
+    assert found["shown"] == [False, True] and not found["said"], "the panel asks for labels, not for a scan"
+    assert all(background == found["name"] for background, _, _ in found["layers"])
 
 
 def test_a_cine_plays_every_frame_at_its_rate(seen, client):

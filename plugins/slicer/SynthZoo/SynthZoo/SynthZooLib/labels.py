@@ -83,7 +83,7 @@ def write_labels(node, folder: str) -> str:
 
 
 def show_as_outlines(node, opacity: float = 0.25) -> None:
-    """Outlines over a faint fill, so that the scan below stays readable."""
+    """Outlines over a faint fill, so that the scan below stays readable; 0 over a map, which has the colours itself."""
     display = node.GetDisplayNode()
     display.SetVisibility2DOutline(True)
     display.SetOpacity2DFill(float(opacity))

@@ -10,6 +10,8 @@ from .answer import Answer, Case
 from .errors import ZooError
 from .models import Model
 
+FILL = 0.25  # of labels
+
 
 @dataclass
 class Shown:
@@ -99,7 +101,6 @@ def load_case(scene, case: Case, model: Model, source=None) -> Shown:
                 made.segmentation, label_voxels = labels.read_segmentation(
                     scene, output.path, names[kind], output.names, reference, stated.get("colors")
                 )
-                labels.show_as_outlines(made.segmentation)
             else:
                 made.texts.append(read_text(scene, output.path, names[kind]))
         except ZooError as error:
@@ -115,6 +116,8 @@ def load_case(scene, case: Case, model: Model, source=None) -> Shown:
 
 def show_case(scene, shown: Shown) -> None:
     """Put a result into every slice view: a map over its scan, a translated image over its source, else alone."""
+    if shown.segmentation is not None:
+        labels.show_as_outlines(shown.segmentation, FILL if shown.heat is None else 0.0)
     if shown.heat is not None:
         heat.show(scene, shown.heat, shown.background, heat.threshold_of(shown.sidecar))
     elif shown.volume is not None and shown.source is not None:

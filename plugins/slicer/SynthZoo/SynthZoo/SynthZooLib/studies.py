@@ -51,7 +51,6 @@ def open_study(scene, client: ZooClient, study: str) -> Shown:
             told = (tags[tag].get("info") or {}).get("params", {}).get("label_names") or {}
             path = client.fetch_label(study, tag, folder)
             made.segmentation, array = labels.read_segmentation(scene, path, f"{study} {tag}", told, made.volume)
-            labels.show_as_outlines(made.segmentation)
             volumes.mark(made.segmentation, (tags[tag].get("info") or {}).get("model") or study)
         if MAP_TAG in tags:
             made.sidecar = (tags[MAP_TAG].get("info") or {}).get("sidecar") or {}
