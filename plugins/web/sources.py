@@ -41,8 +41,9 @@ class Folder:
     """
 
     def __init__(self, folder: str, images: str | None = None):
-        self.where = str(Path(folder).resolve())
-        self.own = volumes_of(Path(folder))
+        self.folder = Path(folder)
+        self.where = str(self.folder.resolve())
+        self.own = volumes_of(self.folder)
         self.scans = volumes_of(Path(images)) if images else {}
         if not self.own:
             raise ZooError(f"{folder} has no volume ({', '.join(VOLUMES)}): name the output_dir of a run.")
@@ -55,8 +56,10 @@ class Folder:
         """One study per case of a run, and every other volume as a scan, by name."""
         found: dict[str, Case] = {}
         for path in self.own.values():
-            in_case = path.name.startswith(f"{path.parent.name}_")
-            name = path.parent.name if in_case else stem(path.name)
+            # `sub-0001/sub-0001_T1w.nii.gz`, or in the BIDS layout with `anat` between.
+            parents = path.relative_to(self.folder).parts[:-1]
+            in_case = next((up for up in reversed(parents) if path.name.startswith(f"{up}_")), "")
+            name = in_case or stem(path.name)
             case = found.setdefault(name, Case(name, {}, {}))
             kind = KINDS.get(stem(path.name).rsplit("_", 1)[-1], "image") if in_case else "image"
             case.outputs.setdefault(kind, Output(str(path)))

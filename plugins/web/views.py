@@ -20,6 +20,7 @@ from SynthZooLib.slices import jump, nodes_of
 from trame_slicer.core import LayoutManager, SlicerApp
 from trame_slicer.rca_view import register_rca_factories
 from trame_slicer.views import Layout, LayoutDirection, ViewLayoutDefinition, ViewProps, ViewType
+from vtkmodules.vtkCommonCore import vtkObject
 
 from plugins.web.volume_rendering import render_volume
 
@@ -68,7 +69,9 @@ class Views:
         self.app.volume_rendering._logic.SetDefaultRenderingMethod(CPU_RAY_CAST)
         register_rca_factories(self.app.view_manager, server)
         self.layout = LayoutManager(self.scene, self.app.view_manager, server)
+        vtkObject.GlobalWarningDisplayOff()  # each view would tell of an event that VTK will drop one day
         self.layout.register_layout_dict(layouts())
+        vtkObject.GlobalWarningDisplayOn()
         self.layout.set_layout(FOUR)
         self.shown: dict[int, Shown] = {}
         for view in self.app.view_manager.get_views():

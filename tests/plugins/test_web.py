@@ -210,6 +210,10 @@ def test_a_folder_of_results_needs_no_server_and_mistakes_are_one_sentence(tmp_p
     shutil.copy(scans[0], case / "scan_0_heatmap.nii.gz")
     sidecar = {"input": {"name": "scan_0.nii.gz"}, "score": 0.25}
     (case / "scan_0_heatmap.json").write_text(json.dumps(sidecar))
+    bids = tmp_path / "out" / "sub-0001" / "anat"
+    bids.mkdir(parents=True)
+    shutil.copy(scans[1], bids / "sub-0001_T1w.nii.gz")
+    (bids / "sub-0001_T1w.json").write_text(json.dumps({"requested": {"age": 70.0}, "units": {"age": "years"}}))
     code = (
         "import sys, plugins.web; from plugins.web.sources import Folder, subtitle\n"
         "for case in Folder(*sys.argv[1:]).studies(): print('CASE', case.name, sorted(case.outputs), subtitle(case))"
@@ -217,6 +221,7 @@ def test_a_folder_of_results_needs_no_server_and_mistakes_are_one_sentence(tmp_p
     command = [SLICER_PYTHON, "-c", code, str(tmp_path / "out"), str(scans[0].parent)]
     done = subprocess.run(command, capture_output=True, text=True, env=ENV, cwd=ROOT, timeout=200, check=False)
     assert "CASE scan_0 ['heat_map', 'image'] score 0.25" in done.stdout, done.stderr[-2000:]
+    assert "CASE sub-0001 ['image'] age 70 years" in done.stdout
     for arguments, said in ((["--folder", str(tmp_path / "no")], "is no folder"), ([], "--server --folder")):
         command = [SLICER_PYTHON, "-m", "plugins.web", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, env=ENV, cwd=ROOT, timeout=200, check=False)
