@@ -19,6 +19,7 @@ from synthzoo.phantoms.brain_pool import MAPS
 KINDS = ("T1w", "T1Gd", "T2w", "FLAIR", "PD", "random")
 SHARES = (0.22, 0.24, 0.17, 0.19, 0.04, 0.14)
 Z_RANGE = (-4.0, 6.0)
+CRISP_SHARE = 0.7  # of slices whose tissues are sharpened
 
 # Ranges of (cortex, deep grey, CSF) with white matter at 1, wide enough for sequences and field strengths.
 RANGES = {
@@ -117,6 +118,16 @@ def warp_slice(
     return F.grid_sample(torch.from_numpy(maps)[None], grid[None], align_corners=True)[0].numpy()
 
 
+def sharpen(maps: np.ndarray, power: float) -> np.ndarray:
+    """Maps (len(MAPS), h, w) whose first five shares are drawn towards the largest: t^p / sum t^p of the same sum.
+
+    The tissue maps are averages over people, so their cortex is softer than one person's.
+    """
+    shares = maps[:5] ** power
+    shares *= maps[:5].sum(0) / np.maximum(shares.sum(0), 1e-6)
+    return np.concatenate([shares, maps[5:]])
+
+
 def healthy_slice(
     maps: np.ndarray, contrast: Contrast, rng: np.random.RandomState, upright: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -133,6 +144,8 @@ def healthy_slice(
     """
     pose = {"rotation": 4.0, "shift": (1.5, 4.0)} if upright else {}
     maps = warp_slice(maps.astype(np.float32) / 255, rng, **pose)
+    if rng.rand() < CRISP_SHARE:
+        maps = sharpen(maps, rng.uniform(1, 4))
     weight = maps[:5].sum(0)
     mask = weight > 0.4
     if mask.sum() < 30:
