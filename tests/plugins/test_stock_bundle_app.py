@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
@@ -25,7 +26,7 @@ STOCK_VIEWER = {"result_extension": ".nrrd", "result_dtype": "uint8"}  # what Sl
 
 
 @pytest.fixture(scope="module")
-def stock(zoo, scans, tmp_path_factory):
+def stock(zoo, scans, command_run, tmp_path_factory):
     """The sample app over the released bundles and a small one, and its client."""
     app = tmp_path_factory.mktemp("stock") / "monaibundle"
     shutil.copytree(Path(sys.prefix) / "monailabel" / "sample-apps" / "monaibundle", app)
@@ -36,6 +37,11 @@ def stock(zoo, scans, tmp_path_factory):
     ]
     for bundle in bundles:
         shutil.copytree(bundle, app / "model" / bundle.name, ignore=left_out)
+    (heat,) = command_run(zoo.parent / "bundles" / MAP, scans[2]).glob("*/*_heatmap.nii.gz")
+    config = app / "model" / MAP / "configs" / "inference.json"  # untrained, so its regions are made to be some
+    config.write_text(
+        json.dumps(json.loads(config.read_text()) | {"threshold": float(np.percentile(voxels(heat), 95))})
+    )
     studies = tmp_path_factory.mktemp("stock_studies")
     shutil.copy(scans[2], studies)
     names = ",".join(bundle.name for bundle in bundles)
@@ -58,11 +64,11 @@ def test_a_map_is_the_commands_map_and_its_scores_come_along(stock, scans, comma
     assert params["score"] > 0 and {"peak", "threshold", "regions"} <= set(params)
 
 
-def test_for_slicers_module_the_regions_come_as_one_segment(stock, zoo, scans, command_run):
+def test_for_slicers_module_the_regions_come_as_one_segment(stock, scans, command_run):
     import nrrd
 
-    _, client = stock
-    made = command_run(zoo.parent / "bundles" / MAP, scans[2]) / "scan_2"
+    server, client = stock
+    made = command_run(server.app / "model" / MAP, scans[2]) / "scan_2"
     path, params = client.infer(MAP, "scan_2", STOCK_VIEWER)
     segments, _ = nrrd.read(path)
     regions = voxels(made / "scan_2_dseg.nii.gz") > 0
