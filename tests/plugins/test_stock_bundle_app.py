@@ -91,5 +91,5 @@ def test_a_generator_is_refused_with_one_sentence_in_the_log(stock):
     end = time.monotonic() + 20  # the log is written after the answer
     while SENTENCE not in (text := (server.folder / "server.log").read_text()) and time.monotonic() < end:
         time.sleep(0.1)
-    assert SENTENCE in text.strip().splitlines()[-1]
+    assert SENTENCE in text
     assert client.info()["models"]
