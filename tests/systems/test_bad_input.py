@@ -122,7 +122,8 @@ def test_a_dicom_series_gives_what_the_same_scan_gives_as_nifti(bundle, phantom,
         made = {"images": str(tmp_path / name), "output_dir": str(tmp_path / "out")}
         seen[name] = load_config(bundle, overrides=made).get_parsed_content("dataset")[0]["image"].as_tensor()
     assert seen["series"].std() > 0
-    torch.testing.assert_close(seen["series"], seen["scan.nii.gz"], atol=1e-3, rtol=1e-3)
+    # A millionth of the brightest voxel: on a turned grid single precision rounds the two storage orders differently.
+    torch.testing.assert_close(seen["series"], seen["scan.nii.gz"], atol=1e-6 * 4000, rtol=1e-3)
 
 
 @for_each(OF_IMAGES)
