@@ -154,11 +154,10 @@ def upright_affine(array: np.ndarray, affine: np.ndarray, grid_affine: np.ndarra
 def resample(
     array: np.ndarray, affine: np.ndarray, shape, target_affine: np.ndarray, smooth: bool = False
 ) -> np.ndarray:
-    """Trilinear resampling between two grids, zero outside; `smooth` low-passes finer grids first."""
+    """Trilinear resampling between two grids, zero outside; `smooth` low-passes finer grids and keeps zeros zero."""
     ratio = np.linalg.norm(target_affine[:3, :3], axis=0).mean() / np.linalg.norm(affine[:3, :3], axis=0)
-    inside = None
+    inside = np.abs(array) > 0 if smooth else None
     if smooth and (ratio > 1.2).any():
-        inside = np.abs(array) > 0
         array = ndi.gaussian_filter(array, 0.35 * np.sqrt(np.maximum(ratio**2 - 1, 0)), truncate=2.5)
     matrix = np.linalg.inv(affine) @ target_affine
     rows = np.eye(4)[:3]
@@ -172,7 +171,7 @@ def resample(
     grid = F.affine_grid(torch.from_numpy(theta.copy()).float()[None], [1, 1, *shape], align_corners=True)
     source = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None, None]
     out = F.grid_sample(source, grid, mode="bilinear", padding_mode="zeros", align_corners=True)[0, 0].numpy()
-    if inside is not None:  # the low-pass must not wash a stripped brain over its edge
+    if inside is not None:  # neither the low-pass nor the interpolation may wash a stripped brain over its edge
         mask = torch.from_numpy(inside.astype(np.float32))[None, None]
         out[F.grid_sample(mask, grid, align_corners=True)[0, 0].numpy() < 0.5] = 0
     return out

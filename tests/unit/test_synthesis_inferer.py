@@ -1,5 +1,7 @@
 """A request gives one image, in whatever batch or chunk it is sampled, with fresh noise along the way too."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -33,10 +35,12 @@ def sample(rows, eta=0.7, **kwargs):
 
 
 def test_fresh_noise_belongs_to_the_request_and_not_to_its_batch():
+    # The noise is the same to the bit; a processor's vector units round the last voxels of a batch another way.
+    same = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-6)
     whole = sample([0, 1, 2, 3, 4])
-    assert torch.equal(whole, torch.cat([sample([row]) for row in range(5)]))
-    assert torch.equal(whole[[3, 1]], sample([3, 1]))
-    assert torch.equal(whole, sample([0, 1, 2, 3, 4], chunk=2))
+    same(whole, torch.cat([sample([row]) for row in range(5)]))
+    same(whole[[3, 1]], sample([3, 1]))
+    same(whole, sample([0, 1, 2, 3, 4], chunk=2))
 
 
 def test_fresh_noise_is_fresh():
