@@ -22,6 +22,7 @@ from synthzoo.errors import UserError
 LEFT_OUT = ("", "n/a", "na", "nan", "none", "null")
 OTHER_COLUMNS = ("participant_id", "seed")
 MAX_SEED = 2**62
+FIRST_ROUNDED = 2**53  # from here on a float stands for more than one whole number
 
 
 class RequestTable(CaseTable):
@@ -168,8 +169,9 @@ def check_value(name: str, value: Any, rule: dict, where: str = "") -> float | s
         if isinstance(value, bool):
             raise TypeError
         number = float(value)
-    except (TypeError, ValueError):
-        raise UserError(f"{where}{name} is '{value}', but must be a number from {low:g} to {high:g}{unit}.") from None
+    except (TypeError, ValueError, OverflowError):
+        shown = str(value)[:60]
+        raise UserError(f"{where}{name} is '{shown}', but must be a number from {low:g} to {high:g}{unit}.") from None
     if not low <= number <= high:
         raise UserError(f"{where}{name} is {number:g}{unit}, but must lie between {low:g} and {high:g}{unit}.")
     return number
@@ -178,15 +180,33 @@ def check_value(name: str, value: Any, rule: dict, where: str = "") -> float | s
 def check_seed(value: Any, name: str, where: str = "") -> int:
     """A seed: a whole number from 0 to 2^62."""
     try:
-        whole = int(value)
-        if isinstance(value, bool) or (not isinstance(value, str) and whole != value):
-            raise ValueError  # compared without float(), which rounds seeds above 2^53
-        value = whole
-    except (TypeError, ValueError, OverflowError):
-        raise UserError(f"{where}{name} is '{value}', but must be a whole number such as 0 or 42.") from None
+        value = exact_whole(value)
+    except ValueError:
+        raise UserError(f"{where}{name} is '{value}', but must be a whole number in digits, such as 0 or 42.") from None
     if not 0 <= value < MAX_SEED:
-        raise UserError(f"{where}{name} is {value}, but must lie between 0 and {MAX_SEED}.")
+        raise UserError(f"{where}{name} is {value}, but must lie between 0 and {MAX_SEED - 1}.")
     return value
+
+
+def exact_whole(value: Any) -> int:
+    """A whole number as it was meant, whatever its size: digits never pass through float, which rounds above 2^53.
+
+    Args:
+        value: an int, its text, or a float below 2^53 without a fraction; beyond that a float may have been rounded.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            value = float(value)  # "30.0" of a spreadsheet
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, (float, np.floating)) and abs(value) < FIRST_ROUNDED and value == int(value):
+        return int(value)
+    raise ValueError
 
 
 def read_table(path: str | Path, conditions: dict[str, dict]) -> list[dict]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from synthzoo.data.requests import LEFT_OUT, MAX_SEED, check_seed, check_value
+from synthzoo.data.requests import LEFT_OUT, MAX_SEED, check_value, exact_whole
 from synthzoo.errors import UserError
 
 LONGEST_TEXT = 200
@@ -55,7 +55,8 @@ class Option:
             )
         if isinstance(value, (list, tuple, dict)):
             raise UserError(f"{self.name} is a {type(value).__name__}, but must be {self.wanted()}.")
-        if value is None or (isinstance(value, str) and value.strip().lower() in LEFT_OUT):
+        nothing = value is None or (isinstance(value, float) and math.isnan(value))
+        if nothing or (isinstance(value, str) and value.strip().lower() in LEFT_OUT):
             if self.condition:
                 return None
             return self.default
@@ -67,15 +68,24 @@ class Option:
             if not isinstance(value, str):
                 raise UserError(f"{self.name} is {value!r}, but must be {self.wanted()}.")
             return check_value(self.name, value, {"choices": list(self.choices)})
-        if self.name == "seed":
-            return check_seed(value, "seed")
-        low = -math.inf if self.low is None else self.low
-        high = math.inf if self.high is None else self.high
-        number = check_value(self.name, value, {"range": [low, high], "unit": self.unit})
         if self.kind == "whole":
-            if number != int(number):
-                raise UserError(f"{self.name} is {number:g}, but must be {self.wanted()}.")
-            return int(number)
+            return self._whole(value)
+        return check_value(self.name, value, {"range": list(self._range()), "unit": self.unit})
+
+    def _range(self) -> tuple[float, float]:
+        return -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
+
+    def _whole(self, value: Any) -> int:
+        """Exact at any size, for a seed of 19 digits is another one when its last digit changes."""
+        try:
+            number = exact_whole(value)
+        except ValueError:
+            raise UserError(f"{self.name} is {str(value)[:60]!r}, but must be {self.wanted()}, in digits.") from None
+        low, high = self._range()
+        if not low <= number <= high:
+            unit, shown = f" {self.unit}" if self.unit else "", f"{number}"
+            shown = shown if len(shown) <= 60 else f"a number of {len(shown)} digits"
+            raise UserError(f"{self.name} is {shown}{unit}, but must lie between {low} and {high}{unit}.")
         return number
 
     def _flag(self, value: Any) -> bool:
@@ -94,7 +104,8 @@ class Option:
         kind = "a whole number" if self.kind == "whole" else "a number"
         if self.low is None or self.high is None:
             return kind
-        return f"{kind} from {self.low:g} to {self.high:g}{' ' + self.unit if self.unit else ''}"
+        low, high = (f"{end}" if isinstance(end, int) else f"{end:g}" for end in (self.low, self.high))
+        return f"{kind} from {low} to {high}{' ' + self.unit if self.unit else ''}"
 
     def describe(self) -> dict[str, Any]:
         """The option in JSON's types, for a client that builds a panel of it."""

@@ -81,6 +81,12 @@ def test_several_at_once_are_stored_each_with_its_seed(client):
     assert {study["id"] for study in params["studies"]} <= set(client.datastore()["objects"])
 
 
+def test_a_seed_reaches_the_sidecar_to_its_last_digit(client):
+    for seed in (2**53 + 1, 2**62 - 1):
+        _, params = client.infer(SYNTHESIS, "", {"seed": seed, "steps": 1, "store": False})
+        assert params["studies"][0]["sidecar"]["seed"] == seed
+
+
 def test_next_sample_of_a_generator_makes_and_opens_a_study(client):
     strategy = f"generate_{SYNTHESIS}"
     panel = client.info()["strategies"][strategy]["config"]
@@ -233,6 +239,10 @@ BAD_OPTIONS = {
     "half a step": ({"steps": 1.5}, "whole number"),
     "out of range": ({"age": 200}, "between 20 and 90"),
     "too many": ({"num_samples": 10**6}, "between 1 and 64"),
+    "a seed out of range": ({"seed": 2**62}, f"seed is {2**62}, but must lie between 0 and {2**62 - 1}"),
+    "a rounded seed": ({"seed": 2.0**60}, "whole number"),
+    "a number beyond floats": ({"age": 10**400}, "number from 20 to 90"),
+    "infinite steps": ({"steps": float("inf")}, "whole number from 1 to 200"),
     "unknown": ({"output_dir": "/tmp"}, "no option 'output_dir'"),
     "config id": ({"inferer#steps": 3}, "no option"),
     "network": ({"network_def": {}}, "no option"),

@@ -34,6 +34,7 @@ def table(values=None, **kwargs):
         ({}, {"num_samples": 1.5}, "num_samples is 1.5"),
         ({}, {"seed": -1}, "seed is -1"),
         ({}, {"seed": "x"}, "seed is 'x'"),
+        ({}, {"seed": 2.0**53}, "whole number in digits"),  # may stand for its neighbour
     ],
 )
 def test_a_wrong_value_gives_one_sentence(values, kwargs, sentence):

@@ -34,6 +34,9 @@ SEED = Option("seed", "whole", 0, 0, 2**62 - 1)
         (STEPS, 30.0, 30),
         (SEX, "f", "F"),
         (SEED, 2**61 + 1, 2**61 + 1),  # as a float it would lose its last digit
+        (SEED, f" {2**53 + 1}", 2**53 + 1),
+        (Option("first", "whole", 0), 2**53 + 1, 2**53 + 1),  # whatever its name, and without a range
+        (Option("guidance", "number", 1.5, 0, 9), float("nan"), 1.5),
     ],
 )
 def test_a_good_value_is_typed(option, value, checked):
@@ -55,6 +58,11 @@ def test_a_good_value_is_typed(option, value, checked):
         (SEX, 1, "one of F, M"),
         (SEX, "X" * 300, "300 characters"),
         (SEED, -1, "between 0"),
+        (SEED, 2**62, f"seed is {2**62}, but must lie between 0 and {2**62 - 1}"),
+        (SEED, float(2**53), "whole number from 0 .* in digits"),  # may stand for its neighbour
+        (STEPS, float("inf"), "whole number from 1 to 200"),
+        (STEPS, 10**400, "a number of 401 digits"),
+        (AGE, 10**400, "number from 20 to 90"),
         (Option("store", "flag", True), "perhaps", "true or false"),
     ],
 )

@@ -9,6 +9,7 @@ from .errors import ZooError
 
 SLIDER_STEPS = 100
 UNBOUNDED = 1e9
+FIRST_ROUNDED = 2**53  # from here on a float stands for more than one whole number
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,14 @@ class Option:
                 if value not in self.choices:
                     raise ValueError
                 return value
-            number = float(value)  # type: ignore[arg-type]
-            if not self.low <= number <= self.high or (self.kind == "whole" and number != int(number)):
-                raise ValueError
-            return int(number) if self.kind == "whole" else number
-        except (TypeError, ValueError):
+            number = exact_whole(value) if self.kind == "whole" else float(value)  # type: ignore[arg-type]
+            if self.low <= number <= self.high:
+                return number
+            if self.bounded or math.isnan(number):
+                raise ValueError  # the range stands in what is wanted
+        except (TypeError, ValueError, OverflowError):
             raise ZooError(f"{self.title} is {value!r}, but must be {self.wanted()}.") from None
+        raise ZooError(f"{self.title} is {value!r}, but must lie between {self.low} and {self.high}.")
 
     def wanted(self) -> str:
         """What is allowed, as part of a sentence."""
@@ -125,6 +128,23 @@ class Option:
         default = "left out" if self.default is None else f"{self.default}"
         meaning = f"{self.meaning[:1].upper()}{self.meaning[1:]}. " if self.meaning else ""
         return f"{meaning}{self.wanted()[:1].upper()}{self.wanted()[1:]}; default: {default}."
+
+
+def exact_whole(value: object) -> int:
+    """A whole number of any size; digits never pass through float, which rounds above 2^53, as in seeds.
+
+    Raises:
+        ValueError: not whole, or a float so large that it may have been rounded.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    try:
+        return int(str(value))
+    except ValueError:
+        number = float(value)  # type: ignore[arg-type]
+        if abs(number) < FIRST_ROUNDED and number == int(number):
+            return int(number)
+        raise
 
 
 def digits_of(number: float) -> int:
@@ -147,8 +167,8 @@ def read_option(name: str, described: dict) -> Option:
         name,
         kind,
         described.get("default"),
-        float(low),
-        float(high),
+        low if kind == "whole" else float(low),
+        high if kind == "whole" else float(high),
         tuple(described.get("choices") or ()),
         described.get("unit") or "",
         described.get("meaning") or "",

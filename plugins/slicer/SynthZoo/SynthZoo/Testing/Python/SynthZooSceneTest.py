@@ -237,6 +237,14 @@ class SynthZooSceneTest(unittest.TestCase):
         for option, bad in ((age, 200), (volume, "much"), (weight, [1])):
             with self.assertRaisesRegex(ZooError, option.title):
                 option.check(bad)
+        highest = 2**62 - 1
+        seed = read_option("seed", {"kind": "whole", "range": [0, highest], "default": 0})
+        self.assertEqual([seed.check(str(2**53 + 1)), seed.check(highest)], [2**53 + 1, highest], "to the last digit")
+        for bad in (str(highest + 1), -1):
+            with self.assertRaisesRegex(ZooError, f"between 0 and {highest}"):
+                seed.check(bad)
+        with self.assertRaisesRegex(ZooError, "must be a whole number"):
+            seed.check(float(2**53))  # may stand for its neighbour
         with self.assertRaisesRegex(ZooError, "update"):
             read_option("text", {"kind": "prose"})
 
