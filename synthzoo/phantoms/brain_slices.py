@@ -14,12 +14,14 @@ import torch
 from scipy import ndimage as ndi
 from torch.nn import functional as F
 
+from synthzoo.phantoms.brain_folds import refold, sulcal_vessels
 from synthzoo.phantoms.brain_pool import MAPS
 
 KINDS = ("T1w", "T1Gd", "T2w", "FLAIR", "PD", "random")
 SHARES = (0.22, 0.24, 0.17, 0.19, 0.04, 0.14)
 Z_RANGE = (-4.0, 6.0)
 CRISP_SHARE = 0.7  # of slices whose tissues are sharpened
+FOLDED_SHARE = 0.5  # of slices whose outer brain gets other folds
 
 # Ranges of (cortex, deep grey, CSF) with white matter at 1, wide enough for sequences and field strengths.
 RANGES = {
@@ -32,7 +34,7 @@ RANGES = {
 # Ranges of the intensity of (vessel, sinus, plexus, dura) in units of white matter: a healthy scan shows any of them.
 EXTRAS = {
     "T1w": ((0.2, 1.7), (0.2, 1.5), (0.4, 1.1), (0.3, 1.3)),
-    "T1Gd": ((0.9, 2.4), (1.0, 2.6), (0.9, 2.2), (0.7, 2.0)),
+    "T1Gd": ((1.0, 2.8), (1.1, 3.0), (0.9, 2.6), (0.8, 2.4)),
     "T2w": ((0.1, 1.4), (0.1, 1.6), (0.8, 2.2), (0.2, 1.6)),
     "FLAIR": ((0.1, 1.4), (0.1, 1.7), (0.6, 1.7), (0.4, 1.6)),
     "PD": ((0.2, 1.6), (0.2, 1.6), (0.7, 1.4), (0.4, 1.4)),
@@ -73,6 +75,8 @@ def draw_contrast(rng: np.random.RandomState, voxels: np.ndarray, kind: str | No
         extra = np.array([rng.uniform(*r) for r in EXTRAS[kind]])
     ventricle = csf * (1 + rng.normal(0, 0.06))
     strength = rng.uniform(0, 1, 4) * (rng.rand(4) < (0.9, 0.9, 0.85, 0.7))
+    if kind == "T1Gd":
+        strength = rng.uniform(0.2, 1.3, 4) * (rng.rand(4) < 0.95)
     tissue = np.array([cortex, deep, white, csf, ventricle])
     structure = rng.normal(0, 0.5) if kind != "T1w" else rng.uniform(0, 1.0)
     contrast = Contrast(kind, tissue, extra, strength, 1 + rng.normal(0, 0.06), structure)
@@ -146,6 +150,11 @@ def healthy_slice(
     maps = warp_slice(maps.astype(np.float32) / 255, rng, **pose)
     if rng.rand() < CRISP_SHARE:
         maps = sharpen(maps, rng.uniform(1, 4))
+    if rng.rand() < FOLDED_SHARE:
+        maps = refold(maps, rng)
+    if rng.rand() < (0.9 if contrast.kind == "T1Gd" else 0.3):
+        vessel = MAPS.index("vessel")
+        maps[vessel] = np.maximum(maps[vessel], sulcal_vessels(maps, rng))
     weight = maps[:5].sum(0)
     mask = weight > 0.4
     if mask.sum() < 30:

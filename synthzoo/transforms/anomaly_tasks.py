@@ -124,10 +124,17 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
         return blended, mask | (np.abs(blended - box).mean(0) > CHANGED)
 
     def _paste(self, box: np.ndarray, source: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """The source's texture at a random level in place of the tissue, with an edge of 0.5 to 2 voxels."""
+        """The source's texture in place of the tissue, wholly or with a trace of it, edge of 0.5 to 2 voxels.
+
+        Its level is any, or that of a voxel nearby: folds that give way to one grey are wrong though each grey is known.
+        """
         soft = ndimage.gaussian_filter(np.pad(mask, 1).astype(np.float32), self.R.uniform(0.5, 2.0))
-        soft = soft[(slice(1, -1),) * mask.ndim] * mask
+        soft = soft[(slice(1, -1),) * mask.ndim] * mask * min(1.0, self.R.uniform(0.6, 1.4))
         spread = max(float(source.std()), 1e-6)
-        texture = (source - source.mean()) / spread * self.R.uniform(0.05, 0.6)
-        level = float(np.median(box[:, mask])) if mask.any() else 0.0
-        return box * (1 - soft) + soft * (level + self.R.normal(0, 1.0) + texture)
+        texture = (source - source.mean()) / spread * self.R.uniform(0.02, 0.6)
+        known = box[box != 0]
+        if self.R.rand() < 0.5 and known.size:
+            level = float(known[self.R.randint(known.size)])
+        else:
+            level = (float(np.median(box[:, mask])) if mask.any() else 0.0) + self.R.normal(0, 1.0)
+        return box * (1 - soft) + soft * (level + texture)
