@@ -48,10 +48,12 @@ class Cine(NamedTuple):
 
 
 class AviFile(NamedTuple):
-    """What an AVI file says of itself: path, fps, and offset and length of every frame's JPEG."""
+    """What an AVI file holds: path, fps, size of the first frame, and offset and length of every frame's JPEG."""
 
     path: Path
     fps: float
+    height: int
+    width: int
     chunks: list[tuple[int, int]]
 
     @property
@@ -201,7 +203,7 @@ def open_avi(path: str | Path) -> AviFile:
 
     Raises:
         UserError: missing, unreadable, empty or no AVI file; another codec (named); cut short (with the byte); no
-            frame rate or no frames.
+            frame rate, no frames, or a damaged first frame.
     """
     path = Path(path)
     if path.is_dir():
@@ -255,7 +257,8 @@ def _find_frames(file: BinaryIO, path: Path) -> AviFile:
         raise UserError(f"video {path} holds no frames: its recording was not finished; export it anew.")
     if not 0 < fps <= MAX_FPS:
         raise UserError(f"video {path} states {fps:g} frames per second, which no video has: export it anew.")
-    return AviFile(path, fps, chunks)
+    height, width = _jpeg_size(_read(file, *chunks[0]), f"video {path}: frame 0 at byte {chunks[0][0]}")
+    return AviFile(path, fps, height, width, chunks)
 
 
 def _walk(file: BinaryIO, path: Path, start: int, end: int, size: int, depth: int = 0) -> Generator:
