@@ -10,13 +10,14 @@ counterfactual of the film. The laws of all draws are in `echo_patient`, the bea
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from synthzoo.errors import UserError
 from synthzoo.phantoms.echo_geometry import cavity_masks, from_body, profile_area
 from synthzoo.phantoms.echo_image import render
+from synthzoo.phantoms.echo_image import swept_region as region_of
 from synthzoo.phantoms.echo_motion import (
     Motion,
     beat_places,
@@ -26,10 +27,19 @@ from synthzoo.phantoms.echo_motion import (
     plateau_frames,
     plateau_width,
 )
-from synthzoo.phantoms.echo_patient import EF_RANGE, EchoPatient, EchoSession, draw_ef, draw_patient, draw_session
+from synthzoo.phantoms.echo_patient import (
+    EF_RANGE,
+    EchoPatient,
+    EchoSession,
+    draw_ef,
+    draw_patient,
+    draw_session,
+    whole_seed,
+)
 
 __all__ = ["EF_RANGE", "EchoClip", "EchoParams", "EchoPatient", "EchoSession", "counterfactual", "draw_ef"]
-__all__ += ["draw_params", "draw_patient", "draw_session", "ejection_curve", "make_clip"]
+__all__ += ["draw_params", "draw_patient", "draw_session", "ejection_curve", "extreme_frames", "make_clip"]
+__all__ += ["make_masks", "swept_region"]
 
 SIZES = (16, 512)
 CONFOUNDED_SLOPE = -0.8  # of the logarithm of EDV, for each unit of EF
@@ -72,7 +82,17 @@ class EchoParams:
 
     def to_dict(self) -> dict:
         """Every number of the film, nested by subject; JSON can hold it."""
-        return {**asdict(self), "edv_ml": self.edv_ml, "esv_ml": self.edv_ml * (1 - self.ef)}
+        patient = {**vars(self.patient)}
+        patient["marks"] = [dict(vars(mark)) for mark in self.patient.marks]
+        patient["shadows"] = [dict(vars(shadow)) for shadow in self.patient.shadows]
+        numbers = {"ef": self.ef, "edv_ml": self.edv_ml, "esv_ml": self.edv_ml * (1 - self.ef)}
+        return numbers | {
+            "confounded": self.confounded,
+            "radius_cm": self.radius_cm,
+            "noise": self.noise,
+            "patient": patient,
+            "session": dict(vars(self.session)),
+        }
 
 
 @dataclass
@@ -84,8 +104,8 @@ class EchoClip:
         masks: cavity of the left ventricle, bool (T, S, S).
         volumes_ml: of the cavity, float64 (T,); `1 - min / max` is `ef`.
         contraction: float64 (T,), 0 at end diastole, 1 at end systole.
-        long_axis: float64 (T, 2, 2), x and y in pixels of the apex and of the middle of the mitral ring; the centre of the
-            first pixel is (0, 0).
+        long_axis: float64 (T, 2, 2), x and y in pixels of the apex and of the middle of the mitral ring; the centre of
+            the first pixel is (0, 0).
         ef: ejection fraction.
         ed_frame, es_frame: first frame at end diastole and first frame at end systole.
         cm_per_pixel: side of a pixel.
@@ -136,7 +156,7 @@ def draw_params(
         visit = replace(visit, heart_rate=float(heart_rate))
     drawn = draw_ef(patient, session, ef_law)
     value = drawn if ef is None else float(ef)
-    return EchoParams(draw_patient(patient, shrink), visit, int(noise), value, bool(confounded))
+    return EchoParams(draw_patient(patient, shrink), visit, whole_seed("noise", noise), value, bool(confounded))
 
 
 def ejection_curve(params: EchoParams, frames: int, fps: float) -> Motion:
@@ -165,8 +185,7 @@ def make_clip(params: EchoParams, size: int = 112, frames: int = 16, fps: float 
     if not SIZES[0] <= size <= SIZES[1]:
         raise UserError(f"size = {size}: an echo phantom takes {SIZES[0]} to {SIZES[1]} pixels.")
     motion = ejection_curve(params, frames, fps)
-    rate = params.session.heart_rate
-    ed_frame, es_frame = plateau_frames(beat_places(frames, fps, params.session), plateau_width(fps, rate))
+    ed_frame, es_frame = extreme_frames(params, frames, fps)
     return EchoClip(
         frames=render(params.patient, params.session, params.noise, motion, size),
         masks=cavity_masks(params.patient, params.session, motion, size),
@@ -184,9 +203,23 @@ def make_clip(params: EchoParams, size: int = 112, frames: int = 16, fps: float 
     )
 
 
+def extreme_frames(params: EchoParams, frames: int, fps: float) -> tuple[int, int]:
+    """First frame at end diastole and first frame at end systole."""
+    places = beat_places(frames, fps, params.session)
+    return plateau_frames(places, plateau_width(fps, params.session.heart_rate))
+
+
 def make_masks(params: EchoParams, size: int = 112, frames: int = 16, fps: float = 16.0) -> np.ndarray:
     """The masks of `make_clip` alone, bool (T, S, S)."""
     return cavity_masks(params.patient, params.session, ejection_curve(params, frames, fps), size)
+
+
+def swept_region(params: EchoParams, size: int = 112, frames: int = 16, fps: float = 16.0) -> np.ndarray:
+    """Pixels that the heart reaches in any frame, with the blur of its echoes, bool (S, S).
+
+    Two films that differ in EF alone are equal, byte for byte, outside both their regions.
+    """
+    return region_of(params.patient, params.session, ejection_curve(params, frames, fps), size)
 
 
 def counterfactual(clip: EchoClip, ef: float) -> EchoClip:

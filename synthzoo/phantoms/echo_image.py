@@ -1,8 +1,8 @@
 """From anatomy to ultrasound: echo levels, speckle that moves with the tissue, point spread, log compression.
 
-A cell's echo is its level times a complex scatterer of unit power; the blurred magnitude is Rayleigh speckle. Muscle and
-background keep their scatterers, looked up in body coordinates, with a little that is fresh in each frame; blood is fresh
-throughout. No frame is normalised by itself, which would leak the ejection fraction into the brightness.
+A cell's echo is its level times a complex scatterer of unit power; the blurred magnitude is Rayleigh speckle. Muscle
+and background keep their scatterers, looked up in body coordinates, with a little that is fresh in each frame; blood is
+fresh throughout. No frame is normalised by itself, which would leak the ejection fraction into the brightness.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from synthzoo.phantoms.echo_geometry import (
     LEAFLET_CM,
     Heart,
     Part,
+    Ventricle,
     centre_line,
-    from_body,
     profile,
     tilt,
     to_body,
@@ -27,14 +27,16 @@ from synthzoo.phantoms.echo_scan import PolarGrid, point_spread, polar_grid, sec
 
 TEXTURE, NOISE = 104, 105
 CELLS_AT_ONCE = 100_000  # cells of the polar grid worked on together; more leave the processor's cache
-BLOOD_DB, RIDGE_DB, LEAFLET_DB = -38.0, -6.0, -8.0
+BLOOD_DB, RIDGE_DB, SAC_DB, LEAFLET_DB = -38.0, -6.0, -7.0, -8.0
 WALL_STEP_DB = -2.0  # walls of right ventricle and atria, below the muscle of the left ventricle
 KEPT = 0.96  # amplitude of the scatterers that stay with the tissue; the rest of the power is fresh in each frame
 RIDGE_CM = 0.12
-MUSCLE_TEXTURE = 256  # cells along and across the muscle
-FIELD_TEXTURE, FIELD_CM = 512, 26.0  # cells and width of the background's scatterers
+MUSCLE_TEXTURE = (128, 192)  # cells along and across the muscle
+FIELD_TEXTURE, FIELD_CM = 320, 20.0  # cells and width of the background's scatterers
+FIELD_FROM_CM = (-4.5, -10.0)  # where they begin, along and across
 SHADE_TEXTURE = 16  # cells of the background's slow changes of level
-SHADE_DB = 4.0
+SHADE_DB = 5.0
+FAR_DB_CM = -0.9  # of the background, for each cm that it lies beyond the heart
 
 
 def render(patient: EchoPatient, session: EchoSession, noise: int, motion: Motion, size: int) -> np.ndarray:
@@ -74,6 +76,19 @@ def render(patient: EchoPatient, session: EchoSession, noise: int, motion: Motio
     return film
 
 
+def swept_region(patient: EchoPatient, session: EchoSession, motion: Motion, size: int) -> np.ndarray:
+    """Pixels that heart or blood reach in any frame, with the reach of the point spread, bool (size, size)."""
+    grid = polar_grid(size)
+    scene = _Scene(patient, session, motion, grid)
+    reached = np.zeros(scene.along.size, bool)
+    for frame in range(len(motion.contraction)):
+        level, kept, _ = scene.levels(motion[frame : frame + 1])
+        reached |= (level[0] != scene.background) | (kept[0] != np.float32(KEPT))
+    axial, lateral = point_spread(patient, grid)
+    spread = axial @ reached.reshape(grid.shape).astype(np.float32) @ lateral
+    return (grid.to_image @ (spread > 0).ravel().astype(np.float32) > 0).reshape(size, size)
+
+
 def _gain(patient: EchoPatient, session: EchoSession, grid: PolarGrid) -> np.ndarray:
     """What is added to the compressed level, float32 (R, A): gain, attenuation and rib shadows."""
     depth = grid.radius[:, None] * patient.depth_cm
@@ -95,7 +110,7 @@ def _textures(patient: int, shrink: float) -> tuple[np.ndarray, np.ndarray, np.n
 
     With `shrink` they are drawn towards those that all patients share, at equal power.
     """
-    shapes = (2, MUSCLE_TEXTURE, MUSCLE_TEXTURE), (2, FIELD_TEXTURE, FIELD_TEXTURE), (SHADE_TEXTURE, SHADE_TEXTURE)
+    shapes = (2, *MUSCLE_TEXTURE), (2, FIELD_TEXTURE, FIELD_TEXTURE), (SHADE_TEXTURE, SHADE_TEXTURE)
 
     def draw(seeds):
         rng = np.random.Generator(np.random.SFC64(seeds))
@@ -110,8 +125,10 @@ def _textures(patient: int, shrink: float) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def _lookup(table: np.ndarray, row: np.ndarray, column: np.ndarray, unit: bool = True) -> np.ndarray:
-    """Bilinear values of `table` at float32 rows and columns that lie inside it; with `unit`, the four weights are scaled
-    to unit energy, so that white noise keeps its power between the cells too."""
+    """Bilinear values of `table` at float32 rows and columns that lie inside it.
+
+    With `unit`, the four weights have unit energy, so that white noise keeps its power between the cells too.
+    """
     last = table.shape[1]
     low_row = np.minimum(row.astype(np.int32), table.shape[0] - 2)
     low_column = np.minimum(column.astype(np.int32), last - 2)
@@ -139,16 +156,23 @@ class _Scene:
         self.heart = Heart(patient, along, across, motion, patient.depth_cm / len(grid.radius))
         self.muscle_texture, field, shade = _textures(patient.seed, patient.shrink)
         cells = FIELD_TEXTURE / FIELD_CM
-        place = [np.clip((v + o) * np.float32(cells), 0, FIELD_TEXTURE - 1) for v, o in ((along, 6), (across, 13))]
+        place = [
+            np.clip((values - np.float32(start)) * np.float32(cells), 0, FIELD_TEXTURE - 1)
+            for values, start in zip((along, across), FIELD_FROM_CM)
+        ]
         still = _lookup(field, *place)
         self.still = np.stack([still.real, still.imag]) * np.float32(KEPT)
         db = _lookup(shade, *[p * np.float32((SHADE_TEXTURE - 1) / (FIELD_TEXTURE - 1)) for p in place], unit=False)
+        beyond = np.clip(np.abs(across - np.float32(-1.0)) - np.float32(4.5), 0, 8)
+        db += np.float32(FAR_DB_CM) * beyond
         self.background = 10 ** ((np.float32(patient.background_db) + db) / 20)
         # A wall across the beam mirrors it, one along the beam drops out; the tip stays bright.
         left = self.heart.left
         facing = np.sin(np.broadcast_to(grid.angle, grid.shape).ravel()[left] - tilt(patient, session)) ** 2
         tip = np.exp(-0.5 * (along[left] / patient.length_cm / 0.15) ** 2)
         self.facing = (_amplitude(RIDGE_DB) * (0.25 + 0.75 * facing + 0.35 * tip)).astype(np.float32)
+        # The pericardium shines where the heart meets the lung, on the free side.
+        self.sac = (_amplitude(SAC_DB) * (0.15 + facing) * (across[left] > 0)).astype(np.float32)
         self.near_valves = self._valve_points(motion)
 
     def _valve_points(self, motion: Motion) -> np.ndarray:
@@ -159,12 +183,8 @@ class _Scene:
         inside &= (self.across >= -reach - patient.rv_width_cm) & (self.across <= reach)
         return np.flatnonzero(inside)
 
-    def echo(self, motion: Motion, fresh: np.ndarray) -> np.ndarray:
-        """Echoes before the point spread, float32 (T, 2, R, A).
-
-        Args:
-            fresh: standard normal, float32 (T, 2, R, A); overwritten.
-        """
+    def levels(self, motion: Motion) -> tuple[np.ndarray, np.ndarray, Ventricle]:
+        """Echo level and amplitude of the scatterers that stay, both float32 (T, R * A), and the left ventricle."""
         patient, heart = self.patient, self.heart
         frames, cells = len(motion.contraction), self.along.size
         level = np.empty((frames, cells), np.float32)
@@ -186,20 +206,27 @@ class _Scene:
         values += left.cavity * (blood - values)
         ridge = np.exp(np.float32(-0.5 / RIDGE_CM**2) * left.gap**2)
         values += ridge * self.facing * np.minimum(left.cavity + left.muscle, 1)
+        values += np.exp(np.float32(-0.5 / RIDGE_CM**2) * left.outer_gap**2) * self.sac * left.muscle
         level[:, left.points] = values
         _bleed(kept, Part(left.points, left.cavity))
         self._add_valves(level, motion)
         self._add_marks(level, motion)
+        return level, kept, left
 
+    def echo(self, motion: Motion, fresh: np.ndarray) -> np.ndarray:
+        """Echoes before the point spread, float32 (T, 2, R, A).
+
+        Args:
+            fresh: standard normal, float32 (T, 2, R, A); overwritten.
+        """
+        level, kept, left = self.levels(motion)
+        frames, cells = level.shape
         still = np.empty((frames, 2, cells), np.float32)
         still[:] = self.still
         frame, point = np.nonzero(left.muscle > 0.5)
-        span = np.float32(MUSCLE_TEXTURE - 1)
-        found = _lookup(
-            self.muscle_texture,
-            left.place[frame, point] * span,
-            (left.fraction[frame, point] + 1) * np.float32(0.5) * span,
-        )
+        rows, columns = (np.float32(cells - 1) for cells in MUSCLE_TEXTURE)
+        place, fraction = left.place[frame, point], left.fraction[frame, point]
+        found = _lookup(self.muscle_texture, place * rows, (fraction + 1) * np.float32(0.5) * columns)
         found *= np.float32(KEPT)
         still[frame, 0, left.points[point]] = found.real
         still[frame, 1, left.points[point]] = found.imag

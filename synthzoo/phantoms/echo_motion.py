@@ -1,9 +1,9 @@
 """How the heart beats: one contraction curve, and volumes, lengths and radii that follow from it exactly.
 
 The contraction c rises from 0 (end diastole) to 1 (end systole) and falls back in early filling, diastasis and atrial
-kick. Volume is imposed, V = EDV (1 - EF c), the long axis shortens by a share of EF c, and the radius is solved for. Both
-ends are plateaus at least one frame interval wide, so a film of a whole beat holds a frame at EDV and one at ESV: the
-ejection fraction is exact for the curve and for the frames.
+kick. Volume is imposed, V = EDV (1 - EF c), the long axis shortens by a share of EF c, and the radius is solved for.
+Both ends are plateaus at least one frame interval wide, so a film of a whole beat holds a frame at EDV and one at ESV:
+the ejection fraction is exact for the curve and for the frames.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def check_rhythm(frames: int, fps: float, heart_rate: float) -> None:
         )
     if frames < a_beat:
         raise UserError(
-            f"frames = {frames}: a whole beat at {heart_rate:g} a minute and fps = {fps:g} takes {int(np.ceil(a_beat))} "
-            "frames; give more frames, a lower fps or a higher heart_rate."
+            f"frames = {frames}: a whole beat at {heart_rate:g} a minute and fps = {fps:g} takes "
+            f"{int(np.ceil(a_beat))}; give more frames, a lower fps or a higher heart_rate."
         )
 
 

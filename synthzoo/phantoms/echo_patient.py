@@ -16,6 +16,7 @@ WIDEST_DEG = 44.0
 EF_RANGE = (0.05, 0.90)
 EF_LAWS = ("uniform", "clinic")
 HEART_RATE = (30.0, 200.0)
+DRAWN_RATES = (60.0, 95.0)  # a second of film holds a whole beat of any of them
 
 # name: (mean, standard deviation, lowest, highest) of a clipped normal, or (lowest, highest) of a uniform law.
 PATIENT_LAWS = {
@@ -129,7 +130,7 @@ def draw_patient(seed: int, shrink: float = 1.0) -> EchoPatient:
     """
     if not 0 <= shrink <= 1:
         raise UserError(f"shrink = {shrink:g}: the ranges of an echo phantom are scaled by a factor from 0 to 1.")
-    rng = np.random.default_rng([PATIENT, _whole("patient", seed)])
+    rng = np.random.default_rng([PATIENT, whole_seed("patient", seed)])
     values = {name: _draw(rng, law, shrink) for name, law in PATIENT_LAWS.items()}
     count = _count(rng, MARKS, shrink)
     marks = []
@@ -152,9 +153,9 @@ def draw_session(patient: int, session: int) -> EchoSession:
 
     The heart rate is uniform on 60 to 95 a minute, so that a second of film holds a whole beat.
     """
-    rng = np.random.default_rng([SESSION, _whole("patient", patient), _whole("session", session)])
+    rng = np.random.default_rng([SESSION, whole_seed("patient", patient), whole_seed("session", session)])
     shift, turn, gain = rng.standard_normal(3) * (0.15, 1.5, 0.7)
-    rate, phase = rng.uniform(60.0, 95.0), rng.random()
+    rate, phase = rng.uniform(*DRAWN_RATES), rng.random()
     return EchoSession(int(session), float(shift), float(turn), float(gain), float(rate), float(phase))
 
 
@@ -165,7 +166,7 @@ def draw_ef(patient: int, session: int, law: str = "uniform") -> float:
         law: "uniform" on 0.10 to 0.85; "clinic", 0.7 of normal hearts N(0.60, 0.06) and 0.3 of failing ones, uniform on
             0.15 to 0.55, clipped to 0.08 to 0.85.
     """
-    rng = np.random.default_rng([EJECTION, _whole("patient", patient), _whole("session", session)])
+    rng = np.random.default_rng([EJECTION, whole_seed("patient", patient), whole_seed("session", session)])
     if law == "uniform":
         return float(rng.uniform(0.10, 0.85))
     if law == "clinic":
@@ -174,7 +175,8 @@ def draw_ef(patient: int, session: int, law: str = "uniform") -> float:
     raise UserError(f"ef_law = {law!r}: an echo phantom has the laws {', '.join(EF_LAWS)}.")
 
 
-def _whole(name: str, seed) -> int:
+def whole_seed(name: str, seed) -> int:
+    """The seed as an int; UserError names it unless it is a whole number from 0."""
     if isinstance(seed, bool) or seed != int(seed) or seed < 0:
         raise UserError(f"{name} = {seed!r}: the seeds of an echo phantom are whole numbers from 0.")
     return int(seed)

@@ -81,7 +81,7 @@ def to_images(values: np.ndarray, grid: PolarGrid) -> np.ndarray:
 
 
 def point_spread(patient: EchoPatient, grid: PolarGrid) -> tuple[np.ndarray, np.ndarray]:
-    """Blurring along the beams, float32 (R, R) to multiply from the left, and across them, float32 (A, A) from the right.
+    """Blurring along the beams, float32 (R, R) from the left, and across them, float32 (A, A) from the right.
 
     Rows have unit energy, so that white noise keeps its power, at the borders too.
     """
