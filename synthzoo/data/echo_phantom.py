@@ -74,6 +74,7 @@ class EchoPhantomDataset(Dataset):
         self.ef = None if ef is None else np.asarray(ef, np.float64)
         if self.ef is not None and self.ef.shape != (len(self.videos),):
             raise UserError(f"ef of shape {self.ef.shape}: this set takes {len(self.videos)} numbers, one a row.")
+        self.params(0)
         for heart_rate in DRAWN_RATES:  # said now, not in the middle of a training
             check_rhythm(min(video.frames for video in self.videos), self.fps, heart_rate)
         lengths = np.array([video.frames for video in self.videos], np.int64) * self.size**2

@@ -119,5 +119,7 @@ def video_params(video: Video, ef_law: str = "uniform", shrink: float = 1.0, con
 
 def _video(preset: Preset, patient: int, session: int, noise: int, split: str) -> Video:
     low, high = preset.frames
-    frames = int(np.random.default_rng([LENGTH, patient, session]).integers(low, high + 1))
+    frames = low
+    if low < high:
+        frames = int(np.random.default_rng([LENGTH, patient, session]).integers(low, high + 1))
     return Video(patient, session, noise, split, frames)
