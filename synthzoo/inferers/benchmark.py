@@ -237,7 +237,7 @@ def measure_quality(images: torch.Tensor, asked: np.ndarray, true: np.ndarray) -
         "slope_ventricle": ventricle["slope"],
         "r_brain": agreement(asked[:, 3], found["brain_ml"])["r"],
         "r_age": agreement(asked[:, 0], measure_ages(images))["r"],
-        "fid": round(fid(features(images), features(true)), 4),
+        "fid": round(fid(features(images), features(true)), 6),
     }
 
 
