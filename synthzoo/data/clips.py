@@ -171,12 +171,16 @@ def read_clip(
 
 
 class ClipDataset(Dataset):
-    """Clips of echo videos: {"image": float32 (1, T, H, W) in [0, 1], "conditions": float32 (K,), "valid", "row"}.
+    """Clips of echo videos as {"video": float32 (1, T, H, W) in [0, 1], "ef": float32, "edv_ml": float32, ...}.
+
+    A row has the keys of a phantom's row: "ef" is a fraction, "edv_ml" NaN where it is not known, "patient" (int) the
+    same for all videos of a patient, "ed_frame" and "es_frame" frames of the clip (-1 where they were not traced or lie
+    outside it), "fps" the clip's (float32, NaN where the video's is not known), "row" (int), and besides "valid" (int),
+    the number of frames that are not padding. Rows of latents have "latents" (C, T, h, w) instead of "video".
 
     Args:
         rows: what `read_echonet` gave, with paths of videos or latents.
         length: T.
-        conditions: keys of a row in the order of the vector, in its units (percent, mL); NaN where it has none.
         random: a random window each time, drawn from PyTorch's generator; False takes the middle one.
         hold_beat: the window spans the traced end-systole and end-diastole; rows without both, or whose frames lie too
             far apart, are left out.
@@ -191,7 +195,6 @@ class ClipDataset(Dataset):
         self,
         rows: Sequence[dict],
         length: int,
-        conditions: Sequence[str] = ("ef",),
         random: bool = True,
         hold_beat: bool = False,
         shorter: str = "pad",
@@ -202,7 +205,7 @@ class ClipDataset(Dataset):
     ):
         if shorter not in ("pad", "drop"):
             raise UserError(f"shorter is {shorter!r}, but must be pad or drop.")
-        self.length, self.conditions, self.random, self.hold_beat = int(length), tuple(conditions), random, hold_beat
+        self.length, self.random, self.hold_beat = int(length), random, hold_beat
         self.settings = {"target_fps": target_fps, "stride": stride, "linear": linear, "padding": padding}
         self.rows = [row for row in rows if self._fits(row, shorter == "drop")]
         if not self.rows:
@@ -210,6 +213,8 @@ class ClipDataset(Dataset):
                 f"none of the {len(rows)} videos gives a clip of {length} frames as asked: lower the length, or set "
                 "shorter to pad and hold_beat to false."
             )
+        patients = list(dict.fromkeys(row["patient"] for row in self.rows))
+        self.patients = {patient: number for number, patient in enumerate(patients)}
 
     def _fits(self, row: dict, drop: bool) -> bool:
         span = (self.length - 1) * clip_step(row["fps"], self.settings["target_fps"], self.settings["stride"])
@@ -227,11 +232,23 @@ class ClipDataset(Dataset):
         rng = np.random.default_rng(int(torch.randint(2**62, ()))) if self.random else None
         hold = (row["es_frame"], row["ed_frame"]) if self.hold_beat else ()
         clip = read_clip(row, self.length, hold=hold, rng=rng, **self.settings)
-        values = [math.nan if row[key] is None else float(row[key]) for key in self.conditions]
-        conditions = torch.tensor(values, dtype=torch.float32)
+        step = clip_step(row["fps"], self.settings["target_fps"], self.settings["stride"])
         return {
-            "image": torch.from_numpy(clip["image"]),
-            "conditions": conditions,
+            "latents" if row["path"].suffix == ".pt" else "video": torch.from_numpy(clip["image"]),
+            "ef": torch.tensor(row["ef"] / 100, dtype=torch.float32),
+            "edv_ml": torch.tensor(math.nan if row["edv"] is None else row["edv"], dtype=torch.float32),
+            "patient": self.patients[row["patient"]],
+            "ed_frame": _frame_in(clip["positions"], row["ed_frame"], step),
+            "es_frame": _frame_in(clip["positions"], row["es_frame"], step),
+            "fps": torch.tensor(math.nan if row["fps"] is None else row["fps"] / step, dtype=torch.float32),
             "valid": clip["valid"],
             "row": index,
         }
+
+
+def _frame_in(positions: np.ndarray, frame: int | None, step: float) -> int:
+    """The clip's frame that is nearest to a frame of the video, or -1."""
+    if frame is None:
+        return -1
+    nearest = int(np.argmin(np.abs(positions - frame)))
+    return nearest if abs(positions[nearest] - frame) <= step / 2 + 1e-9 else -1

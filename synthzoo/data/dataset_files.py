@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -79,15 +80,20 @@ def sidecars(table: CaseTable) -> list[Path]:
 
 
 def write_dataset_files(
-    table: CaseTable, preview: int = 8, overlay: str | None = None, name: str | None = None
+    table: CaseTable,
+    preview: int = 8,
+    overlay: str | None = None,
+    name: str | None = None,
+    draw: Callable[[CaseTable, list[Path], str | None], None] | None = None,
 ) -> None:
-    """Write participants.tsv and .json, dataset_description.json and preview.png beside the cases.
+    """Write participants.tsv and .json, dataset_description.json and the preview beside the cases.
 
     Args:
         table: says the folder, the suffix, the conditions and the bundle.
         preview: cases in the preview, 0 for none.
         overlay: suffix of the heat map drawn over them, or None.
         name: `Name` of the set; None takes the bundle's.
+        draw: writes the preview from the table, sidecars and overlay; None is `write_preview`.
     """
     paths = sidecars(table)
     if not paths:
@@ -98,7 +104,7 @@ def write_dataset_files(
         label_maps = {**_description(table, f"Label maps of {name or table.bundle}"), "DatasetType": "derivative"}
         write_json(table.derivatives / "dataset_description.json", label_maps)
     if preview:
-        _write_preview(table, paths[:preview], overlay)
+        (draw or write_preview)(table, paths[:preview], overlay)
 
 
 def case_of(sidecar: Path, table: CaseTable) -> str:
@@ -171,7 +177,8 @@ def title(record: dict, case: str, conditions: dict[str, dict]) -> str:
     return f"{case}: {', '.join(parts)}" if parts else case
 
 
-def _write_preview(table: CaseTable, paths: list[Path], overlay: str | None) -> None:
+def write_preview(table: CaseTable, paths: list[Path], overlay: str | None) -> None:
+    """Write preview.png: the volumes of these sidecars' cases, with a heat map over each if `overlay` is a suffix."""
     volumes, titles, heats = [], [], []
     for path in paths:
         record, case = json.loads(path.read_text()), case_of(path, table)

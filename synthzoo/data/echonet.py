@@ -72,8 +72,9 @@ def read_echonet(
         raise UserError(f"source is {source!r}, but must be {VIDEOS} or {LATENTS}.")
     if trust not in ("list", "videos"):
         raise UserError(f"trust is {trust!r}, but must be list or videos.")
-    if split is not None and split not in SPLITS.values():
+    if split is not None and str(split).lower() not in SPLITS:
         raise UserError(f"split is {split!r}, but must be train, validation or test.")
+    split = None if split is None else SPLITS[str(split).lower()]
     folder = Path(dataset_dir)
     folds = fold_splits(validation_folds, test_folds)
     rows, failures = [], []

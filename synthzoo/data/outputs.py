@@ -6,7 +6,8 @@ A sidecar is written after its volumes, so that its presence means that the case
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,13 +15,27 @@ from ignite.engine import Engine, Events
 from monai.transforms import Transform
 
 from synthzoo.data.cases import CaseTable
-from synthzoo.data.dataset_files import gather_failures, locked, remove_leftovers, write_dataset_files
+from synthzoo.data.dataset_files import (
+    gather_failures,
+    locked,
+    remove_leftovers,
+    write_dataset_files,
+    write_preview,
+)
 from synthzoo.data.files import affine_of, plain, write_bytes, write_json, write_nifti
 from synthzoo.data.hand_over import hand_over
 from synthzoo.data.preview import montage
 from synthzoo.errors import UserError
 
 __all__ = ["Finish", "SaveResult", "montage", "write_bytes", "write_json", "write_nifti"]
+
+
+class Written(NamedTuple):
+    """A file that was written: its array, what an instrument has to know beside it, and the sidecar's facts on it."""
+
+    array: np.ndarray
+    scale: Any
+    facts: dict
 
 
 class SaveResult(Transform):
@@ -71,13 +86,10 @@ class SaveResult(Transform):
         written, first = [], None
         try:
             for key, suffix in self.outputs.items():
-                array, affine = self._volume(data[key], case)
-                if suffix.split(".")[0].rsplit("_", 1)[-1] in ("dseg", "mask"):
-                    array = np.rint(array).astype(np.uint8)
                 path = self.table.path(case, suffix)
-                write_nifti(path, array, affine)
+                made = self.write(path, suffix, key, data)
                 written.append(path)
-                first = first or (array, affine)
+                first = first or made
             write_json(self.table.sidecar(case), self._record(data, row, first, [path.name for path in written]))
         except BaseException:
             # Nothing of a case that is not complete: the next run makes it again.
@@ -88,13 +100,29 @@ class SaveResult(Transform):
             raise
         return data
 
+    def write(self, path: Path, suffix: str, key: str, data: dict) -> Written:
+        """Write one output of a sample; a subclass writes other kinds of files.
+
+        Args:
+            path: the file, to be written whole or not at all.
+            suffix: the output's, such as "T1w.nii.gz".
+            key: its key in the sample.
+            data: the sample.
+
+        Returns:
+            what was written; the sidecar tells it of the case's main file.
+        """
+        array, affine = self._volume(data[key], str(data["case"]))
+        if suffix.split(".")[0].rsplit("_", 1)[-1] in ("dseg", "mask"):
+            array = np.rint(array).astype(np.uint8)
+        write_nifti(path, array, affine)
+        spacing = [float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0)]
+        facts = {"shape": list(array.shape), "spacing_mm": [round(mm, 6) for mm in spacing]}
+        return Written(array, spacing, facts)
+
     def _volume(self, value, case: str) -> tuple[np.ndarray, np.ndarray]:
         """Array [D, H, W] float32 and affine [4, 4] of a tensor."""
-        array = torch.as_tensor(value).detach().float().cpu().numpy()
-        if array.ndim == 4 and array.shape[0] == 1:
-            array = array[0]
-        if not np.isfinite(array).all():
-            raise UserError(f"the network gave NaN or Inf for {case}: run it in full precision, or check its weights.")
+        array = finite_array(value, case)
         if self.affine is not None:
             return array, self.affine
         if self.spacing_mm is not None:
@@ -102,18 +130,30 @@ class SaveResult(Transform):
         affine = getattr(value, "affine", None)
         return array, np.eye(4) if affine is None else np.asarray(plain(affine), dtype=np.float64)
 
-    def _record(self, data: dict, row: int, first, names: list[str]) -> dict:
-        image, affine = first
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    def _record(self, data: dict, row: int, main: Written, names: list[str]) -> dict:
         record = {"Description": self.description, **self.table.request(row)}
         units = {name: rule["unit"] for name, rule in self.table.conditions.items() if rule.get("unit")}
         if units:
             record["units"] = units
         if self.measure is not None:
-            record["measured"] = self.measure(image, [float(mm) for mm in spacing])
+            record["measured"] = self.measure(main.array, main.scale)
         record.update({key: data[key] for key in self.sidecar_keys if key in data})
-        record.update(files=names, shape=list(image.shape), spacing_mm=[round(float(mm), 6) for mm in spacing])
+        record.update(files=names, **main.facts)
         return record
+
+
+def finite_array(value, case: str) -> np.ndarray:
+    """What a network gave for a case, [1, A, B, C] or [A, B, C], as float32 [A, B, C].
+
+    Raises:
+        UserError: NaN or Inf.
+    """
+    array = torch.as_tensor(value).detach().float().cpu().numpy()
+    if array.ndim == 4 and array.shape[0] == 1:
+        array = array[0]
+    if not np.isfinite(array).all():
+        raise UserError(f"the network gave NaN or Inf for {case}: run it in full precision, or check its weights.")
+    return array
 
 
 def _remove_empty(folder, stop) -> None:
@@ -141,6 +181,8 @@ class Finish:
         UserError: at the end, when inputs were left out because they could not be used.
     """
 
+    draw: Callable[[CaseTable, list[Path], str | None], None] = staticmethod(write_preview)
+
     def __init__(self, table: CaseTable, preview: int = 8, overlay: str | None = None, name: str | None = None):
         self.table, self.preview, self.overlay, self.name = table, int(preview), overlay, name
 
@@ -160,7 +202,8 @@ class Finish:
                 if failures is None:
                     return
                 remove_leftovers(self.table)
-                write_dataset_files(self.table, preview=self.preview, overlay=self.overlay, name=self.name)
+                shown = {"preview": self.preview, "overlay": self.overlay, "draw": self.draw}
+                write_dataset_files(self.table, name=self.name, **shown)
         if failures:
             more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
             raise UserError(f"{len(failures)} inputs could not be used, the others are done: {failures[0]}{more}")
