@@ -25,7 +25,8 @@ def _levels(schedule: NoiseSchedule, t: int | None) -> tuple[float, float]:
     return (1.0, 0.0) if t is None else (float(schedule.alpha[t]), float(schedule.sigma[t]))
 
 
-def _noise_like(x: torch.Tensor, generator: torch.Generator | Sequence[torch.Generator] | None) -> torch.Tensor:
+def fresh_noise(x: torch.Tensor, generator: torch.Generator | Sequence[torch.Generator] | None) -> torch.Tensor:
+    """Standard normal noise like x (B, ...), drawn on the CPU; from one generator, or from one per row."""
     if generator is None or isinstance(generator, torch.Generator):
         return torch.randn(x.shape, generator=generator).to(x)
     return torch.stack([torch.randn(x.shape[1:], generator=own) for own in generator]).to(x)
@@ -44,8 +45,11 @@ def ddim(
     spacing: str = "leading",
     generator: torch.Generator | Sequence[torch.Generator] | None = None,
     progress: Callable[[Iterable], Iterable] = iter,
+    clip: float | None = None,
 ) -> torch.Tensor:
-    """Denoising diffusion implicit models (Song et al., ICLR 2021, eq. 12); eta 1 is ancestral sampling.
+    """Denoising diffusion implicit models (Song et al., ICLR 2021, eq. 12).
+
+    eta 1 is ancestral sampling (DDPM) with the posterior variance of the step that is taken, however long it is.
 
     Args:
         noise: (B, ...), standard normal.
@@ -54,6 +58,7 @@ def ddim(
         spacing: "leading" (980, ..., 0), "full" (999, ..., 0) or "log_snr" (even in log a / s).
         generator: source of the fresh noise on the CPU; one per row makes each sample independent of its batch.
         progress: wraps the loop, e.g. tqdm.
+        clip: largest absolute value of the clean estimate; the noise estimate follows it. None clips nothing.
 
     Returns:
         (B, ...), the sample.
@@ -62,10 +67,13 @@ def ddim(
     for t, after in progress(list(zip(times, [*times[1:], None]))):
         x0, e = schedule.split(x, denoise(x, _times(x, t)), t)
         (a, s), (a_next, s_next) = _levels(schedule, t), _levels(schedule, after)
+        if clip is not None:
+            x0 = x0.clamp(-clip, clip)
+            e = (x - a * x0) / s
         fresh = eta * s_next / s * math.sqrt(max(1 - (a / a_next) ** 2, 0.0))
         x = a_next * x0 + math.sqrt(max(s_next**2 - fresh**2, 0.0)) * e
         if fresh > 0:
-            x = x + fresh * _noise_like(x, generator)
+            x = x + fresh * fresh_noise(x, generator)
     return x
 
 
