@@ -137,23 +137,3 @@ def thresholded(denoise: Callable, share: float = 0.95) -> Callable:
         return estimate.clamp(-limit, limit) / limit
 
     return clipped
-
-
-def low_resolution_noise(
-    low: torch.Tensor, level: torch.Tensor, noise: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise on the low-resolution input of a super-resolution stage (Ho et al., cascaded diffusion, JMLR 2022).
-
-    log SNR = -ln(exp(1e-4 + 10 u^2) - 1), the continuous form of a linear schedule.
-
-    Args:
-        low: (B, ...) in [-1, 1], the small clip brought to the size of the stage.
-        level: u (B,), 0 (nearly none) to 1 (nearly all noise).
-        noise: (B, ...), standard normal.
-
-    Returns:
-        noisy (B, ...) of kept variance, and log SNR (B,), the number that the network is told in training and sampling.
-    """
-    log_snr = -torch.log(torch.expm1(1e-4 + 10 * level.double() ** 2))
-    alpha, sigma = torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()
-    return _shaped(alpha, low) * low + _shaped(sigma, low) * noise, log_snr.to(low)

@@ -11,7 +11,6 @@ from synthzoo.diffusion.edm import (
     heun,
     karras_sigmas,
     loss_weight,
-    low_resolution_noise,
     preconditioned,
     thresholded,
 )
@@ -190,13 +189,3 @@ def test_a_strong_estimate_is_brought_back_into_range_and_a_weak_one_is_left():
     clipped = thresholded(lambda x, s: x, 0.9)(torch.cat([strong, strong / 8]), torch.ones(2))
     assert float(clipped[0].abs().max()) == 1.0
     assert torch.allclose(clipped[1], strong[0] / 8)
-
-
-def test_low_resolution_noise_keeps_the_variance_and_tells_its_level():
-    generator = torch.Generator().manual_seed(0)
-    low, noise = (torch.randn(3, 20000, generator=generator) for _ in range(2))
-    noisy, log_snr = low_resolution_noise(low, torch.tensor([0.0, 0.2, 1.0]), noise)
-    assert torch.allclose(noisy.std(1), torch.ones(3), atol=0.02)
-    assert torch.all(log_snr.diff() < 0)
-    assert torch.allclose(noisy[0], low[0], atol=0.1)
-    assert float(log_snr[1]) == pytest.approx(-math.log(math.expm1(0.4001)), rel=1e-5)
