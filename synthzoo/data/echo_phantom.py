@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from torch.utils.data import Dataset
 
 from synthzoo.errors import UserError
 from synthzoo.phantoms.echo import EchoClip, EchoParams, extreme_frames, make_clip, make_masks
-from synthzoo.phantoms.echo_motion import check_rhythm
+from synthzoo.phantoms.echo_motion import check_ef, check_rhythm
 from synthzoo.phantoms.echo_patient import DRAWN_RATES
 from synthzoo.phantoms.echo_sets import Video, list_videos, preset_of, video_params
 
@@ -66,6 +67,8 @@ class EchoPhantomDataset(Dataset):
     ) -> None:
         chosen = preset_of(preset)
         self.videos = list_videos(preset, split, patients, first) if videos is None else list(videos)
+        if not self.videos:
+            raise UserError("videos is empty: an echo phantom data set takes at least one film.")
         if frames is not None:
             self.videos = [replace(video, frames=int(frames)) for video in self.videos]
         self.size, self.fps = int(size or chosen.size), float(fps or chosen.fps)
@@ -74,6 +77,8 @@ class EchoPhantomDataset(Dataset):
         self.ef = None if ef is None else np.asarray(ef, np.float64)
         if self.ef is not None and self.ef.shape != (len(self.videos),):
             raise UserError(f"ef of shape {self.ef.shape}: this set takes {len(self.videos)} numbers, one a row.")
+        for value in () if self.ef is None else self.ef:
+            check_ef(value)
         self.params(0)
         for heart_rate in DRAWN_RATES:  # said now, not in the middle of a training
             check_rhythm(min(video.frames for video in self.videos), self.fps, heart_rate)
@@ -113,8 +118,12 @@ class EchoPhantomDataset(Dataset):
         place = slice(int(self.starts[row]), int(self.starts[row + 1]))
         if not done[row]:
             # Several processes may make the same film: they write the same bytes, and the flag comes last.
-            film[place] = self.clip(row).frames.ravel()
-            done[row] = 1
+            made = self.clip(row).frames
+            if self.cache_dir is None:
+                film[place], done[row] = made.ravel(), 1
+            else:
+                self._write("frames.u8", place.start, made.tobytes())
+                self._write("done.u8", row, b"\1")
         return film[place].reshape(shape)
 
     def _open(self) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +135,20 @@ class EchoPhantomDataset(Dataset):
             with open(self.cache_dir / name, "ab") as file:  # made if it is not there, never emptied
                 if file.tell() < size:
                     file.truncate(size)
-        return tuple(np.memmap(self.cache_dir / name, np.uint8, "r+", shape=(size,)) for name, size in sizes.items())
+        return tuple(np.memmap(self.cache_dir / name, np.uint8, "r", shape=(size,)) for name, size in sizes.items())
+
+    def _write(self, name: str, start: int, data: bytes) -> None:
+        # Not through the memory map: on a full disk that ends the process without a word.
+        path = self.cache_dir / name
+        try:
+            with open(path, "r+b", buffering=0) as file:
+                file.seek(start)
+                if file.write(data) < len(data):
+                    raise OSError(errno.ENOSPC, "short write")
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be written ({error.strerror}): free some space or choose another cache_dir."
+            ) from error
 
     def __getitem__(self, row: int) -> dict:
         if not 0 <= row < len(self.videos):

@@ -66,6 +66,14 @@ def check_rhythm(frames: int, fps: float, heart_rate: float) -> None:
         )
 
 
+def check_ef(ef: float) -> None:
+    """Raise UserError unless `ef` is a fraction in range."""
+    low, high = EF_RANGE
+    if not low <= ef <= high:
+        hint = f"; did you mean {ef / 100:g}?" if low <= ef / 100 <= high else "."
+        raise UserError(f"ef = {ef:g}: an echo phantom takes a fraction from {low} to {high}{hint}")
+
+
 def plateau_width(fps: float, heart_rate: float) -> float:
     """Width of the plateaus at end diastole and end systole, as a share of the beat."""
     return min(0.22, max(0.06, 1.001 * heart_rate / (60.0 * fps)))
@@ -120,9 +128,7 @@ def ejection_motion(
         ef: ejection fraction, 0.05 to 0.90.
         contraction, opening: float64 (T,).
     """
-    if not EF_RANGE[0] <= ef <= EF_RANGE[1]:
-        hint = f"; did you mean {ef / 100:g}?" if EF_RANGE[0] <= ef / 100 <= EF_RANGE[1] else ""
-        raise UserError(f"ef = {ef:g}: an echo phantom takes a fraction from {EF_RANGE[0]} to {EF_RANGE[1]}{hint}.")
+    check_ef(ef)
     largest = np.pi * area * patient.length_cm * radius_cm**2
     volume = largest * (1 - ef * contraction)
     shortening = ef * patient.long_axis_share * contraction

@@ -194,6 +194,10 @@ def test_wrong_values_are_named_with_a_remedy():
         EchoPhantomDataset("tiny", ef_law="normal")
     with pytest.raises(UserError, match="frames = 8"):
         EchoPhantomDataset("tiny", frames=8)
+    with pytest.raises(UserError, match="videos is empty"):
+        EchoPhantomDataset("tiny", videos=[])
+    with pytest.raises(UserError, match="ef = 1"):
+        EchoPhantomDataset("tiny", patients=1, ef=[1.0])
     with pytest.raises(UserError, match="takes 2 numbers"):
         EchoPhantomDataset("tiny", patients=2, ef=[0.5])
 
