@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from synthzoo.inferers.anomaly_evaluation import CONTRASTS
 from synthzoo.inferers.anomaly_map import smooth_inside, to_network
+from synthzoo.metrics.localisation import healthy_threshold
 from synthzoo.networks.saving import save_weights
 from synthzoo.phantoms import brain
 from synthzoo.phantoms.brain_contrast import render
@@ -44,28 +45,58 @@ class AnomalyCalibration:
         self.seeds = range(first_seed, first_seed + subjects)
         self.smooth_voxels, self.spread_voxels, self.floor = smooth_voxels, spread_voxels, floor
 
-    def run(self) -> None:
-        """Fill the buffers and save the network."""
+    def run(self) -> dict[str, float]:
+        """Fill the buffers and save the network; gives the `threshold` that `healthy_threshold` finds.
+
+        For it each phantom's maps are set against those of the others, since what a map was set against looks too
+        usual. One phantom alone gives none.
+        """
+        subjects = [self._maps(seed) for seed in tqdm(self.seeds, desc="healthy phantoms")]
+        sums = np.stack([self._sums(heats, masks) for heats, masks in subjects])
+        found = {}
+        if len(subjects) > 1:
+            unusual, inside = [], []
+            for number, (heats, masks) in enumerate(subjects):
+                self._fill(np.delete(sums, number, 0))
+                unusual += [self._unusual(heat) for heat in heats]
+                inside += masks
+            found = {"threshold": round(healthy_threshold(unusual, inside), 3)}
+        self._fill(sums)
+        save_weights(self.network, self.save_to, half=True)
+        return found
+
+    def _maps(self, seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """The maps of a phantom in all contrasts, and their masks."""
         heats, masks = [], []
-        for seed in tqdm(self.seeds, desc="healthy phantoms"):
-            anatomy = brain.make_anatomy(brain.draw_params(seed), 2.0)
-            for contrast, gadolinium in CONTRASTS.values():
-                image = render(anatomy, contrast, seed=seed, gadolinium=gadolinium)
-                volume, mask, _ = to_network(image, anatomy.mask & (image > 0), self.network.grid)
-                with torch.no_grad():
-                    heat = self.network(torch.from_numpy(volume)[None, None].to(self.device))[0, 0].cpu().numpy()
-                heats.append(smooth_inside(np.clip(heat, 0, 1), mask, self.smooth_voxels))
-                masks.append(mask)
-        share = np.maximum(self._spread(np.mean(masks, 0)), 1e-3)
-        mean = self._spread(np.mean(heats, 0)) / share
-        deviation = np.sqrt(np.maximum(self._spread(np.mean(np.square(heats), 0)) / share - mean**2, 1e-4))
+        anatomy = brain.make_anatomy(brain.draw_params(seed), 2.0)
+        for contrast, gadolinium in CONTRASTS.values():
+            image = render(anatomy, contrast, seed=seed, gadolinium=gadolinium)
+            volume, mask, _ = to_network(image, anatomy.mask & (image > 0), self.network.grid)
+            with torch.no_grad():
+                heat = self.network(torch.from_numpy(volume)[None, None].to(self.device))[0, 0].cpu().numpy()
+            heats.append(smooth_inside(np.clip(heat, 0, 1), mask, self.smooth_voxels))
+            masks.append(mask)
+        return heats, masks
+
+    def _sums(self, heats: list[np.ndarray], masks: list[np.ndarray]) -> np.ndarray:
+        """Means over the contrasts, spread, of mask, map and squared map: (3, D, H, W)."""
+        means = np.mean(masks, 0), np.mean(heats, 0), np.mean(np.square(heats), 0)
+        return np.stack([ndi.gaussian_filter(values.astype(np.float32), self.spread_voxels) for values in means])
+
+    def _fill(self, sums: np.ndarray) -> None:
+        """The network's buffers from what `_sums` gave for some phantoms."""
+        share, first, second = sums.mean(0)
+        share = np.maximum(share, 1e-3)
+        mean = first / share
+        deviation = np.sqrt(np.maximum(second / share - mean**2, 1e-4))
         for buffer, values in ((self.network.usual, mean), (self.network.spread, deviation + self.floor)):
             buffer.copy_(torch.from_numpy(_every_fourth(values))[None, None])
         self.network.calibrated.fill_(1)
-        save_weights(self.network, self.save_to, half=True)
 
-    def _spread(self, values: np.ndarray) -> np.ndarray:
-        return ndi.gaussian_filter(values.astype(np.float32), self.spread_voxels)
+    def _unusual(self, heat: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            heat = torch.from_numpy(heat.astype(np.float32))[None, None].to(self.device)
+            return self.network.unusual(heat)[0, 0].cpu().numpy()
 
 
 def _every_fourth(values: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 The objective on held-out scans, with the same randomness each time, is taken before the training and after each epoch.
 The weights of the best epoch so far stand in `<versions>/<number>/model.pt` at any moment, so that a stop or a kill
-loses none of it; `version.json` beside them says what they are.
+loses none of it; `version.json` beside them says what they are. Of a bundle that is calibrated, they are calibrated
+anew in the end; until then `calibrated` is false, and calibration and settings are those that the training began with.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from synthzoo.data.requests import check_value
 from synthzoo.data.tsv import TABLE
 from synthzoo.errors import UserError, find_user_error
 from synthzoo.networks.saving import save_weights
+from synthzoo.serving.calibrating import calibrate, calibration_subjects, settings_of
 
 HELD_OUT = 0.2
 FEW = 5  # with fewer scans none is held out
@@ -99,6 +101,7 @@ def fine_tune(
     learning_rate: float | None = None,
     device: str | None = None,
     seed: int = 0,
+    calibration: int | None = None,
 ) -> dict[str, Any]:
     """Train on the scans and keep the best epoch as a new version; gives what version.json says.
 
@@ -112,6 +115,8 @@ def fine_tune(
         learning_rate: None takes that of the config.
         device: None takes that of the config.
         seed: of order, augmentation and noise.
+        calibration: subjects of the calibration of a bundle that has one, see `calibrating`; 0 leaves it out, None
+            takes the number of the bundle.
 
     Raises:
         UserError: an unknown stage, no scans, scans that cannot be read.
@@ -140,6 +145,9 @@ def fine_tune(
         "started": datetime.datetime.now().isoformat(timespec="seconds"),
         "improved": False,
     }
+    own_subjects = calibration_subjects(bundle)
+    if own_subjects is not None:
+        record |= {"calibrated": False, "settings": settings_of(weights)}
     keeper = KeepBest(version, record)
     overrides: dict[str, Any] = {
         "data_format": "tsv",
@@ -174,6 +182,14 @@ def fine_tune(
         trainer.run()
         keeper.record["total_time"] = f"{time.monotonic() - began:.0f} s"
         write_json(version / "version.json", keeper.record)
+        subjects = own_subjects if calibration is None else calibration
+        if own_subjects is not None and subjects and (version / "model.pt").is_file():
+            del trainer, parser
+            keeper.rows = ()  # the memory is needed for another network
+            print(f"calibrating on {subjects} healthy subjects; a stop keeps the weights uncalibrated", flush=True)
+            made = calibrate(bundle, version / "model.pt", subjects, device)
+            keeper.record |= {**made, "settings": {**record["settings"], **made["settings"]}}
+            write_json(version / "version.json", keeper.record)
     except Exception as error:
         mistake = find_user_error(error)
         if mistake is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from synthzoo.bundle.find import read_json, read_metadata
 from synthzoo.bundle.order import walk
 from synthzoo.errors import UserError, find_user_error
 from synthzoo.networks.weights import load_weights
+from synthzoo.serving.calibrating import settings_of
 from synthzoo.serving.options import Option, bundle_options, plain_value
 
 NOT_SERVED = ("Finish", "Preview")  # ends of the names of handlers and transforms that make texts and pictures
@@ -58,11 +59,31 @@ class ServedBundle:
         self.task: str = self.block.get("task", "")
         self.outputs: dict[str, dict] = self.block.get("outputs", {})
         self.takes_images = "images" in self.config
-        self.options: dict[str, Option] = bundle_options(self.metadata, self.config)
+        self.released_options: dict[str, Option] = bundle_options(self.metadata, self.config)
         self.table_id = find_table(self.config)
         self.versions = Path(versions) if versions else None
         self.network: torch.nn.Module | None = None
         self.loaded: str | None = None
+
+    @property
+    def options(self) -> dict[str, Option]:
+        """What may be set, by name, with the defaults of the weights that answer when no version is named."""
+        return self.options_of()
+
+    def options_of(self, version: str | None = None) -> dict[str, Option]:
+        """The options with the defaults of a version; None is the one of `weights`."""
+        settings = self.settings(version)
+        return {
+            name: replace(option, default=settings[name]) if name in settings else option
+            for name, option in self.released_options.items()
+        }
+
+    def settings(self, version: str | None = None) -> dict[str, Any]:
+        """What the calibration of a version has set, such as its threshold; the released version's is in its config."""
+        version = self.chosen(version)
+        found = {} if version == RELEASED else settings_of(self.versions / version / "model.pt")
+        known = self.released_options
+        return {name: known[name].check(value) for name, value in found.items() if name in known}
 
     @property
     def modality(self) -> str:
@@ -80,8 +101,8 @@ class ServedBundle:
         found = [] if self.versions is None else [path.parent.name for path in self.versions.glob("*/model.pt")]
         return [*sorted(found, reverse=True), RELEASED]
 
-    def weights(self, version: str | None = None) -> Path:
-        """The file of a version; None is the newest that was better than what its training started from.
+    def chosen(self, version: str | None = None) -> str:
+        """The name of a version; None is the newest that was better than what its training started from.
 
         Raises:
             UserError: there is no such version.
@@ -90,6 +111,11 @@ class ServedBundle:
         version = version or next(name for name in known if name == RELEASED or self._improved(name))
         if version not in known:
             raise UserError(f"model_version is '{version}', but {self.name} has {', '.join(known)}.")
+        return version
+
+    def weights(self, version: str | None = None) -> Path:
+        """The file of a version, see `chosen`."""
+        version = self.chosen(version)
         if version == RELEASED:
             path = plain_value(self.config.get("weights"))
             return Path(path) if path else self.folder / "models" / "model.pt"
@@ -156,6 +182,7 @@ class ServedBundle:
         """
         if self.takes_images and image is None:
             raise UserError(f"{self.name} needs an image: name one of the datastore or upload one.")
+        version = self.chosen(version)
         self.load(version)
         overrides = {**self._overrides(version), **values, "output_dir": str(output_dir)}
         if image is not None and self.takes_images:
@@ -180,9 +207,9 @@ class ServedBundle:
     def _device(self) -> dict[str, str]:
         return {} if self.device is None else {"device": f"$torch.device({self.device!r})"}
 
-    def _overrides(self, version: str | None) -> dict[str, Any]:
-        """The warm network, and no texts and pictures."""
-        overrides: dict[str, Any] = {"network": self.network, **self._device()}
+    def _overrides(self, version: str) -> dict[str, Any]:
+        """The warm network, what its calibration has set, and no texts and pictures."""
+        overrides: dict[str, Any] = {"network": self.network, **self._device(), **self.settings(version)}
         if self.weights(version) != self.weights(RELEASED):
             overrides["weights"] = str(self.weights(version))
         handlers = self.config.get("handlers")

@@ -169,7 +169,8 @@ class BatchRunner:
             return False
         weights = sha256(served.weights(request.extras["model_version"]))
         scan = sha256(self.service.input_path(served, request, image_id))
-        asked = {**{name: option.default for name, option in served.options.items()}, **request.values}
+        options = served.options_of(request.extras["model_version"])
+        asked = {**{name: option.default for name, option in options.items()}, **request.values}
 
         def same(sidecar: dict) -> bool:
             made = {**(sidecar.get("sampler") or {}), **(sidecar.get("requested") or {})}

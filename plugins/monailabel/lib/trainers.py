@@ -13,11 +13,13 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from lib.requests import PASSED_OVER, expect_plain
 from lib.service import Service
+from synthzoo.serving.calibrating import calibration_subjects
 from synthzoo.serving.fine_tuning import Scan, fine_tune, training_stages
 from synthzoo.serving.options import Option, check_options
 from synthzoo.serving.served import ServedBundle
 
 logger = logging.getLogger(__name__)
+MOST_SUBJECTS = 64
 STOCK = (*PASSED_OVER, "run_id", "local_rank", "model", "dataset", "val_split", "name", "pretrained")
 
 
@@ -46,6 +48,10 @@ class BundleTrainer(TrainTask):
             "device": Option("device", "word", "auto", choices=tuple(devices), meaning="where to train"),
             "synthetic": Option("synthetic", "flag", False, meaning="learn from generated studies too"),
         }
+        subjects = calibration_subjects(served.folder)
+        if subjects is not None:
+            meaning = "healthy phantoms to set the new weights against in the end; 0 leaves that out"
+            self.options["calibrate"] = Option("calibrate", "whole", subjects, 0, MOST_SUBJECTS, meaning=meaning)
 
     def config(self) -> dict[str, Any]:
         """Options as the stock panel shows them."""
@@ -105,4 +111,5 @@ class BundleTrainer(TrainTask):
             epochs=asked["epochs"],
             learning_rate=asked["learning_rate"],
             device=device,
+            calibration=asked.get("calibrate"),
         )
