@@ -68,6 +68,18 @@ class Driver:
             time.sleep(0.005)
         return texts
 
+    def settle_batch(self, until=lambda: False) -> list[str]:
+        """As `settle`, until the batch over the server's studies has ended."""
+        end, texts = time.monotonic() + PATIENCE_S, []
+        while self.widget.logic.batch is not None and time.monotonic() < end:
+            self.app.qt_application.processEvents()
+            if self.panel.batchStatus.text not in texts:
+                texts.append(self.panel.batchStatus.text)
+            if until():
+                break
+            time.sleep(0.005)
+        return texts
+
     def press_run(self, **values) -> list[str]:
         for name, value in values.items():
             self.widget.fields[name].set_value(value)

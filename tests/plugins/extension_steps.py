@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from small_image_bundles import FROM_LABELS
 
@@ -55,7 +57,7 @@ def generating(driver, url, scan) -> dict:
     ranges = {name: [field.input.minimum, field.input.maximum, field.input.suffix]
               for name, field in fields.items() if field.option.bounded}  # fmt: skip
     left_out = [name for name, field in fields.items() if field.value() is None]
-    texts = driver.press_run(age=64, sex="M", seed=77, steps=2)
+    texts = driver.press_run(age=64, sex="M", seed=77, steps=40)
     driver.reset_views()
     item = driver.result
     driver.keep("generated", item.volume)
@@ -251,6 +253,45 @@ def the_worst_study(driver, url, scan) -> dict:
     return {"lines": lines, "nodes": names, "layers": layers(driver), "status": panel.status.text}
 
 
+def mapping_every_study(driver, url, scan) -> dict:
+    panel, widget = driver.panel, driver.widget
+    driver.choose(SYNTHESIS)
+    no_scan = bool(panel.batchButton.enabled)
+    driver.choose(MAP)
+    widget.fields["threshold"].set_value(0.31)  # no study has a map with this threshold
+    title = panel.batchButton.text
+    panel.batchButton.click()
+    locked = [bool(panel.batchButton.enabled), bool(panel.stopBatchButton.enabled), bool(panel.runButton.enabled)]
+    texts = driver.settle_batch(until=lambda: re.match(r"[2-9] of ", panel.batchStatus.text))
+    fraction = panel.batchProgress.value / 100
+    panel.stopBatchButton.click()
+    driver.settle_batch()
+    facts = {"title": title, "no_scan": no_scan, "locked": locked, "texts": texts, "fraction": fraction}
+    facts |= {"stopped": panel.batchStatus.text, "state": widget.logic.client.batches()[-1]["status"]}
+    panel.batchButton.click()
+    driver.settle_batch()
+    facts["resumed"] = panel.batchStatus.text
+    panel.batchButton.click()
+    driver.settle_batch()
+    facts |= {"again": panel.batchStatus.text, "free": bool(panel.batchButton.enabled)}
+    return {**facts, "lines": [panel.studies.itemText(number) for number in range(panel.studies.count)]}
+
+
+def a_batch_of_another_client(driver, url, scan) -> dict:
+    panel, client = driver.panel, driver.widget.logic.client
+    client.start_batch(REAL_MAP, {"threshold": 0.47})
+    driver.choose(MAP)
+    panel.batchButton.click()
+    driver.settle_batch()
+    refused = panel.batchStatus.text
+    driver.connect(url)  # as when Slicer was closed meanwhile
+    driver.settle_batch(until=lambda: " of " in panel.batchStatus.text)
+    followed, model = panel.batchStatus.text, driver.widget.logic.batch.model
+    panel.stopBatchButton.click()
+    driver.settle_batch()
+    return {"refused": refused, "followed": followed, "model": model, "state": client.batches()[-1]["status"]}
+
+
 def saving_and_closing(driver, url, scan) -> dict:
     path = driver.folder / "scene.mrb"
     driver.app.io_manager.save_scene(str(path))
@@ -273,5 +314,7 @@ STEPS = (
     cancelling,
     what_is_refused,
     the_worst_study,
+    mapping_every_study,
+    a_batch_of_another_client,
     saving_and_closing,
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,18 @@ import pytest
 pytest.importorskip("monailabel", reason="monailabel is not installed; docs/pins.md says how")
 import nibabel as nib
 from bundle_runs import ROOT
-from extension_steps import CINE, FROM_LABELS, HALFWAY, LABELLED, MAP, SHIFT_MM, SYNTHESIS, TRANSLATION, TURN_DEG
+from extension_steps import (
+    CINE,
+    FROM_LABELS,
+    HALFWAY,
+    LABELLED,
+    MAP,
+    REAL_MAP,
+    SHIFT_MM,
+    SYNTHESIS,
+    TRANSLATION,
+    TURN_DEG,
+)
 
 SLICER_PYTHON = os.environ.get("SLICER_PYTHON") or sys.executable
 NEEDED = ("slicer", "trame_slicer", "PySide6")
@@ -83,7 +95,7 @@ def test_the_panel_is_built_from_the_index(seen, client):
 
 def test_generate_shows_the_very_voxels_of_the_server_with_a_window(seen, client):
     found = seen["generating"]
-    path, params = client.infer(SYNTHESIS, "", {"age": 64, "sex": "M", "seed": 77, "steps": 2})
+    path, params = client.infer(SYNTHESIS, "", {"age": 64, "sex": "M", "seed": 77, "steps": 40})
     kept = np.load(seen["folder"] / "generated.npz")
     np.testing.assert_array_equal(kept["voxels"].T, voxels(path))
     np.testing.assert_allclose(kept["affine"], nib.load(path).affine, atol=1e-4)
@@ -199,6 +211,28 @@ def test_the_most_anomalous_study_opens_with_its_map(seen):
     volume, shown, labels = found["nodes"]
     assert volume.startswith(named) and shown.startswith(f"{named} anomaly map") and "original" in labels
     assert found["layers"] == [[volume, shown, 0.6]] * 3
+
+
+def test_one_button_maps_every_study_shows_its_progress_stops_and_goes_on(seen):
+    found = seen["mapping_every_study"]
+    assert found["title"] == "Map every study" and not found["no_scan"], "a generator has no study to work on"
+    assert found["locked"] == [False, True, True] and not found["said"], "single requests go on between"
+    assert re.match(r"[2-9] of \d+: \S+: done, score 0\.\d+, \d+ s", found["texts"][-1]), found["texts"]
+    assert 0 < found["fraction"] < 1 and found["state"] == "STOPPED"
+    stopped = int(re.match(r"Stopped after (\d+) of \d+ studies", found["stopped"]).group(1))
+    done, total, before = map(int, re.match(r"(\d+) of (\d+) studies done, (\d+)", found["resumed"]).groups())
+    assert stopped >= 2 and before == stopped and done == total - stopped, found
+    assert found["again"].startswith(f"0 of {total} studies done, {total} done before,") and found["free"]
+    assert not any("not mapped" in line for line in found["lines"])
+
+
+def test_a_batch_that_runs_on_the_server_is_followed_and_another_model_is_told_to_wait(seen):
+    found = seen["a_batch_of_another_client"]
+    assert found["refused"] == (
+        f"The server is at work on its studies with {REAL_MAP}: wait for it, or stop it there first."
+    )
+    assert found["said"] == [found["refused"]]
+    assert found["model"] == REAL_MAP and found["state"] == "STOPPED", "the panel that connects shows it and stops it"
 
 
 def test_the_scene_is_saved_and_closed(seen):

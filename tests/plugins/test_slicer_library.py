@@ -18,6 +18,7 @@ from bundle_runs import ROOT
 sys.path.insert(0, str(ROOT / "plugins" / "slicer" / "SynthZoo" / "SynthZoo"))
 
 from SynthZooLib.answer import unpack
+from SynthZooLib.batch import BatchRun, Tally
 from SynthZooLib.client import ZooClient
 from SynthZooLib.errors import Cancelled, NotFound, ZooError
 from SynthZooLib.jobs import Run
@@ -177,6 +178,45 @@ def test_a_server_that_dies_ends_the_run_with_a_sentence():
         run.wait(60)
     assert run.tick().phase == "failed"
     run.close()
+
+
+def test_a_batch_skips_what_is_done_and_names_the_study_that_failed(zoo_client, server, scans):
+    broken = server.studies / "broken.nii.gz"
+    broken.write_bytes(scans[0].read_bytes()[:5000])
+    try:
+        end = time.monotonic() + 60
+        while "broken" not in zoo_client.studies() and time.monotonic() < end:
+            time.sleep(0.2)
+        batch = BatchRun(zoo_client, MAP, {"threshold": 0.41}).start()
+        tally = batch.wait(120)
+        assert (tally.total, tally.done, tally.skipped) == (4, 3, 0) and set(tally.failed) == {"broken"}
+        assert re.fullmatch(r"1 of 4 studies failed: broken: .*broken\.nii\.gz.*\.", tally.complaint())
+        assert batch.tick().text.startswith("3 of 4 studies done, 1 failed, ")
+        again = BatchRun(zoo_client, MAP, {"threshold": 0.41}).start().wait(120)
+        assert (again.done, again.skipped, len(again.failed)) == (0, 3, 1)
+    finally:
+        broken.unlink()
+
+
+def test_a_batch_that_is_refused_or_gone_is_told_in_one_sentence(zoo_client):
+    for model, options, words in (
+        (SYNTHESIS, {}, "takes no images"),
+        (MAP, {"threshold": 7}, "between 0 and 1"),
+        ("nothing", {}, "no model 'nothing'"),
+        (MAP, None, "does not work on its studies .* press the button again"),
+    ):
+        with pytest.raises(ZooError, match=words):
+            BatchRun(zoo_client, model, options).start().wait(60)
+    with pytest.raises(ZooError, match="No server answers"):
+        BatchRun(ZooClient("http://127.0.0.1:9"), MAP, {}).start().wait(60)
+
+
+def test_what_many_studies_complain_about_stays_short():
+    tally = Tally(9, 4, 0, {f"scan_{number}": "is cut short." for number in range(5)})
+    assert tally.complaint() == (
+        "5 of 9 studies failed: scan_0: is cut short; scan_1: is cut short; scan_2: is cut short; and 2 more."
+    )
+    assert Tally(2, 2).complaint() == ""
 
 
 def test_every_model_of_the_server_is_read(zoo_client):

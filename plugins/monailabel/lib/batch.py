@@ -190,6 +190,11 @@ class BatchRunner:
         logger.info(f"batch of {task['request']['model']}: {line}")
 
 
+def snapshot(task: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A task as it is now, for an answer; the batch's thread goes on writing into the task itself."""
+    return task and {**task, "details": list(task["details"]), "failed": dict(task["failed"])}
+
+
 def now() -> str:
     """The time as the stock endpoints write it."""
     return datetime.datetime.now().strftime("%Y-%m-%d %H:%M:%S")

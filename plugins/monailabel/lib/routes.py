@@ -38,6 +38,7 @@ from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.exception import MONAILabelException
 
 from lib.answers import pack
+from lib.batch import snapshot
 from lib.requests import expect_name, expect_object, read_params
 from lib.uploads import check_label, check_upload, drop_upload, keep_upload, limited_to
 from synthzoo.errors import UserError, find_user_error
@@ -152,7 +153,7 @@ def build_router(app) -> APIRouter:
     def batch_status(all: bool = False, check_if_running: bool = False, user: User = Depends(RBAC(USER))):
         if not batch.tasks or (check_if_running and not batch.running()):
             raise LookupError("no batch inference is running." if check_if_running else "there was no batch inference.")
-        return batch.tasks if all else batch.tasks[-1]
+        return [snapshot(task) for task in batch.tasks] if all else snapshot(batch.tasks[-1])
 
     @router.post("/batch/infer/{model}", tags=["Infer"], summary="Run a model over the datastore, with resume")
     @said
@@ -166,12 +167,12 @@ def build_router(app) -> APIRouter:
         served(model)
         if batch.running():
             raise HTTPException(status_code=429, detail="a batch inference is running: wait for it or stop it first.")
-        return batch.start(model, images, expect_object(params), wait=run_sync)
+        return snapshot(batch.start(model, images, expect_object(params), wait=run_sync))
 
     @router.delete("/batch/infer", tags=["Infer"], summary="Stop batch inference; what is done stays")
     @said
     def batch_stop(user: User = Depends(RBAC(ADMIN))):
-        return batch.stop()
+        return snapshot(batch.stop())
 
     def add_image(background_tasks, image, params, file, user) -> dict[str, Any]:
         info = read_params(params)

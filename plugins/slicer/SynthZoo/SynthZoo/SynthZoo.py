@@ -23,7 +23,7 @@ from SynthZooLib.errors import Cancelled, ZooError
 from SynthZooLib.models import tasks_of
 from SynthZooLib.session import Session, is_local
 from SynthZooWidgets.fields import OptionField
-from SynthZooWidgets.panel import Panel, fill, waiting
+from SynthZooWidgets.panel import Panel, fill, show_progress, waiting
 from SynthZooWidgets.result import ResultView
 
 URL, SETTING = "http://127.0.0.1:8000", "SynthZoo/serverUrl"
@@ -92,6 +92,8 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel.refreshButton.connect("clicked()", self.onRefresh)
         panel.openButton.connect("clicked()", self.onOpen)
         panel.openWorstButton.connect("clicked()", self.onOpenWorst)
+        panel.batchButton.connect("clicked()", self.onBatch)
+        panel.stopBatchButton.connect("clicked()", self.onStopBatch)
         self.timer = qt.QTimer()
         self.timer.setInterval(TICK_MS)
         self.timer.connect("timeout()", self.onTick)
@@ -110,16 +112,17 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """When the module goes."""
         self.timer.stop()
         self.removeObservers()
-        if self.logic.run is not None:
-            self.logic.run.close()
+        for pending in (self.logic.run, self.logic.batch):
+            if pending is not None:
+                pending.close()
 
     def onSceneClosed(self, _caller=None, _event=None) -> None:
         """The nodes are gone."""
         self.results.take([])
 
-    def tell(self, error: ZooError) -> None:
-        """Say what went wrong, in the panel and in a window."""
-        self.panel.status.text = str(error)
+    def tell(self, error: ZooError, line=None) -> None:
+        """Say what went wrong, in a line of the panel, else that below the button, and in a window."""
+        (line or self.panel.status).text = str(error)
         if not isinstance(error, Cancelled):
             slicer.util.errorDisplay(str(error), windowTitle="SynthZoo")
 
@@ -143,6 +146,10 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.status.text = ""
         self.showModels()
         self.onRefresh()
+        if self.logic.follow_batch() is not None:
+            self.panel.studiesSection.collapsed = False
+            self.timer.start()
+        self.showBusy()
 
     def showModels(self) -> None:
         """Fill the list of tasks."""
@@ -190,11 +197,25 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel.labelsLabel.visible = panel.labels.visible = takes == "labels"
         panel.nextSeed.visible = "seed" in self.fields
         panel.runButton.text = _(model.verb) if model else _("Run")
+        panel.batchButton.text = _("{verb} every study").format(verb=panel.runButton.text)
         self.showBusy()
 
     def onInput(self, *_args) -> None:
         """A scan was chosen."""
         self.showBusy()
+
+    @property
+    def version(self) -> str:
+        """The chosen weights; "" for the newest."""
+        return self.versions.currentText if self.versions and self.versions.currentIndex > 0 else ""
+
+    def values(self) -> dict:
+        """What the fields ask for.
+
+        Raises:
+            ZooError: what was typed is refused.
+        """
+        return {name: field.value() for name, field in self.fields.items()}
 
     @property
     def inputNode(self):
@@ -210,9 +231,8 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         try:
             if self.model is None:
                 raise ZooError(_("Connect to a server first."))
-            values = {name: field.value() for name, field in self.fields.items()}
-            version = self.versions.currentText if self.versions and self.versions.currentIndex > 0 else ""
-            self.logic.start(self.model.name, values, self.inputNode, bool(self.panel.keep.checked), version)
+            keep = bool(self.panel.keep.checked)
+            self.logic.start(self.model.name, self.values(), self.inputNode, keep, self.version)
         except ZooError as error:
             self.tell(error)
         else:
@@ -225,21 +245,22 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.status.text = _("Cancelling")
 
     def onTick(self) -> None:
-        """Let the request's threads run, show how far they are, and take the answer."""
-        run = self.logic.run
-        if run is None:
+        """Let the threads of what is on its way run, show how far they are, and take what they bring."""
+        if self.logic.run is not None:
+            self.tickRun()
+        if self.logic.batch is not None:
+            self.tickBatch()
+        if self.logic.run is None and self.logic.batch is None:
             self.timer.stop()
-            return
+
+    def tickRun(self) -> None:
+        """The request."""
+        run = self.logic.run
         progress = run.tick(LET_THREADS_RUN_S)
         self.panel.status.text = progress.text
-        if progress.fraction is None:
-            self.panel.progress.setRange(0, 0)
-        else:
-            self.panel.progress.setRange(0, 100)
-            self.panel.progress.setValue(round(100 * progress.fraction))
+        show_progress(self.panel.progress, progress.fraction)
         if not run.finished:
             return
-        self.timer.stop()
         self.showBusy()
         try:
             with waiting():
@@ -266,9 +287,57 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         panel.cancelButton.enabled = busy
         panel.progress.visible = busy
-        panel.connectButton.enabled = panel.task.enabled = panel.model.enabled = not busy
+        panel.task.enabled = panel.model.enabled = not busy
+        working = self.logic.batch is not None
+        panel.connectButton.enabled = not busy and not working
+        panel.batchButton.enabled = self.model is not None and self.model.takes_images and not working
+        panel.batchButton.toolTip = _(
+            "The model, with the settings above, over every study of the server. What is done already is skipped; it "
+            "goes on when Slicer is closed."
+        )
+        panel.stopBatchButton.enabled = panel.batchProgress.visible = working
 
     # --- the server's studies ------------------------------------------------------------------------------------
+
+    def onBatch(self) -> None:
+        """Run the model over every study of the server."""
+        try:
+            if self.model is None:
+                raise ZooError(_("Connect to a server first."))
+            self.logic.start_batch(self.model.name, self.values(), self.version)
+        except ZooError as error:
+            self.tell(error, self.panel.batchStatus)
+        else:
+            self.timer.start()
+        self.showBusy()
+
+    def onStopBatch(self) -> None:
+        """Stop it on the server; what is done stays."""
+        if self.logic.batch is not None:
+            self.logic.batch.cancel()
+            self.panel.batchStatus.text = _("Stopping")
+
+    def tickBatch(self) -> None:
+        """The batch: how far it is, and what it has done in the end."""
+        batch = self.logic.batch
+        progress = batch.tick(LET_THREADS_RUN_S)
+        self.panel.batchStatus.text = progress.text
+        show_progress(self.panel.batchProgress, progress.fraction)
+        if not batch.finished:
+            return
+        self.showBusy()
+        try:
+            tally = self.logic.finish_batch()
+        except ZooError as error:
+            self.tell(error, self.panel.batchStatus)
+            if isinstance(error, Cancelled):
+                self.onRefresh()
+        else:
+            self.onRefresh()
+            if tally.failed:
+                self.tell(ZooError(tally.complaint()), self.panel.batchStatus)
+        finally:
+            self.showBusy()
 
     def onRefresh(self) -> None:
         """Read the list of studies."""

@@ -12,11 +12,12 @@ import re
 import socket
 from urllib.parse import quote, urlencode, urlsplit
 
-from .errors import Cancelled, NotFound, ZooError
+from .errors import Busy, Cancelled, NotFound, ZooError
 from .multipart import Form
 
 CHUNK = 1 << 18
 SECONDS_TO_CONNECT = 10
+SECONDS_TO_STOP_A_BATCH = 90  # the server waits for the study in work, up to a minute
 START = "monailabel start_server --app plugins/monailabel --studies FOLDER"
 
 
@@ -102,6 +103,28 @@ class ZooClient:
     def cancel(self, job: str) -> dict:
         """Ask the server to end a job."""
         return self._json("DELETE", f"/zoo/jobs/{quote(job)}", timeout=SECONDS_TO_CONNECT)
+
+    # --- a batch ------------------------------------------------------------------------------------------------
+
+    def start_batch(self, model: str, options: dict) -> dict:
+        """Begin a model over every study; gives the server's task, see `batch.BatchRun`.
+
+        Raises:
+            Busy: a batch runs already; the server runs one at a time.
+            ZooError: what the server refused.
+        """
+        return self._json("POST", f"/batch/infer/{quote(model)}", options)
+
+    def batches(self) -> list:
+        """The server's batches since it started, the last one last: id, status, request, total, done, details ..."""
+        try:
+            return self._json("GET", "/batch/infer?all=true", timeout=SECONDS_TO_CONNECT)
+        except NotFound:
+            return []
+
+    def stop_batch(self) -> None:
+        """Ask the server to end its batch; what is done stays."""
+        self._json("DELETE", "/batch/infer", timeout=SECONDS_TO_STOP_A_BATCH)
 
     # --- plumbing ----------------------------------------------------------------------------------------------
 
@@ -215,6 +238,8 @@ def refusal(status: int, body: bytes, url: str, path: str) -> ZooError:
         return Cancelled(str(detail))
     if status == 404:
         return NotFound(str(detail) or f"The server at {url} has no {path}.")
+    if status == 429:
+        return Busy(str(detail) or f"The server at {url} is at work already.")
     if status < 500 and detail:
         return ZooError(str(detail))
     return ZooError(f"The server failed with status {status} at {path}: its log at {url}/logs/ says why.")

@@ -11,5 +11,9 @@ class NotFound(ZooError):
     """The server has no such address or thing."""
 
 
+class Busy(ZooError):
+    """The server does another thing of that kind already."""
+
+
 class Cancelled(ZooError):
     """The user took the request back."""

@@ -4,39 +4,21 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
 import time
 import uuid
-from dataclasses import dataclass
 
-from .answer import Answer, unpack
+from .answer import unpack
 from .client import ZooClient
 from .errors import Cancelled, NotFound, ZooError
+from .pending import Pending, Progress
 
 SECONDS_BETWEEN_LOOKS = 0.4
 LOOKS_IN_VAIN = 8
 SECONDS_TO_STOP = 15
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a request is.
-
-    Args:
-        phase: "sends", "waits", "runs", "receives", "done", "failed" or "cancelled".
-        text: for people.
-        fraction: 0 to 1, or None where nobody knows.
-    """
-
-    phase: str
-    text: str
-    fraction: float | None = None
-
-
-class Run:
-    """A request that runs in a thread of its own; the main thread looks at it from time to time.
-
-    Python's threads only run while Slicer's main thread lets them: call `tick()` from a timer, which waits a moment.
+class Run(Pending):
+    """A request; the answer is an `answer.Answer`.
 
     Args:
         client: the server.
@@ -56,50 +38,11 @@ class Run:
         upload: str = "",
         temporary: str | None = None,
     ):
+        super().__init__(model, self._work, self._look)
         self.client, self.model, self.image, self.upload = client, model, image, upload
         self.job = f"slicer-{uuid.uuid4().hex[:12]}"
         self.options = {**options, "job": self.job}
         self.folder = tempfile.mkdtemp(prefix="synthzoo_", dir=temporary)
-        self.answer: Answer | None = None
-        self.error: ZooError | None = None
-        self.began = time.monotonic()
-        self._progress = Progress("waits", "Connecting")
-        self._finished, self._asked_to_stop = threading.Event(), threading.Event()
-        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._work, self._look)]
-
-    def start(self) -> Run:
-        """Send the request."""
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def tick(self, seconds: float = 0.02) -> Progress:
-        """Let the threads run for a moment, and say how far the request is."""
-        self._finished.wait(seconds)
-        return self._progress
-
-    @property
-    def finished(self) -> bool:
-        """Whether there is an answer or an error."""
-        return self._finished.is_set()
-
-    def cancel(self) -> None:
-        """Take the request back; `finished` follows within seconds."""
-        self._asked_to_stop.set()
-        if not self.finished:
-            self._progress = Progress("waits", "Cancelling")
-
-    def wait(self, seconds: float | None = None) -> Answer:
-        """The answer, for scripts.
-
-        Raises:
-            ZooError: what went wrong; `Cancelled` if it was taken back.
-        """
-        if not self._finished.wait(seconds):
-            raise ZooError(f"{self.model} has not answered within {seconds:g} s.")
-        if self.error is not None:
-            raise self.error
-        return self.answer  # type: ignore[return-value]
 
     def close(self) -> None:
         """Remove the files of the answer; nodes that were made of them stay."""
@@ -112,27 +55,13 @@ class Run:
         try:
             path = self.client.run(self.model, self.options, self.folder, self.image, self.upload, self._watch)
             self.answer = unpack(path, self.folder)
-            self._end(Progress("done", f"Done in {self.seconds:.1f} s", 1.0))
-        except Cancelled as error:
-            self._end(Progress("cancelled", "Cancelled"), error)
-        except ZooError as error:
-            if self._asked_to_stop.is_set():
-                self._end(Progress("cancelled", "Cancelled"), Cancelled(f"{self.model}: the request was cancelled."))
-            else:
-                self._end(Progress("failed", str(error)), error)
-        except Exception as error:  # a thread must not end without a word
-            self._end(Progress("failed", str(error)), ZooError(f"{type(error).__name__}: {error}"))
-
-    @property
-    def seconds(self) -> float:
-        """Since the start."""
-        return time.monotonic() - self.began
-
-    def _end(self, progress: Progress, error: ZooError | None = None) -> None:
-        if self._finished.is_set():
-            return
-        self.error, self._progress = error, progress
-        self._finished.set()
+        except Cancelled:
+            raise
+        except ZooError:
+            if not self._asked_to_stop.is_set():
+                raise
+            raise Cancelled(f"{self.model}: the request was cancelled.") from None
+        self._end(Progress("done", f"Done in {self.seconds:.1f} s", 1.0))
 
     def _watch(self, phase: str, done: int, total: int) -> None:
         if self._asked_to_stop.is_set():

@@ -10,6 +10,7 @@ shown = session.finish()
 from __future__ import annotations
 
 from . import labels, studies, volumes
+from .batch import RUNNING, BatchRun, Tally
 from .client import ZooClient
 from .errors import ZooError
 from .jobs import Run
@@ -31,6 +32,7 @@ class Session:
         self.client: ZooClient | None = None
         self.models: dict[str, Model] = {}
         self.run: Run | None = None
+        self.batch: BatchRun | None = None
         self.source = None
 
     def connect(self, url: str) -> dict[str, Model]:
@@ -80,9 +82,7 @@ class Session:
         if model not in self.models:
             raise ZooError(f"The server has no model '{model}': it has {', '.join(self.models)}.")
         item = self.models[model]
-        options = check_all(item.options, values)
-        options = {name: value for name, value in options.items() if value != item.options[name].default}
-        options |= {"store": bool(keep), **({"model_version": version} if version else {})}
+        options = {**wished(item, values, version), "store": bool(keep)}
         image, self.source = "", None
         if item.takes_images:
             if node is None:
@@ -126,6 +126,41 @@ class Session:
             run.close()
             self.run = self.source = None
 
+    # --- a batch over the server's studies ---------------------------------------------------------------------
+
+    def start_batch(self, model: str, values: dict, version: str = "") -> BatchRun:
+        """Run a model over every study of the server; what it has done before with these values is not done again.
+
+        Raises:
+            ZooError: a value that is refused, a model that takes no image, one that is followed already.
+        """
+        client, item = self.expect_client(), self.models[model]
+        if self.batch is not None:
+            raise ZooError(f"The server is at work on its studies with {self.batch.model}: wait for it, or stop it.")
+        if not item.takes_images:
+            raise ZooError(f"{item.title} takes no scan, so there is nothing to do for a study of the server.")
+        self.batch = BatchRun(client, model, wished(item, values, version))
+        return self.batch.start()
+
+    def follow_batch(self) -> BatchRun | None:
+        """Follow the batch that the server runs, such as one that was begun before Slicer; None if it runs none."""
+        if self.batch is None:
+            task = next(iter(self.expect_client().batches()[-1:]), {})
+            if task.get("status") in RUNNING:
+                self.batch = BatchRun(self.expect_client(), task["request"]["model"]).start()
+        return self.batch
+
+    def finish_batch(self) -> Tally:
+        """What the batch has done, or raise what went wrong; another one may be started either way.
+
+        Raises:
+            ZooError: what went wrong; `Cancelled` if it was stopped.
+        """
+        if self.batch is None:
+            raise ZooError("No batch is on its way.")
+        batch, self.batch = self.batch, None
+        return batch.wait()
+
     # --- the server's studies --------------------------------------------------------------------------------------
 
     def studies(self) -> list[tuple[str, str]]:
@@ -139,6 +174,19 @@ class Session:
     def open_worst(self) -> Shown:
         """Open the scan with the highest score that has no final label yet."""
         return self.open_study(self.expect_client().next_study(studies.WORST_FIRST))
+
+
+def wished(item: Model, values: dict, version: str = "") -> dict:
+    """The checked values that differ from the model's defaults, and the version if one is named.
+
+    The index has the defaults of the newest weights; others may have their own, so with a version all values are sent.
+
+    Raises:
+        ZooError: a value that is refused.
+    """
+    options = check_all(item.options, values)
+    options = {name: value for name, value in options.items() if version or value != item.options[name].default}
+    return {**options, **({"model_version": version} if version else {})}
 
 
 def is_local(url: str) -> bool:

@@ -77,8 +77,7 @@ class Panel:
         self.runButton = button(_("Run"), "")
         self.cancelButton = button(_("Cancel"), _("Take the request back; the server stops at its next step."))
         self.layout.addWidget(row(self.runButton, self.cancelButton))
-        self.progress = qt.QProgressBar()
-        self.progress.setTextVisible(False)
+        self.progress = progress_bar()
         self.layout.addWidget(self.progress)
         self.status = text()
         self.layout.addWidget(self.status)
@@ -122,6 +121,13 @@ class Panel:
             _("Open the most anomalous"), _("The scan with the highest score that has no final label yet.")
         )
         form.addRow(row(self.openButton, self.openWorstButton))
+        self.batchButton = button(_("Run on every study"), "")
+        self.stopBatchButton = button(_("Stop"), _("The server stops at its next step; what is done stays."))
+        form.addRow(row(self.batchButton, self.stopBatchButton))
+        self.batchProgress = progress_bar()
+        form.addRow(self.batchProgress)
+        self.batchStatus = text()
+        form.addRow(self.batchStatus)
 
 
 @contextmanager
@@ -186,6 +192,20 @@ def text():
     made.wordWrap = True
     made.setTextInteractionFlags(qt.Qt.TextSelectableByMouse)
     return made
+
+
+def progress_bar():
+    """A bar; what it stands for is written beside it."""
+    made = qt.QProgressBar()
+    made.setTextVisible(False)
+    return made
+
+
+def show_progress(bar, fraction) -> None:
+    """A fraction from 0 to 1 on a bar, or that nobody knows."""
+    bar.setRange(0, 0 if fraction is None else 100)
+    if fraction is not None:
+        bar.setValue(round(100 * fraction))
 
 
 def slider(low: float, high: float, step: float, decimals: int, tip: str):
