@@ -1,23 +1,31 @@
-# Everything one does here, as `make <target>`; `make` alone lists the targets. Only `setup` needs a network.
+# Everything one does here, as `make <target>`; `make` alone lists the targets. Only `setup` and `slicer` need a network.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/installed
+SLICER_VENV := .venv-slicer
+SLICER_RUN := $(SLICER_VENV)/bin/python
+SLICER_STAMP := $(SLICER_VENV)/installed
 BUNDLE ?= brain_mr_synthesis_ldm
 
-.PHONY: help setup demo test lint index package bench evaluate
+.PHONY: help setup slicer demo test lint index package bench evaluate
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/' | expand -t 16
 
+# $(call check_python,target,lowest): stops with a sentence if PYTHON is not there, older than 3.lowest or without venv.
+define check_python
+command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on the PATH; install Python 3.11 or 3.12, or say make PYTHON=/path/to/python3.11 $(1)." >&2; exit 1; }; \
+$(PYTHON) -c 'import sys; sys.exit(not (3, $(2)) <= sys.version_info[:2] <= (3, 13))' || { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1), and Python 3.$(2) to 3.13 is needed; say make PYTHON=/path/to/python3.11 $(1)." >&2; exit 1; }; \
+$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $(PYTHON) has no venv module; install it (Debian: apt install python3-venv)." >&2; exit 1; }
+endef
+
 setup: $(STAMP)  ## make .venv and install what requirements.txt pins (once; 4 minutes, 6 GB with CUDA)
 
 $(STAMP): requirements.txt requirements-label.txt setup.py
-	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on the PATH; install Python 3.11 or 3.12, or say make PYTHON=/path/to/python3.11 setup." >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1), and Python 3.10 to 3.13 is needed; say make PYTHON=/path/to/python3.11 setup." >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $(PYTHON) has no venv module; install it (Debian: apt install python3-venv)." >&2; exit 1; }
+	@$(call check_python,setup,10)
 	@set -e; \
 	began=$$SECONDS; \
 	echo "setup 1/3: virtual environment $(VENV) with $$($(PYTHON) --version)"; \
@@ -34,6 +42,20 @@ $(STAMP): requirements.txt requirements-label.txt setup.py
 	$(RUN) -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	touch $(STAMP); \
 	echo "setup: done in $$((SECONDS - began)) s; everything after this works offline"
+
+slicer: $(SLICER_STAMP)  ## make .venv-slicer: Slicer's libraries for the tests of the plugins (once; 5 minutes, 1.8 GB)
+	@$(SLICER_RUN) tests/plugins/slicer_python.py
+
+$(SLICER_STAMP): requirements-slicer.txt
+	@$(call check_python,slicer,11)
+	@set -e; \
+	began=$$SECONDS; \
+	echo "slicer 1/2: virtual environment $(SLICER_VENV) with $$($(PYTHON) --version)"; \
+	$(PYTHON) -m venv $(SLICER_VENV); \
+	echo "slicer 2/2: the exact packages of requirements-slicer.txt"; \
+	$(SLICER_RUN) -m pip install --disable-pip-version-check -r requirements-slicer.txt; \
+	touch $(SLICER_STAMP); \
+	echo "slicer: installed in $$((SECONDS - began)) s, $$(du -sh $(SLICER_VENV) | cut -f1)"
 
 demo: setup  ## three synthetic brains as asked; writes demo/
 	@$(RUN) scripts/demo.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import http.server
 import json
@@ -25,6 +26,24 @@ sys.path.insert(0, str(Path(__file__).parent))
 LONGEST_START_S = 280
 APP = ROOT / "plugins" / "monailabel"
 RELEASED = ("brain_mr_synthesis_ldm", "brain_mr_anomaly_map_manytasks")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """A test marked `needs_slicer("part", ...)` is skipped before its fixtures start if a part is not there."""
+    from slicer_python import lacking
+
+    marker = item.get_closest_marker("needs_slicer")
+    if marker and (missing := lacking(*marker.args)):
+        pytest.skip(missing)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Says in a line how many tests were left out for want of Slicer's libraries, and what brings them."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "needs_slicer" in report.keywords]
+    reasons = collections.Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    for reason, count in reasons.items():
+        terminalreporter.write_line(f"{count} tests with Slicer's own libraries were left out. {reason}", yellow=True)
 
 
 class Server:

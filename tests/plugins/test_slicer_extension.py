@@ -5,12 +5,10 @@ Qt and Slicer's C++ are real; the application's window is not there, see slicer_
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +29,9 @@ from extension_steps import (
     TRANSLATION,
     TURN_DEG,
 )
+from slicer_python import SLICER_PYTHON
 
-SLICER_PYTHON = os.environ.get("SLICER_PYTHON") or sys.executable
-NEEDED = ("slicer", "trame_slicer", "PySide6")
-if "SLICER_PYTHON" not in os.environ and not all(importlib.util.find_spec(name) for name in NEEDED):
-    pytest.skip("slicer-core and PySide6 are not installed; docs/pins.md says how", allow_module_level=True)
-
+pytestmark = pytest.mark.needs_slicer("slicer", "drawing", "qt")
 MODULE = ROOT / "plugins" / "slicer" / "SynthZoo" / "SynthZoo"
 
 

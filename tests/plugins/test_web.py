@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -16,27 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundle_runs import ROOT
+from slicer_python import CHROMIUM, SLICER_PYTHON
 
 pytest.importorskip("monailabel", reason="monailabel is not installed; docs/pins.md says how")
-# Slicer's libraries and playwright may stand in an environment of their own: SLICER_PYTHON names its interpreter.
-SLICER_PYTHON = os.environ.get("SLICER_PYTHON") or sys.executable
-NEEDED = ("slicer", "trame_slicer", "playwright")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-
-
-def has_packages() -> bool:
-    """Whether the interpreter with Slicer's libraries has all of `NEEDED`."""
-    if sys.executable == SLICER_PYTHON:
-        return all(importlib.util.find_spec(name) for name in NEEDED)
-    test = f"import sys, importlib.util as u; sys.exit(not all(u.find_spec(n) for n in {NEEDED}))"
-    return subprocess.run([SLICER_PYTHON, "-c", test], check=False).returncode == 0
-
-
-if not CHROMIUM:
-    pytest.skip("there is no chromium on the PATH; docs/web.md says how", allow_module_level=True)
-if not has_packages():
-    pytest.skip(f"{SLICER_PYTHON} lacks one of {', '.join(NEEDED)}; docs/web.md says how", allow_module_level=True)
-
+pytestmark = pytest.mark.needs_slicer("slicer", "drawing", "playwright", "chromium")
 LONGEST_START_S = 200
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "VTK_DEFAULT_OPENGL_WINDOW": "vtkOSOpenGLRenderWindow"}
 
