@@ -49,7 +49,8 @@ class SpaceTimeUNet(nn.Module):
         low_level_range: the same for the noise on the low-resolution clip (log SNR).
         embedding: size of the vector that all blocks hear; None is 4 times the stem's width, twice that with a
             low-resolution clip.
-        time_attention: attention over time, one for all levels or one for each, the stem counted with the first.
+        time_attention: attention over time, one for all levels or one for each, the stem counted with the first. At
+            full size it takes a third of a small network's time; convolutions over time remain without it.
         space_attention: attention within frames, one for all levels or one for each.
         middle_attention: attention over space and time at once in the middle.
         tokens: levels whose first block attends to the tokens of level and conditions, one for all or one for each.

@@ -50,17 +50,20 @@ class TimeConvolution(nn.Module):
 
     def __init__(self, channels: int, causal: bool = False, depthwise: bool = False):
         super().__init__()
-        self.convolution = zeroed(nn.Conv2d(channels, channels, (3, 1), groups=channels if depthwise else 1))
-        self.padding, self.residual = (2, 0) if causal else (1, 1), depthwise
+        self.convolution = zeroed(
+            nn.Conv2d(channels, channels, (3, 1), padding=(0 if causal else 1, 0), groups=channels if depthwise else 1)
+        )
+        self.causal, self.residual = causal, depthwise
         if not depthwise:
             with torch.no_grad():
-                self.convolution.weight[:, :, self.padding[0], 0] = torch.eye(channels)
+                self.convolution.weight[:, :, 2 if causal else 1, 0] = torch.eye(channels)
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """(B T, C, H, W) -> the same shape."""
         if context.still:
             return x
-        clip = F.pad(along_time(x, context.frames), (0, 0, *self.padding))
+        clip = along_time(x, context.frames)
+        clip = F.pad(clip, (0, 0, 2, 0)) if self.causal else clip
         out = frames_in_batch(self.convolution(clip), x.shape)
         return x + out if self.residual else out
 
@@ -110,11 +113,13 @@ class TimeAttention(nn.Module):
             return x
         clip = along_time(x, context.frames)
         rows = self.norm(clip.permute(0, 3, 2, 1).flatten(0, 1))
-        q = self.queries(rows).unflatten(2, (self.heads, -1)).transpose(1, 2)
-        k, v = (part[:, None].expand_as(q) for part in self.keys_values(rows).chunk(2, -1))
-        bias = self.bias(context.frames, q).to(q.dtype).expand(len(q), -1, -1, -1)
-        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        out = self.out(seen.transpose(1, 2).flatten(2)).unflatten(0, (clip.shape[0], -1))
+        k, v = self.keys_values(rows).chunk(2, -1)
+        # With keys and values in common, the heads are further rows of one small matrix product a pixel.
+        q = self.queries(rows).reshape(len(rows), -1, k.shape[-1]) / k.shape[-1] ** 0.5
+        scores = (q @ k.transpose(1, 2)).unflatten(1, (context.frames, self.heads))
+        scores = scores + self.bias(context.frames, q).permute(1, 0, 2).to(q.dtype)
+        seen = scores.softmax(-1).flatten(1, 2).to(v.dtype) @ v
+        out = self.out(seen.reshape(len(rows), context.frames, -1)).unflatten(0, (len(clip), -1))
         return x + frames_in_batch(out.permute(0, 3, 2, 1), x.shape)
 
 
