@@ -80,7 +80,8 @@ def _failure(*command: str) -> str:
         return ""
     ended = f"signal {signal.Signals(-done.returncode).name}" if done.returncode < 0 else f"exit {done.returncode}"
     # Without colours, and without the time and place that VTK writes before a warning.
-    lines = [re.sub(r"\x1b\[[\d;]*m|^.*WARN\| ", "", line).strip() for line in done.stderr.splitlines()]
+    plain = re.sub(r"\x1b\[[\d;]*m", "", done.stderr)
+    lines = [line.rpartition("WARN| ")[2].strip() for line in plain.splitlines()]
     said = next((line for line in reversed(lines) if line), "no message")
     return f"{command[0]} says {said.rstrip('.')} ({ended})"
 
