@@ -11,12 +11,11 @@ from SynthZooLib.client import ZooClient
 from SynthZooLib.errors import ZooError
 from SynthZooLib.jobs import Run
 from SynthZooLib.models import Model, read_models
-from SynthZooLib.studies import MAP_TAG
+from SynthZooLib.stored import fetch_study, map_sidecar
 from SynthZooLib.volumes import told
 
 VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha")
 KINDS = {"heatmap": "heat_map", "confidence": "heat_map", "dseg": "label", "mask": "label"}  # else "image"
-TAGS = {MAP_TAG: "heat_map", "original": "label"}  # of a server's labels -> kind
 
 
 def stem(name: str) -> str | None:
@@ -106,7 +105,7 @@ class Server:
             case = self.cases.setdefault(name, Case(name, dict(sidecar), {}, name))
             self.labels[name] = entry.get("labels", {})
             if "heat_map" not in case.outputs:  # else the map of this page is newer
-                case.sidecar.update(self.labels[name].get(MAP_TAG, {}).get("info", {}).get("sidecar", {}))
+                case.sidecar.update(map_sidecar(self.labels[name]))
         return [case for name, case in self.cases.items() if name in stored or not case.study]
 
     def fetch(self, case: Case) -> None:
@@ -115,14 +114,8 @@ class Server:
             return
         folder = Path(self.temporary.name) / "studies" / case.study
         folder.mkdir(parents=True, exist_ok=True)
-        if "image" not in case.outputs:
-            case.outputs["image"] = Output(self.client.fetch_image(case.study, str(folder)))
-        for tag, kind in TAGS.items():
-            label = self.labels.get(case.name, {}).get(tag)
-            if label is not None and kind not in case.outputs:
-                (folder / tag).mkdir(exist_ok=True)
-                names = label.get("info", {}).get("params", {}).get("label_names", {})
-                case.outputs[kind] = Output(self.client.fetch_label(case.study, tag, str(folder / tag)), names)
+        kept = self.labels.get(case.name, {})
+        case.outputs |= fetch_study(self.client, case.study, kept, str(folder), have=case.outputs)
 
     def start(self, model: str, options: dict, case: Case | None) -> Run:
         """Send a request; see `SynthZooLib.jobs.Run` for its progress and answer.

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+import urllib.request
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from SynthZooLib.client import ZooClient
 from SynthZooLib.errors import Cancelled, NotFound, ZooError
 from SynthZooLib.jobs import Run
 from SynthZooLib.models import read_models
+from SynthZooLib.stored import fetch_study, map_sidecar
 
 SYNTHESIS, MAP = "brain_mr_synthesis_ldm", "phantom_mr_anomaly_map_tiny"
 EXTENSION = ROOT / "plugins" / "slicer" / "SynthZoo"
@@ -217,6 +219,27 @@ def test_what_many_studies_complain_about_stays_short():
         "5 of 9 studies failed: scan_0: is cut short; scan_1: is cut short; scan_2: is cut short; and 2 more."
     )
     assert Tally(2, 2).complaint() == ""
+
+
+def test_a_stored_study_comes_with_its_map_and_the_label_that_a_reader_has_made_final(zoo_client, client, tmp_path):
+    made, _ = client.infer(MAP, "scan_1", {"save_label": True, "result": "label"})
+    tags = zoo_client.studies()["scan_1"]["labels"]
+    found = fetch_study(zoo_client, "scan_1", tags, str(tmp_path))
+    assert set(found) == {"image", "heat_map", "label"}
+    assert len({output.path for output in found.values()}) == 3, "whatever names the server gives"
+    assert map_sidecar(tags)["bundle"] == MAP and map_sidecar({}) == {}
+    assert Path(found["label"].path).read_bytes() == Path(made).read_bytes()
+    assert found["label"].names == tags["original"]["info"]["params"]["label_names"]
+    client.save_label("scan_1", made, "final")
+    try:
+        tags = zoo_client.studies()["scan_1"]["labels"]
+        (tmp_path / "again").mkdir()
+        found = fetch_study(zoo_client, "scan_1", tags, str(tmp_path / "again"), have=("image", "heat_map"))
+        assert set(found) == {"label"} and "final" in Path(found["label"].path).parts
+    finally:
+        url = f"{zoo_client.url}/datastore/label?id=scan_1&tag=final"
+        urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=60).close()
+    assert fetch_study(zoo_client, "scan_1", {}, str(tmp_path), have=("image",)) == {}
 
 
 def test_every_model_of_the_server_is_read(zoo_client):

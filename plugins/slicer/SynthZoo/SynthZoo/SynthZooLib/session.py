@@ -9,7 +9,7 @@ shown = session.finish()
 
 from __future__ import annotations
 
-from . import labels, studies, volumes
+from . import labels, stored, studies, volumes
 from .batch import RUNNING, BatchRun, Tally
 from .client import ZooClient
 from .errors import ZooError
@@ -17,6 +17,8 @@ from .jobs import Run
 from .models import Model, read_models
 from .options import check_all
 from .show import Shown, show_answer
+
+WORST_FIRST = "most_anomalous_first"
 
 
 class Session:
@@ -165,7 +167,7 @@ class Session:
 
     def studies(self) -> list[tuple[str, str]]:
         """(id, line for a list) of each study of the server."""
-        return studies.listed(self.expect_client().studies())
+        return stored.listed(self.expect_client().studies())
 
     def open_study(self, study: str) -> Shown:
         """Bring a study of the server with its labels and map into the scene."""
@@ -173,7 +175,7 @@ class Session:
 
     def open_worst(self) -> Shown:
         """Open the scan with the highest score that has no final label yet."""
-        return self.open_study(self.expect_client().next_study(studies.WORST_FIRST))
+        return self.open_study(self.expect_client().next_study(WORST_FIRST))
 
 
 def wished(item: Model, values: dict, version: str = "") -> dict:

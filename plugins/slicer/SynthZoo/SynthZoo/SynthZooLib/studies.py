@@ -1,4 +1,4 @@
-"""The server's datastore in the scene: open a study with its labels, or the one that a strategy names."""
+"""A study of the server in the scene: with its labels and its map."""
 
 from __future__ import annotations
 
@@ -9,22 +9,7 @@ from . import heat, labels, volumes
 from .client import ZooClient
 from .errors import ZooError
 from .show import Shown, show_case
-
-WORST_FIRST = "most_anomalous_first"
-MAP_TAG = "heatmap"  # floats; every other tag is a label map
-
-
-def listed(objects: dict) -> list[tuple[str, str]]:
-    """(id, line for a list) of each study; scans first, then what was generated."""
-    lines = []
-    for study, item in objects.items():
-        info = (item.get("image") or {}).get("info") or {}
-        scores = [found.get("score") for found in (info.get("synthzoo_scores") or {}).values()]
-        scores = [score for score in scores if isinstance(score, (int, float))]
-        told = "synthetic" if info.get("synthetic") else f"score {max(scores):.3f}" if scores else "not mapped"
-        tags = ", ".join(sorted(item.get("labels") or {}))
-        lines.append((bool(info.get("synthetic")), study, f"{study} ({told}{'; ' + tags if tags else ''})"))
-    return [(study, line) for _, study, line in sorted(lines)]
+from .stored import fetch_study, info_of, map_sidecar, tag_of
 
 
 def open_study(scene, client: ZooClient, study: str) -> Shown:
@@ -36,26 +21,26 @@ def open_study(scene, client: ZooClient, study: str) -> Shown:
     objects = client.studies()
     if study not in objects:
         raise ZooError(f"The server has no study '{study}' any more: press Refresh.")
-    info, tags = objects[study]["image"].get("info") or {}, objects[study].get("labels") or {}
+    info, tags = info_of(objects[study]["image"]), objects[study].get("labels") or {}
     folder = tempfile.mkdtemp(prefix="synthzoo_")
     made = Shown(study, info.get("sidecar") or {})
     try:
         made.volume = volumes.find_study(scene, study)
-        if made.volume is None:
-            made.volume = volumes.read_volume(scene, client.fetch_image(study, folder), study)
+        files = fetch_study(client, study, tags, folder, () if made.volume is None else ("image",))
+        if "image" in files:
+            made.volume = volumes.read_volume(scene, files["image"].path, study)
             volumes.set_window(made.volume)
             volumes.mark(made.volume, info.get("bundle", ""), study, info.get("sidecar"))
-        tag = next((name for name in ("final", "original") if name in tags), None)
         array = None
-        if tag:
-            told = (tags[tag].get("info") or {}).get("params", {}).get("label_names") or {}
-            path = client.fetch_label(study, tag, folder)
-            made.segmentation, array = labels.read_segmentation(scene, path, f"{study} {tag}", told, made.volume)
-            volumes.mark(made.segmentation, (tags[tag].get("info") or {}).get("model") or study)
-        if MAP_TAG in tags:
-            made.sidecar = (tags[MAP_TAG].get("info") or {}).get("sidecar") or {}
-            path = client.fetch_label(study, MAP_TAG, folder)
-            made.heat = volumes.read_volume(scene, path, f"{study} anomaly map")
+        if "label" in files:
+            tag, file = tag_of("label", tags), files["label"]
+            made.segmentation, array = labels.read_segmentation(
+                scene, file.path, f"{study} {tag}", file.names, made.volume
+            )
+            volumes.mark(made.segmentation, info_of(tags[tag]).get("model") or study)
+        if "heat_map" in files:
+            made.sidecar = map_sidecar(tags)
+            made.heat = volumes.read_volume(scene, files["heat_map"].path, f"{study} anomaly map")
             made.regions = heat.regions(made.heat, made.sidecar, array)
             volumes.mark(made.heat, made.sidecar.get("bundle", ""), "", made.sidecar)
     finally:
