@@ -250,8 +250,12 @@ class ResidualBlock(nn.Module):
 
 
 def group_norm(groups: int, channels: int) -> nn.GroupNorm:
-    """Group normalisation with at most `groups` groups, as many as divide the channels."""
-    return nn.GroupNorm(next(n for n in range(min(groups, channels), 0, -1) if channels % n == 0), channels)
+    """Normalisation in at most `groups` groups that divide the channels and have at least four each.
+
+    A channel alone in its group would lose its mean, and with it the brightness of the frame.
+    """
+    most = max(1, min(groups, channels // 4))
+    return nn.GroupNorm(next(n for n in range(most, 0, -1) if channels % n == 0), channels)
 
 
 class Shrink(nn.Sequential):

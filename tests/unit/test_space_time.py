@@ -120,7 +120,7 @@ def test_what_is_left_out_has_its_own_place_and_no_gradient_breaks(kind):
 @pytest.mark.parametrize(("size", "frames"), [((14, 14), 3), ((9, 13), 4), ((8, 8), 1)])
 @pytest.mark.parametrize("kind", ["plain", "early"])
 def test_any_size_and_number_of_frames_fits(kind, size, frames):
-    settings = {**KINDS[kind], "image_channels": 0, "low_channels": 0, "channels": (16, 16, 16)}
+    settings = {**KINDS[kind], "image_channels": 0, "low_channels": 0, "channels": (8, 8, 8)}
     if kind == "early":
         settings |= {"space_attention": False, "tokens": False}
     network = make(**settings)
