@@ -1,0 +1,73 @@
+"""The echo instruments from nothing but seeds: python scripts/train_echo_instruments.py all [--cache DIR]
+
+Networks are taught on TRAIN patients, scales are set right on VAL patients, errors are measured on TEST patients with
+films as they are, lightly blurred and with a little noise. Everything is a function of the seeds and sizes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import fire
+import torch
+
+from synthzoo.data.echo_instruments import InstrumentFilms
+from synthzoo.data.loader import SeededLoader, seed_everything
+from synthzoo.metrics.echo_networks import NETWORKS, WEIGHTS, load_network, to_grid
+from synthzoo.objectives.echo_instruments import CavityLoss, EFLoss
+from synthzoo.training import ObjectiveTrainer, cosine_schedule
+
+FILMS = {64: 1600, 32: 1600, 112: 200}  # TRAIN patients by size of film
+torch.set_num_threads(1)  # the same sums in the same order on every machine
+
+
+def teach(name: str, objective, masks: bool, iterations: int, batch_size: int, rate: float, cache, folder) -> None:
+    """Train one network and store its averaged weights in half precision."""
+    seed_everything(0)
+    network = NETWORKS[name]()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2)
+    scheduler = cosine_schedule(optimizer, iterations, warmup=30, floor=0.01)
+    ObjectiveTrainer(
+        "cpu",
+        1,
+        SeededLoader(InstrumentFilms(FILMS, to_grid, masks, cache), batch_size),
+        network,
+        [{"objective": objective, "optimizer": optimizer, "scheduler": scheduler}],
+        epoch_length=iterations,
+        ema_decay=0.99,
+        amp=True,
+        checkpoint_dir=Path(cache) / name if cache else None,
+        checkpoint_every=100,
+        save_to=Path(folder) / f"{name}.pt",
+        save_half=True,
+    ).run()
+    load_network.cache_clear()
+
+
+def regressor(iterations: int = 1200, batch_size: int = 16, cache: str | None = None, folder: str = str(WEIGHTS)):
+    """Train the network that reads EF from a film."""
+    teach("echo_ef_regressor", EFLoss(), False, iterations, batch_size, 3e-3, cache, folder)
+
+
+def cavity(iterations: int = 900, batch_size: int = 8, cache: str | None = None, folder: str = str(WEIGHTS)):
+    """Train the network that finds the cavity in a frame."""
+    teach("echo_cavity", CavityLoss(), True, iterations, batch_size, 3e-3, cache, folder)
+
+
+def calibrate(cache: str | None = None, folder: str = str(WEIGHTS)):
+    """Set the scales right, measure the errors and write `echo_instruments.json`."""
+    from synthzoo.objectives.echo_calibration import make_report
+
+    print(json.dumps(make_report(Path(folder), cache), indent=2))
+
+
+def everything(cache: str | None = None, folder: str = str(WEIGHTS)):
+    """Both networks, then their scales and errors."""
+    regressor(cache=cache, folder=folder)
+    cavity(cache=cache, folder=folder)
+    calibrate(cache=cache, folder=folder)
+
+
+if __name__ == "__main__":
+    fire.Fire({"regressor": regressor, "cavity": cavity, "calibrate": calibrate, "all": everything})
