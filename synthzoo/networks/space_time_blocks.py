@@ -115,11 +115,11 @@ class TimeAttention(nn.Module):
         rows = self.norm(clip.permute(0, 3, 2, 1).flatten(0, 1))
         k, v = self.keys_values(rows).chunk(2, -1)
         # With keys and values in common, the heads are further rows of one small matrix product a pixel.
-        q = self.queries(rows).reshape(len(rows), -1, k.shape[-1]) / k.shape[-1] ** 0.5
+        q = self.queries(rows).reshape(rows.shape[0], -1, k.shape[-1]) / k.shape[-1] ** 0.5
         scores = (q @ k.transpose(1, 2)).unflatten(1, (context.frames, self.heads))
         scores = scores + self.bias(context.frames, q).permute(1, 0, 2).to(q.dtype)
         seen = scores.softmax(-1).flatten(1, 2).to(v.dtype) @ v
-        out = self.out(seen.reshape(len(rows), context.frames, -1)).unflatten(0, (len(clip), -1))
+        out = self.out(seen.reshape(rows.shape[0], context.frames, -1)).unflatten(0, (clip.shape[0], -1))
         return x + frames_in_batch(out.permute(0, 3, 2, 1), x.shape)
 
 
@@ -145,14 +145,14 @@ class SpaceAttention(nn.Module):
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """(B T, C, H, W) -> the same shape."""
         group = context.frames if self.across_time and not context.still else 1
-        rows = self.norm(x.flatten(2).transpose(1, 2).reshape(len(x) // group, -1, x.shape[1]))
+        rows = self.norm(x.flatten(2).transpose(1, 2).reshape(x.shape[0] // group, -1, x.shape[1]))
         q, k, v = (
             part.unflatten(2, (-1, self.head_channels)).transpose(1, 2)
             for part in (self.queries(rows), *self.keys_values(rows).chunk(2, -1))
         )
         seen = F.scaled_dot_product_attention(q, k.expand_as(q), v.expand_as(q))
         out = self.out(seen.transpose(1, 2).flatten(2))
-        return x + out.reshape(len(x), -1, x.shape[1]).transpose(1, 2).reshape(x.shape)
+        return x + out.reshape(x.shape[0], -1, x.shape[1]).transpose(1, 2).reshape(x.shape)
 
 
 class TokenAttention(nn.Module):
@@ -169,13 +169,13 @@ class TokenAttention(nn.Module):
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """(B T, C, H, W) -> the same shape."""
         tokens = context.tokens
-        rows = self.norm(x.flatten(2).transpose(1, 2).reshape(len(tokens), -1, x.shape[1]))
+        rows = self.norm(x.flatten(2).transpose(1, 2).reshape(tokens.shape[0], -1, x.shape[1]))
         q, k, v = (
             part.unflatten(2, (self.heads, -1)).transpose(1, 2)
             for part in (self.queries(rows), *self.keys_values(tokens).chunk(2, -1))
         )
         out = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-        return x + out.reshape(len(x), -1, x.shape[1]).transpose(1, 2).reshape(x.shape)
+        return x + out.reshape(x.shape[0], -1, x.shape[1]).transpose(1, 2).reshape(x.shape)
 
 
 class Gate(nn.Module):

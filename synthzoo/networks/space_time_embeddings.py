@@ -103,7 +103,7 @@ class Resampler(nn.Module):
 
     def forward(self, given: torch.Tensor) -> torch.Tensor:
         """(B, N, W) -> (B, count, W)."""
-        x = self.learned.expand(len(given), -1, -1)
+        x = self.learned.expand(given.shape[0], -1, -1)
         for layer in self.layers:
             own = layer["norm"](x)
             q = layer["queries"](own)
@@ -162,7 +162,7 @@ class Embedding(nn.Module):
                 tokens.append(self.low_level_tokens(low).unflatten(1, (2, -1)))
         if self.values is not None:
             if conditions is None:
-                conditions = torch.full((len(vector), self.conditions), float("nan"), device=vector.device)
+                conditions = torch.full((vector.shape[0], self.conditions), float("nan"), device=vector.device)
             found = self.resampler(self.values(conditions))
             vector = vector + self.vector(found.mean(1))
             tokens.append(found)

@@ -36,7 +36,7 @@ def test_a_clip_of_the_right_size_passes_unchanged():
 
 
 def test_a_clip_that_cannot_be_halved_is_refused():
-    with pytest.raises(UserError, match="9 x 8 pixels: give multiples of 2"):
+    with pytest.raises(UserError, match="9 x 8 pixels: this stage needs multiples of 2"):
         shrink_clip(torch.zeros(1, 1, 2, 9, 8), 1, 2)
 
 

@@ -157,6 +157,25 @@ def test_a_published_stage_takes_a_clip(name):
     assert out.shape == x.shape
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_traced_network_takes_batches_of_other_sizes():
+    network, (x, level, given) = make(**KINDS["plain"]), inputs(PLAIN)
+    with torch.no_grad():
+        traced = torch.jit.trace(network, (x, level, given["conditions"]), check_trace=False)
+        x, level, given = inputs(PLAIN, batch=3)
+        assert torch.allclose(traced(x, level, given["conditions"]), network(x, level, **given), atol=1e-5)
+
+
+def test_lower_precision_changes_little_and_trains():
+    network, (x, level, given) = make(**RICH), inputs(RICH)
+    exact = network(x, level, **given).detach()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = network(x, level, **given)
+        found.float().square().mean().backward()
+    assert float((found.float() - exact).detach().abs().max()) < 0.1 * float(exact.abs().max())
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
 def test_wrong_settings_are_named():
     with pytest.raises(UserError, match=r"tokens = \[True\]: 1 values for 2 levels"):
         SpaceTimeUNet(1, (8, 16), tokens=[True])
