@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,20 @@ from synthzoo.errors import UserError
 ENDINGS = (".nii", ".nii.gz")
 
 
-def find_images(images, exclude: str | Path | None = None) -> list[Path]:
+def find_images(
+    images,
+    exclude: str | Path | None = None,
+    endings: tuple[str, ...] = ENDINGS,
+    choose: Callable[[list[Path]], list[Path]] = list,
+) -> list[Path]:
     """The volumes that a user means.
 
     Args:
         images: a path, a list of paths, a folder (searched below, for NIfTI files and folders of DICOM slices) or a
             pattern such as `scans/*_T1w.nii.gz`; a list may hold any of these.
         exclude: folder whose files do not count, such as the results of an earlier run.
+        endings: of the file names that count in a folder.
+        choose: leaves out files of a folder that do not count after all.
 
     Returns:
         paths, each once, sorted within a folder or pattern; a listed path that does not exist is kept, so that it is
@@ -38,7 +46,7 @@ def find_images(images, exclude: str | Path | None = None) -> list[Path]:
         UserError: nothing was given, a folder holds no volume, or a pattern fits nothing.
     """
     if isinstance(images, (list, tuple)):
-        found = [path for item in images for path in find_images(item, exclude)]
+        found = [path for item in images for path in find_images(item, exclude, endings, choose)]
         if not found:
             raise UserError("images is an empty list: give a path, a list of paths, a folder or a pattern.")
         return list(dict.fromkeys(found))
@@ -50,9 +58,10 @@ def find_images(images, exclude: str | Path | None = None) -> list[Path]:
     if path.is_dir():
         if is_dicom_folder(path):
             return [path]
-        found = [p for p in sorted(path.rglob("*")) if _is_volume(p) and not _below(p, exclude)]
+        found = choose([p for p in sorted(path.rglob("*")) if _is_volume(p, endings) and not _below(p, exclude)])
         if not found:
-            raise UserError(f"images folder {path} holds no .nii, .nii.gz or DICOM files: name the volumes' folder.")
+            kinds = f"{', '.join(endings)} or DICOM files"
+            raise UserError(f"images folder {path} holds no {kinds}: name the folder of the images.")
         return found
     if glob.has_magic(str(path)) and not path.exists():
         found = [Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if not _below(Path(p), exclude)]
@@ -62,10 +71,10 @@ def find_images(images, exclude: str | Path | None = None) -> list[Path]:
     return [path]
 
 
-def _is_volume(path: Path) -> bool:
+def _is_volume(path: Path, endings: tuple[str, ...] = ENDINGS) -> bool:
     if path.name.startswith("."):
         return False
-    return path.name.lower().endswith(ENDINGS) if path.is_file() else is_dicom_folder(path)
+    return path.name.lower().endswith(endings) if path.is_file() else is_dicom_folder(path)
 
 
 def _below(path: Path, folder) -> bool:
@@ -106,20 +115,27 @@ class ImageTable(CaseTable):
         super().__init__(suffix=suffix, **kwargs)
         self.channels = int(channels)
         self.unnamed = images == ""
-        self.paths = [] if self.unnamed else find_images(images, exclude=self.output_dir)
+        self.paths = [] if self.unnamed else self.find(images, exclude=self.output_dir)
         self.cases = case_names(self.paths)
         self._recorded: tuple[int, dict] = (-1, {})
         if check and len(self.paths) == 1:
-            check_volume(self.paths[0], channels=self.channels)
+            self.check(self.paths[0], channels=self.channels)
         self.share_out()
         if check and len(self.paths) > 1:
             self._leave_out()
+
+    find = staticmethod(find_images)  # a table of other files than volumes replaces these two
+
+    @staticmethod
+    def check(path: Path, channels: int = 1) -> None:
+        """Raise what is wrong with a file, as one sentence."""
+        check_volume(path, channels=channels)
 
     def _leave_out(self) -> None:
         good = []
         for row in self.rows:
             try:
-                check_volume(self.paths[row], channels=self.channels)
+                self.check(self.paths[row], channels=self.channels)
                 good.append(row)
             except UserError as error:
                 self.failures.append(str(error))
@@ -131,7 +147,7 @@ class ImageTable(CaseTable):
 
     def __len__(self) -> int:
         if self.unnamed:
-            find_images("")  # says so
+            self.find("")  # says so
         return super().__len__()
 
     def is_done(self, row: int) -> bool:
