@@ -1,0 +1,120 @@
+"""The training films that an audit compares with, embedded once, and the thresholds that unseen patients give."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+
+from synthzoo.errors import UserError
+from synthzoo.privacy.reid_films import spread
+from synthzoo.privacy.reid_scores import PERCENTILE, nearest, unseen_threshold
+
+AT_ONCE = 256  # frames in one call of the network
+DIFFERENT = 95.0  # percentile of frames of two unseen patients, above which two frames may be of one
+
+
+def embed_frames(network: torch.nn.Module, frames: torch.Tensor) -> torch.Tensor:
+    """Frames (N, C, H, W) -> embeddings (N, K) on the CPU, in pieces that fit into memory."""
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        return torch.cat([network(piece.float().to(device)).float().cpu() for piece in frames.split(AT_ONCE)])
+
+
+def embed_films(network: torch.nn.Module, films, frames: int) -> torch.Tensor:
+    """Embedding of every film, the mean over `frames` evenly spread frames, float32 (N, K)."""
+    found, waiting = [], []
+    for row in range(len(films)):
+        waiting.append(films.frames(row, lambda count: spread(count, frames)))
+        if sum(map(len, waiting)) >= AT_ONCE or row == len(films) - 1:
+            parts = embed_frames(network, torch.cat(waiting)).split([len(part) for part in waiting])
+            found += [part.mean(0) for part in parts]
+            waiting = []
+    return torch.stack(found)
+
+
+class Gallery:
+    """Training films, their embeddings and the thresholds; the network is given at the first `fit`.
+
+    Args:
+        training: films that the generator was trained on, see `reid_films`.
+        unseen: films of patients that it never saw, for the threshold; None needs `threshold`.
+        frames: of each film, over which its embedding is averaged.
+        percentile: of the best scores of unseen patients, above which a film counts as memorised.
+        threshold: instead of that percentile, as a logit.
+
+    Attributes (after `fit`):
+        embeddings: float32 (N, K).
+        threshold: as a logit.
+        different: logit below which two frames are of two patients.
+        unseen_learned: number of training films that are nearest to an unseen film.
+
+    Raises:
+        UserError: no training films, or neither unseen films nor a threshold.
+    """
+
+    def __init__(
+        self, training, unseen=None, frames: int = 4, percentile: float = PERCENTILE, threshold: float | None = None
+    ) -> None:
+        if unseen is None and threshold is None:
+            raise UserError(
+                "unseen_dir is empty and training_dir has no FileList.csv that names other splits: give a folder with "
+                "films of patients that the generator never saw, or a threshold (a logit)."
+            )
+        if not 0 < percentile < 100:
+            raise UserError(f"percentile is {percentile}, but must lie between 0 and 100.")
+        if frames < 1:
+            raise UserError(f"film_frames is {frames}, but a film's embedding needs at least 1 frame.")
+        self.training, self.unseen, self.frames = training, unseen, int(frames)
+        self.percentile, self.asked = float(percentile), threshold
+        self.network: torch.nn.Module | None = None
+
+    @property
+    def identity(self) -> dict:
+        """What the audit compares with, for sidecars: name, number and digest of the training films, never a path."""
+        digest = hashlib.sha256("\n".join(self.training.names).encode()).hexdigest()
+        return {"name": self.training.name, "films": len(self.training), "names_sha256": digest}
+
+    def fit(self, network: torch.nn.Module) -> Gallery:
+        """Embed all films with this network and set the thresholds; once a network."""
+        if self.network is network:
+            return self
+        network.eval()
+        self.embeddings = embed_films(network, self.training, self.frames)
+        reference = self.training if self.unseen is None else self.unseen
+        first = torch.cat([reference.frames(row, lambda count: np.zeros(1, int)) for row in range(len(reference))])
+        first = embed_frames(network, first)
+        owners = np.asarray(reference.patients)
+        self.network = network
+        between = self.compare(first, first)[owners[:, None] != owners[None]]
+        if not len(between):
+            raise UserError(f"{reference.name}: films of at least two patients are needed to tell patients apart.")
+        self.different = float(np.percentile(between, DIFFERENT))
+        self.threshold = self.asked
+        if self.unseen is not None:
+            best, found = nearest(self.compare(embed_films(network, self.unseen, self.frames), self.embeddings))
+            self.unseen_learned = len(np.unique(found))
+            if self.asked is None:
+                self.threshold = unseen_threshold(best, self.percentile)
+        self.threshold = float(self.threshold)
+        return self
+
+    def compare(self, queries: torch.Tensor, references: torch.Tensor) -> np.ndarray:
+        """Logits of all pairs of embeddings (Q, K) and (R, K), float32 (Q, R)."""
+        device = next(self.network.parameters()).device
+        with torch.no_grad():
+            pieces = queries.split(AT_ONCE)
+            found = [self.network.logits(piece.to(device), references.to(device)).float().cpu() for piece in pieces]
+        return torch.cat(found).numpy()
+
+    def audit(self, embeddings: torch.Tensor) -> dict:
+        """What the embeddings (T, K) of a film's frames say.
+
+        Returns:
+            score (logit against the nearest training film), nearest (its number), and curve, the scores of all frames
+            against the first one, float32 (T,).
+        """
+        film = embeddings[torch.from_numpy(spread(len(embeddings), self.frames))].mean(0, keepdim=True)
+        best, found = nearest(self.compare(film, self.embeddings))
+        return {"score": float(best[0]), "nearest": int(found[0]), "curve": self.compare(embeddings[:1], embeddings)[0]}
