@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import http.server
 import json
@@ -123,18 +124,30 @@ def scans(tmp_path_factory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def server(zoo, scans, tmp_path_factory):
-    """The server over a datastore of the three scans."""
+def new_server(zoo, scans, tmp_path_factory):
+    """`with new_server() as server`: one over a fresh datastore of the three scans."""
     pytest.importorskip("monailabel", reason="monailabel is not installed; docs/pins.md says how")
-    studies = tmp_path_factory.mktemp("studies")
-    for scan in scans:
-        shutil.copy(scan, studies)
-    made = Server(zoo, studies, tmp_path_factory.mktemp("server"))
-    try:
-        made.start()
+
+    @contextlib.contextmanager
+    def start():
+        studies = tmp_path_factory.mktemp("studies")
+        for scan in scans:
+            shutil.copy(scan, studies)
+        made = Server(zoo, studies, tmp_path_factory.mktemp("server"))
+        try:
+            made.start()
+            yield made
+        finally:
+            made.stop()
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def server(new_server):
+    """The server that most tests share; what they leave in its datastore stays there."""
+    with new_server() as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture(scope="session")

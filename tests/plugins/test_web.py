@@ -42,6 +42,21 @@ def start_page(folder: Path, *arguments: str) -> tuple[subprocess.Popen, str]:
 
 
 @pytest.fixture(scope="module")
+def server(new_server):
+    """A server of the page's own: maps that other tests leave would lie over the studies that are looked at here."""
+    with new_server() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def client(server, tmp_path_factory):
+    """MONAI Label's own client, of that server."""
+    from monailabel.client import MONAILabelClient
+
+    return MONAILabelClient(server.url, str(tmp_path_factory.mktemp("client")))
+
+
+@pytest.fixture(scope="module")
 def heat(client) -> np.ndarray:
     """The map of the last scan, as the server gives it to any client."""
     return volume(Path(client.infer("phantom_mr_anomaly_map_tiny", "scan_2", {"result": "heat_map"})[0]))
