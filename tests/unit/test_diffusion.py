@@ -44,6 +44,40 @@ def test_ancestral_sampling_reaches_the_deviation_too():
     assert abs(float(x.std()) - DEVIATION) < 0.03
 
 
+@pytest.mark.parametrize("prediction", ["epsilon", "v"])
+@pytest.mark.parametrize(("eta", "expected"), [(0.0, 0.480), (1.0, 0.456)])
+def test_64_steps_of_1000_have_the_variance_of_their_own_posterior(prediction, eta, expected):
+    """Steps of 15 timesteps with the posterior of a single one would leave a deviation of .92 here.
+
+    The truth beside it: x_u given x_t and the estimate is Gaussian, so variances follow a recursion.
+    """
+    schedule = NoiseSchedule(1000, "linear", 1e-4, 2e-2, prediction)
+    variance, times = 1.0, leading_timesteps(1000, 64)
+    for t, after in zip(times, times[1:]):
+        a, b = schedule.alpha[t] ** 2, schedule.alpha[after] ** 2
+        gain = a.sqrt() * DEVIATION**2 / (a * DEVIATION**2 + 1 - a)
+        fresh = eta * (1 - b) / (1 - a) * (1 - a / b)
+        kept = b.sqrt() * gain + (1 - b - fresh).sqrt() * (1 - a.sqrt() * gain) / (1 - a).sqrt()
+        variance = kept**2 * variance + fresh
+    assert float(variance) ** 0.5 == pytest.approx(expected, abs=0.002)
+    generator = torch.Generator().manual_seed(1)
+    x = ddim(gaussian_denoiser(schedule), noise(), schedule, 64, eta=eta, generator=generator)
+    assert float(x.mean()) == pytest.approx(MEAN, abs=0.03)
+    assert float(x.std()) == pytest.approx(float(variance) ** 0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_a_clipped_estimate_bounds_the_sample_and_a_wide_bound_changes_nothing(eta):
+    schedule = NoiseSchedule(prediction="v")
+
+    def sample(clip):
+        generator = torch.Generator().manual_seed(1)
+        return ddim(gaussian_denoiser(schedule), noise(500), schedule, 50, eta, clip=clip, generator=generator)
+
+    assert float(sample(1.2).max()) == pytest.approx(1.2, abs=1e-6)
+    assert torch.allclose(sample(50.0), sample(None), atol=1e-6)
+
+
 def test_the_second_order_solver_errs_less_at_few_steps():
     schedule, start = NoiseSchedule(), noise(2000)
     denoise = gaussian_denoiser(schedule)
