@@ -17,7 +17,8 @@ def refold(maps: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
 
     Args:
         maps: shares in [0, 1], float32 (C, h, w) with C > 5, in the order of `brain_pool.MAPS`, at 2 mm.
-        rng: draws how far in the folds reach (10 to 28 mm), their width, and the patches that get them.
+        rng: draws where the folds are (to 10 to 28 mm below the surface, or near all cortex), their width, and the
+            patches that get them.
 
     Returns:
         maps of the same shape and the same sum of the first five.
@@ -31,7 +32,10 @@ def refold(maps: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     grey = np.maximum(_within(line, sulcus + cortex), _within(depth - 0.5, cortex))
     fluid = _within(line, sulcus) * min(1.0, rng.uniform(0.4, 1.4))
     grey = np.clip(grey - fluid, 0, 1)
-    band = np.clip((rng.uniform(5, 14) - depth) / 2, 0, 1) * (depth > 0)
+    if rng.rand() < 0.5:
+        band = np.clip((rng.uniform(5, 14) - depth) / 2, 0, 1) * (depth > 0)
+    else:
+        band = np.clip(6 * ndi.gaussian_filter(maps[CORTEX], 2.0) - 0.6, 0, 1)
     patches = np.clip(_noise(rng, weight.shape, (9.0, 9.0)) * 3 + rng.uniform(-1, 4), 0, 1)
     kept = maps[DEEP] + maps[VENTRICLE] + maps[CEREBELLUM]
     band = band * patches * np.clip(1 - kept / np.maximum(weight, 0.05), 0, 1)
@@ -39,6 +43,27 @@ def refold(maps: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     out = maps.copy()
     for row, share in ((CORTEX, grey), (WHITE, 1 - grey - fluid), (CSF, fluid)):
         out[row] = (1 - band) * maps[row] + band * free * share
+    return out
+
+
+def refoliate(maps: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Give the cerebellum leaves: bent stripes of grey matter with fluid between them, less of its white matter.
+
+    Args:
+        maps: as for `refold`.
+        rng: draws the stripes' direction, distance (4 to 10 mm), bend and strength.
+    """
+    ys, xs = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in maps.shape[1:]), indexing="ij")
+    angle, gap = rng.uniform(0, np.pi), rng.uniform(2, 5)
+    bend = rng.uniform(0.5, 2.5) * _noise(rng, maps.shape[1:], (4.0, 4.0))
+    wave = np.sin(2 * np.pi * (np.cos(angle) * ys + np.sin(angle) * xs) / gap + bend)
+    free = maps[CORTEX] + maps[WHITE] + maps[CSF]
+    fluid = np.maximum(np.clip(wave, 0, 1) * rng.uniform(0, 0.6) * free, maps[CSF])
+    white = np.minimum(maps[WHITE] * rng.uniform(0.3, 1.0), free - fluid)
+    inside = np.clip(2 * maps[CEREBELLUM], 0, 1) * rng.uniform(0.4, 1.0)
+    out = maps.copy()
+    for row, share in ((CORTEX, free - fluid - white), (WHITE, white), (CSF, fluid)):
+        out[row] = (1 - inside) * maps[row] + inside * share
     return out
 
 
@@ -51,7 +76,7 @@ def sulcal_vessels(maps: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     """
     fluid = ndi.maximum_filter(maps[CSF], 2)
     spots = _noise(rng, fluid.shape, (0.6, 0.6))
-    return np.clip((spots - rng.uniform(1.2, 2.6)) * 2, 0, 1) * np.clip(1.5 * fluid, 0, 1)
+    return np.clip((spots - rng.uniform(0.9, 2.5)) * 2, 0, 1) * np.clip(1.5 * fluid, 0, 1)
 
 
 def _noise(rng: np.random.RandomState, shape, sigma) -> np.ndarray:

@@ -14,7 +14,7 @@ import torch
 from scipy import ndimage as ndi
 from torch.nn import functional as F
 
-from synthzoo.phantoms.brain_folds import refold, sulcal_vessels
+from synthzoo.phantoms.brain_folds import refold, refoliate, sulcal_vessels
 from synthzoo.phantoms.brain_pool import MAPS
 
 KINDS = ("T1w", "T1Gd", "T2w", "FLAIR", "PD", "random")
@@ -76,7 +76,7 @@ def draw_contrast(rng: np.random.RandomState, voxels: np.ndarray, kind: str | No
     ventricle = csf * (1 + rng.normal(0, 0.06))
     strength = rng.uniform(0, 1, 4) * (rng.rand(4) < (0.9, 0.9, 0.85, 0.7))
     if kind == "T1Gd":
-        strength = rng.uniform(0.2, 1.3, 4) * (rng.rand(4) < 0.95)
+        strength = rng.uniform(0.2, (1.3, 1.3, 1.3, 2.2)) * (rng.rand(4) < 0.95)
     tissue = np.array([cortex, deep, white, csf, ventricle])
     structure = rng.normal(0, 0.5) if kind != "T1w" else rng.uniform(0, 1.0)
     contrast = Contrast(kind, tissue, extra, strength, 1 + rng.normal(0, 0.06), structure)
@@ -152,6 +152,8 @@ def healthy_slice(
         maps = sharpen(maps, rng.uniform(1, 4))
     if rng.rand() < FOLDED_SHARE:
         maps = refold(maps, rng)
+    if rng.rand() < FOLDED_SHARE:
+        maps = refoliate(maps, rng)
     if rng.rand() < (0.9 if contrast.kind == "T1Gd" else 0.3):
         vessel = MAPS.index("vessel")
         maps[vessel] = np.maximum(maps[vessel], sulcal_vessels(maps, rng))

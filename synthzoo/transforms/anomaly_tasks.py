@@ -126,7 +126,8 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
     def _paste(self, box: np.ndarray, source: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """The source's texture in place of the tissue, wholly or with a trace of it, edge of 0.5 to 2 voxels.
 
-        Its level is any, or that of a voxel nearby: folds that give way to one grey are wrong though each grey is known.
+        Its level is any, or that of a voxel nearby: folds that give way to one grey are wrong, though each grey is
+        known.
         """
         soft = ndimage.gaussian_filter(np.pad(mask, 1).astype(np.float32), self.R.uniform(0.5, 2.0))
         soft = soft[(slice(1, -1),) * mask.ndim] * mask * min(1.0, self.R.uniform(0.6, 1.4))
