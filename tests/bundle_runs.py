@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from synthzoo.bundle.find import find_bundles
+from synthzoo.bundle.find import find_bundles, read_metadata
 
 ROOT = Path(__file__).resolve().parents[1]
 SKELETON = "skeleton of new_bundle"
@@ -19,7 +19,7 @@ def quick(bundle: Path, phantom_nifti: Path, output_dir: Path, **overrides) -> d
     config = json.loads((bundle / "configs" / "inference.json").read_text())
     made = {"output_dir": str(output_dir), "seed": 5}
     if "images" in config:
-        made["images"] = str(phantom_nifti)
+        made["images"] = str(input_of(bundle, phantom_nifti))
     else:
         made["num_samples"] = 2
     if "steps" in config:
@@ -27,9 +27,38 @@ def quick(bundle: Path, phantom_nifti: Path, output_dir: Path, **overrides) -> d
     return made | overrides
 
 
+def input_of(bundle: Path, phantom_nifti: Path) -> Path:
+    """What a bundle that takes images is given: the phantom scan, or a phantom film of the same name for ultrasound."""
+    if read_metadata(bundle)["network_data_format"]["inputs"]["image"].get("modality") != "US":
+        return phantom_nifti
+    film = phantom_nifti.with_name("patient.avi")
+    if not film.exists():
+        from synthzoo.data.avi import write_avi
+        from synthzoo.phantoms.echo import draw_params, make_clip
+
+        clip = make_clip(draw_params(210_000), size=32)
+        write_avi(film, clip.frames, clip.fps)
+    return film
+
+
+def results(folder: Path) -> list[Path]:
+    """The files that a run is for: volumes, films, and the tables of cases."""
+    found = [*folder.rglob("*.nii.gz"), *folder.rglob("*.avi"), *folder.glob("*/**/*.tsv")]
+    return sorted(found)
+
+
 def volumes(folder: Path) -> dict[str, np.ndarray]:
-    """Every NIfTI below a folder as an array, by its relative path."""
+    """Every volume, film and table of a case below a folder as an array, by its relative path."""
+    return {path.relative_to(folder).as_posix(): _array(path) for path in results(folder)}
+
+
+def _array(path: Path) -> np.ndarray:
+    if path.suffix == ".avi":
+        from synthzoo.data.avi import read_avi
+
+        return read_avi(path).frames.astype(np.float32) / 255
+    if path.suffix == ".tsv":
+        return np.genfromtxt(path, delimiter="\t", skip_header=1, filling_values=-1)
     import nibabel as nib
 
-    paths = sorted(folder.rglob("*.nii.gz"))
-    return {path.relative_to(folder).as_posix(): np.asarray(nib.load(path).dataobj) for path in paths}
+    return np.asarray(nib.load(path).dataobj)

@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from bundle_runs import BUNDLE_NAMES, ROOT, SKELETON, quick, volumes
+from bundle_runs import BUNDLE_NAMES, ROOT, SKELETON, quick, results, volumes
 
 from synthzoo.bundle.compose import config_files, load_config, load_workflow, run_bundle
 from synthzoo.bundle.find import read_json, read_metadata
@@ -287,9 +287,9 @@ def test_the_same_seed_gives_the_same_voxels(bundle, quick_run, phantom_nifti, t
 
 def test_a_rerun_skips_what_is_complete(bundle, quick_run, phantom_nifti):
     folder = quick_run(bundle)
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.nii.gz")}
+    before = {path: path.stat().st_mtime_ns for path in results(folder)}
     run_bundle(bundle, overrides=quick(bundle, phantom_nifti, folder))
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.nii.gz")} == before
+    assert before and {path: path.stat().st_mtime_ns for path in results(folder)} == before
 
 
 SMOKE = {
