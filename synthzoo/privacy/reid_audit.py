@@ -19,7 +19,6 @@ from synthzoo.data.images import ImageTable
 from synthzoo.data.outputs import SaveResult, Written
 from synthzoo.privacy.reid_films import find_films, read_frames, resized
 from synthzoo.privacy.reid_gallery import Gallery, embed_frames
-from synthzoo.privacy.reid_scores import identity_break
 
 
 class FilmTable(ImageTable):
@@ -93,7 +92,8 @@ class AuditFilmd(Transform):
 
     Added: score, threshold, memorised (bool), nearest_film and nearest_patient (names), nearest (number), curve
     (float32 [T]), different_below, consistency (mean of the curve without its first frame, None for one frame),
-    identity_break (number of a frame, or None), training and unseen (what it was compared with).
+    identity_break (number of a frame, or None), parts (see `Gallery.audit`), training and unseen (what was
+    compared with).
 
     Args:
         gallery: the inferer's.
@@ -118,7 +118,7 @@ class AuditFilmd(Transform):
             "nearest_patient": str(gallery.training.patients[found["nearest"]]),
             "different_below": gallery.different,
             "consistency": float(curve[1:].mean()) if len(curve) > 1 else None,
-            "identity_break": identity_break(curve, gallery.different),
+            "parts": [{**part, "nearest_film": gallery.training.names[part["nearest"]]} for part in found["parts"]],
             "training": {**gallery.identity, "patients": len(np.unique(gallery.training.patients))},
             "unseen": unseen,
         }
@@ -133,7 +133,7 @@ class SaveAudit(SaveResult):
     """
 
     KEYS = ("score", "threshold", "memorised", "nearest_film", "nearest_patient", "consistency", "identity_break")
-    KEYS += ("different_below", "training", "unseen")
+    KEYS += ("parts", "different_below", "training", "unseen")
 
     def __init__(self, table, outputs: dict[str, str] | None = None, **kwargs):
         super().__init__(table, outputs or {"curve": table.suffix}, sidecar_keys=self.KEYS, **kwargs)

@@ -9,7 +9,7 @@ import torch
 
 from synthzoo.errors import UserError
 from synthzoo.privacy.reid_films import spread
-from synthzoo.privacy.reid_scores import PERCENTILE, nearest, unseen_threshold
+from synthzoo.privacy.reid_scores import PERCENTILE, identity_break, nearest, unseen_threshold
 
 AT_ONCE = 256  # frames in one call of the network
 DIFFERENT = 95.0  # percentile of frames of two unseen patients, above which two frames may be of one
@@ -111,10 +111,22 @@ class Gallery:
     def audit(self, embeddings: torch.Tensor) -> dict:
         """What the embeddings (T, K) of a film's frames say.
 
+        A film that changes its patient is compared part by part, since the mean of two patients is like neither.
+
         Returns:
-            score (logit against the nearest training film), nearest (its number), and curve, the scores of all frames
-            against the first one, float32 (T,).
+            curve, the scores of all frames against the first one, float32 (T,); identity_break (number of the frame
+            where the patient changes, or None); parts, a dict each with first and last frame, score (logit) and
+            nearest (number of the training film); score and nearest of the part that scores highest.
         """
-        film = embeddings[torch.from_numpy(spread(len(embeddings), self.frames))].mean(0, keepdim=True)
-        best, found = nearest(self.compare(film, self.embeddings))
-        return {"score": float(best[0]), "nearest": int(found[0]), "curve": self.compare(embeddings[:1], embeddings)[0]}
+        curve = self.compare(embeddings[:1], embeddings)[0]
+        cut = identity_break(curve, self.different)
+        edges = [0, len(embeddings)] if cut is None else [0, cut, len(embeddings)]
+        parts = []
+        for first, end in zip(edges, edges[1:]):
+            chosen = torch.from_numpy(first + spread(end - first, self.frames))
+            best, found = nearest(self.compare(embeddings[chosen].mean(0, keepdim=True), self.embeddings))
+            part = {"first_frame": first, "last_frame": end - 1, "score": float(best[0]), "nearest": int(found[0])}
+            parts.append(part)
+        top = max(parts, key=lambda part: part["score"])
+        found = {"score": top["score"], "nearest": top["nearest"], "curve": curve, "parts": parts}
+        return {**found, "identity_break": cut}
