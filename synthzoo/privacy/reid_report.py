@@ -131,12 +131,20 @@ def figure(records: list[dict], curves: list[np.ndarray], summary: dict) -> byte
     FigureCanvasAgg(sheet)
     left, right = sheet.subplots(1, 2)
     left.hist([record["score"] for record in records], bins=min(40, 5 + len(records) // 2), color="#4477aa")
-    left.axvline(summary["threshold"], color="#cc3311", label=f"threshold, {summary['memorised']} films above")
+    left.axvline(
+        summary["threshold"], color="#cc3311", label=f"threshold: {summary['memorised']} of {len(records)} above"
+    )
     left.set(xlabel="score against the nearest training film (logit)", ylabel="films")
     left.legend(fontsize=8)
     for curve, record in zip(curves[:200], records):
         broken = record["identity_break"] is not None
-        right.plot(curve[1:], color="#cc3311" if broken else "#4477aa", alpha=0.9 if broken else 0.3, linewidth=1)
+        right.plot(
+            np.arange(1, len(curve)),
+            curve[1:],
+            color="#cc3311" if broken else "#4477aa",
+            alpha=0.9 if broken else 0.3,
+            linewidth=1,
+        )
     right.axhline(summary["different_below"], color="black", linestyle=":", label="two patients below")
     right.set(xlabel="frame", ylabel="score against frame 0 (logit)")
     right.legend(fontsize=8)
