@@ -13,12 +13,15 @@ import fire
 import torch
 
 from synthzoo.data.echo_instruments import InstrumentFilms
+from synthzoo.data.files import write_text
 from synthzoo.data.loader import SeededLoader, seed_everything
 from synthzoo.metrics.echo_networks import NETWORKS, WEIGHTS, load_network, to_grid
+from synthzoo.objectives.echo_calibration import make_report
 from synthzoo.objectives.echo_instruments import CavityLoss, EFLoss
 from synthzoo.training import ObjectiveTrainer, cosine_schedule
 
 FILMS = {64: 1600, 32: 1600, 112: 200}  # TRAIN patients by size of film
+START, END = "<!-- instruments -->", "<!-- /instruments -->"
 torch.set_num_threads(1)  # the same sums in the same order on every machine
 
 
@@ -45,21 +48,42 @@ def teach(name: str, objective, masks: bool, iterations: int, batch_size: int, r
     load_network.cache_clear()
 
 
-def regressor(iterations: int = 1200, batch_size: int = 16, cache: str | None = None, folder: str = str(WEIGHTS)):
+def regressor(iterations: int = 560, batch_size: int = 16, cache: str | None = None, folder: str = str(WEIGHTS)):
     """Train the network that reads EF from a film."""
     teach("echo_ef_regressor", EFLoss(), False, iterations, batch_size, 3e-3, cache, folder)
 
 
-def cavity(iterations: int = 900, batch_size: int = 8, cache: str | None = None, folder: str = str(WEIGHTS)):
+def cavity(iterations: int = 290, batch_size: int = 16, cache: str | None = None, folder: str = str(WEIGHTS)):
     """Train the network that finds the cavity in a frame."""
     teach("echo_cavity", CavityLoss(), True, iterations, batch_size, 3e-3, cache, folder)
 
 
-def calibrate(cache: str | None = None, folder: str = str(WEIGHTS)):
-    """Set the scales right, measure the errors and write `echo_instruments.json`."""
-    from synthzoo.objectives.echo_calibration import make_report
+def calibrate(cache: str | None = None, folder: str = str(WEIGHTS), page: str | None = "docs/echo_phantom.md"):
+    """Set the scales right, measure the errors, write `echo_instruments.json` and the table of `page`."""
+    found = make_report(Path(folder), cache)
+    if page and Path(page).is_file():
+        head, rest = Path(page).read_text().split(START)
+        write_text(page, head + START + "\n" + report_table(found) + END + rest.split(END)[1])
+    print(json.dumps(found["errors"], indent=2))
 
-    print(json.dumps(make_report(Path(folder), cache), indent=2))
+
+def report_table(found: dict) -> str:
+    """The stated errors as Markdown."""
+    lines = [
+        "| instrument | film | R2 | mean error, EF points | 95 % below | slope | films |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in ("regressor", "discs"):
+        for size, kinds in found["errors"].items():
+            for kind, of in kinds.items():
+                e = of[name]
+                points = f"{100 * e['mae']:.1f} | {100 * e['p95']:.1f} | {e['slope']:.3f}"
+                lines.append(f"| {name} | {size} x {size}, {kind} | {e['r2']:.4f} | {points} | {e['n']} |")
+    stills = "; ".join(
+        f"{name} {100 * max(of[name]['mean'] for of in found['frozen'].values()):.1f}"
+        for name in ("regressor", "discs")
+    )
+    return "\n".join(lines) + f"\n\nFilms that stand still read as, mean EF points at the worst size: {stills}.\n"
 
 
 def everything(cache: str | None = None, folder: str = str(WEIGHTS)):

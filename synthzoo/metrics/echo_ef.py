@@ -1,8 +1,8 @@
 """Ejection fraction of a film of the heart by two instruments that share nothing, each with its own stated errors.
 
-`regressor` is a network that reads EF from the film. `discs` finds the left ventricle's cavity in every frame by a
-network that sees one frame alone, and cuts it into discs (`echo_discs`): EF = 1 - ESV / EDV. Both are taught on echo
-phantoms of TRAIN patients, set right on VAL patients, and their errors on TEST patients are in
+`regressor` is a network that reads EF from the film, run forwards and backwards. `discs` finds the left ventricle's
+cavity in every frame by a network that sees one frame alone, and cuts it into discs (`echo_discs`): EF = 1 - ESV / EDV.
+Both are taught on echo phantoms of TRAIN patients, set right on VAL patients, and their errors on TEST patients are in
 `weights/echo_instruments.json`: print them beside every figure. A generator whose R2 is above the instrument's own is
 suspect. Neither may be used in a loss.
 """
@@ -92,10 +92,15 @@ def set_right(values: np.ndarray, scale: dict[str, float]) -> np.ndarray:
 def raw_ef(films: torch.Tensor, batch_size: int = 16) -> dict[str, np.ndarray]:
     """As `measure_ef` before the scales; of films that `as_films` gave."""
     network = load_network("echo_ef_regressor")
-    read = torch.cat([network(to_grid(part)) for part in films.split(batch_size)])
+    read = torch.cat([read_both_ways(network, to_grid(part)) for part in films.split(batch_size)])
     volumes = [cavity_volumes(part) for part in films.split(batch_size)]
     discs = [ejected_share(curve) for part in volumes for curve in part]
     return {"regressor": read.numpy().astype(np.float64), "discs": np.array(discs)}
+
+
+def read_both_ways(network: torch.nn.Module, films: torch.Tensor) -> torch.Tensor:
+    """Mean of what the regressor reads from films (N, 1, T, 64, 64) forwards and backwards, (N,): EF is the same."""
+    return (network(films) + network(films.flip(2))) / 2
 
 
 @torch.inference_mode()

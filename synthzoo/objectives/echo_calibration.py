@@ -14,7 +14,7 @@ from synthzoo.metrics import echo_ef
 from synthzoo.metrics.conditioning import agreement
 from synthzoo.objectives.echo_instruments import blur
 
-SIZES = {32: 160, 64: 160, 112: 80}  # VAL and TEST patients by size of film
+SIZES = {32: 80, 64: 80, 112: 40}  # VAL and TEST patients by size of film
 BLUR, NOISE = 0.5, 0.03  # of the disturbed copies: in the film's own pixels, and standard deviation
 KINDS = ("sharp", "blurred", "noisy")
 STILLS = 16  # frozen films of each size
