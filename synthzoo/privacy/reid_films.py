@@ -37,7 +37,7 @@ class PhantomFilms:
         preset: "tiny" or "small".
         split: "TRAIN", "VAL" or "TEST".
         patients: how many.
-        sessions: films of each; one more than the preset's own never repeats a film of the set.
+        sessions: films of each patient, each of its own session and noise.
         first_session: number of the first session; those of a split's own films start at 0.
         cache_dir: folder that keeps the films, or None.
         videos: films of another list, such as `list_recall` gives.
