@@ -23,6 +23,7 @@ from synthzoo.metrics.echo_networks import REMEDY, WEIGHTS, load_network, to_gri
 
 FINE = 128  # pixels of the grid on which the cavity is drawn: edges lie between the network's pixels
 SPIKE = 0.4  # share of the largest volume by which one frame may leave the middle of its neighbours
+LEAST_CONTRAST = 0.01  # standard deviation over a frame; one that is more even shows nothing
 LEAST_AREA = 0.002  # share of the frame; a cavity that is smaller was not found
 SHORTEST = 5  # frames
 
@@ -105,7 +106,7 @@ def read_both_ways(network: torch.nn.Module, films: torch.Tensor) -> torch.Tenso
 
 @torch.inference_mode()
 def find_cavity(videos, batch_size: int = 256) -> np.ndarray:
-    """The left ventricle's cavity in each frame, bool (N, T, 128, 128); the largest piece alone, or nothing.
+    """The left ventricle's cavity in each frame, bool (N, T, 128, 128); one piece, or none where a frame is even.
 
     Args:
         videos: as in `measure_ef`; the masks cover the same field of view.
@@ -116,7 +117,8 @@ def find_cavity(videos, batch_size: int = 256) -> np.ndarray:
     network, found = load_network("echo_cavity"), []
     for part in frames.split(batch_size):
         logits = F.interpolate(network(part), (FINE, FINE), mode="bilinear", align_corners=False)
-        found += [largest_piece(mask) for mask in (logits[:, 0] > 0).numpy()]
+        shows = part.std((1, 2, 3)) >= LEAST_CONTRAST  # of a dark frame the network would imagine a cavity
+        found += [largest_piece(mask) for mask in ((logits[:, 0] > 0) & shows[:, None, None]).numpy()]
     return np.stack(found).reshape(len(films), -1, FINE, FINE)
 
 
