@@ -25,7 +25,7 @@ class FilmTable(ImageTable):
     """Films as a data set: item -> {"image": path as text, "case": stem, "row": number}; see `ImageTable`.
 
     Args:
-        images: a path, a list, a folder or a pattern: `.avi`, `.png` (one frame), NIfTI or DICOM (time first), latents.
+        images: a path, a list, a folder or a pattern: `.avi`, `.png` (one frame), NIfTI (time first), latents.
         channels: of a frame.
         kwargs: see `synthzoo.data.images.ImageTable`.
     """

@@ -133,7 +133,7 @@ def read_frames(
     """Frames of one file and its frames per second where it states them.
 
     Args:
-        path: `.avi`, `.png`, a NIfTI file or DICOM folder whose first axis is time, or latents `.pt`.
+        path: `.avi`, `.png`, a NIfTI file whose first axis is time, or latents `.pt`.
         channels: that the network takes.
         which: chooses frames from their number; None takes all.
 
@@ -141,9 +141,11 @@ def read_frames(
         float32 (n, C, H, W), pictures in [0, 1] where the file stores bytes; frames per second or None.
 
     Raises:
-        UserError: a file that cannot be read, holds NaN or Inf, or has other channels.
+        UserError: a file that cannot be read, holds NaN or Inf, or has other channels; a folder.
     """
     path, fps = Path(path), None
+    if path.is_dir():
+        raise UserError(f"film {path} is a folder of DICOM slices, which have no order in time: export it as AVI.")
     if path.suffix.lower() == ".pt":
         frames = read_latents(path)
     elif path.suffix.lower() == ".avi":

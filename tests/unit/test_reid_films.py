@@ -79,6 +79,7 @@ def test_other_folders_name_unseen_films_apart(tmp_path):
     [
         (lambda path: path.with_suffix(".png").write_bytes(b"no picture"), "cannot be read as a PNG"),
         (lambda path: path.with_suffix(".avi").write_bytes(b"no film"), "film.avi"),
+        (lambda path: path.mkdir(), "folder of DICOM slices, which have no order in time"),
         (lambda path: path.with_suffix(".pt").write_bytes(b"no tensor"), "cannot be read as a plain tensor"),
     ],
 )
