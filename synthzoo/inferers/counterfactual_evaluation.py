@@ -79,7 +79,7 @@ class CounterfactualEvaluation:
 
     def run(self) -> dict:
         """Measure, write, and return what was written."""
-        settings = {"preset": "tiny", "split": "TEST", "size": self.network.size, "frames": self.network.frames}
+        settings = {"preset": "tiny", "split": "TEST", "size": self.network.side, "frames": self.network.frames}
         settings |= {"fps": self.network.fps, "cache_dir": self.cache_dir}
         real = EchoPhantomDataset(patients=self.patients, masks=True, **settings)
         ef = np.array([real.params(row).ef for row in range(len(real))])

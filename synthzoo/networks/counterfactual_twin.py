@@ -24,7 +24,7 @@ class CounterfactualTwin(nn.Module):
 
     Args:
         frames: T, frames of a clip, even.
-        size: side of a frame in pixels, even.
+        side: of a frame in pixels, even.
         fps: frames a second of the clips.
         ef: EF in percent that a plain call asks for.
         generator: settings of `TwinGenerator`; None takes the small ones.
@@ -34,16 +34,16 @@ class CounterfactualTwin(nn.Module):
     def __init__(
         self,
         frames: int = 16,
-        size: int = 32,
+        side: int = 32,
         fps: float = 16.0,
         ef: float = 30.0,
         generator: Mapping[str, Any] | None = None,
         expert: Mapping[str, Any] | None = None,
     ):
         super().__init__()
-        if frames % 2 or size % 2:
-            raise UserError(f"network_def: frames = {frames} and size = {size}, but both must be even; add one.")
-        self.frames, self.size, self.fps, self.ef = int(frames), int(size), float(fps), float(ef)
+        if frames % 2 or side % 2:
+            raise UserError(f"network_def: frames = {frames} and side = {side}, but both must be even; add one.")
+        self.frames, self.side, self.fps, self.ef = int(frames), int(side), float(fps), float(ef)
         self.generator = TwinGenerator(**(SMALL["generator"] if generator is None else generator))
         self.expert = EFExpert(**(SMALL["expert"] if expert is None else expert))
 

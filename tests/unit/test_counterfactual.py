@@ -111,7 +111,7 @@ def test_a_film_of_a_known_heart_measures_as_it_was_made():
 class Oracle(nn.Module):
     """Stands for a perfect network: it is told the true counterfactuals, and reads the EF that each film was given."""
 
-    size, frames, fps = 32, 16, 16.0
+    side, frames, fps = 32, 16, 16.0
 
     def __init__(self, answers=None):
         super().__init__()
