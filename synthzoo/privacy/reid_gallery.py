@@ -12,7 +12,7 @@ from synthzoo.privacy.reid_films import spread
 from synthzoo.privacy.reid_scores import PERCENTILE, identity_break, nearest, unseen_threshold
 
 AT_ONCE = 256  # frames in one call of the network
-DIFFERENT = 95.0  # percentile of frames of two unseen patients, above which two frames may be of one
+TAIL = 5.0  # percent of pairs of frames that are left out where the limit between one and two patients is set
 
 
 def embed_frames(network: torch.nn.Module, frames: torch.Tensor) -> torch.Tensor:
@@ -47,7 +47,8 @@ class Gallery:
     Attributes (after `fit`):
         embeddings: float32 (N, K).
         threshold: as a logit.
-        different: logit below which two frames are of two patients.
+        different: logit below which two frames are of two patients, halfway between the 95th percentile of frames of
+            two unseen patients and the 5th of two frames of one film.
         unseen_learned: number of training films that are nearest to an unseen film.
 
     Raises:
@@ -83,14 +84,18 @@ class Gallery:
         network.eval()
         self.embeddings = embed_films(network, self.training, self.frames)
         reference = self.training if self.unseen is None else self.unseen
-        first = torch.cat([reference.frames(row, lambda count: np.zeros(1, int)) for row in range(len(reference))])
-        first = embed_frames(network, first)
+        ends = torch.cat(
+            [reference.frames(row, lambda count: np.array([0, count - 1])) for row in range(len(reference))]
+        )
+        first, last = embed_frames(network, ends).unflatten(0, (-1, 2)).unbind(1)
         owners = np.asarray(reference.patients)
         self.network = network
         between = self.compare(first, first)[owners[:, None] != owners[None]]
         if not len(between):
             raise UserError(f"{reference.name}: films of at least two patients are needed to tell patients apart.")
-        self.different = float(np.percentile(between, DIFFERENT))
+        within = np.diagonal(self.compare(first, last))
+        high, low = float(np.percentile(between, 100 - TAIL)), float(np.percentile(within, TAIL))
+        self.different = max(high, (high + low) / 2)
         self.threshold = self.asked
         if self.unseen is not None:
             best, found = nearest(self.compare(embed_films(network, self.unseen, self.frames), self.embeddings))
