@@ -22,6 +22,7 @@ from synthzoo.data.echo_clips import resize_frames
 from synthzoo.data.echonet import read_echonet
 from synthzoo.data.images import ImageTable, find_images
 from synthzoo.data.requests import check_value
+from synthzoo.data.volumes import read_volume
 from synthzoo.errors import UserError
 
 CONDITIONS = {
@@ -39,9 +40,9 @@ def read_beat(
     """The middle of a film as a clip (1, frames, size, size) float32 in [0, 1], and where it lies in the film.
 
     Args:
-        path: Motion-JPEG `.avi`, grey.
+        path: Motion-JPEG `.avi`, grey; or a NIfTI file of time, height and width, grey levels to 1 or to 255.
         frames, size, fps: of the clip.
-        film_fps: frames a second of the film, where its header is wrong; None believes the header.
+        film_fps: frames a second of the film, where its header is wrong; None believes the header. NIfTI needs it.
 
     Returns:
         the clip, and {"start_s", "seconds", "film_fps", "film_frames"}.
@@ -49,35 +50,57 @@ def read_beat(
     Raises:
         UserError: what `read_avi` says; a frame rate that shows no beat; a film that is too short, too small or blank.
     """
-    film = open_avi(path)
-    rate = film.fps if film_fps is None else film_fps
+    volume = None
+    if str(path).lower().endswith((".nii", ".nii.gz")):
+        volume = volume_film(path)
+        count, *frame = volume.shape
+        stated = None
+    else:
+        film = open_avi(path)
+        count, frame, stated = film.count, [film.height, film.width], film.fps
+    rate = stated if film_fps is None else film_fps
+    if rate is None:
+        raise UserError(f"film {path} states no frames per second: give them as film_fps.")
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not RATES[0] <= rate <= RATES[1]:
         of = "its header states" if film_fps is None else "film_fps is"
         raise UserError(
             f"video {path}: {of} {rate!r} frames per second, but a beat is seen with {RATES[0]:g} to {RATES[1]:g}: "
             "give the right number as film_fps."
         )
-    if min(film.height, film.width) < SMALLEST:
+    if min(frame) < SMALLEST:
         raise UserError(
-            f"video {path} is {film.width} x {film.height} pixels, but at least {SMALLEST} x {SMALLEST} are needed: "
+            f"video {path} is {frame[1]} x {frame[0]} pixels, but at least {SMALLEST} x {SMALLEST} are needed: "
             "export it larger."
         )
-    positions = clip_positions(film.count, frames, rate / fps)
+    positions = clip_positions(count, frames, rate / fps)
     if len(positions) < frames:
         raise UserError(
-            f"video {path} holds {film.count} frames at {rate:g} per second, but {(frames - 1) / fps:.2f} seconds, a "
+            f"video {path} holds {count} frames at {rate:g} per second, but {(frames - 1) / fps:.2f} seconds, a "
             "whole beat, are needed: give a longer film, or the right rate as film_fps."
         )
-    before, after, share = frames_between(positions, film.count, linear=True)
+    before, after, share = frames_between(positions, count, linear=True)
     needed = np.unique(np.concatenate([before, after]))
-    held = read_avi(path, needed).frames.astype(np.float32) / np.float32(255)
+    held = volume[needed] if volume is not None else read_avi(path, needed).frames.astype(np.float32) / np.float32(255)
     share = share[:, None, None]
     clip = (1 - share) * held[np.searchsorted(needed, before)] + share * held[np.searchsorted(needed, after)]
     if float(clip.max() - clip.min()) < DARKEST:
         raise UserError(f"video {path} shows one shade of grey throughout: check how it was exported.")
     place = {"start_s": round(float(positions[0]) / rate, 4), "seconds": round(frames / fps, 4)}
     found = resize_frames(torch.from_numpy(np.ascontiguousarray(clip, np.float32))[None], size)
-    return found, {**place, "film_fps": round(float(rate), 4), "film_frames": film.count}
+    return found, {**place, "film_fps": round(float(rate), 4), "film_frames": count}
+
+
+def volume_film(path: str | Path) -> np.ndarray:
+    """A NIfTI file as a film (T, H, W) float32 in [0, 1]: its axes are time, height and width.
+
+    Raises:
+        UserError: what `read_volume` says; grey levels below 0 or above 255.
+    """
+    film = read_volume(path)[0][0].astype(np.float32)
+    low, high = float(film.min()), float(film.max())
+    if low < 0 or high > 255:
+        raise UserError(f"film {path} has grey levels from {low:g} to {high:g}: store it as bytes, or from 0 to 1.")
+    return film / np.float32(255 if high > 1 else 1)
 
 
 class LoadBeatd(MapTransform):

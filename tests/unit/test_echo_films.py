@@ -57,6 +57,20 @@ def test_a_wrong_header_is_put_right_by_hand(tmp_path):
     assert torch.equal(read_beat(tmp_path / "wrong.avi", film_fps=16.0)[0], read_beat(path)[0])
 
 
+def test_a_film_stored_as_a_volume_with_time_first_is_the_same_film(tmp_path):
+    import nibabel as nib
+
+    path = film(tmp_path, 16)
+    frames = read_avi(path).frames
+    nib.save(nib.Nifti1Image(frames, np.eye(4)), tmp_path / "film.nii.gz")
+    with pytest.raises(UserError, match="states no frames per second: give them as film_fps"):
+        read_beat(tmp_path / "film.nii.gz")
+    assert torch.equal(read_beat(tmp_path / "film.nii.gz", film_fps=16.0)[0], read_beat(path)[0])
+    nib.save(nib.Nifti1Image(frames.astype(np.float32) * 9, np.eye(4)), tmp_path / "bright.nii")
+    with pytest.raises(UserError, match="store it as bytes"):
+        read_beat(tmp_path / "bright.nii", film_fps=16.0)
+
+
 def bad_short(folder):
     return ramp(folder, 15, 16.0), "holds 15 frames at 16 per second"
 
