@@ -163,6 +163,7 @@ class ObjectiveTrainer(Trainer):
         for step in self.steps:
             if iteration >= step["from_iteration"]:
                 values.update(self.take_step(step, batch))
+        self.average_statistics()
         self.update_ema(iteration)
         numbers = {name: float(value) for name, value in values.items()}
         for name, number in numbers.items():
@@ -252,6 +253,21 @@ class ObjectiveTrainer(Trainer):
         flat /= self.world_size
         for parameter, part, gradient in zip(parameters, flat.split([g.numel() for g in gradients]), gradients):
             parameter.grad = part.view_as(gradient).clone()
+
+    @torch.no_grad()
+    def average_statistics(self) -> None:
+        """Mean of the running statistics of normalisation layers over the processes, which each see other rows."""
+        if self.world_size == 1:
+            return
+        layers = [layer for layer in self.network.modules() if isinstance(layer, torch.nn.modules.batchnorm._NormBase)]
+        found = [value for layer in layers for value in (layer.running_mean, layer.running_var) if value is not None]
+        if not found:
+            return
+        flat = torch.cat([value.reshape(-1) for value in found])
+        distributed.all_reduce(flat)
+        flat /= self.world_size
+        for value, part in zip(found, flat.split([value.numel() for value in found])):
+            value.copy_(part.view_as(value))
 
     def broadcast_weights(self) -> None:
         """All processes take the weights of the first."""
