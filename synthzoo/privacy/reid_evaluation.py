@@ -77,7 +77,6 @@ class ReidEvaluation:
         """All tests in turn; returns and writes the tables and figures."""
         gallery = Gallery(self._films("TRAIN", self.training), self._films("TEST", self.unseen), self.film_frames)
         gallery.fit(self.network)
-        self.figures["threshold"] = round(gallery.threshold, 3)
         tables, curves = [], {}
         parts = {
             "re-identification": lambda: self._areas(curves),
@@ -90,6 +89,7 @@ class ReidEvaluation:
             found = part()
             tables += found if isinstance(found, list) else []
             print(f"{name}: {self.figures}", flush=True)
+        self.figures["threshold"] = round(gallery.threshold, 3)
         tables.append(self._asked())
         result = {"command": self.command, "tables": tables, "figures": self.figures}
         write_json(self.save_to, result)
