@@ -129,3 +129,11 @@ def test_what_is_larger_than_the_limit_is_refused_and_the_server_lives_on(releas
         answer = requests.put(f"{released.url}/datastore/image?image=big", headers=headers, timeout=60, **data)
         assert answer.status_code == 413 and "8 MB" in answer.json()["detail"]
     assert "big" not in released.get("/datastore/?output=all")["objects"]
+
+
+def test_a_bundle_that_writes_tables_alone_is_left_to_the_command_line(find_folders):
+    index = json.loads((ROOT / "bundle_index.json").read_text())["bundles"]
+    audits = [name for name, entry in index.items() if set(entry["outputs"]) == {"table"}]
+    assert audits and not set(audits) & {folder.name for folder in find_folders(APP, {})}
+    with pytest.raises(UserError, match=f"{audits[0]} writes tables alone"):
+        find_folders(APP, {"models": audits[0]})

@@ -240,11 +240,15 @@ def find_folders(app_dir: Path, conf: Mapping[str, str]) -> list[Path]:
         raise UserError(f"{path}: there is no index of bundles; name one with --conf index, or a release with zoo.")
     bundle_dir = Path(conf.get("bundle_dir") or path.parent / "bundles")
     asked = conf.get("models") or "all"
-    names = list(index["bundles"]) if asked == "all" else [name.strip() for name in asked.split(",") if name.strip()]
+    # An audit writes tables alone: no viewer has use for them.
+    shown = [name for name, entry in index["bundles"].items() if set(entry.get("outputs") or ["image"]) != {"table"}]
+    names = shown if asked == "all" else [name.strip() for name in asked.split(",") if name.strip()]
     folders = []
     for name in names:
         if name not in index["bundles"]:
             raise UserError(f"--conf models: {path} has no '{name}', it has {', '.join(index['bundles']) or 'none'}.")
+        if name not in shown:
+            raise UserError(f"--conf models: {name} writes tables alone; use it with `python -m monai.bundle run`.")
         folder = bundle_dir / name
         if not (folder / "configs" / "metadata.json").is_file():
             if not zoo:
