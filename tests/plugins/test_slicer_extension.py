@@ -202,7 +202,8 @@ def test_the_most_anomalous_study_opens_with_its_map(seen):
     found = seen["the_worst_study"]
     assert not found["said"], found["said"]
     named = found["status"].removeprefix("Opened ").rstrip(".")
-    assert any(line.startswith(f"{named} (score") for line in found["lines"]), "the server names one with a score"
+    line = next(line for line in found["lines"] if line.startswith(f"{named} ("))
+    assert re.match(r".* \((synthetic, )?score 0\.\d{3}", line), "the server names one with a score"
     volume, shown, labels = found["nodes"]
     assert volume.startswith(named) and shown.startswith(f"{named} anomaly map") and "original" in labels
     assert found["layers"] == [[volume, shown, 0.6]] * 3

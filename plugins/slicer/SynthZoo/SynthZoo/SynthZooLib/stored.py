@@ -18,7 +18,9 @@ def listed(objects: dict) -> list[tuple[str, str]]:
         info = info_of(item.get("image"))
         scores = [found.get("score") for found in (info.get("synthzoo_scores") or {}).values()]
         scores = [score for score in scores if isinstance(score, (int, float))]
-        told = "synthetic" if info.get("synthetic") else f"score {max(scores):.3f}" if scores else "not mapped"
+        told = ["synthetic"] if info.get("synthetic") else []
+        told += [f"score {max(scores):.3f}"] if scores else []
+        told = ", ".join(told) or "not mapped"
         tags = ", ".join(sorted(item.get("labels") or {}))
         lines.append((bool(info.get("synthetic")), study, f"{study} ({told}{'; ' + tags if tags else ''})"))
     return [(study, line) for _, study, line in sorted(lines)]
