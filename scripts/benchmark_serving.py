@@ -22,13 +22,13 @@ import numpy as np
 import requests
 import torch
 
-from synthzoo.data.files import write_json, write_text
+from synthzoo.bundle.cards import fill_page
+from synthzoo.data.files import write_json
 from synthzoo.phantoms.brain import draw_params, make_brain
 from synthzoo.serving.served import ServedBundle
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARE, SECONDS = 0.1, 0.5  # what the server may add
-START, END = "<!-- serving -->", "<!-- /serving -->"
 
 
 def write_scan(path: Path, spacing_mm: float) -> Path:
@@ -98,10 +98,7 @@ def main(url: str = "http://127.0.0.1:8000", turns: int = 3, spacing_mm: float =
         cells = [row["bundle"], row["volume"], *(f"{row[key]:.2f} s" for key in list(row)[2:])]
         lines.append(f"| {' | '.join(cells)} |")
     print("\n".join(lines))
-    page = Path(out) / "slicer.md"
-    if page.is_file() and START in (text := page.read_text()):
-        before, rest = text.split(START)
-        write_text(page, f"{before}{START}\n" + "\n".join(lines) + f"\n{END}{rest.split(END)[1]}")
+    fill_page(Path(out) / "slicer.md", "serving", "\n".join(lines))
 
 
 if __name__ == "__main__":

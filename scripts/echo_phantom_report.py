@@ -15,12 +15,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from synthzoo.bundle.cards import fill_page
 from synthzoo.data.files import write_bytes, write_text
 from synthzoo.metrics.echo_discs import measure_echo
 from synthzoo.phantoms.echo import counterfactual, draw_params, ejection_curve, make_clip, make_masks
 
 SIZES = (32, 64, 112)
-START, END = "<!-- report -->", "<!-- /report -->"
 
 
 def largest_ef_error(films: int) -> float:
@@ -117,10 +117,7 @@ def main(output_dir: str = "docs", films: int = 120) -> None:
         "raw_pixel_identity_at_32": {f"{shrink:g}": pixel_identity(60, shrink) for shrink in (1.0, 0.5)},
     }
     write_text(folder / "echo_phantom.json", json.dumps(found, indent=2) + "\n")
-    page = folder / "echo_phantom.md"
-    if page.is_file():
-        head, rest = page.read_text().split(START)
-        write_text(page, head + START + "\n" + report_table(found) + END + rest.split(END)[1])
+    fill_page(folder / "echo_phantom.md", "report", report_table(found))
     print(json.dumps(found, indent=2))
 
 
@@ -141,7 +138,7 @@ def report_table(found: dict) -> str:
     for name, text in (("film", "two frames of one film"), ("session", "two sessions with different EF")):
         values = [f"AUC {v[f'auc_{name}']:.3f}, first place {100 * v[f'top1_{name}']:.0f} %" for v in identity]
         lines.append(f"| {text} | {' | '.join(values)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

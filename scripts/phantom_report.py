@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from synthzoo.data.files import write_text
+from synthzoo.bundle.cards import fill_page
 from synthzoo.data.preview import montage
 from synthzoo.phantoms.brain import BrainParams, draw_params, make_anatomy, make_brain, render
 from synthzoo.phantoms.brain_template import brain_affine, brain_grid
@@ -24,7 +24,6 @@ SHOWN = {
     "88 y, 110 mL ventricles, 950 mL brain": BrainParams(13, 88, "F", 950, 110),
 }
 TUMOUR = {"core_ml": 6.0, "enhancing_ml": 9.0, "oedema_ml": 40.0}
-START, END = "<!-- report -->", "<!-- /report -->"
 ILL = BrainParams(14, 72, "M", 1180, 45, wmh_ml=18.0, tumour=TUMOUR)
 
 
@@ -85,10 +84,7 @@ def main(output_dir: str = "docs", spacing_mm: float = 1.0, subjects: int = 100)
         "subjects_per_second_on_one_core": {"4 mm": speed(4.0, subjects), "2 mm": speed(2.0, max(5, subjects // 5))},
     }
     (folder / "brain_phantom.json").write_text(json.dumps(found, indent=2) + "\n")
-    page = folder / "brain_phantom.md"
-    if page.is_file():
-        head, rest = page.read_text().split(START)
-        write_text(page, head + START + "\n" + report_table(found) + END + rest.split(END)[1])
+    fill_page(folder / "brain_phantom.md", "report", report_table(found))
     print(json.dumps(found, indent=2))
 
 
@@ -101,7 +97,7 @@ def report_table(found: dict) -> str:
         lines.append(f"| {text} for each second of one core | {' | '.join(values)} |")
     lines.append(f"| largest relative error, asked against written volume | {worst['asked']:g} | |")
     lines.append(f"| largest relative error, written volume against voxel sum | {worst['sum']:g} | |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

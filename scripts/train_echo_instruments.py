@@ -12,8 +12,8 @@ from pathlib import Path
 import fire
 import torch
 
+from synthzoo.bundle.cards import fill_page
 from synthzoo.data.echo_instruments import InstrumentFilms
-from synthzoo.data.files import write_text
 from synthzoo.data.loader import SeededLoader, seed_everything
 from synthzoo.metrics.echo_networks import NETWORKS, WEIGHTS, load_network, to_grid
 from synthzoo.objectives.echo_calibration import make_report
@@ -21,7 +21,6 @@ from synthzoo.objectives.echo_instruments import CavityLoss, EFLoss
 from synthzoo.training import ObjectiveTrainer, cosine_schedule
 
 FILMS = {64: 1600, 32: 1600, 112: 200}  # TRAIN patients by size of film
-START, END = "<!-- instruments -->", "<!-- /instruments -->"
 torch.set_num_threads(1)  # the same sums in the same order on every machine
 
 
@@ -61,9 +60,8 @@ def cavity(iterations: int = 290, batch_size: int = 16, cache: str | None = None
 def calibrate(cache: str | None = None, folder: str = str(WEIGHTS), page: str | None = "docs/echo_phantom.md"):
     """Set the scales right, measure the errors, write `echo_instruments.json` and the table of `page`."""
     found = make_report(Path(folder), cache)
-    if page and Path(page).is_file():
-        head, rest = Path(page).read_text().split(START)
-        write_text(page, head + START + "\n" + report_table(found) + END + rest.split(END)[1])
+    if page:
+        fill_page(page, "instruments", report_table(found))
     print(json.dumps(found["errors"], indent=2))
 
 
@@ -83,7 +81,7 @@ def report_table(found: dict) -> str:
         f"{name} {100 * max(of[name]['mean'] for of in found['frozen'].values()):.1f}"
         for name in ("regressor", "discs")
     )
-    return "\n".join(lines) + f"\n\nFilms that stand still read as, mean EF points at the worst size: {stills}.\n"
+    return "\n".join(lines) + f"\n\nFilms that stand still read as, mean EF points at the worst size: {stills}."
 
 
 def everything(cache: str | None = None, folder: str = str(WEIGHTS)):

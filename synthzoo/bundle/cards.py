@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from synthzoo.data.files import write_text
 from synthzoo.errors import UserError
 
 
@@ -15,6 +16,17 @@ def fill(text: str, marker: str, content: str, path: str | Path = "") -> str:
         raise UserError(f"{path}: needs the line '{start}' and after it the line '{end}', once each; add them.")
     before, rest = text.split(start)
     return f"{before}{start}\n{content.strip()}\n{end}{rest.split(end)[1]}"
+
+
+def fill_page(page: str | Path, marker: str, content: str) -> None:
+    """`fill` on a file; a page that is not there is passed over, as when a report is written elsewhere.
+
+    Raises:
+        UserError: the page lacks the marker's lines.
+    """
+    page = Path(page)
+    if page.is_file():
+        write_text(page, fill(page.read_text(), marker, content, page))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence]) -> str:

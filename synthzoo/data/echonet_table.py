@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from synthzoo.data.tables import table_lines
 from synthzoo.errors import UserError
 
 FILE_LIST, TRACINGS, VIDEOS, LATENTS = "FileList.csv", "VolumeTracings.csv", "Videos", "Latents"
@@ -42,16 +43,7 @@ def whole_in(cells: dict[str, str], column: str, where: str, low: int, high: int
 
 def table_of(path: Path, needed: Sequence[str], hint: str) -> Iterator[tuple[int, dict[str, str]]]:
     """Line and cells by lower-case column of a CSV with a header."""
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: dataset_dir is a folder with {FILE_LIST} and {VIDEOS}/.") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text: save it as CSV.") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}).") from None
-    if not lines or not lines[0].strip():
-        raise UserError(f"{path} is empty: {hint}.")
+    lines = table_lines(path, missing=f"dataset_dir is a folder with {FILE_LIST} and {VIDEOS}/", empty=hint)
     reader = csv.reader(lines)
     columns = [name.strip().lower() for name in next(reader)]
     for name in needed:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from synthzoo.data.cases import CaseTable
+from synthzoo.data.tables import table_lines
 from synthzoo.errors import UserError
 
 LEFT_OUT = ("", "n/a", "na", "nan", "none", "null")
@@ -222,21 +223,13 @@ def read_table(path: str | Path, conditions: dict[str, dict]) -> list[dict]:
         UserError: the file is missing, empty or not text; a column or a row is wrong (named by its line).
     """
     path = Path(path)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"requests file {path} does not exist: give the path of a CSV or TSV file.") from None
-    except IsADirectoryError:
-        raise UserError(f"requests {path} is a folder: give the path of a CSV or TSV file.") from None
-    except UnicodeDecodeError:
-        raise UserError(f"requests file {path} is not UTF-8 text: save it as CSV or TSV.") from None
-    except OSError as error:
-        raise UserError(f"requests file {path} cannot be read ({error.strerror}).") from None
-    if "\0" in text:
-        raise UserError(f"requests file {path} is not text: save it as CSV or TSV.")
-    lines = text.splitlines()
-    if not lines or not lines[0].strip():
-        raise UserError(f"requests file {path} is empty: the first line names the columns, {', '.join(conditions)}.")
+    lines = table_lines(
+        path,
+        missing="give the path of a CSV or TSV file",
+        empty=f"the first line names the columns, {', '.join(conditions)}",
+        form="CSV or TSV",
+        what="requests file",
+    )
     reader = csv.reader(lines, delimiter="\t" if "\t" in lines[0] else ",")
     columns = [name.strip() for name in next(reader)]
     _check_columns(path, columns, conditions)

@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 
 from synthzoo.data.files import write_array
 from synthzoo.data.requests import LEFT_OUT, check_value, encode
+from synthzoo.data.tables import table_lines
 from synthzoo.data.volumes import read_volume
 from synthzoo.errors import UserError
 
@@ -46,16 +47,12 @@ def read_participants(path: str | Path, conditions: Mapping[str, Mapping]) -> li
         UserError: the table is missing, empty or not text; it lacks the id; a row is wrong (named by its line).
     """
     path = Path(path)
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: --dataset_dir names a folder with {TABLE} and images/.") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text: save it as tab-separated text.") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}).") from None
-    if not lines or not lines[0].strip():
-        raise UserError(f"{path} is empty: its first line names the columns id, {', '.join(conditions)}, split.")
+    lines = table_lines(
+        path,
+        missing=f"--dataset_dir names a folder with {TABLE} and images/",
+        empty=f"its first line names the columns id, {', '.join(conditions)}, split",
+        form="tab-separated text",
+    )
     reader = csv.reader(lines, delimiter="\t" if "\t" in lines[0] else ",")
     columns = [name.strip().lower() for name in next(reader)]
     columns = [SYNONYMS.get(name, name) for name in columns]
