@@ -21,7 +21,7 @@ KINDS = ("T1w", "T1Gd", "T2w", "FLAIR", "PD", "random")
 SHARES = (0.22, 0.24, 0.17, 0.19, 0.04, 0.14)
 Z_RANGE = (-4.0, 6.0)
 CRISP_SHARE = 0.7  # of slices whose tissues are sharpened
-FOLDED_SHARE = 0.4  # of slices whose outer brain gets other folds
+FOLDED_SHARE = 0.3  # of slices whose outer brain gets other folds
 
 # Ranges of (cortex, deep grey, CSF) with white matter at 1, wide enough for sequences and field strengths.
 RANGES = {

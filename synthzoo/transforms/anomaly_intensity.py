@@ -7,14 +7,8 @@ With D the Euclidean distance to the region's outside and w the ramp's width, th
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
-
-def inner_distance(mask: np.ndarray) -> np.ndarray:
-    """Distance in voxels from each voxel of the region to the nearest outside voxel; beyond the box is outside."""
-    # Without the padding a region that touches its box would count as unbounded there.
-    padded = ndimage.distance_transform_edt(np.pad(mask, 1))
-    return padded[(slice(1, -1),) * mask.ndim]
+from synthzoo.transforms.anomaly_shapes import inner_distance
 
 
 def draw_change(sigma: float, rng: np.random.RandomState) -> float:

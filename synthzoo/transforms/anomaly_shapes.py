@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from scipy import ndimage
 
 MIN_FRACTION, MAX_FRACTION = 0.06, 0.8
 
@@ -112,3 +113,27 @@ def place_region(
         if foreground is None or foreground[where][mask].mean() >= 0.5:
             return where
     return None
+
+
+def inner_distance(mask: np.ndarray) -> np.ndarray:
+    """Distance in voxels from each voxel of the region to the nearest outside voxel; beyond the box is outside."""
+    # Without the padding a region that touches its box would count as unbounded there.
+    padded = ndimage.distance_transform_edt(np.pad(mask, 1))
+    return padded[(slice(1, -1),) * mask.ndim]
+
+
+def roughen(mask: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """The region with dents and bays, as lesions have them: its depth plus smooth noise, cut at a level.
+
+    Args:
+        mask: boolean (*box), a convex region.
+        rng: draws the noise's width (1.5 to 4 voxels) and its height (10 to 50 % of the region's depth).
+
+    Returns:
+        boolean (*box) within `mask`, not empty if `mask` is not.
+    """
+    depth = inner_distance(mask)
+    noise = ndimage.gaussian_filter(rng.standard_normal(mask.shape), rng.uniform(1.5, 4.0))
+    noise = noise / max(float(noise.std()), 1e-6) * rng.uniform(0.1, 0.5) * depth.max()
+    rough = mask & (depth + noise > rng.uniform(0.1, 0.4) * depth.max())
+    return rough if rough.any() else mask

@@ -18,7 +18,7 @@ from synthzoo.transforms.anomaly_blending import poisson_blend, source_patch
 from synthzoo.transforms.anomaly_deformation import deform
 from synthzoo.transforms.anomaly_intensity import smooth_change
 from synthzoo.transforms.anomaly_labels import soft_label
-from synthzoo.transforms.anomaly_shapes import draw_region, place_region
+from synthzoo.transforms.anomaly_shapes import draw_region, inner_distance, place_region, roughen
 
 INTRA, INTER, SINK, SOURCE, INTENSITY = range(5)
 CHANGED = 1e-3
@@ -36,9 +36,10 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
         sigma: label scale in image units (0.2 for z-scores).
         push: smallest and largest push of the deformations in voxels.
         most: at most this many shapes; after each, stop with probability 1/2.
-        ring: share of intensity changes with a core of their own (0 is the paper).
+        ring: share of intensity changes with a core of their own, and of pasted patches with a rim (0 is the paper).
         bound: share of intensity changes that keep to one tissue (0 is the paper).
         replace: share of task-1 patches pasted with a soft edge instead of Poisson-blended (0 is the paper).
+        rough: share of shapes with a rough edge, but for the deformations, which need convex ones (0 is the paper).
         healthy: share of images that stay healthy (0 is the paper).
         label_key, task_key: where the soft label (1, *spatial) and the task number go.
     """
@@ -56,6 +57,7 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
         ring: float = 0.0,
         bound: float = 0.0,
         replace: float = 0.0,
+        rough: float = 0.0,
         healthy: float = 0.0,
         label_key: Hashable = "label",
         task_key: Hashable = "task",
@@ -64,7 +66,7 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
         RandomizableTransform.__init__(self, prob=1.0)
         self.mask_key, self.source_key, self.foreign_key = mask_key, source_key, foreign_key
         self.tasks, self.sigma, self.push, self.most = tuple(tasks), sigma, tuple(push), most
-        self.ring, self.bound, self.replace, self.healthy = ring, bound, replace, healthy
+        self.ring, self.bound, self.replace, self.rough, self.healthy = ring, bound, replace, rough, healthy
         self.label_key, self.task_key = label_key, task_key
 
     def __call__(self, data: Mapping) -> dict:
@@ -108,6 +110,8 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
         low, high = image.min(), image.max()
         if task in (SINK, SOURCE):
             return deform(box, shape, "sink" if task == SINK else "source", self.R, self.push), mask
+        if self.R.rand() < self.rough:
+            mask = roughen(mask, self.R)
         if task == INTENSITY:
             ring = self.R.rand() < self.ring
             bound = self.R.rand() < self.bound
@@ -118,24 +122,34 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
         inside = np.any(source != 0, 0) if task == INTRA and brain is not None else None
         source = source_patch(source, mask.shape, self.R, inside)
         if task == INTER and self.R.rand() < self.replace:
-            return np.clip(self._paste(box, source, mask), low, high), mask
+            return np.clip(self._paste(box, source, mask, low, high), low, high), mask
         blended = np.stack([poisson_blend(t, s, mask) for t, s in zip(box, source)])
         blended = np.clip(blended, low, high)
         return blended, mask | (np.abs(blended - box).mean(0) > CHANGED)
 
-    def _paste(self, box: np.ndarray, source: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def _paste(self, box: np.ndarray, source: np.ndarray, mask: np.ndarray, low: float, high: float) -> np.ndarray:
         """The source's texture in place of the tissue, wholly or with a trace of it, edge of 0.5 to 2 voxels.
 
-        Its level is any, or that of a voxel nearby: folds that give way to one grey are wrong, though each grey is
-        known.
+        A share `ring` of the patches has a rim of 1 to 5 voxels with a level of its own.
         """
         soft = ndimage.gaussian_filter(np.pad(mask, 1).astype(np.float32), self.R.uniform(0.5, 2.0))
         soft = soft[(slice(1, -1),) * mask.ndim] * mask * min(1.0, self.R.uniform(0.6, 1.4))
         spread = max(float(source.std()), 1e-6)
         texture = (source - source.mean()) / spread * self.R.uniform(0.02, 0.6)
-        known = box[box != 0]
-        if self.R.rand() < 0.5 and known.size:
-            level = float(known[self.R.randint(known.size)])
-        else:
-            level = (float(np.median(box[:, mask])) if mask.any() else 0.0) + self.R.normal(0, 1.0)
+        level = self._level(box, mask, low, high)
+        if self.R.rand() < self.ring:
+            inner = np.clip(inner_distance(mask) - self.R.uniform(1.0, 5.0), 0, 1)
+            level = level * inner + self._level(box, mask, low, high) * (1 - inner)
         return box * (1 - soft) + soft * (level + texture)
+
+    def _level(self, box: np.ndarray, mask: np.ndarray, low: float, high: float) -> float:
+        """A patch's grey: of a voxel nearby, not far from what it replaces, or any.
+
+        Folds that give way to one grey are wrong, though each grey is known; so is fluid where there is none.
+        """
+        kind, known = self.R.rand(), box[box != 0]
+        if kind < 0.4 and known.size:
+            return float(known[self.R.randint(known.size)])
+        if kind < 0.7:
+            return (float(np.median(box[:, mask])) if mask.any() else 0.0) + self.R.normal(0, 1.0)
+        return float(self.R.uniform(low, high))

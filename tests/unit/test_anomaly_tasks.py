@@ -13,10 +13,10 @@ from scipy.sparse.linalg import spsolve
 
 from synthzoo.transforms.anomaly_blending import poisson_blend, source_patch
 from synthzoo.transforms.anomaly_deformation import deform, push_exponent
-from synthzoo.transforms.anomaly_intensity import inner_distance, smooth_change
+from synthzoo.transforms.anomaly_intensity import smooth_change
 from synthzoo.transforms.anomaly_labels import soft_label
-from synthzoo.transforms.anomaly_shapes import Region, draw_region, place_region
-from synthzoo.transforms.anomaly_tasks import INTENSITY, INTRA, RandAnomalyTaskd
+from synthzoo.transforms.anomaly_shapes import Region, draw_region, inner_distance, place_region, roughen
+from synthzoo.transforms.anomaly_tasks import INTENSITY, INTER, INTRA, RandAnomalyTaskd
 
 
 def solve_blend(target, source, mask):
@@ -172,3 +172,36 @@ def test_the_same_state_plants_the_same_anomaly_and_healthy_rows_stay_healthy():
     assert torch.equal(first["image"], second["image"]) and first["task"] == second["task"]
     healthy = RandAnomalyTaskd(healthy=1.0).set_random_state(3)(dict(row))
     assert torch.equal(healthy["image"], torch.from_numpy(image)) and float(healthy["label"].max()) == 0
+
+
+def test_a_rough_region_lies_within_its_convex_one_and_has_a_longer_edge():
+    rng, edge = np.random.RandomState(2), lambda mask: (mask & ~ndi.binary_erosion(mask)).sum()
+    convex = np.hypot(*(np.indices((41, 41)) - 20)) <= 18
+    rough = [roughen(convex, rng) for _ in range(20)]
+    assert all(mask.any() and not (mask & ~convex).any() for mask in rough)
+    # For its area a disc has the shortest edge there is: edge^2 / area tells how far a shape is from one.
+    assert np.median([edge(m) ** 2 / m.sum() for m in rough]) > 1.3 * edge(convex) ** 2 / convex.sum()
+    speck = np.zeros((3, 3), bool)
+    speck[1, 1] = True
+    assert all(roughen(speck, rng).any() for _ in range(20))
+
+
+def test_pasted_patches_reach_every_grey_of_the_image_and_may_have_a_rim():
+    image = np.full((1, 128, 128), 1.0, np.float32)
+    image[0, :8], image[0, -8:] = -4.0, 6.0  # the darkest and the brightest tissue, far from most patches
+    row = {"image": image, "brain": np.ones((1, 128, 128), bool), "foreign": np.random.RandomState(0).randn(1, 128, 128)}
+    rims = {}
+    for ring in (0.0, 1.0):
+        plant = RandAnomalyTaskd(tasks=[INTER], replace=1.0, ring=ring).set_random_state(5)
+        middles, steps = [], []
+        for _ in range(40):
+            out = plant(dict(row))
+            new, label = out["image"].numpy()[0], out["label"].numpy()[0] > 0.9
+            label[:9] = label[-9:] = False
+            inner = ndi.distance_transform_edt(label)
+            if inner.max() > 7:
+                middles.append(float(np.median(new[inner > 6])))
+                steps.append(abs(middles[-1] - float(np.median(new[(inner > 0) & (inner < 2)]))))
+        assert min(middles) < -2 and max(middles) > 4
+        rims[ring] = np.median(steps)
+    assert rims[1.0] > 2 * rims[0.0], "without a rim the edge differs by the texture and the soft edge alone"
