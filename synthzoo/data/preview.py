@@ -39,7 +39,7 @@ def montage(volumes, titles, path: str | Path, overlays=None, columns: int = 2, 
         path: the PNG, written whole or not at all.
         overlays: None, or one heat map in [0, 1] (or None) per volume, drawn in colour where above `threshold`; the
             planes then go through its maximum.
-        columns: volumes side by side.
+        columns: volumes side by side; three of them stand below each other where two columns leave a quarter empty.
         threshold: heat below it stays transparent.
     """
     # The figure is made without pyplot: no global state, no display, nothing kept in memory after it is written.
@@ -48,7 +48,7 @@ def montage(volumes, titles, path: str | Path, overlays=None, columns: int = 2, 
 
     volumes = [_three_d(volume) for volume in volumes]
     overlays = [None] * len(volumes) if overlays is None else [o if o is None else _three_d(o) for o in overlays]
-    columns = max(1, min(columns, len(volumes)))
+    columns = 1 if columns == 2 and len(volumes) == 3 else max(1, min(columns, len(volumes)))
     rows = -(-len(volumes) // columns)
     figure = Figure(figsize=(6.4 * columns, 2.6 * rows), facecolor="black")
     FigureCanvasAgg(figure)
