@@ -22,6 +22,7 @@ from synthzoo.bundle.order import walk
 from synthzoo.errors import UserError, find_user_error
 from synthzoo.networks.weights import load_weights
 from synthzoo.serving.calibrating import settings_of
+from synthzoo.serving.cines import as_cine
 from synthzoo.serving.options import Option, bundle_options, plain_value
 
 NOT_SERVED = ("Finish", "Preview")  # ends of the names of handlers and transforms that make texts and pictures
@@ -252,7 +253,11 @@ class ServedBundle:
         files = {kind: table.path(name, rule["suffix"]) for kind, rule in self.outputs.items() if "suffix" in rule}
         files = {kind: path for kind, path in files.items() if path.is_file()}
         sidecar = table.sidecar(name)
-        return Case(name, json.loads(sidecar.read_text()) if sidecar.is_file() else {}, files)
+        record = json.loads(sidecar.read_text()) if sidecar.is_file() else {}
+        for kind, path in files.items():
+            if path.suffix == ".avi":
+                files[kind], record["frame_ms"] = as_cine(path)
+        return Case(name, record, files)
 
 
 def find_table(config: Mapping) -> str:

@@ -1,0 +1,29 @@
+"""Films for viewers that play NIfTI: an AVI as a volume of x, y, one slice and time; Slicer shows it as a sequence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from synthzoo.data.avi import read_avi
+from synthzoo.data.files import write_nifti
+
+# Columns run to the patient's left and rows to the back, so that an axial view shows the film upright. A film says
+# nothing of its scale: a pixel is 1 mm.
+UPRIGHT = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def as_cine(path: str | Path) -> tuple[Path, float]:
+    """Write `<name>.nii.gz` beside an AVI, uint8 (W, H, 1, T).
+
+    Returns:
+        its path, and milliseconds a frame.
+
+    Raises:
+        UserError: what `read_avi` says.
+    """
+    path, film = Path(path), read_avi(path)
+    target = path.with_name(f"{path.stem}.nii.gz")
+    write_nifti(target, np.ascontiguousarray(film.frames.transpose(2, 1, 0)[:, :, None]), UPRIGHT)
+    return target, 1000.0 / film.fps
