@@ -15,6 +15,7 @@ from synthzoo.errors import UserError
 from synthzoo.phantoms.echo_sets import SPLITS, Video
 
 DATA_FORMATS = ("phantom", "echonet")
+PHANTOM_SPLITS = {"train": "TRAIN", "validation": "VAL", "test": "TEST"}
 
 
 def resize_frames(clip: torch.Tensor, size: int) -> torch.Tensor:
@@ -57,28 +58,33 @@ def training_clips(
     size: int = 32,
     fps: float = 16.0,
     cache_dir: str | Path | None = None,
+    split: str = "train",
 ) -> Dataset:
     """Rows {"video": float32 (1, frames, size, size) in [0, 1], "ef": fraction, ...} of patients for training.
 
     Args:
-        data_format: "phantom", `sessions` films of each of `patients` phantoms of TRAIN; "echonet", the TRAIN rows of a
+        data_format: "phantom", `sessions` films of each of `patients` phantoms of the split; "echonet", its rows in a
             data set in EchoNet's layout, a window at random of each film, mixed linearly to `fps`.
         dataset_dir: of that data set.
         patients, sessions, cache_dir: of the phantoms.
         frames, size, fps: of a clip.
+        split: "train"; or "validation" or "test", patients that no training sees.
 
     Raises:
-        UserError: another data_format, no dataset_dir, and what the readers say.
+        UserError: another data_format or split, no dataset_dir, and what the readers say.
     """
     if data_format not in DATA_FORMATS:
         raise UserError(f"data_format = {data_format!r}: clips are made from {' or '.join(DATA_FORMATS)}.")
+    if split not in PHANTOM_SPLITS:
+        raise UserError(f"split = {split!r}: clips are of {', '.join(PHANTOM_SPLITS)}.")
     if data_format == "phantom":
         if patients < 1 or sessions < 1:
             raise UserError(f"train_size = {patients}, sessions = {sessions}: both must be at least 1.")
-        start = SPLITS["TRAIN"][0]
-        videos = [Video(start + n, visit, visit, "TRAIN", frames) for n in range(patients) for visit in range(sessions)]
-        return EchoPhantomDataset("tiny", "TRAIN", videos=videos, size=size, fps=fps, cache_dir=cache_dir)
+        part = PHANTOM_SPLITS[split]
+        start = SPLITS[part][0]
+        videos = [Video(start + n, visit, visit, part, frames) for n in range(patients) for visit in range(sessions)]
+        return EchoPhantomDataset("tiny", part, videos=videos, size=size, fps=fps, cache_dir=cache_dir)
     if not dataset_dir:
         raise UserError("dataset_dir is empty: name the folder with FileList.csv and Videos/.")
-    rows = read_echonet(dataset_dir, "train", trust="videos", leave_out=True)
+    rows = read_echonet(dataset_dir, split, trust="videos", leave_out=True)
     return SizedClips(ClipDataset(rows, frames, shorter="drop", target_fps=fps, linear=True, padding="refuse"), size)

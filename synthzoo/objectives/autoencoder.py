@@ -47,7 +47,7 @@ class AutoencoderObjective:
         self.critic = critic
 
     def __call__(self, network, batch: dict) -> dict[str, torch.Tensor]:
-        """`batch["image"]` (B, 1, D, H, W) in [0, 1] -> "loss", "l1", "kl" and what else is on."""
+        """`batch["image"]` (B, 1, D, H, W) or (B, 1, H, W) in [0, 1] -> "loss", "l1", "kl" and what else is on."""
         image = batch["image"]
         mean, deviation = network.autoencoder.encode(image)
         restored = network.autoencoder.decode(mean + deviation * torch.randn_like(deviation))
@@ -56,8 +56,9 @@ class AutoencoderObjective:
         kl = 0.5 * (mean.pow(2) + variance - variance.log() - 1).sum() / image.shape[0]
         loss = l1 + self.kl_weight * kl
         if self.edge_weight:
-            steps = [(restored.diff(dim=axis) - image.diff(dim=axis)).abs().mean() for axis in (2, 3, 4)]
-            loss = loss + self.edge_weight * sum(steps) / 3
+            axes = range(2, image.ndim)
+            steps = [(restored.diff(dim=axis) - image.diff(dim=axis)).abs().mean() for axis in axes]
+            loss = loss + self.edge_weight * sum(steps) / len(axes)
         found = {"l1": l1, "kl": kl}
         if self.perceptual is not None:
             if isinstance(self.perceptual, torch.nn.Module):
@@ -72,9 +73,11 @@ class AutoencoderObjective:
         return {"loss": loss, **found}
 
     def images(self, network, batch: dict, inferer=None) -> dict[str, torch.Tensor]:
-        """Middle slice of the first image beside its reconstruction, (1, H, 2 W)."""
+        """The first image, or its middle slice, beside its reconstruction, (1, H, 2 W)."""
         image = batch["image"][:1]
         restored = network.autoencoder.decode(network.autoencoder.encode(image)[0])
+        if image.ndim == 4:
+            return {"reconstruction": torch.cat([image[0], restored[0]], -1)}
         middle = image.shape[-1] // 2
         return {"reconstruction": torch.cat([image[0, ..., middle], restored[0, ..., middle]], -1)}
 

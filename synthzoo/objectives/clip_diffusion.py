@@ -47,7 +47,7 @@ class ClipDiffusionObjective:
         stage = network if self.part is None else getattr(network, self.part)
         z, valid, schedule = batch["latents"], batch.get("valid"), stage.schedule
         still = float(torch.rand(())) < self.still_share
-        given: dict[str, Any] = {"still": still}
+        given: dict[str, Any] = {"still": True} if still else {}  # published networks have no such switch
         if self.takes_image:
             given["image"] = batch["image"] if "image" in batch else draw_frame(z, valid)
         noise = torch.randn_like(z)

@@ -1,0 +1,183 @@
+"""Films of hearts that are nobody's: draw a heart, turn it down if it is too near a training patient, let it beat.
+
+After EchoNet-Synthetic (Reynaud et al., MICCAI 2024, arXiv 2406.00808). A film longer than the network's is made of
+windows that overlap; see `synthzoo.diffusion.stitching`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from monai.transforms import MapTransform
+from tqdm import tqdm
+
+from synthzoo.diffusion.guidance import guided
+from synthzoo.diffusion.samplers import find_sampler
+from synthzoo.diffusion.stitching import stitched
+from synthzoo.errors import UserError
+
+CLIP = 4.0  # largest clean latent, in standard deviations, as published
+
+
+@dataclass
+class Hearts:
+    """Hearts and what the filter said of them.
+
+    Attributes:
+        latents: (B, C, h, w), normalised.
+        scores: how surely each is its nearest training patient, a logit; NaN where nothing was filtered.
+        nearest: that patient's number, -1 where nothing was filtered.
+        turned_down: scores of the hearts that were drawn before it and not kept.
+    """
+
+    latents: torch.Tensor
+    scores: list[float]
+    nearest: list[int]
+    turned_down: list[list[float]] = field(default_factory=list)
+
+
+class CineInferer(Inferer):
+    """Films of the ejection fractions (EF) that are asked for.
+
+    Called with noise (B, C, 1 + T, h, w), of which the first frame becomes the heart, the network and the EFs in
+    percent (B, 1), NaN where left out; returns (B, 5, T, H, W): the film in [0, 1], and planes with the score, the
+    nearest patient, the number of hearts drawn and the threshold. `SplitCined` takes them apart.
+
+    Args:
+        sampler: "ddim" or "dpm_solver", of hearts and films.
+        steps: network calls a sample, for a heart and for a film.
+        guidance: weight of classifier-free guidance of the films; 1 switches it off, as published.
+        eta: share of fresh noise of ddim, 0 to 1; 1 is the published sampler. Each row draws it from a stream of its
+            own, so that a request gives one film in whatever batch it is.
+        overlap: frames that the windows of a long film share.
+        fade: windows fade into each other; False keeps the word of the first, as published.
+        filter: turn hearts down that are too near a training patient.
+        attempts: hearts that are drawn for one film at most.
+        progress: show a bar over the steps.
+
+    Raises:
+        UserError: an unknown sampler, settings out of range, fewer frames than the network's window, and a request
+            whose every heart was turned down.
+    """
+
+    def __init__(
+        self,
+        sampler: str = "ddim",
+        steps: int = 32,
+        guidance: float = 1.5,
+        eta: float = 0.0,
+        overlap: int = 8,
+        fade: bool = True,
+        filter: bool = True,
+        attempts: int = 20,
+        progress: bool = False,
+    ):
+        super().__init__()
+        self.sampler, self.sampler_name = find_sampler(sampler), sampler
+        for name, value in (("steps", steps), ("attempts", attempts)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UserError(f"{name} = {value!r}: a whole number of at least 1 is needed.")
+        self.steps, self.attempts, self.guidance, self.eta = steps, attempts, float(guidance), float(eta)
+        if not 0 <= self.eta <= 1 or (self.eta and sampler != "ddim"):
+            raise UserError(f"eta = {eta!r} with sampler {sampler}: it lies between 0 and 1, and only ddim takes it.")
+        self.overlap, self.fade, self.filter, self.progress = int(overlap), bool(fade), bool(filter), progress
+
+    @torch.inference_mode()
+    def __call__(self, inputs: torch.Tensor, network: Any, conditions=None, *args, **kwargs) -> torch.Tensor:
+        noise = torch.as_tensor(inputs).as_subclass(torch.Tensor)
+        if conditions is None:
+            conditions = torch.full((len(noise), 1), float("nan"), device=noise.device)
+        hearts = self.draw_hearts(noise[:, :, 0], network)
+        film = self.animate(hearts.latents, noise[:, :, 1:], conditions, network)
+        numbers = zip(hearts.scores, hearts.nearest, (1 + len(found) for found in hearts.turned_down))
+        planes = torch.tensor([[*row, float(network.threshold)] for row in numbers], device=film.device)
+        return torch.cat([film, planes[:, :, None, None, None].expand(-1, -1, *film.shape[2:])], 1)
+
+    def draw_hearts(self, noise: torch.Tensor, network: Any) -> Hearts:
+        """Hearts from noise (B, C, h, w); a row whose heart is turned down goes on with noise of its own stream."""
+        noise, rows = noise.clone(), list(range(len(noise)))
+        streams = [stream_of(row) for row in noise]
+        found = Hearts(torch.zeros_like(noise), [float("nan")] * len(noise), [-1] * len(noise), [[] for _ in noise])
+        for _ in range(self.attempts):
+            hearts = self._sample(network.image.denoise, noise[rows], network.schedule, [streams[row] for row in rows])
+            found.latents[rows] = hearts
+            if not self.filter:
+                return found
+            scores, nearest = network.nearest_patient(hearts)
+            left = []
+            for row, score, patient in zip(rows, scores.tolist(), nearest.tolist()):
+                if score <= float(network.threshold):
+                    found.scores[row], found.nearest[row] = score, patient
+                else:
+                    found.turned_down[row].append(score)
+                    noise[row] = torch.randn(noise.shape[1:], generator=streams[row]).to(noise)
+                    left.append(row)
+            rows = left
+            if not rows:
+                return found
+        raise UserError(
+            f"attempts = {self.attempts}: every heart drawn for a film was too near a training patient (last score "
+            f"{found.turned_down[rows[0]][-1]:.2f}, threshold {float(network.threshold):.2f}); raise attempts, choose "
+            "another seed, or, if the threshold is wrong, run calibrate_filter.json."
+        )
+
+    def animate(self, hearts: torch.Tensor, noise: torch.Tensor, conditions: torch.Tensor, network: Any):
+        """Films (B, 1, T, H, W) in [0, 1] of hearts (B, C, h, w) from noise (B, C, T, h, w) at EFs in percent (B, 1).
+
+        Raises:
+            UserError: T below the network's window, or an overlap that is as long as it.
+        """
+        latents = self.animate_latents(hearts, noise, conditions, network)
+        return network.decode(latents).float().clamp(0, 1)
+
+    def animate_latents(self, hearts, noise, conditions, network) -> torch.Tensor:
+        """The latents (B, C, T, h, w) of `animate`."""
+        denoise = guided(network.video.denoise, conditions.to(noise), self.guidance, {"image": hearts})
+        if noise.shape[2] != network.frames:
+            denoise = stitched(denoise, network.frames, self.overlap, self.fade)
+        streams = [stream_of(row) for row in noise] if self.eta else None
+        return self._sample(denoise, noise, network.schedule, streams)
+
+    def _sample(self, denoise: Callable, noise: torch.Tensor, schedule: Any, streams: list | None) -> torch.Tensor:
+        options: dict[str, Any] = {}
+        if self.sampler_name == "ddim":
+            options = {"eta": self.eta, "generator": streams if self.eta else None, "clip": CLIP}
+        if self.progress:
+            options["progress"] = lambda steps: tqdm(steps, desc="sampling", leave=False)
+        return self.sampler(denoise, noise, schedule, self.steps, **options)
+
+
+def stream_of(noise: torch.Tensor) -> torch.Generator:
+    """A source of random numbers on the CPU that belongs to one row's start noise."""
+    digest = hashlib.sha256(noise.detach().cpu().contiguous().numpy().tobytes()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") % 2**63)
+
+
+class SplitCined(MapTransform):
+    """Take the channels of `CineInferer` apart: the key keeps the film [1, T, H, W]; "privacy" holds the rest.
+
+    "privacy" is {"score", "threshold", "nearest_patient", "hearts_drawn"}, or None where nothing was filtered.
+
+    Args:
+        keys: key of the inferer's output [5, T, H, W].
+    """
+
+    def __call__(self, data: dict) -> dict:
+        data = dict(data)
+        for key in self.key_iterator(data):
+            made = torch.as_tensor(data[key]).as_subclass(torch.Tensor).float().cpu()
+            score, nearest, drawn, threshold = (float(plane[0, 0, 0]) for plane in made[1:])
+            data[key], data["privacy"] = made[:1], None
+            if nearest >= 0:
+                data["privacy"] = {
+                    "score": round(score, 4),
+                    "threshold": round(threshold, 4),
+                    "nearest_patient": int(nearest),
+                    "hearts_drawn": int(drawn),
+                }
+        return data

@@ -1,0 +1,117 @@
+"""Clips of films as latents, encoded once and kept in memory: for losses in the latent space of a `LatentCine`.
+
+Latents of `Latents/<name>.pt` that EchoNet-Synthetic's own code wrote are samples on three channels at the published
+scale; here the posterior's mean is taken, so that a film has one latent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from synthzoo.networks.saving import save_atomically
+
+PERCENT = 100.0
+
+
+class LatentClips(Dataset):
+    """Rows {"latents": (C, T, h, w) normalised, "conditions": EF in percent (1,), "patient": int}.
+
+    The first time it also measures the network's latent mean and scale, so it comes before a trainer copies the
+    network. It is what `PatientPairs` takes, too.
+
+    Attributes:
+        patients: whose each film is, int64 (N,).
+
+    Args:
+        network: a `LatentCine`, its autoencoder trained.
+        clips: rows with "video" (1, T, H, W) in [0, 1], "ef" as a fraction and "patient". Where they have a
+            `cache_dir`, their latents are kept there, too, for the stages that follow.
+        batch_size: films encoded at once.
+    """
+
+    def __init__(self, network: torch.nn.Module, clips: Dataset, batch_size: int = 16):
+        network.eval()
+        device = next(network.parameters()).device
+        path = kept_at(network, clips)
+        if path is not None and path.is_file():
+            kept = torch.load(path, weights_only=True)
+        else:
+            kept = encode_all(network, clips, batch_size, device)
+            if path is not None:
+                save_atomically(kept, path)
+        latents = kept["latents"]
+        if not bool(network.fitted):
+            means = latents.mean((0, 2, 3, 4))
+            variances = (latents - means[:, None, None, None]).pow(2).mean((0, 2, 3, 4))
+            network.fit_latents(means.to(device), variances.to(device))
+        mean, scale = network.latent_mean.cpu()[:, None], network.scale_factor.cpu()
+        self.latents = (latents - mean) * scale
+        self.conditions = PERCENT * kept["ef"][:, None]
+        self.patients = kept["patient"].numpy()
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def __getitem__(self, row: int) -> dict:
+        return {
+            "latents": self.latents[row],
+            "conditions": self.conditions[row],
+            "patient": int(self.patients[row]),
+        }
+
+    def frames(self, row: int, which: Callable[[int], np.ndarray] | None = None) -> torch.Tensor:
+        """Latents of chosen frames of a film, float32 (n, C, h, w); None takes all."""
+        film = self.latents[row].transpose(0, 1)
+        return film if which is None else film[torch.as_tensor(np.asarray(which(len(film))))]
+
+
+class LatentStills(Dataset):
+    """Rows {"latents": (C, 1, h, w), "conditions": (0,)}: a frame of each film, drawn anew each time.
+
+    Args:
+        clips: see `LatentClips`.
+    """
+
+    def __init__(self, clips: LatentClips):
+        self.clips = clips
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, row: int) -> dict:
+        film = self.clips.latents[row]
+        frame = int(torch.randint(film.shape[1], ()))
+        return {"latents": film[:, frame : frame + 1], "conditions": torch.zeros(0)}
+
+
+def kept_at(network: torch.nn.Module, clips: Dataset) -> Path | None:
+    """Where the latents of clips that have a cache lie: beside the films, by the weights that made them."""
+    folder = getattr(clips, "cache_dir", None)
+    if folder is None:
+        return None
+    digest = hashlib.sha256()
+    for name, value in network.autoencoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().float().numpy().tobytes())
+    return Path(folder) / f"latents-{digest.hexdigest()[:12]}.pt"
+
+
+@torch.no_grad()
+def encode_all(network: torch.nn.Module, clips: Dataset, batch_size: int, device) -> dict[str, torch.Tensor]:
+    """{"latents": (N, C, T, h, w) as the autoencoder gives them, "ef": fractions (N,), "patient": int64 (N,)}."""
+    latents, efs, owners = [], [], []
+    for first in tqdm(range(0, len(clips), batch_size), desc="encode", mininterval=5.0):
+        rows = [clips[row] for row in range(first, min(first + batch_size, len(clips)))]
+        films = torch.stack([row["video"] for row in rows]).to(device)
+        flat = network.autoencoder.encode(films.transpose(1, 2).flatten(0, 1))[0]
+        latents.append(flat.unflatten(0, (len(films), -1)).transpose(1, 2).cpu())
+        efs += [float(row["ef"]) for row in rows]
+        owners += [int(row["patient"]) for row in rows]
+    return {"latents": torch.cat(latents), "ef": torch.tensor(efs), "patient": torch.tensor(owners)}
