@@ -5,53 +5,21 @@ import math
 import numpy as np
 import pytest
 import torch
-from monai.networks.nets import AutoencoderKL, DiffusionModelUNet
+from small_cine import small_cine
 
 from synthzoo.data.clip_frames import ClipFrames
 from synthzoo.data.echo_clips import training_clips
 from synthzoo.diffusion.joint_video import frame_by_frame
-from synthzoo.diffusion.samplers import preview
-from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.errors import UserError
 from synthzoo.inferers.latent_cine import CineInferer, SplitCined
-from synthzoo.networks.clip_denoiser import ClipDenoiser
-from synthzoo.networks.conditions import ConditionNormaliser
-from synthzoo.networks.latent_cine import FrameAutoencoder, LatentCine, StillUNet
-from synthzoo.networks.space_time import SpaceTimeUNet
+from synthzoo.networks.latent_cine import FrameAutoencoder
 from synthzoo.objectives.autoencoder import AutoencoderObjective
 from synthzoo.objectives.clip_diffusion import ClipDiffusionObjective
 from synthzoo.objectives.latent_clips import LatentClips, LatentStills
 from synthzoo.objectives.part import PartObjective
 from synthzoo.privacy.latent_filter import FilterCalibration, best_scores
-from synthzoo.privacy.reid_network import ReidNetwork
 from synthzoo.privacy.reid_objective import ReidLoss
 from synthzoo.privacy.reid_pairs import PatientPairs
-
-
-def small_cine(gallery: int = 40) -> LatentCine:
-    torch.manual_seed(0)
-    autoencoder = AutoencoderKL(
-        2, 1, 1, (1, 1), (8, 8), (False, False), 3, 8,
-        with_encoder_nonlocal_attn=False, with_decoder_nonlocal_attn=False,
-    )  # fmt: skip
-    image = DiffusionModelUNet(2, 3, 3, (1,), (8,), (False,), norm_num_groups=8)
-    video = SpaceTimeUNet(3, (8,), image_channels=3, level_range=(0, 999), heads=2, head_channels=4)
-    # The last layers begin at zero; a network that gives something is wanted.
-    torch.nn.init.normal_(video.out.weight, std=0.1)
-    torch.nn.init.normal_(image.out[2].conv.weight, std=0.1)
-    network = LatentCine(
-        FrameAutoencoder(autoencoder),
-        ClipDenoiser(StillUNet(image), ConditionNormaliser([], []), sigma_data=1.0),
-        ClipDenoiser(video, ConditionNormaliser([10], [85]), sigma_data=1.0),
-        ReidNetwork(3, widths=(8, 8, 8, 8), embedding=16, first_size=3, first_stride=1, max_pool=False),
-        NoiseSchedule(1000, "linear", 1e-4, 0.02, "v"),
-        latent_shape=(3, 16, 16),
-        frames=16,
-        embedding=16,
-        gallery=gallery,
-        preview=preview,
-    )
-    return network.eval()
 
 
 @pytest.fixture(scope="module")
