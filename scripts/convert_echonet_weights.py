@@ -1,0 +1,40 @@
+"""EchoNet-Synthetic's released weights -> models/paper.pt: python scripts/convert_echonet_weights.py --folder FOLDER"""
+
+from pathlib import Path
+
+import fire
+
+from synthzoo.bundle.compose import load_config
+from synthzoo.networks.echonet_weights import published_state, read_folder
+from synthzoo.networks.saving import save_atomically
+from synthzoo.privacy.reid_published import convert_reid
+
+
+def main(
+    folder: str,
+    lidm: str = "lidm_dynamic",
+    reid: str = "reidentification_dynamic",
+    out: str | None = None,
+    bundle: str = "bundles/echo_us_cine_synthesis_ldm",
+) -> None:
+    """Convert a copy of huggingface.co/HReynaud/EchoNet-Synthetic (pip install huggingface_hub; `hf download`).
+
+    Args:
+        folder: of the copy, with vae/, lidm_*/, lvdm/ and reidentification_*/.
+        lidm: which image model in it.
+        reid: which re-identification network in it.
+        out: file to write; by default models/paper.pt of the bundle.
+        bundle: folder of the bundle.
+    """
+    out = Path(out or Path(bundle) / "models" / "paper.pt")
+    network = load_config(Path(bundle), ["paper"]).get_parsed_content("network_def")
+    names = {"vae": "vae", "lidm": lidm, "lvdm": "lvdm", "reid": reid}
+    parts = {part: read_folder(Path(folder) / name) for part, name in names.items()}
+    parts["reid"] = convert_reid(parts["reid"], network.reid)
+    state = published_state(parts, network)
+    save_atomically({name: value.clone() for name, value in state.items()}, out)
+    print(f"{out}: {len(state)} tensors; the filter is empty until calibrate_filter.json has seen training films.")
+
+
+if __name__ == "__main__":
+    fire.Fire(main)
