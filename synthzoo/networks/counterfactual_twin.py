@@ -24,7 +24,7 @@ class CounterfactualTwin(nn.Module):
 
     Args:
         frames: T, frames of a clip, even.
-        side: of a frame in pixels, even.
+        side: of a frame in pixels, even; a multiple of 4 where the generator answers with motions.
         fps: frames a second of the clips.
         ef: EF in percent that a plain call asks for.
         generator: settings of `TwinGenerator`; None takes the small ones.
@@ -45,6 +45,8 @@ class CounterfactualTwin(nn.Module):
             raise UserError(f"network_def: frames = {frames} and side = {side}, but both must be even; add one.")
         self.frames, self.side, self.fps, self.ef = int(frames), int(side), float(fps), float(ef)
         self.generator = TwinGenerator(**(SMALL["generator"] if generator is None else generator))
+        if side % self.generator.shrinks[-1]:
+            raise UserError(f"network_def: side = {side}; a generator of motions takes a multiple of 4.")
         self.expert = EFExpert(**(SMALL["expert"] if expert is None else expert))
 
     def read_ef(self, clip: torch.Tensor) -> torch.Tensor:
@@ -66,8 +68,9 @@ class CounterfactualTwin(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Clips (B, 1, T, H, W) in [0, 1] -> counterfactuals of the EF `ef`, without noise; same shape and range."""
-        asked = torch.full_like(image[:, 0, 0, 0, 0], self.ef / 100)
-        return self.generator.counterfactual(asked, image, torch.ones_like(asked[0]))
+        asked, branch = torch.full_like(image[:, 0, 0, 0, 0], self.ef / 100), self.generator.counterfactual
+        own = self.expert(image).clamp(0, 1) if branch.answer == "motion" else None
+        return branch.render(image, branch.decide(asked, image, torch.ones_like(asked[0]), own))
 
 
 def start_twin(network: CounterfactualTwin, expert: str | Path, device=None) -> CounterfactualTwin:

@@ -12,12 +12,14 @@ exists. All three weights rise together as a sigmoid. The network has `generator
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
 from synthzoo.errors import UserError
+from synthzoo.networks.motion import unevenness
 
 ADVERSARIES = ("hinge", "published")
 
@@ -38,13 +40,21 @@ def draw_asked(
 
 
 class ExpertObjective:
-    """The expert learns the EF of real clips."""
+    """The expert learns the EF of real clips.
+
+    Args:
+        views: clips -> other views of them, such as `ClipViews`; None shows the clips themselves, as published.
+    """
 
     name = "expert"
 
+    def __init__(self, views: Callable | None = None):
+        self.views = views
+
     def __call__(self, network: Any, batch: dict) -> dict[str, torch.Tensor]:
         """A batch -> "loss" and "points", the mean absolute error in EF points."""
-        error = network.expert(batch["video"]) - batch["ef"].to(batch["video"])
+        video = batch["video"] if self.views is None else self.views(batch["video"])
+        error = network.expert(video) - batch["ef"].to(video)
         return {"loss": (10 * error).square().mean(), "points": 100 * error.abs().mean()}
 
 
@@ -92,6 +102,15 @@ class TwinCritic(nn.Module):
         return {"loss": loss, "real": real.mean(), "fake": fake.mean()}
 
 
+def change_at_rest(made: torch.Tensor, video: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
+    """Mean |made - video| of clips (B, 1, T, H, W), each in its frame (B,), a scalar; without those below 0."""
+    frame = torch.as_tensor(frame, device=made.device)
+    rows = torch.arange(len(made), device=made.device)
+    change = (made - video)[rows, 0, frame.clamp(min=0)].abs().mean((1, 2))
+    known = (frame >= 0).to(change)
+    return (change * known).sum() / known.sum().clamp(min=1)
+
+
 class TwinObjective(nn.Module):
     """The generator's loss; the expert is frozen from the first call on.
 
@@ -102,6 +121,12 @@ class TwinObjective(nn.Module):
         adversary, reconstruction, expert: the final weights w_d, w_r, w_e.
         rise: steps after which the weights are at .95 of these, as after the published six epochs; 0 starts at 1.
         apart, low, high: of the EFs that are asked for, see `draw_asked`.
+        views: clips -> other views, such as `ClipViews`, which the expert is asked about; None shows it the
+            counterfactual itself, as published.
+        looks: views of each clip in one step.
+        smooth: weight of the unevenness of the motion; only for a generator that answers with one.
+        rest: weight of mean |Y* - Z| at end diastole, for the relaxed heart is the patient's and not the EF's; of clips
+            whose "ed_frame" is known, 0 or more, as phantoms and traced films have it.
     """
 
     name = "twin"
@@ -116,8 +141,14 @@ class TwinObjective(nn.Module):
         apart: float = 0.10,
         low: float = 0.0,
         high: float = 1.0,
+        views: Callable | None = None,
+        looks: int = 1,
+        smooth: float = 0.0,
+        rest: float = 0.0,
     ):
         super().__init__()
+        self.views, self.looks = views, 1 if views is None else int(looks)
+        self.smooth, self.rest = smooth, rest
         self.__dict__["critic"] = critic  # beside the modules: the critic is checkpointed in its own step
         self.weights = (adversary, reconstruction, expert)
         self.rise, self.asked = int(rise), (apart, low, high)
@@ -132,12 +163,29 @@ class TwinObjective(nn.Module):
         expert = network.expert.freeze()
         video, ef = batch["video"], batch["ef"].to(batch["video"])
         asked = draw_asked(ef, *self.asked)
-        factual, made = network.generator(video, ef, asked)
+        factual, made, uneven = self.imagine(network.generator, video, ef, asked)
         adversary = self.critic.verdict(made)
         reconstruction = (factual - video).abs().mean()
-        error = (expert(made) - asked).abs().mean()
+        seen = [made if self.views is None else self.views(made) for _ in range(self.looks)]
+        error = (expert(torch.cat(seen)) - asked.repeat(self.looks)).abs().mean()
         self.critic.remember(made)
         parts = zip(self.weights, (adversary, reconstruction, error))
         loss = self.share() * sum(weight * part for weight, part in parts)
+        said = {"adversary": adversary, "reconstruction": reconstruction, "points": 100 * error}
+        if self.smooth:
+            loss, said["unevenness"] = loss + self.smooth * uneven, uneven
+        if self.rest:
+            said["rest"] = change_at_rest(made, video, batch["ed_frame"])
+            loss = loss + self.share() * self.rest * said["rest"]
         self.steps += 1
-        return {"loss": loss, "adversary": adversary, "reconstruction": reconstruction, "points": 100 * error}
+        return {"loss": loss, **said}
+
+    def imagine(self, generator: Any, video, ef, asked) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Both worlds, and how uneven the motion of the counterfactual one is, 0 where it does not count."""
+        if not self.smooth:
+            return *generator(video, ef, asked), video.new_zeros(())
+        if generator.counterfactual.answer != "motion":
+            raise UserError(f"smooth = {self.smooth}: only a generator whose answer is a motion has one; set it to 0.")
+        noise, branch = generator.draw_noise(video), generator.counterfactual
+        shift = branch.decide(asked, video, noise, ef)
+        return generator.factual(ef, video, noise, ef), branch.render(video, shift), unevenness(shift)

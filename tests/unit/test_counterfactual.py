@@ -14,7 +14,7 @@ from synthzoo.inferers.counterfactual_evaluation import CounterfactualEvaluation
 from synthzoo.metrics.counterfactual import reported
 from synthzoo.networks.counterfactual_twin import CounterfactualTwin, start_twin
 from synthzoo.networks.saving import save_weights
-from synthzoo.networks.twin import PAPER
+from synthzoo.networks.twin import PAPER, SMALL
 from synthzoo.phantoms.echo import counterfactual, draw_params, make_clip
 
 
@@ -34,6 +34,20 @@ def test_a_plain_call_gives_the_counterfactual_that_the_inferer_gives(network):
     pred = CounterfactualInferer(ef=30.0)(clips(), network)
     assert pred.shape == (2, 4, 16, 32, 32)
     assert torch.allclose(pred[:, :1], plain, atol=1e-6)
+
+
+def test_a_network_of_motions_reads_the_film_s_own_ef_where_none_is_known():
+    torch.manual_seed(0)
+    moves = CounterfactualTwin(generator={**SMALL["generator"], "answer": "motion"}).eval()
+    torch.nn.init.normal_(moves.generator.factual.out.weight, std=0.5)
+    with torch.no_grad():
+        plain, own = moves(clips()), moves.read_ef(clips())
+    pred = CounterfactualInferer(ef=30.0)(clips(), moves)
+    assert torch.allclose(pred[:, :1], plain, atol=1e-4) and torch.equal(pred[:, 1:2], clips())
+    assert torch.allclose(100 * pred[:, 2, 0, 0, 0], own, atol=1e-3)
+    assert not torch.allclose(plain, CounterfactualInferer(ef=30.0, ef_factual=80.0)(clips(), moves)[:, :1], atol=1e-3)
+    with pytest.raises(UserError, match="multiple of 4"):
+        CounterfactualTwin(side=34, generator={**SMALL["generator"], "answer": "motion"})
 
 
 def test_asking_for_the_factual_ejection_fraction_changes_nothing_with_and_without_noise(network):

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from synthzoo.errors import UserError
-from synthzoo.networks.twin import PAPER, SMALL, EFExpert, FrameDiscriminator, TwinGenerator
+from synthzoo.networks.twin import PAPER, REACH, SMALL, EFExpert, FrameDiscriminator, TwinGenerator
 
+MOTION = {**SMALL["generator"], "answer": "motion"}
 PLANE = {**SMALL["generator"], "plane": True, "norm": "batch", "shared": False}
 
 
@@ -85,6 +86,38 @@ def test_a_shared_branch_is_stored_once():
     assert all(name.startswith("factual.") for name in names)
 
 
+def test_a_generator_of_motions_leaves_a_clip_with_its_own_ef_and_learns_to_move_tissue():
+    generator, z, ef = make(TwinGenerator, **MOTION), clip(), torch.tensor([0.3, 0.6])
+    noise = generator.draw_noise(z)
+    assert noise.shape == (2, 16, 2, 2, 2)
+    factual, asked = generator(z, ef, torch.tensor([0.7, 0.2]), noise)
+    assert torch.equal(factual, z)
+    assert torch.allclose(asked, z, atol=0.05) and not torch.equal(asked, z)
+    assert torch.equal(generator(z, ef, ef, noise)[1], z)
+    (asked - z.roll(1, -1)).abs().mean().backward()
+    assert float(generator.factual.stem[0].weight.grad.abs().sum()) > 0
+
+
+def test_tissue_moves_by_no_more_than_the_change_of_ef_allows():
+    branch, z, ef = make(TwinGenerator, **MOTION).factual, clip(), torch.tensor([0.3, 0.6])
+    torch.nn.init.normal_(branch.out.weight, std=50.0)
+    with torch.no_grad():
+        shift = branch.decide(ef + torch.tensor([0.4, -0.1]), z, torch.ones(()), ef)
+    assert shift.shape == (2, 2, 4, 8, 8)
+    furthest = shift.abs().amax((1, 2, 3, 4))
+    assert torch.allclose(furthest, REACH * 8 * torch.tensor([0.4, 0.1]), rtol=0.05)
+
+
+def test_a_generator_of_motions_halves_the_sides_twice():
+    with pytest.raises(UserError, match="multiples of 4"):
+        make(TwinGenerator, **MOTION).draw_noise(torch.zeros(1, 1, 4, 8, 10))
+
+
+def test_an_unknown_answer_is_named():
+    with pytest.raises(UserError, match="answer = 'words'"):
+        TwinGenerator(answer="words")
+
+
 @pytest.mark.parametrize("size", [(3, 8, 8), (4, 7, 8), (4, 8, 9)])
 def test_a_clip_that_cannot_be_halved_is_refused(size):
     with pytest.raises(UserError, match=f"clip of {size[0]} frames of {size[1]} x {size[2]}: all three"):
@@ -111,6 +144,15 @@ def test_the_discriminator_scores_each_frame_by_itself():
     same[1, 3] = False
     assert torch.allclose(scores[same], others[same], atol=1e-6)
     assert abs(float(scores[1, 3] - others[1, 3])) > 1e-4
+
+
+def test_a_discriminator_of_changes_sees_each_frame_with_the_one_before():
+    judge, z = make(FrameDiscriminator, **SMALL["discriminator"], changes=True), clip(1, 5, 16)
+    moved = z.clone()
+    moved[:, :, 3] = 0
+    with torch.no_grad():
+        differ = (judge(z) - judge(moved)).abs()[0] > 1e-5
+    assert differ.tolist() == [False, False, False, True, True]
 
 
 def test_a_frozen_expert_guides_the_clip_and_learns_nothing():

@@ -7,7 +7,7 @@ from torch.utils.data import Dataset
 from synthzoo.data.loader import SeededLoader
 from synthzoo.errors import UserError
 from synthzoo.networks.twin import SMALL, EFExpert, FrameDiscriminator, TwinGenerator
-from synthzoo.objectives.twin import ExpertObjective, TwinCritic, TwinObjective, draw_asked
+from synthzoo.objectives.twin import ExpertObjective, TwinCritic, TwinObjective, change_at_rest, draw_asked
 from synthzoo.training import ObjectiveTrainer
 
 
@@ -62,6 +62,45 @@ def test_each_part_of_the_loss_holds_its_own_world():
         found = [gradient(network.generator, name) > 0 for name in ("factual", "other")]
         assert found == [factual, other], weights
         assert gradient(network, "expert") == 0
+
+
+def test_the_expert_is_asked_about_several_views_and_learns_from_views():
+    shown = []
+
+    def harden(clip):
+        shown.append(len(clip))
+        return clip.square()
+
+    network = Network()
+    TwinObjective(critic(), views=harden, looks=3)(network, batch())["loss"].backward()
+    assert shown == [4, 4, 4]
+    assert gradient(network, "generator") > 0 and gradient(network, "expert") == 0
+    torch.manual_seed(0)
+    other = Network()
+    plain, seen = (ExpertObjective(views)(other, batch())["loss"] for views in (None, harden))
+    assert shown[-1] == 4 and float(plain.detach()) != float(seen.detach())
+
+
+def test_an_uneven_motion_costs_and_is_told():
+    network = Network(answer="motion")
+    torch.nn.init.normal_(network.generator.factual.out.weight, std=0.5)
+    found = TwinObjective(critic(), 0, 0, 0, smooth=0.5)(network, batch())
+    assert float(found["unevenness"]) > 0
+    assert float(found["loss"]) == pytest.approx(0.5 * float(found["unevenness"]), rel=1e-5)
+    with pytest.raises(UserError, match="smooth"):
+        TwinObjective(critic(), smooth=0.5)(Network(), batch())
+
+
+def test_the_relaxed_heart_is_held_where_end_diastole_is_known():
+    made, video = torch.zeros(3, 1, 4, 8, 8), torch.zeros(3, 1, 4, 8, 8)
+    made[0, :, 2], made[1, :, 3], made[2] = 0.5, 1.0, 1.0
+    assert float(change_at_rest(made, video, torch.tensor([2, 1, -1]))) == pytest.approx(0.25)
+    assert float(change_at_rest(made, video, torch.tensor([-1, -1, -1]))) == 0
+    network, rows = Network(), {**batch(), "ed_frame": torch.tensor([0, 1, -1, 3])}
+    found = TwinObjective(critic(), 0, 0, 0, rest=2.0)(network, rows)
+    assert float(found["loss"]) == pytest.approx(2 * float(found["rest"]), rel=1e-5)
+    found["loss"].backward()
+    assert gradient(network, "generator") > 0
 
 
 def test_the_critic_learns_from_the_clip_that_was_made_and_the_generator_does_not():
