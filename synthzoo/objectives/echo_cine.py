@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,5 +49,7 @@ def start_stage(
     rows = torch.stack([clips[row]["video"] for row in range(min(MEASURED, len(clips)))])
     by = (network.time, network.space) if part == "base" else (1, 1)
     getattr(network, part).fit(shrink_clip(2 * rows - 1, *by))
-    print(f"{part}: the data spread by {float(getattr(network, part).sigma_data):.3f} about their mean.")
+    if os.environ.get("RANK", "0") == "0":
+        spread = float(getattr(network, part).sigma_data)
+        print(f"{part}: the data spread by {spread:.3f} about their mean.", file=sys.stderr)
     return network if device is None else network.to(device)
