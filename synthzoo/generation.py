@@ -30,7 +30,8 @@ from synthzoo.errors import UserError
 
 TABLE = "code/requests.tsv"
 RESERVED = ("bundle_root", "output_dir", "requests", "num_samples", "seed")
-DATATYPES = {"bold": "func", "dwi": "dwi", "pet": "pet"}  # all other suffixes are anatomy
+# All other suffixes are anatomy. BIDS knows no ultrasound: films lie beside it, where validators pass them over.
+DATATYPES = {"bold": "func", "dwi": "dwi", "pet": "pet", "echo": "us"}
 LONGEST_WAIT_S = 600.0
 
 
@@ -318,7 +319,7 @@ Every image has a sidecar in JSON with its seed, its conditions, and the version
 Layout: BIDS {BIDS_VERSION}.
 """,
         "CHANGES": f"1.0.0 {today.isoformat()}\n  - Images by {name} {version}.\n",
-        ".bidsignore": "preview.png\n",
+        ".bidsignore": "preview.png\npreview.gif\nsub-*/us/\n",
     }
     for file, text in texts.items():
         if not (out / file).exists():

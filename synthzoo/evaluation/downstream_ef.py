@@ -15,7 +15,7 @@ from synthzoo.objectives.echo_instruments import disturb, move
 
 
 def teach_reader(
-    films: torch.Tensor, ef: np.ndarray, steps: int = 240, batch_size: int = 16, rate: float = 3e-3, seed: int = 0
+    films: torch.Tensor, ef: np.ndarray, steps: int = 160, batch_size: int = 8, rate: float = 3e-3, seed: int = 0
 ) -> EFRegressor:
     """A network that reads EF, taught from new weights.
 
@@ -40,7 +40,9 @@ def teach_reader(
             with torch.no_grad():
                 pixel = torch.full((batch_size,), GRID / films.shape[-1])
                 video = disturb(move([to_grid(films[rows, 0])])[0], pixel)
-            loss = F.smooth_l1_loss(10 * network(video[:, None]), 10 * truth[rows], beta=0.5)
+            with torch.autocast("cpu", torch.bfloat16):
+                read = network(video[:, None])
+            loss = F.smooth_l1_loss(10 * read.float(), 10 * truth[rows], beta=0.5)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
