@@ -36,7 +36,7 @@ from synthzoo.phantoms.echo_sets import SPLITS, Video
 from synthzoo.privacy.latent_filter import best_scores
 from synthzoo.privacy.reid_scores import auc, pixel_scores
 
-PARTS = ("autoencoder", "reid", "filter", "video", "samplers", "stitched", "downstream", "speed")
+PARTS = ("video", "stitched", "downstream", "filter", "reid", "autoencoder", "samplers", "speed")
 ASKED = (0.15, 0.85)  # of EF, spread evenly
 LONG, WINDOW_POINTS, SEAM = 48, 8.0, 1.5  # frames of a stitched film; bars of the design sheet
 LATER = 8  # a frame of the film half a second after its first
