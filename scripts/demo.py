@@ -2,11 +2,13 @@
 
 The brains come from `brain_mr_synthesis_ldm` and are measured on their voxels alone. The maps come from
 `brain_mr_anomaly_map_manytasks`: one of the real ICBM152 T1w template, into which nothing was planted, and one of a
-copy with a lesion whose place and volume are known. A second call keeps what is complete.
+copy with a tumour, painted as the phantom paints them, whose place and volume are known. A second call keeps what is
+complete.
 """
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import fire
 import nibabel as nib
@@ -17,10 +19,14 @@ from synthzoo.bundle.compose import run_bundle
 from synthzoo.data.files import write_nifti
 from synthzoo.metrics.brain_age import measure_age
 from synthzoo.metrics.brain_volumes import measure_brain
+from synthzoo.phantoms.brain_contrast import tissue_signals
+from synthzoo.phantoms.brain_lesions import tumour
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 ASKED = {"age": [30, 60, 80], "sex": ["F", "M", "F"], "ventricle_ml": [12, 40, 90], "brain_ml": [1250, 1200, 1050]}
-CENTRE_MM, LESION_ML = (-28.0, 8.0, 28.0), 25.0
+TUMOUR_ML = {"core_ml": 6.0, "enhancing_ml": 9.0, "oedema_ml": 40.0}
+SEED = 0  # of the tumour's place and shape
+MAPS = ("t1", "gm", "wm")
 
 
 def main(output_dir: str = "demo") -> None:
@@ -55,32 +61,31 @@ CASES = ("template", "template_with_lesion")
 
 
 def write_scans(folder: Path) -> np.ndarray:
-    """The template and its copy with a lesion as NIfTI; returns the lesion, bool (D, H, W)."""
+    """The template and its copy with a tumour as NIfTI; returns the tumour, bool (D, H, W)."""
     import nilearn.datasets
 
-    source = Path(nilearn.datasets.__file__).parent / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-    image = nib.load(source)
+    data = Path(nilearn.datasets.__file__).parent / "data"
+    image, grey, white = (nib.load(data / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz") for name in MAPS)
     head = np.asarray(image.dataobj, dtype=np.float32)
-    lesion, sick = plant_lesion(head, image.affine)
+    tissues = np.stack([np.asarray(part.dataobj, dtype=np.float32) for part in (grey, white)])
+    tumour, sick = plant_tumour(head, np.clip(tissues / tissues.max(), 0, 1))
     for case, array in zip(CASES, (head, sick)):
         write_nifti(folder / f"{case}.nii.gz", array, image.affine)
-    return lesion
+    return tumour
 
 
-def plant_lesion(head: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A tumour with a rough edge: dark core, bright rim, as on T1w with contrast agent; (truth, changed head)."""
-    rng = np.random.default_rng(0)
-    centre = np.linalg.inv(affine)[:3] @ (*CENTRE_MM, 1.0)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    axes = np.meshgrid(*[(np.arange(n) - c) * s for n, c, s in zip(head.shape, centre, spacing)], indexing="ij")
-    rough = ndi.gaussian_filter(rng.standard_normal(head.shape).astype(np.float32), 5)
-    distance = np.sqrt(sum(a**2 for a in axes)) + 2.5 * rough / rough.std()
-    edge = np.sort(distance[head > 0])[round(LESION_ML * 1000 / spacing.prod())]
-    tissue = float(np.median(head[head > 0.3 * head.max()]))
-    share = ndi.gaussian_filter((distance < edge).astype(np.float32), 0.8) * (head > 0)
-    core = ndi.gaussian_filter((distance < 0.7 * edge).astype(np.float32), 0.8)
-    level = tissue * (1.35 * (1 - core) + 0.55 * core)
-    return (distance < edge) & (head > 0), head * (1 - share) + share * level
+def plant_tumour(head: np.ndarray, tissues: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A tumour of the phantom in a head of 1 mm whose grey and white matter (2, D, H, W) are known: (truth, head)."""
+    place = SimpleNamespace(tissues=tissues, spacing_mm=1.0, params=SimpleNamespace(seed=SEED))
+    rng = np.random.default_rng(SEED)
+    signals = tissue_signals("T1w", age=40, rng=rng)
+    unit = float(np.median(head[tissues[1] > 0.95])) / signals["WM"]
+    parts = tumour(place, **TUMOUR_ML)
+    for name, share in parts.items():
+        # The template is an average, sharper than which no lesion would be; fine structure stays as it is elsewhere.
+        share = ndi.gaussian_filter(share, 0.5)
+        head = head * (1 - share) + unit * signals[name] * share
+    return sum(parts.values()) > 0.5, head
 
 
 def brain_line(folder: Path, number: int) -> str:
@@ -102,7 +107,9 @@ def map_line(folder: Path, case: str, truth: np.ndarray) -> str:
     if case != CASES[1]:
         return line + ", nothing planted"
     overlap = 2 * (above & truth).sum() / max(above.sum() + truth.sum(), 1)
-    planted = f"planted {truth.sum() / 1000:.1f} mL at {CENTRE_MM} mm"
+    affine = nib.load(folder / case / f"{case}_heatmap.nii.gz").affine
+    centre = tuple(round(float(x)) for x in (affine @ [*np.argwhere(truth).mean(0), 1])[:3])
+    planted = f"planted {truth.sum() / 1000:.1f} mL around {centre} mm"
     largest = record["regions"][0] if record["regions"] else None
     found = (
         f"largest region {largest['volume_ml']:.1f} mL at {tuple(largest['centre_mm'])} mm" if largest else "no region"

@@ -18,15 +18,14 @@ from synthzoo.phantoms.brain_contrast import render
 
 
 class AnomalyCalibration:
-    """Mean and deviation of the maps of healthy phantoms in all contrasts, stored in the network's buffers.
+    """Mean of the maps of healthy phantoms in all contrasts, stored in the network's buffer.
 
     Args:
         network: trained `AnomalyMapNetwork`.
         save_to: weights file that receives it, in half precision.
         subjects, first_seed: of the phantoms; seeds of the validation range.
         smooth_voxels: width of the Gaussian over a map, as the inferer uses it.
-        spread_voxels: width of the Gaussian over the mean and the deviation; a phantom's brain is no other's.
-        floor: added to the deviation.
+        blur_voxels: width of the Gaussian over the mean; a phantom's brain is no other's.
         device: where the network runs.
     """
 
@@ -37,19 +36,17 @@ class AnomalyCalibration:
         subjects: int = 4,
         first_seed: int = 150_000,
         smooth_voxels: float | None = 1.0,
-        spread_voxels: float = 3.0,
-        floor: float = 0.03,
+        blur_voxels: float = 3.0,
         device="cpu",
     ):
         self.network, self.save_to, self.device = network.eval(), Path(save_to), device
         self.seeds = range(first_seed, first_seed + subjects)
-        self.smooth_voxels, self.spread_voxels, self.floor = smooth_voxels, spread_voxels, floor
+        self.smooth_voxels, self.blur_voxels = smooth_voxels, blur_voxels
 
     def run(self) -> dict[str, float]:
-        """Fill the buffers and save the network; gives the `threshold` that `healthy_threshold` finds in the same maps.
+        """Fill the buffer and save the network; gives the `threshold` that `healthy_threshold` finds in the same maps.
 
-        Maps that are set against themselves look a little too usual, yet those of 4 phantoms gave 0.327 with weights
-        for which other phantoms had given 0.326. Each set against the 3 others gave 0.454: 3 are too few for a spread.
+        Maps that are set against themselves look a little too usual; with 4 phantoms that is little.
         """
         subjects = [self._maps(seed) for seed in tqdm(self.seeds, desc="healthy phantoms")]
         self._fill(np.stack([self._sums(heats, masks) for heats, masks in subjects]))
@@ -71,18 +68,15 @@ class AnomalyCalibration:
         return heats, masks
 
     def _sums(self, heats: list[np.ndarray], masks: list[np.ndarray]) -> np.ndarray:
-        """Means over the contrasts, spread, of mask, map and squared map: (3, D, H, W)."""
-        means = np.mean(masks, 0), np.mean(heats, 0), np.mean(np.square(heats), 0)
-        return np.stack([ndi.gaussian_filter(values.astype(np.float32), self.spread_voxels) for values in means])
+        """Means over the contrasts, blurred, of mask and map: (2, D, H, W)."""
+        means = np.mean(masks, 0), np.mean(heats, 0)
+        return np.stack([ndi.gaussian_filter(values.astype(np.float32), self.blur_voxels) for values in means])
 
     def _fill(self, sums: np.ndarray) -> None:
-        """The network's buffers from what `_sums` gave for some phantoms."""
-        share, first, second = sums.mean(0)
-        share = np.maximum(share, 1e-3)
-        mean = first / share
-        deviation = np.sqrt(np.maximum(second / share - mean**2, 1e-4))
-        for buffer, values in ((self.network.usual, mean), (self.network.spread, deviation + self.floor)):
-            buffer.copy_(torch.from_numpy(_every_fourth(values))[None, None])
+        """The network's buffer from what `_sums` gave for some phantoms."""
+        share, heat = sums.mean(0)
+        usual = _every_fourth(heat / np.maximum(share, 1e-3))
+        self.network.usual.copy_(torch.from_numpy(usual)[None, None])
         self.network.calibrated.fill_(1)
 
     def _unusual(self, heat: np.ndarray) -> np.ndarray:

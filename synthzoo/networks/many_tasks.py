@@ -19,6 +19,7 @@ from synthzoo.networks.positional import positional_channels
 from synthzoo.networks.weights import expect_same_network, read_state
 
 PRIOR_LOGIT = -2.5  # of an anomaly before anything was seen
+LEAST_HEAT = 1e-3  # where odds of a map begin
 SLICES_AT_ONCE = 16  # more of them leave the processor's cache
 TASKS = ("intra_blend", "inter_blend", "sink", "source", "intensity")
 
@@ -201,9 +202,8 @@ class ManyTasksEnsemble(nn.Module):
 class AnomalyMapNetwork(ManyTasksEnsemble):
     """The ensemble with the brain extractor that finds its input: all that a scan needs, in one state dict.
 
-    `extractor` takes a head (B, 1, 56, 64, 56) at 4 mm and gives logits of brain; `forward` is the ensemble's. Buffers
-    `usual` and `spread` (every fourth voxel) hold the mean and deviation of the maps of healthy phantoms, once
-    `calibrated` is 1; see `unusual`.
+    `extractor` takes a head (B, 1, 56, 64, 56) at 4 mm and gives logits of brain; `forward` is the ensemble's. Buffer
+    `usual` (every fourth voxel) holds the mean map of healthy phantoms, once `calibrated` is 1; see `unusual`.
 
     Args:
         extractor_channels: width per level of the extractor.
@@ -216,15 +216,16 @@ class AnomalyMapNetwork(ManyTasksEnsemble):
         coarse = tuple(n // 4 for n in self.grid)
         self.register_buffer("calibrated", torch.zeros(()))
         self.register_buffer("usual", torch.zeros(1, 1, *coarse))
-        self.register_buffer("spread", torch.ones(1, 1, *coarse))
 
     def unusual(self, heat: torch.Tensor) -> torch.Tensor:
-        """How unusual a map (B, 1, *grid) is for its place, in [0, 1]: sigmoid((heat - usual) / spread - 3).
+        """How unusual a map (B, 1, *grid) is for its place, in [0, 1]: its odds against the usual ones.
 
-        Ventricles and the midline look a little wrong in every scan; a healthy brain's heat there is no finding.
+        sigmoid(logit(heat) - logit(usual) - 3): ventricles and the midline look a little wrong in every scan, and a
+        healthy brain's heat there is no finding.
         """
-        usual, spread = (F.interpolate(b, size=self.grid, mode="trilinear") for b in (self.usual, self.spread))
-        return torch.where(self.calibrated > 0, torch.sigmoid((heat - usual) / spread - 3), heat)
+        usual = F.interpolate(self.usual, size=self.grid, mode="trilinear")
+        odds = torch.logit(heat, LEAST_HEAT) - torch.logit(usual, LEAST_HEAT)
+        return torch.where(self.calibrated > 0, torch.sigmoid(odds - 3), heat)
 
 
 def start_ensemble(network: AnomalyMapNetwork, extractor=None, common=None, device=None) -> AnomalyMapNetwork:

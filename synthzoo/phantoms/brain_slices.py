@@ -21,6 +21,7 @@ KINDS = ("T1w", "T1Gd", "T2w", "FLAIR", "PD", "random")
 SHARES = (0.22, 0.24, 0.17, 0.19, 0.04, 0.14)
 Z_RANGE = (-4.0, 6.0)
 CRISP_SHARE = 0.7  # of slices whose tissues are sharpened
+NOISE = (0.08, 0.25)  # standard deviation in z-scores; scans that are quieter are made noisier before they are read
 FOLDED_SHARE = 0.3  # of slices whose outer brain gets other folds
 
 # Ranges of (cortex, deep grey, CSF) with white matter at 1, wide enough for sequences and field strengths.
@@ -181,7 +182,7 @@ def healthy_slice(
     image = ndi.gaussian_filter(image, rng.uniform(0, 0.9, 2) if rng.rand() < 0.6 else 0.0)
     image = image * np.exp(rng.uniform(0, 0.16) * field(rng, mask.shape, rng.randint(3, 5)))
     z = (image - contrast.centre) / contrast.spread
-    z = z + 0.2 * rng.rand() ** 2 * rng.standard_normal(mask.shape)
+    z = z + rng.uniform(*NOISE) * rng.standard_normal(mask.shape)
     if rng.rand() < 0.4:  # gamma, about the scan's own range
         u = np.clip((z + 3) / 7, 0, 1.3)
         z = 7 * u ** np.exp(rng.uniform(-0.3, 0.3)) - 3

@@ -122,34 +122,42 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
         inside = np.any(source != 0, 0) if task == INTRA and brain is not None else None
         source = source_patch(source, mask.shape, self.R, inside)
         if task == INTER and self.R.rand() < self.replace:
-            return np.clip(self._paste(box, source, mask, low, high), low, high), mask
+            return np.clip(self._paste(image, box, source, mask), low, high), mask
         blended = np.stack([poisson_blend(t, s, mask) for t, s in zip(box, source)])
         blended = np.clip(blended, low, high)
         return blended, mask | (np.abs(blended - box).mean(0) > CHANGED)
 
-    def _paste(self, box: np.ndarray, source: np.ndarray, mask: np.ndarray, low: float, high: float) -> np.ndarray:
+    def _paste(self, image: np.ndarray, box: np.ndarray, source: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """The source's texture in place of the tissue, wholly or with a trace of it, edge of 0.5 to 2 voxels.
 
-        A share `ring` of the patches has a rim of 1 to 5 voxels with a level of its own.
+        A share `ring` of the patches has a rim of 1 to 5 voxels, half of these with the grey of a voxel nearby.
         """
         soft = ndimage.gaussian_filter(np.pad(mask, 1).astype(np.float32), self.R.uniform(0.5, 2.0))
         soft = soft[(slice(1, -1),) * mask.ndim] * mask * min(1.0, self.R.uniform(0.6, 1.4))
         spread = max(float(source.std()), 1e-6)
         texture = (source - source.mean()) / spread * self.R.uniform(0.02, 0.6)
-        level = self._level(box, mask, low, high)
+        level = self._level(image, box, mask)
         if self.R.rand() < self.ring:
             inner = np.clip(inner_distance(mask) - self.R.uniform(1.0, 5.0), 0, 1)
-            level = level * inner + self._level(box, mask, low, high) * (1 - inner)
+            rim = self._nearby(box) if self.R.rand() < 0.5 else self._level(image, box, mask)
+            level = level * inner + rim * (1 - inner)
         return box * (1 - soft) + soft * (level + texture)
 
-    def _level(self, box: np.ndarray, mask: np.ndarray, low: float, high: float) -> float:
-        """A patch's grey: of a voxel nearby, not far from what it replaces, or any.
+    def _nearby(self, box: np.ndarray) -> float:
+        known = box[box != 0]
+        return float(known[self.R.randint(known.size)]) if known.size else 0.0
 
-        Folds that give way to one grey are wrong, though each grey is known; so is fluid where there is none.
+    def _level(self, image: np.ndarray, box: np.ndarray, mask: np.ndarray) -> float:
+        """A patch's grey: of a voxel nearby, not far from what it replaces, of the image's fluid or vessels, or any.
+
+        Folds that give way to one grey are wrong, though each grey is known; so is fluid where no ventricle is.
         """
-        kind, known = self.R.rand(), box[box != 0]
-        if kind < 0.4 and known.size:
-            return float(known[self.R.randint(known.size)])
-        if kind < 0.7:
+        kind = self.R.rand()
+        if kind < 0.3:
+            return self._nearby(box)
+        if kind < 0.5:
             return (float(np.median(box[:, mask])) if mask.any() else 0.0) + self.R.normal(0, 1.0)
-        return float(self.R.uniform(low, high))
+        if kind < 0.75 and np.any(image):
+            share = self.R.uniform(0, 0.1)
+            return float(np.quantile(image[image != 0], share if self.R.rand() < 0.7 else 1 - share))
+        return float(self.R.uniform(image.min(), image.max()))

@@ -22,7 +22,7 @@ from synthzoo.serving.fine_tuning import Scan, fine_tune, training_stages
 from synthzoo.serving.served import ServedBundle
 
 PATIENCE_S = 240
-CALIBRATION = {"calibrated", "usual", "spread"}
+CALIBRATION = {"calibrated", "usual"}
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def heat_of(scan: nib.Nifti1Image, network) -> tuple[np.ndarray, np.ndarray]:
 
     array = torch.from_numpy(scan.get_fdata(dtype=np.float32).copy())[None]
     sample = ToHeadGridd("image")({"image": MetaTensor(array, affine=torch.from_numpy(scan.affine))})
-    inferer = AnomalyMapInferer(spacing_mm=2.0, smooth_voxels=1.0, progress=False)
+    inferer = AnomalyMapInferer(spacing_mm=2.0, smooth_voxels=1.5, progress=False)
     sample["pred"] = inferer(sample["image"][None], network)[0]
     out = FromHeadGridd("pred")(sample)["pred"]
     return np.asarray(out)[0], np.asarray(out.affine)
@@ -82,15 +83,29 @@ def test_most_of_a_healthy_brain_lies_below_the_threshold(twins, threshold):
     assert (well[well > 0] >= threshold).mean() < 0.02
 
 
-def test_the_template_into_which_nothing_was_planted_lies_below_the_threshold_nearly_everywhere(network, threshold):
-    import nilearn.datasets
+@pytest.fixture(scope="module")
+def template(root, tmp_path_factory, network) -> dict:
+    """The demo's scans: the real template, and its copy with a tumour; their maps, and the tumour's place."""
+    spec = importlib.util.spec_from_file_location("demo", root / "scripts" / "demo.py")
+    demo = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(demo)
+    folder = tmp_path_factory.mktemp("scans")
+    tumour = demo.write_scans(folder)
+    scans = {name: nib.load(folder / f"{case}.nii.gz") for name, case in zip(("well", "sick"), demo.CASES)}
+    return {"tumour": tumour, "scan": scans["well"], **{name: heat_of(scan, network) for name, scan in scans.items()}}
 
-    name = "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-    scan = nib.load(Path(nilearn.datasets.__file__).parent / "data" / name)
-    heat, affine = heat_of(scan, network)
-    assert heat.shape == scan.shape and np.allclose(affine, scan.affine)
+
+def test_the_template_into_which_nothing_was_planted_lies_below_the_threshold_nearly_everywhere(template, threshold):
+    heat, affine = template["well"]
+    assert heat.shape == template["scan"].shape and np.allclose(affine, template["scan"].affine)
     assert (heat > 0).sum() > 1e6  # mm^3 of brain
     assert (heat[heat > 0] >= threshold).mean() < 0.02
+
+
+def test_a_tumour_in_the_real_template_is_hotter_than_its_surroundings_and_than_the_template_there(template):
+    (sick, _), (well, _), tumour = template["sick"], template["well"], template["tumour"]
+    assert sick[tumour].mean() > 2 * sick[~tumour & (sick > 0)].mean()
+    assert sick[tumour].mean() > 1.5 * well[tumour].mean()
 
 
 class Bright(torch.nn.Module):

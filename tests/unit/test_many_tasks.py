@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from scipy import ndimage as ndi
 from sklearn.metrics import average_precision_score
 
 from synthzoo.inferers.anomaly_map import smooth_inside, to_network
@@ -151,6 +152,22 @@ def test_regions_are_named_by_size_with_their_volumes_in_millilitres():
     assert out["score"] == pytest.approx(heat[heat > 0].mean(), abs=1e-4)
 
 
+def test_noise_is_measured_through_smooth_anatomy_and_added_where_it_lacks():
+    from synthzoo.inferers.anomaly_map import QUIET, as_noisy, noise_of
+
+    rng = np.random.RandomState(4)
+    anatomy = ndi.gaussian_filter(rng.randn(40, 44, 40), 3) * 12
+    mask = np.zeros(anatomy.shape, bool)
+    mask[4:-4, 4:-4, 4:-4] = True
+    for noise in (0.05, 0.1, 0.4):
+        noisy = (anatomy + noise * rng.randn(*anatomy.shape)).astype(np.float32)
+        assert noise_of(noisy, mask) == pytest.approx(noise, rel=0.1)
+        same = as_noisy(noisy, mask)
+        assert noise_of(same, mask) == pytest.approx(max(noise, QUIET), rel=0.1)
+        assert np.array_equal(same, as_noisy(noisy, mask)) and (noise < QUIET or same is noisy)
+    assert noise_of(anatomy, np.zeros(anatomy.shape, bool)) == 0
+
+
 def test_heat_that_is_usual_for_its_place_counts_less_once_the_network_is_calibrated():
     from synthzoo.networks.many_tasks import AnomalyMapNetwork
 
@@ -158,10 +175,12 @@ def test_heat_that_is_usual_for_its_place_counts_less_once_the_network_is_calibr
     heat = torch.full((1, 1, *GRID), 0.4)
     assert torch.equal(network.unusual(heat), heat)
     network.calibrated.fill_(1)
-    network.usual[:, :, :2], network.spread[:] = 0.4, 0.1
+    network.usual[:, :, :2], network.usual[:, :, 2:] = 0.4, 0.1
     found = network.unusual(heat)
     assert found[0, 0, 0, 0, 0] == pytest.approx(torch.sigmoid(torch.tensor(-3.0)).item(), abs=1e-5)
-    assert found[0, 0, -1, 0, 0] == pytest.approx(torch.sigmoid(torch.tensor(1.0)).item(), abs=1e-5)
+    odds = (0.4 / 0.6) / (0.1 / 0.9)
+    assert found[0, 0, -1, 0, 0] == pytest.approx(odds * np.exp(-3) / (1 + odds * np.exp(-3)), abs=1e-5)
+    assert (network.unusual(torch.zeros(1, 1, *GRID)) < 0.01).all(), "nothing seen is never unusual"
 
 
 def test_one_voxel_in_200_of_the_phantoms_maps_exceeds_the_threshold_of_a_calibration(tmp_path, monkeypatch):
