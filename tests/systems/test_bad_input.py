@@ -42,6 +42,10 @@ OF_VOLUMES = [
     b for b in OF_IMAGES if read_metadata(b)["network_data_format"]["inputs"]["image"].get("modality") != "US"
 ]
 OF_REQUESTS = [bundle for bundle in BUNDLES if "requests" in CONFIGS[bundle]]
+# A film of a small network finds room where a volume does not.
+OF_WRITTEN_VOLUMES = [
+    b for b in OF_REQUESTS if read_metadata(b)["network_data_format"]["outputs"]["pred"].get("modality") != "US"
+]
 BAD_IMAGES = [
     bad_images.bad_missing,
     bad_images.bad_2d,
@@ -156,10 +160,11 @@ def test_a_bad_line_of_a_table_is_told_by_its_number(bundle, tmp_path):
     names = list(read_metadata(bundle)["synthzoo"]["conditions"])
     table = tmp_path / "requests.tsv"
     made = {"requests": str(table), "output_dir": str(tmp_path / "out")}
-    good = "\t".join(["n/a"] * len(names))
-    table.write_text("\n".join(["\t".join(names), good, good + "\t1"]) + "\n")
-    assert f"{table} line 3: has {len(names) + 1} cells" in refusal(bundle, "dataset", made)
-    table.write_text("\n".join(["\t".join([*names, "height"]), good + "\t1"]) + "\n")
+    columns = [*names, "seed"]  # a header of one column has no tab, and its table is read with commas
+    good = "\t".join(["n/a"] * len(columns))
+    table.write_text("\n".join(["\t".join(columns), good, good + "\t1"]) + "\n")
+    assert f"{table} line 3: has {len(columns) + 1} cells" in refusal(bundle, "dataset", made)
+    table.write_text("\n".join(["\t".join([*columns, "height"]), good + "\t1"]) + "\n")
     sentence = refusal(bundle, "dataset", made)
     assert f"{table} line 1: unknown condition 'height'" in sentence and ", ".join(names) in sentence
 
@@ -212,7 +217,7 @@ def full_disk(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@for_each(OF_REQUESTS[-1:])
+@for_each(OF_WRITTEN_VOLUMES[-1:])
 def test_a_full_disk_ends_a_run_in_a_sentence_and_leaves_no_half_volume(bundle, full_disk, phantom_nifti):
     with pytest.raises(Exception) as caught:
         run_bundle(bundle, overrides=quick(bundle, phantom_nifti, full_disk, num_samples=1))
