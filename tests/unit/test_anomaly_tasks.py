@@ -189,7 +189,8 @@ def test_a_rough_region_lies_within_its_convex_one_and_has_a_longer_edge():
 def test_pasted_patches_reach_every_grey_of_the_image_and_may_have_a_rim():
     image = np.full((1, 128, 128), 1.0, np.float32)
     image[0, :8], image[0, -8:] = -4.0, 6.0  # the darkest and the brightest tissue, far from most patches
-    row = {"image": image, "brain": np.ones((1, 128, 128), bool), "foreign": np.random.RandomState(0).randn(1, 128, 128)}
+    noise = np.random.RandomState(0).randn(1, 128, 128)
+    row = {"image": image, "brain": np.ones((1, 128, 128), bool), "foreign": noise}
     rims = {}
     for ring in (0.0, 1.0):
         plant = RandAnomalyTaskd(tasks=[INTER], replace=1.0, ring=ring).set_random_state(5)
