@@ -24,15 +24,22 @@ SMOKE = {"max_epochs": 1, "epoch_length": STEPS, "batch_size": 1, "train_size": 
 PLACES = {"save_to": "saved/model.pt", "checkpoint_dir": "saved", "log_dir": "logs"}
 WEIGHTS = "hashlib.sha256(b''.join(v.numpy().tobytes() for v in @network.state_dict().values())).hexdigest()"
 DRAWS = f"list(itertools.islice(@train#dataloader.batch_sampler, {STEPS}))"
+
+
+def _told(what: str, value: str) -> str:
+    """One write a line: what two processes print into one pipe piece by piece is mixed."""
+    return f"$os.write(1, ' '.join(['\\n{what}', os.environ['RANK'], {value}, '\\n']).encode())"
+
+
 # An overlay of one's own: each process also says what it draws, and which weights it began and ended with.
 SAY = {
     "imports": [f"$import {name}" for name in ("synthzoo", "torch", "hashlib", "itertools", "json", "os")],
     "run": [
-        f"$print('began', os.environ['RANK'], {WEIGHTS}, flush=True)",
-        f"$print('draws', os.environ['RANK'], json.dumps({DRAWS}), flush=True)",
+        _told("began", WEIGHTS),
+        _told("draws", f"json.dumps({DRAWS})"),
         "$@train#trainer.run()",
-        f"$print('ended', os.environ['RANK'], {WEIGHTS}, flush=True)",
-        "$print('backend', os.environ['RANK'], torch.distributed.get_backend(), flush=True)",
+        _told("ended", WEIGHTS),
+        _told("backend", "torch.distributed.get_backend()"),
     ],
 }
 
