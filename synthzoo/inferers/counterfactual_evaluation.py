@@ -8,7 +8,6 @@ cavity's area show the difference.
 
 from __future__ import annotations
 
-import json
 import time
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +17,8 @@ import torch
 from torch.nn import functional as F
 
 from synthzoo.data.echo_phantom import EchoPhantomDataset
-from synthzoo.data.files import write_bytes, write_json
+from synthzoo.data.evaluation_report import write_report
+from synthzoo.data.files import write_bytes
 from synthzoo.metrics.counterfactual import reported
 from synthzoo.metrics.echo_ef import measure_ef
 from synthzoo.metrics.video_fidelity import area_curve_error, dilated_cavity, motion_energy, roi_ssim
@@ -96,15 +96,9 @@ class CounterfactualEvaluation:
         same = self.same_world(films[:8], ef[:8])
         figures |= {"largest_change_without_wish": same, "seconds_per_film": round(seconds, 4)}
         bars.append(["asked for the EF that the film shows, largest change", "0", same, same == 0])
-        reached = [[what, wanted, value, "yes" if met else "no"] for what, wanted, value, met in bars]
-        tables.append({"title": "What was asked", "columns": ["figure", "asked", "reached", "met"], "rows": reached})
-        figures |= {"bars_met": sum(bool(bar[3]) for bar in bars), "bars": len(bars)}
-        result = {"command": self.command, "tables": tables, "figures": figures}
-        write_json(self.save_to, json.loads(json.dumps(result)))
+        result = write_report(self.save_to, self.command, tables, figures, bars)
         if self.figure:
             draw_worlds(films, made, true, rows, ef, asked, self.figure)
-        for row in reached:
-            print(*row, sep=" | ")
         return result
 
     def imagine(self, films, ef, asked) -> tuple[torch.Tensor, torch.Tensor, float]:

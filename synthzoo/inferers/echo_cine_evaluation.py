@@ -7,7 +7,6 @@ at all, a film beside its frame shown again and again.
 
 from __future__ import annotations
 
-import json
 import time
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +15,8 @@ import numpy as np
 import torch
 
 from synthzoo.data.echo_phantom import EchoPhantomDataset
-from synthzoo.data.files import write_bytes, write_json
+from synthzoo.data.evaluation_report import write_report
+from synthzoo.data.files import write_bytes
 from synthzoo.data.video_preview import video_montage
 from synthzoo.inferers.counterfactual_evaluation import ASKED, IMPOSTORS, pixel_scores, reid_scores
 from synthzoo.inferers.echo_cine import closest
@@ -98,11 +98,7 @@ class CineEvaluation:
         kind = "gpu" if torch.device(self.device).type == "cuda" else "cpu"
         figures |= {f"seconds_per_sample_{kind}": round(seconds, 4)}
         figures |= {"frames_per_second": round(films.shape[2] / seconds, 3), "batch": BATCH}
-        reached = [[what, wanted, value, "yes" if met else "no"] for what, wanted, value, met in bars]
-        tables.append({"title": "What was asked", "columns": ["figure", "asked", "reached", "met"], "rows": reached})
-        figures |= {"bars_met": sum(bool(bar[3]) for bar in bars), "bars": len(bars)}
-        result = {"command": self.command, "tables": tables, "figures": figures}
-        write_json(self.save_to, json.loads(json.dumps(result)))
+        result = write_report(self.save_to, self.command, tables, figures, bars)
         if self.figure:
             draw_films(films, given, draws[0], ef, asked, self.figure)
         if self.preview:
@@ -110,8 +106,6 @@ class CineEvaluation:
             shown = [[_bytes(draws[0][row]), _bytes(films[row])] for row in chosen]
             titles = [f"EF {100 * asked[row]:.0f} % asked; right: the patient, {100 * ef[row]:.0f} %" for row in chosen]
             video_montage(shown, titles, [self.network.fps] * len(shown), self.preview)
-        for row in reached:
-            print(*row, sep=" | ")
         return result
 
     def phantoms(self, split: str, patients: int) -> EchoPhantomDataset:
