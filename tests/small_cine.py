@@ -12,8 +12,8 @@ from synthzoo.networks.space_time import SpaceTimeUNet
 from synthzoo.privacy.reid_network import ReidNetwork
 
 
-def small_cine(gallery: int = 40) -> LatentCine:
-    """Films of 16 frames of 32 x 32 by latents of 3 x 16 x 16; its filter knows nobody."""
+def small_cine(gallery: int = 40, filtered: bool = True) -> LatentCine:
+    """Films of 16 frames of 32 x 32 by latents of 3 x 16 x 16; its filter knows nobody, or there is none."""
     torch.manual_seed(0)
     autoencoder = AutoencoderKL(
         2, 1, 1, (1, 1), (8, 8), (False, False), 3, 8,
@@ -24,11 +24,12 @@ def small_cine(gallery: int = 40) -> LatentCine:
     # The last layers begin at zero; a network that gives something is wanted.
     torch.nn.init.normal_(video.out.weight, std=0.1)
     torch.nn.init.normal_(image.out[2].conv.weight, std=0.1)
+    reid = ReidNetwork(3, widths=(8, 8, 8, 8), embedding=16, first_size=3, first_stride=1, max_pool=False)
     network = LatentCine(
         FrameAutoencoder(autoencoder),
         ClipDenoiser(StillUNet(image), ConditionNormaliser([], []), sigma_data=1.0),
         ClipDenoiser(video, ConditionNormaliser([10], [85]), sigma_data=1.0),
-        ReidNetwork(3, widths=(8, 8, 8, 8), embedding=16, first_size=3, first_stride=1, max_pool=False),
+        reid if filtered else None,
         NoiseSchedule(1000, "linear", 1e-4, 0.02, "v"),
         latent_shape=(3, 16, 16),
         frames=16,

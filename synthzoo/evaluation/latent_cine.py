@@ -8,7 +8,6 @@ on as many real ones. Parts are kept in `work_dir` as they are done, so that a r
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -31,6 +30,7 @@ from synthzoo.inferers.surrogate import SurrogateDataset
 from synthzoo.metrics.counterfactual import reported
 from synthzoo.metrics.echo_ef import measure_ef
 from synthzoo.metrics.video_fidelity import frechet, motion_energy
+from synthzoo.networks.saving import digest_of
 from synthzoo.objectives.latent_clips import LatentClips
 from synthzoo.phantoms.echo_sets import SPLITS, Video
 from synthzoo.privacy.latent_filter import best_scores
@@ -450,11 +450,3 @@ class LatentCineEvaluation:
         least = figures["seconds_64_frames"]
         bars = [["one film of 64 frames, seconds", "< 20", least, least < 20]]
         return {"tables": [{"title": title, "columns": columns, "rows": rows}], "figures": figures, "bars": bars}
-
-
-def digest_of(network: torch.nn.Module) -> str:
-    """Twelve hexadecimal digits that change with any weight."""
-    digest = hashlib.sha256()
-    for value in network.state_dict().values():
-        digest.update(value.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]

@@ -76,7 +76,7 @@ class LatentCine(nn.Module):
         image: denoiser of hearts, a `ClipDenoiser` of no conditions.
         video: denoiser of clips beside their heart, a `ClipDenoiser` of EF in percent.
         reid: latents (N, C, h, w) -> embeddings (N, K), with `logits(queries, references)` (Q, R): how surely two are
-            of one patient, such as `synthzoo.privacy.reid_network.ReidNetwork`.
+            of one patient, such as `synthzoo.privacy.reid_network.ReidNetwork`; None filters no one.
         schedule: the noise levels that both denoisers share, so that one may take over from the other (JVID).
         latent_shape: (C, h, w) of a frame.
         frames: T of the clips that `video` was made for.
@@ -91,7 +91,7 @@ class LatentCine(nn.Module):
         autoencoder: nn.Module,
         image: ClipDenoiser,
         video: ClipDenoiser,
-        reid: nn.Module,
+        reid: nn.Module | None,
         schedule: Any,
         latent_shape: Sequence[int] = (3, 8, 8),
         frames: int = 16,
@@ -108,6 +108,8 @@ class LatentCine(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(self.latent_shape[0], 1, 1))
         self.register_buffer("scale_factor", torch.ones(()))
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
+        if reid is None:
+            return
         self.register_buffer("gallery", torch.zeros(int(gallery), int(embedding)))
         self.register_buffer("gallery_patient", torch.full((int(gallery),), -1, dtype=torch.int64))
         self.register_buffer("threshold", torch.tensor(1e4))
@@ -173,6 +175,8 @@ class LatentCine(nn.Module):
         Raises:
             UserError: the filter was never fitted.
         """
+        if self.reid is None:
+            raise UserError("network: has no network that tells patients apart; set filter to false.")
         known = self.gallery_patient >= 0
         if not bool(known.any()):
             raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -43,3 +44,11 @@ def save_weights(network: torch.nn.Module, path: str | Path, half: bool = False)
     save_atomically(state, path)
     if set(read_state(path)) != set(state):
         raise UserError(f"{path}: could not be read back as it was written; the disk may be full.")
+
+
+def digest_of(network: torch.nn.Module) -> str:
+    """Twelve hexadecimal digits that change with any weight."""
+    digest = hashlib.sha256()
+    for value in network.state_dict().values():
+        digest.update(value.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]

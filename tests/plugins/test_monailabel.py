@@ -218,7 +218,7 @@ def test_the_server_adds_at_most_a_tenth_and_half_a_second_to_a_volume_of_1_mm(c
         server_times = psutil.Process(server.process.pid).cpu_times()
         return time.process_time() + server_times.user + server_times.system
 
-    found = benchmark.measure(server.url, zoo.parent / "bundles" / MAP, path, turns=1, clock=worked)
+    found = benchmark.measure(server.url, zoo.parent / "bundles" / MAP, path, turns=5, clock=worked)
     print(found)
     assert found["volume"] == "192x224x192" and found["added_s"] <= found["allowed_s"]
     assert "benchmark_scan" not in client.datastore()["objects"]
