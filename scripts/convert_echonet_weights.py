@@ -19,6 +19,8 @@ def main(
 ) -> None:
     """Convert a copy of huggingface.co/HReynaud/EchoNet-Synthetic (pip install huggingface_hub; `hf download`).
 
+    A bundle that tells no patients apart takes the first three parts alone.
+
     Args:
         folder: of the copy, with vae/, lidm_*/, lvdm/ and reidentification_*/.
         lidm: which image model in it.
@@ -28,12 +30,14 @@ def main(
     """
     out = Path(out or Path(bundle) / "models" / "paper.pt")
     network = load_config(Path(bundle), ["paper"]).get_parsed_content("network_def")
-    names = {"vae": "vae", "lidm": lidm, "lvdm": "lvdm", "reid": reid}
+    names = {"vae": "vae", "lidm": lidm, "lvdm": "lvdm"} | ({"reid": reid} if network.reid is not None else {})
     parts = {part: read_folder(Path(folder) / name) for part, name in names.items()}
-    parts["reid"] = convert_reid(parts["reid"], network.reid)
+    if "reid" in parts:
+        parts["reid"] = convert_reid(parts["reid"], network.reid)
     state = published_state(parts, network)
     save_atomically({name: value.clone() for name, value in state.items()}, out)
-    print(f"{out}: {len(state)} tensors; the filter is empty until calibrate_filter.json has seen training films.")
+    left = "; the filter is empty until calibrate_filter.json has seen training films" if "reid" in parts else ""
+    print(f"{out}: {len(state)} tensors{left}.")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,19 @@ from synthzoo.networks.weights import read_state
 LARGE = 100_000  # numbers; a buffer larger than that is a map or a basis and bears rounding
 
 
-def save_atomically(content: Any, path: str | Path) -> None:
-    """`torch.save` to a temporary name beside `path`, then rename, so that no reader sees half a file."""
+def save_atomically(content: Any, path: str | Path, compressed: bool = False) -> None:
+    """`torch.save` to a temporary name beside `path`, then rename, so that no reader sees half a file.
+
+    Args:
+        compressed: see `compress`.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         torch.save(content, temporary)
+        if compressed:
+            compress(temporary)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
         raise UserError(f"{path}: cannot be written ({error}); free disk space or name another place.") from error
@@ -29,8 +36,23 @@ def save_atomically(content: Any, path: str | Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def compress(path: Path) -> None:
+    """Deflate the entries of a file of `torch.save` where it lies: a tenth smaller, the same bit for bit.
+
+    `torch.load` reads it as any other, except with `mmap=True`.
+    """
+    packed = path.with_name(f"{path.name}.packed")
+    try:
+        with zipfile.ZipFile(path) as plain, zipfile.ZipFile(packed, "w") as small:
+            for entry in plain.infolist():
+                small.writestr(zipfile.ZipInfo(entry.filename), plain.read(entry), zipfile.ZIP_DEFLATED, 9)
+        os.replace(packed, path)
+    finally:
+        packed.unlink(missing_ok=True)
+
+
 def save_weights(network: torch.nn.Module, path: str | Path, half: bool = False) -> None:
-    """Write the state dict of `network` as plain CPU tensors and read it back once.
+    """Write the state dict of `network` as plain CPU tensors, compressed, and read it back once.
 
     Args:
         half: store parameters and large buffers as float16; small buffers (bounds, scale factors) stay exact.
@@ -41,7 +63,7 @@ def save_weights(network: torch.nn.Module, path: str | Path, half: bool = False)
     for name, tensor in network.state_dict().items():
         tensor = tensor.detach().cpu()
         state[name] = tensor.half() if half and name in rounded and tensor.is_floating_point() else tensor.clone()
-    save_atomically(state, path)
+    save_atomically(state, path, compressed=True)
     if set(read_state(path)) != set(state):
         raise UserError(f"{path}: could not be read back as it was written; the disk may be full.")
 

@@ -21,6 +21,7 @@ from synthzoo.bundle.new import SKELETONS, new_bundle
 from synthzoo.bundle.order import order_problems
 from synthzoo.bundle.pack import build_wheel, pack_bundle, package_bundles
 from synthzoo.bundle.schema import metadata_problems
+from synthzoo.networks.saving import save_atomically, save_weights
 from synthzoo.networks.weights import load_weights
 
 ROOT = Path(__file__).parents[2]
@@ -241,6 +242,19 @@ def test_weights_load_from_half_precision_and_foreign_ones_are_named(tmp_path):
         load_weights(torch.nn.Conv2d(1, 3, 1), path)
     with pytest.raises(UserError, match="do not exist"):
         load_weights(network, tmp_path / "none.pt")
+
+
+def test_weights_are_stored_smaller_and_read_back_bit_for_bit_by_stock_torch(tmp_path):
+    network = torch.nn.Conv2d(64, 64, 3)
+    save_atomically(network.state_dict(), tmp_path / "plain.pt")
+    save_weights(network, tmp_path / "model.pt")
+    found = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert all(torch.equal(value, found[name]) for name, value in network.state_dict().items())
+    assert (tmp_path / "model.pt").stat().st_size < 0.95 * (tmp_path / "plain.pt").stat().st_size
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pt", "plain.pt"]
+    first = (tmp_path / "model.pt").read_bytes()
+    save_weights(network, tmp_path / "model.pt")
+    assert (tmp_path / "model.pt").read_bytes() == first
 
 
 @pytest.mark.parametrize("task", SKELETONS)
