@@ -17,7 +17,7 @@ from synthzoo.bundle.find import read_json
 from synthzoo.data.brain_phantom import BrainPhantomDataset
 from synthzoo.data.files import write_json
 from synthzoo.errors import UserError
-from synthzoo.inferers.benchmark import (
+from synthzoo.evaluation.benchmark import (
     compare,
     generate,
     measure_quality,
@@ -25,8 +25,8 @@ from synthzoo.inferers.benchmark import (
     print_table,
     sampling_table,
 )
-from synthzoo.inferers.paper_scale import measure_paper, paper_report
-from synthzoo.inferers.rivals import GenerativeSampler, MonaiSampler
+from synthzoo.evaluation.paper_scale import measure_paper, paper_report
+from synthzoo.evaluation.rivals import GenerativeSampler, MonaiSampler
 
 
 def sampling(

@@ -9,12 +9,11 @@ import torch
 from scipy import ndimage as ndi
 from tqdm import tqdm
 
-from synthzoo.inferers.anomaly_evaluation import CONTRASTS
 from synthzoo.inferers.anomaly_map import smooth_inside, to_network
 from synthzoo.metrics.localisation import healthy_threshold
 from synthzoo.networks.saving import save_weights
 from synthzoo.phantoms import brain
-from synthzoo.phantoms.brain_contrast import render
+from synthzoo.phantoms.brain_contrast import SEQUENCES, render
 
 
 class AnomalyCalibration:
@@ -58,7 +57,7 @@ class AnomalyCalibration:
         """The maps of a phantom in all contrasts, and their masks."""
         heats, masks = [], []
         anatomy = brain.make_anatomy(brain.draw_params(seed), 2.0)
-        for contrast, gadolinium in CONTRASTS.values():
+        for contrast, gadolinium in SEQUENCES.values():
             image = render(anatomy, contrast, seed=seed, gadolinium=gadolinium)
             volume, mask, _ = to_network(image, anatomy.mask & (image > 0), self.network.grid)
             with torch.no_grad():

@@ -17,6 +17,9 @@ from scipy import ndimage as ndi
 from synthzoo.errors import UserError
 from synthzoo.phantoms.fields import resize, smooth_noise
 
+# What a reader calls a sequence -> its contrast, and whether an agent was given.
+SEQUENCES = {"T1w": ("T1w", False), "T1Gd": ("T1w", True), "T2w": ("T2w", False), "FLAIR": ("FLAIR", False)}
+
 #            rho   T1 ms   T2 ms
 TISSUES = {
     "GM": (0.82, 1350.0, 95.0),

@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from synthzoo.bundle import cards
 from synthzoo.diffusion.schedule import NoiseSchedule, leading_timesteps
 from synthzoo.errors import UserError
-from synthzoo.inferers import rivals, synthesis
-from synthzoo.inferers.benchmark import (
+from synthzoo.evaluation import rivals
+from synthzoo.evaluation.benchmark import (
     DIRECT_CONVOLUTION,
     compare,
     matmul_rate,
@@ -20,8 +20,9 @@ from synthzoo.inferers.benchmark import (
     print_table,
     sampling_table,
 )
-from synthzoo.inferers.paper_scale import measure_paper, paper_report
-from synthzoo.inferers.rivals import GenerativeSampler, MonaiSampler
+from synthzoo.evaluation.paper_scale import measure_paper, paper_report
+from synthzoo.evaluation.rivals import GenerativeSampler, MonaiSampler
+from synthzoo.inferers import synthesis
 from synthzoo.inferers.synthesis import SynthesisInferer
 from synthzoo.networks.conditions import ConditionNormaliser
 from synthzoo.networks.convolution import FastSingleVolumes, computes_in
@@ -118,7 +119,7 @@ def test_calls_arithmetic_and_shares_are_counted(network, capsys):
 
 PEAK = """
 import sys, torch
-from synthzoo.inferers.benchmark import PeakMemory
+from synthzoo.evaluation.benchmark import PeakMemory
 if sys.argv[1] == "none":
     PeakMemory._kernel_peak = staticmethod(lambda: None)
 with PeakMemory(torch.device("cpu")) as memory:

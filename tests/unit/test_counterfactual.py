@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from synthzoo.errors import UserError
+from synthzoo.evaluation.counterfactual import CounterfactualEvaluation, choose_asked, pixel_scores
 from synthzoo.inferers.counterfactual import CounterfactualInferer, SplitWorldsd, measure_film
-from synthzoo.inferers.counterfactual_evaluation import CounterfactualEvaluation, choose_asked, pixel_scores
 from synthzoo.metrics.counterfactual import reported
 from synthzoo.networks.counterfactual_twin import CounterfactualTwin, start_twin
 from synthzoo.networks.saving import save_weights

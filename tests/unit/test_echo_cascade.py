@@ -6,8 +6,8 @@ import torch
 from synthzoo.diffusion.cascade import shrink_clip
 from synthzoo.diffusion.edm_cascade import preview, sample_cascade, sample_stage
 from synthzoo.errors import UserError
+from synthzoo.evaluation.echo_cine import best_shift_ssim
 from synthzoo.inferers.echo_cine import CineInferer, closest
-from synthzoo.inferers.echo_cine_evaluation import best_shift_ssim
 from synthzoo.networks.echo_cascade import EchoCascade
 from synthzoo.objectives.echo_cine import CineObjective, start_stage
 from synthzoo.phantoms.echo import draw_params, make_clip

@@ -12,8 +12,8 @@ from synthzoo.data.brain_phantom import BrainPhantomDataset
 from synthzoo.diffusion.samplers import SAMPLERS
 from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.errors import UserError
-from synthzoo.inferers.evaluation import MEASURED, SynthesisEvaluation
-from synthzoo.inferers.evaluation_samples import Samples, uniform_requests
+from synthzoo.evaluation.brain_samples import Samples, uniform_requests
+from synthzoo.evaluation.brain_synthesis import MEASURED, SynthesisEvaluation
 from synthzoo.inferers.synthesis import SynthesisInferer
 from synthzoo.networks.conditions import ConditionNormaliser
 from synthzoo.phantoms.brain import draw_params, make_brain

@@ -23,9 +23,8 @@ from synthzoo.metrics import localisation as loc
 from synthzoo.networks.many_tasks import TASKS, ManyTasksEnsemble
 from synthzoo.networks.weights import load_weights
 from synthzoo.phantoms import brain
-from synthzoo.phantoms.brain_contrast import render
+from synthzoo.phantoms.brain_contrast import SEQUENCES, render
 
-CONTRASTS = {"T1w": ("T1w", False), "T1Gd": ("T1w", True), "T2w": ("T2w", False), "FLAIR": ("FLAIR", False)}
 LESIONS = {
     "large tumour": {"tumour": {"core_ml": 6.0, "enhancing_ml": 10.0, "oedema_ml": 35.0}},
     "small tumour": {"tumour": {"core_ml": 2.0, "enhancing_ml": 5.0, "oedema_ml": 12.0}},
@@ -93,7 +92,7 @@ class AnomalyEvaluation:
         anatomies = [self._anatomy(i, kind) for i, kind in enumerate(tqdm(kinds, desc="test subjects"))]
         others = [self._anatomy(-1 - i, "healthy") for i in tqdm(range(self.references), desc="references")]
         cases, heats = {}, {}
-        for name, contrast in CONTRASTS.items():
+        for name, contrast in SEQUENCES.items():
             cases[name] = [self._case(a, k, *contrast, i) for i, (a, k) in enumerate(zip(anatomies, kinds))]
             known = [self._case(a, "healthy", *contrast, -1 - i) for i, a in enumerate(others)]
             heats[name] = self._heats(cases[name], known, name)

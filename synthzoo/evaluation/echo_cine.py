@@ -18,7 +18,7 @@ from synthzoo.data.echo_phantom import EchoPhantomDataset
 from synthzoo.data.evaluation_report import write_report
 from synthzoo.data.files import write_bytes
 from synthzoo.data.video_preview import video_montage
-from synthzoo.inferers.counterfactual_evaluation import ASKED, IMPOSTORS, pixel_scores, reid_scores
+from synthzoo.evaluation.counterfactual import ASKED, IMPOSTORS, pixel_scores, reid_scores
 from synthzoo.inferers.echo_cine import closest
 from synthzoo.metrics.counterfactual import reported
 from synthzoo.metrics.echo_ef import measure_ef

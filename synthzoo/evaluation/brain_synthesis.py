@@ -16,8 +16,8 @@ import numpy as np
 from synthzoo.data.files import plain, write_json
 from synthzoo.diffusion.samplers import SAMPLERS
 from synthzoo.errors import UserError
-from synthzoo.inferers.evaluation_pictures import draw_agreement, draw_volumes, write_csv
-from synthzoo.inferers.evaluation_samples import Samples, phantoms, uniform_requests
+from synthzoo.evaluation.brain_pictures import draw_agreement, draw_volumes, write_csv
+from synthzoo.evaluation.brain_samples import Samples, phantoms, uniform_requests
 from synthzoo.inferers.synthesis import SynthesisInferer
 from synthzoo.metrics.brain_age import measure_ages
 from synthzoo.metrics.brain_segmentation import features

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from synthzoo.errors import UserError
-from synthzoo.inferers.benchmark import PeakMemory, synchronise
+from synthzoo.evaluation.benchmark import PeakMemory, synchronise
 from synthzoo.networks.convolution import computes_in
 
 STAGES = ("autoencoder", "diffusion", "decode")
