@@ -20,7 +20,9 @@ from synthzoo.diffusion.samplers import SPACINGS, ddim
 from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.errors import UserError
 
-RULES = "all_v, all_i, early(share), late(count), sparse(from, to, every), list(step, ...), random(share, seed)"
+RULES = (
+    "all_v, all_i, early(share), late(share or count), sparse(from, to, every), list(step, ...), random(share, seed)"
+)
 
 
 def image_steps(rule: str, steps: int) -> list[bool]:
@@ -28,8 +30,9 @@ def image_steps(rule: str, steps: int) -> list[bool]:
 
     Args:
         rule: with x = i / (steps - 1) of step i,
-            all_v none, all_i all, early(s) those with x < s, late(k) the last k, sparse(a, b, k) every k-th of those
-            with a <= x <= b, list(i, j, ...) these, random(p, seed) each with probability p;
+            all_v none, all_i all, early(s) those with x < s, late(s) with s < 1 those with x > 1 - s, late(k) the last
+            k, sparse(a, b, k) every k-th of those with a <= x <= b, list(i, j, ...) these, random(p, seed) each with
+            probability p;
             joined by "+": the steps of either rule, such as "early(0.2)+late(2)".
         steps: number of reverse steps.
 
@@ -54,8 +57,10 @@ def _place(i: int, steps: int) -> float:
     return i / max(steps - 1, 1)
 
 
-def _late(steps: int, count: float) -> Iterable[int]:
-    return range(steps - _whole(count), steps)
+def _late(steps: int, last: float) -> Iterable[int]:
+    if 0 < last < 1:
+        return (i for i in range(steps) if _place(i, steps) > 1 - last)
+    return range(steps - _whole(last), steps)
 
 
 def _early(steps: int, share: float) -> Iterable[int]:

@@ -158,6 +158,8 @@ def test_rules_name_the_steps_of_the_image_model():
     assert steps("all_i") == list(range(10))
     assert steps("late(2)") == [8, 9]
     assert steps("early(0.25)") == [0, 1, 2]
+    assert steps("late(0.25)") == [7, 8, 9] and steps("late(0.125)", 32) == [28, 29, 30, 31]
+    assert steps("late(0.125)", 2) == [1] and steps("late(0.125)", 1) == []
     assert steps("sparse(0.3, 0.8, 2)") == [3, 5, 7]
     assert steps("list(1, 4)") == [1, 4]
     assert steps("early(0.1) + late(1)") == [0, 9]
@@ -165,7 +167,7 @@ def test_rules_name_the_steps_of_the_image_model():
     assert 30 < len(steps("random(0.5, 3)", 100)) < 70
 
 
-@pytest.mark.parametrize("rule", ["lately(2)", "late", "late(0.5)", "list(64)", "late(70)", "sparse(1)", "", "late(2"])
+@pytest.mark.parametrize("rule", ["lately(2)", "late", "late(1.5)", "list(64)", "late(70)", "sparse(1)", "", "late(2"])
 def test_a_wrong_rule_is_named(rule):
     with pytest.raises(UserError, match="switch = "):
         image_steps(rule, 64)
