@@ -22,7 +22,7 @@ from synthzoo.data.echo_clips import resize_frames
 from synthzoo.data.echonet import read_echonet
 from synthzoo.data.images import ImageTable, find_images
 from synthzoo.data.requests import check_value
-from synthzoo.data.volumes import read_volume
+from synthzoo.data.volumes import read_film
 from synthzoo.errors import UserError
 
 CONDITIONS = {
@@ -40,9 +40,10 @@ def read_beat(
     """The middle of a film as a clip (1, frames, size, size) float32 in [0, 1], and where it lies in the film.
 
     Args:
-        path: Motion-JPEG `.avi`, grey; or a NIfTI file of time, height and width, grey levels to 1 or to 255.
+        path: Motion-JPEG `.avi`, grey; or a NIfTI film (see `volume_film`), grey levels to 1 or to 255.
         frames, size, fps: of the clip.
-        film_fps: frames a second of the film, where its header is wrong; None believes the header. NIfTI needs it.
+        film_fps: frames a second of the film, where its header is wrong; None believes the header. NIfTI whose first
+            axis is time needs it.
 
     Returns:
         the clip, and {"start_s", "seconds", "film_fps", "film_frames"}.
@@ -52,9 +53,8 @@ def read_beat(
     """
     volume = None
     if str(path).lower().endswith((".nii", ".nii.gz")):
-        volume = volume_film(path)
+        volume, stated = volume_film(path)
         count, *frame = volume.shape
-        stated = None
     else:
         film = open_avi(path)
         count, frame, stated = film.count, [film.height, film.width], film.fps
@@ -90,17 +90,17 @@ def read_beat(
     return found, {**place, "film_fps": round(float(rate), 4), "film_frames": count}
 
 
-def volume_film(path: str | Path) -> np.ndarray:
-    """A NIfTI file as a film (T, H, W) float32 in [0, 1]: its axes are time, height and width.
+def volume_film(path: str | Path) -> tuple[np.ndarray, float | None]:
+    """A NIfTI film as (T, H, W) float32 in [0, 1], and its frames a second or None; see `volumes.read_film`.
 
     Raises:
-        UserError: what `read_volume` says; grey levels below 0 or above 255.
+        UserError: what `read_film` says; grey levels below 0 or above 255.
     """
-    film = read_volume(path)[0][0].astype(np.float32)
+    film, fps = read_film(path)
     low, high = float(film.min()), float(film.max())
     if low < 0 or high > 255:
         raise UserError(f"film {path} has grey levels from {low:g} to {high:g}: store it as bytes, or from 0 to 1.")
-    return film / np.float32(255 if high > 1 else 1)
+    return film / np.float32(255 if high > 1 else 1), fps
 
 
 class LoadBeatd(MapTransform):

@@ -31,7 +31,7 @@ def read_frame(path: str | Path, frame: int | None = None, size: int = 32) -> tu
     """A frame as (1, size, size) float32 in [0, 1], and which one it is.
 
     Args:
-        path: Motion-JPEG `.avi`, grey; a NIfTI film of time, height and width; or one grey picture, `.png`.
+        path: Motion-JPEG `.avi`, grey; a NIfTI film (see `volumes.read_film`); or one grey picture, `.png`.
         frame: its number, from 0; None takes the middle one.
         size: side of the frame in pixels.
 
@@ -46,7 +46,7 @@ def read_frame(path: str | Path, frame: int | None = None, size: int = 32) -> tu
     if name.endswith(".png"):
         count, read = 1, lambda _: read_picture(path)
     elif name.endswith((".nii", ".nii.gz")):
-        volume = volume_film(path)
+        volume = volume_film(path)[0]
         count, read = len(volume), lambda number: volume[number]
     else:
         count = open_avi(path).count

@@ -44,6 +44,39 @@ def read_volume(path: str | Path, channels: int = 1, blank: bool = False) -> tup
     return array, affine
 
 
+def is_film(path: str | Path) -> bool:
+    """Whether a NIfTI file's header says that it is a film as viewers play it: x, y, one slice, and time."""
+    path = Path(path)
+    if not path.is_file() or not path.name.lower().endswith((".nii", ".nii.gz")):
+        return False
+    try:
+        shape = nib.load(path).shape
+    except Exception:  # whoever reads it says what is wrong with it
+        return False
+    return len(shape) == 4 and shape[2] == 1 and shape[3] > 1
+
+
+def read_film(path: str | Path) -> tuple[np.ndarray, float | None]:
+    """Read a grey film from NIfTI: axes x, y, one slice and time, as viewers play it, or time, height and width.
+
+    Returns:
+        film float32 (T, H, W), and its frames a second, None where the header does not state them.
+
+    Raises:
+        UserError: what `read_volume` says of volumes.
+    """
+    path = Path(path)
+    if not is_film(path):
+        return read_volume(path)[0][0], None
+    array, _ = _read_nifti(path, 1, film=True)
+    check_values(array, str(path), len(array))
+    header = nib.load(path).header
+    per_second = {"sec": 1.0, "msec": 1e3, "usec": 1e6}.get(header.get_xyzt_units()[1])
+    step = float(header.get_zooms()[3])
+    fps = per_second / step if per_second and np.isfinite(step) and step > 0 else None
+    return np.ascontiguousarray(array[..., 0].transpose(0, 2, 1)), fps
+
+
 def check_values(array: np.ndarray, name: str, channels: int = 1, blank: bool = False) -> None:
     """Channels and voxels of an array [channels, D, H, W].
 
@@ -62,7 +95,7 @@ def check_values(array: np.ndarray, name: str, channels: int = 1, blank: bool = 
         raise UserError(f"image {name} is constant{value}: it holds no anatomy; check the export.")
 
 
-def _read_nifti(path: Path, channels: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_nifti(path: Path, channels: int, film: bool = False) -> tuple[np.ndarray, np.ndarray]:
     size = path.stat().st_size
     if size == 0:
         raise UserError(f"image {path} is an empty file (0 bytes): copy or export it anew.")
@@ -86,10 +119,10 @@ def _read_nifti(path: Path, channels: int) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"image {path} is not a readable NIfTI file, whatever its name says: export it.") from None
     except OSError as error:
         raise UserError(f"image {path} cannot be read ({error.strerror or _first_line(error)}).") from None
-    shape = _check_shape(path, shape, item, channels)
+    shape = _check_shape(path, shape, item, channels, film)
     voxels = math.prod(shape)
     held = size * (MAX_DEFLATE if compressed else 1)
-    if voxels * item.itemsize > held or voxels > MAX_VOXELS * channels:
+    if voxels * item.itemsize > held or voxels > MAX_VOXELS * (shape[-1] if film else channels):
         said = " x ".join(map(str, shape))
         raise UserError(f"image {path} claims {said} voxels, more than its {size} bytes can hold: export it anew.")
     try:
@@ -100,14 +133,18 @@ def _read_nifti(path: Path, channels: int) -> tuple[np.ndarray, np.ndarray]:
     return array, np.asarray(image.affine, dtype=np.float64)
 
 
-def _check_shape(path: Path, shape: tuple[int, ...], item: np.dtype, channels: int) -> tuple[int, ...]:
-    """The shape [D, H, W] or, for several channels, [D, H, W, channels], from what the header says."""
+def _check_shape(
+    path: Path, shape: tuple[int, ...], item: np.dtype, channels: int, film: bool = False
+) -> tuple[int, ...]:
+    """The shape [D, H, W] or, for several channels or a film, [D, H, W, channels], from what the header says."""
     said = " x ".join(map(str, shape))
     if any(n < 1 for n in shape):
         raise UserError(f"image {path} claims the size {said}, which no image has: its header is damaged.")
     if item.fields:
         colours = len(item.fields)
         raise UserError(f"image {path} has {colours} colour channels, but the network takes {channels}: make it grey.")
+    if film:
+        return shape
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) < 3 or min(shape[:3]) == 1:

@@ -15,7 +15,7 @@ UPRIGHT = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def as_cine(path: str | Path) -> tuple[Path, float]:
-    """Write `<name>.nii.gz` beside an AVI, uint8 (W, H, 1, T).
+    """Write `<name>.nii.gz` beside an AVI, uint8 (W, H, 1, T), its rate in the header; `read_film` reads it back.
 
     Returns:
         its path, and milliseconds a frame.
@@ -25,5 +25,6 @@ def as_cine(path: str | Path) -> tuple[Path, float]:
     """
     path, film = Path(path), read_avi(path)
     target = path.with_name(f"{path.stem}.nii.gz")
-    write_nifti(target, np.ascontiguousarray(film.frames.transpose(2, 1, 0)[:, :, None]), UPRIGHT)
+    volume = np.ascontiguousarray(film.frames.transpose(2, 1, 0)[:, :, None])
+    write_nifti(target, volume, UPRIGHT, frame_s=1.0 / film.fps)
     return target, 1000.0 / film.fps

@@ -3,8 +3,12 @@
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from synthzoo.data.avi import read_avi, write_avi
+from synthzoo.data.echo_films import read_beat
+from synthzoo.data.echo_frames import read_frame
+from synthzoo.data.volumes import is_film, read_film
 from synthzoo.errors import UserError
 from synthzoo.serving.cines import as_cine
 
@@ -21,6 +25,27 @@ def test_a_film_becomes_a_volume_in_time_that_shows_upright(tmp_path):
     assert array.shape == (32, 24, 1, 5) and array.dtype == np.uint8
     assert np.array_equal(array[:, :, 0].transpose(2, 1, 0), read_avi(tmp_path / "sub-0001_echo.avi").frames)
     assert nib.aff2axcodes(image.affine) == ("L", "P", "S")  # as an axial view has it: left on the right, back below
+
+
+def test_the_volume_in_time_is_read_back_as_the_film_at_its_rate(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 255, (20, 24, 32), np.uint8)
+    write_avi(tmp_path / "echo.avi", frames, 16)
+    path, _ = as_cine(tmp_path / "echo.avi")
+    film, fps = read_film(path)
+    assert np.array_equal(film, read_avi(tmp_path / "echo.avi").frames) and fps == pytest.approx(16)
+    for read in (read_beat, read_frame):
+        of_avi, of_nifti = (read(name)[0] for name in (tmp_path / "echo.avi", path))
+        assert torch.equal(of_avi, of_nifti)
+    (tmp_path / "cut.nii.gz").write_bytes(path.read_bytes()[:4000])
+    with pytest.raises(UserError, match=r"cut\.nii\.gz is damaged or cut short"):
+        read_film(tmp_path / "cut.nii.gz")
+
+
+def test_a_series_of_volumes_is_no_film(tmp_path):
+    nib.save(nib.Nifti1Image(np.ones((8, 8, 8, 4), np.float32), np.eye(4)), tmp_path / "series.nii.gz")
+    assert not is_film(tmp_path / "series.nii.gz") and not is_film(tmp_path / "none.nii.gz")
+    with pytest.raises(UserError, match="a series"):
+        read_film(tmp_path / "series.nii.gz")
 
 
 def test_what_is_no_film_is_refused_by_name(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 from fastapi import HTTPException, Request
 from fastapi.routing import APIRoute
 
-from synthzoo.data.volumes import is_dicom_folder, read_volume
+from synthzoo.data.volumes import is_dicom_folder, is_film, read_film, read_volume
 from synthzoo.errors import UserError
 
 VOLUMES = (".nii.gz", ".nii")
@@ -64,7 +64,7 @@ def drop_upload(path: Path | None) -> None:
 
 
 def check_upload(path: Path, modality: str = "", channels: int = 1, blank: bool = False) -> None:
-    """Read an uploaded volume whole, so that a bad one is refused before anything is stored or run.
+    """Read an uploaded volume or film whole, so that a bad one is refused before anything is stored or run.
 
     Args:
         path: file or folder of DICOM slices.
@@ -78,7 +78,10 @@ def check_upload(path: Path, modality: str = "", channels: int = 1, blank: bool 
     try:
         if path.is_dir() and is_dicom_folder(path):
             check_modality(path, modality)
-        read_volume(path, channels, blank)
+        if is_film(path):
+            read_film(path)
+        else:
+            read_volume(path, channels, blank)
     except UserError as error:
         raise UserError(str(error).replace(f"{path.parent}/", "")) from None
 
