@@ -179,7 +179,7 @@ def build_fields(condition: str) -> None:
     ):
         with html.Div(classes="d-flex align-center"):
             v.VCheckbox(
-                v_if="field.condition",
+                v_if="field.optional",
                 v_model="given[field.name]",
                 update_modelValue="flushState('given')",
                 density="compact",

@@ -28,13 +28,14 @@ def panel_fields(model: Model) -> list[dict[str, Any]]:
                 "choices": list(option.choices),
                 "help": option.help(),
                 "condition": option.condition,
+                "optional": option.may_be_left_out,
             }
         )
     return fields
 
 
 def start_values(model: Model) -> tuple[dict[str, Any], dict[str, bool]]:
-    """The panel as it opens: a value per option, and whether it is sent; a condition without a default is not."""
+    """The panel as it opens: a value per option, and whether it is sent; what has no default is not."""
     values = {name: option.start for name, option in model.options.items()}
     return values, {name: option.default is not None for name, option in model.options.items()}
 

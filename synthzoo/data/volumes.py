@@ -45,7 +45,7 @@ def read_volume(path: str | Path, channels: int = 1, blank: bool = False) -> tup
 
 
 def is_film(path: str | Path) -> bool:
-    """Whether a NIfTI file's header says that it is a film as viewers play it: x, y, one slice, and time."""
+    """Whether a NIfTI header says that it is a film as viewers play it (x, y, one slice, time), or one frame of it."""
     path = Path(path)
     if not path.is_file() or not path.name.lower().endswith((".nii", ".nii.gz")):
         return False
@@ -53,11 +53,13 @@ def is_film(path: str | Path) -> bool:
         shape = nib.load(path).shape
     except Exception:  # whoever reads it says what is wrong with it
         return False
-    return len(shape) == 4 and shape[2] == 1 and shape[3] > 1
+    return len(shape) in (3, 4) and shape[2] == 1 and min(shape[:2]) > 1
 
 
 def read_film(path: str | Path) -> tuple[np.ndarray, float | None]:
     """Read a grey film from NIfTI: axes x, y, one slice and time, as viewers play it, or time, height and width.
+
+    A frame alone, x, y and one slice, is a film of one.
 
     Returns:
         film float32 (T, H, W), and its frames a second, None where the header does not state them.
@@ -72,7 +74,7 @@ def read_film(path: str | Path) -> tuple[np.ndarray, float | None]:
     check_values(array, str(path), len(array))
     header = nib.load(path).header
     per_second = {"sec": 1.0, "msec": 1e3, "usec": 1e6}.get(header.get_xyzt_units()[1])
-    step = float(header.get_zooms()[3])
+    step = float(header["pixdim"][4])
     fps = per_second / step if per_second and np.isfinite(step) and step > 0 else None
     return np.ascontiguousarray(array[..., 0].transpose(0, 2, 1)), fps
 
@@ -144,7 +146,7 @@ def _check_shape(
         colours = len(item.fields)
         raise UserError(f"image {path} has {colours} colour channels, but the network takes {channels}: make it grey.")
     if film:
-        return shape
+        return (*shape, 1)[:4]
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) < 3 or min(shape[:3]) == 1:

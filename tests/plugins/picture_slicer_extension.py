@@ -2,7 +2,7 @@
 
     python picture_slicer_extension.py SERVER_URL SCAN.nii.gz FOLDER [MODEL,MODEL]
 
-The server serves the released bundles; a cine comes from tests/plugins/small_zoo.py as long as no bundle makes one.
+The server serves the released bundles.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import drive_slicer_extension
 
 ASKED = {
     "brain_mr_synthesis_ldm": {"age": 78, "sex": "F", "ventricle_ml": 90, "seed": 12},
-    "phantom_us_video_synthesis_tiny": {"seed": 9},
+    "echo_us_cine_synthesis_ldm": {"ef": 60, "frames": 32, "seed": 5},
 }
 
 

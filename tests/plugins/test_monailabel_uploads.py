@@ -97,6 +97,8 @@ def test_a_film_is_kept_and_a_model_of_volumes_says_that_it_takes_none(client, s
         assert "film" in client.datastore()["objects"]
         answer = requests.post(f"{server.url}/infer/{MAP}?image=film", data={"params": "{}"}, timeout=60)
         assert "2D (16 x 16 x 1 x 5)" in refused(answer)
+        sentence = refused(ask(server, MAP, files={"file": ("film.nii.gz", (tmp_path / "film.nii.gz").read_bytes())}))
+        assert sentence.startswith("image film.nii.gz is 2D")
     finally:
         requests.delete(f"{server.url}/datastore/?id=film", timeout=60).raise_for_status()
 

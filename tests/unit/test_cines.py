@@ -41,6 +41,16 @@ def test_the_volume_in_time_is_read_back_as_the_film_at_its_rate(tmp_path):
         read_film(tmp_path / "cut.nii.gz")
 
 
+def test_one_frame_as_a_viewer_saves_it_is_a_film_of_one(tmp_path):
+    frame = np.random.default_rng(0).integers(0, 255, (32, 24, 1), np.uint8)
+    nib.save(nib.Nifti1Image(frame, np.eye(4)), tmp_path / "frame.nii.gz")
+    film, fps = read_film(tmp_path / "frame.nii.gz")
+    assert film.shape == (1, 24, 32) and np.array_equal(film[0], frame[:, :, 0].T) and fps is None
+    assert read_frame(tmp_path / "frame.nii.gz")[1] == {"frame": 0, "film_frames": 1}
+    with pytest.raises(UserError, match="states no frames per second"):
+        read_beat(tmp_path / "frame.nii.gz")
+
+
 def test_a_series_of_volumes_is_no_film(tmp_path):
     nib.save(nib.Nifti1Image(np.ones((8, 8, 8, 4), np.float32), np.eye(4)), tmp_path / "series.nii.gz")
     assert not is_film(tmp_path / "series.nii.gz") and not is_film(tmp_path / "none.nii.gz")

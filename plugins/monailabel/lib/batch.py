@@ -18,6 +18,7 @@ from lib.requests import read_request
 from lib.service import SCORES, Service
 from synthzoo.bundle.find import write_json
 from synthzoo.data.cases import sha256
+from synthzoo.data.volumes import is_film
 from synthzoo.errors import UserError, find_user_error
 from synthzoo.serving.served import Cancelled
 
@@ -119,8 +120,11 @@ class BatchRunner:
     def _run_images(self, task: dict[str, Any]) -> None:
         model, params = task["request"]["model"], task["request"]["params"]
         served, datastore = self.service.store[model], self.service.datastore
-        made_here = {i for i in datastore.list_images() if datastore.get_image_info(i).get("bundle") == model}
-        image_ids = sorted(set(self._images(task["request"]["images"])) - made_here)
+        listed = datastore.list_images()
+        left_out = {i for i in listed if datastore.get_image_info(i).get("bundle") == model}  # what it made itself
+        if "video" not in served.outputs:
+            left_out |= {i for i in listed if is_film(datastore.get_image_uri(i))}
+        image_ids = sorted(set(self._images(task["request"]["images"])) - left_out)
         image_ids = image_ids[: params.get("max_batch_size") or None]
         task["total"] = len(image_ids)
         for image_id in image_ids:

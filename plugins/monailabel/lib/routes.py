@@ -119,6 +119,10 @@ def build_router(app) -> APIRouter:
             if upload is not None:
                 check_upload(upload, item.modality)
             yield asked, upload
+        except UserError as error:
+            if upload is None:
+                raise
+            raise UserError(str(error).replace(f"{upload.parent}/", "")) from error  # our folders are nobody's matter
         finally:
             drop_upload(upload)
 

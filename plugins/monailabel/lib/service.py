@@ -179,17 +179,18 @@ class Service:
         return Path(self.datastore.get_label_uri(have[tag], tag))
 
     def keep(self, served: ServedBundle, request: Request, cases: list[Case], source: str = "") -> list[dict]:
-        """Add images that were made to the datastore, each with its label map; gives their ids and sidecars."""
+        """Add images and films that were made to the datastore, with label maps; gives their ids and sidecars."""
         kept = []
         for case in cases:
             entry: dict[str, Any] = {"id": None, "sidecar": case.sidecar}
-            if request.extras["store"] and "image" in case.files:
+            made = case.files.get("image") or case.files.get("video")
+            if request.extras["store"] and made:
                 image_id = answers.study_id(served, case, source)
                 info = {"synthetic": True, "bundle": served.name, "sidecar": case.sidecar}
                 if source:
                     info["source"] = source
                     info |= {"source_tag": request.extras["source_tag"]} if served.takes_labels else {}
-                entry["id"] = self.datastore.add_image(image_id, str(case.files["image"]), info)
+                entry["id"] = self.datastore.add_image(image_id, str(made), info)
                 if "label" in case.files:
                     names = answers.label_names(served, case)
                     label_info = {"model": served.name, "params": {"label_names": names}}

@@ -50,6 +50,14 @@ def read_frames(path: str) -> tuple[np.ndarray, np.ndarray, float | None]:
     return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="))), affine, frame_ms
 
 
+def is_film(path: str) -> bool:
+    """Whether a file is a cine of more than one frame; who reads it says what else is wrong with it."""
+    try:
+        return len(read_frames(path)[0]) > 1
+    except ZooError:
+        return False
+
+
 def affine_of(raw: bytes, order: str, pixdim: tuple) -> np.ndarray:
     """Voxel to world of a header: sform, else qform, else the spacing alone."""
     qform, sform = struct.unpack(f"{order}2h", raw[252:256])

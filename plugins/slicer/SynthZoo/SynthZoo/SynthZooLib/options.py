@@ -49,8 +49,8 @@ class Option:
 
     @property
     def may_be_left_out(self) -> bool:
-        """Whether the server takes None, which leaves the condition open."""
-        return self.condition
+        """Whether nothing may be asked for, which leaves a condition open and a setting to the model."""
+        return self.condition or self.default is None
 
     @property
     def bounded(self) -> bool:

@@ -109,8 +109,8 @@ def load_case(scene, case: Case, model: Model, source=None) -> Shown:
         made.regions = heat.regions(made.heat, case.sidecar, label_voxels)
     for node in (made.volume, made.heat, made.segmentation):
         if node is not None:
-            study = case.study if node is made.volume and made.browser is None else ""
-            volumes.mark(node, model.name, study, case.sidecar)
+            study = case.study if node is made.volume else ""
+            volumes.mark(node, model.name, study, case.sidecar, film=made.browser is not None)
     return made
 
 

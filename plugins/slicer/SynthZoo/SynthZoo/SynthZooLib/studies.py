@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 
-from . import heat, labels, volumes
+from . import cine, heat, labels, volumes
 from .client import ZooClient
 from .errors import ZooError
 from .show import Shown, show_case
@@ -28,9 +28,14 @@ def open_study(scene, client: ZooClient, study: str) -> Shown:
         made.volume = volumes.find_study(scene, study)
         files = fetch_study(client, study, tags, folder, () if made.volume is None else ("image",))
         if "image" in files:
-            made.volume = volumes.read_volume(scene, files["image"].path, study)
-            volumes.set_window(made.volume)
-            volumes.mark(made.volume, info.get("bundle", ""), study, info.get("sidecar"))
+            path = files["image"].path
+            film = cine.is_film(path)
+            if film:
+                made.volume, made.browser, _ = cine.show(scene, path, study, made.sidecar.get("frame_ms"))
+            else:
+                made.volume = volumes.read_volume(scene, path, study)
+                volumes.set_window(made.volume)
+            volumes.mark(made.volume, info.get("bundle", ""), study, info.get("sidecar"), film)
         array = None
         if "label" in files:
             tag, file = tag_of("label", tags), files["label"]

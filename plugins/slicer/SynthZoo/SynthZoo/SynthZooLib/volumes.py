@@ -13,6 +13,7 @@ import vtk
 from .errors import ZooError
 
 STUDY, MODEL, SIDECAR, SEEN = "SynthZoo.study", "SynthZoo.model", "SynthZoo.sidecar", "SynthZoo.fingerprint"
+FILM = "film"  # instead of the fingerprint of a volume that shows one frame after the other
 WINDOW_PERCENTILES = (0.5, 99.5)
 MOST_LOOKED_AT = 500_000
 MOST_SHEAR = 1e-3
@@ -125,7 +126,7 @@ def set_window(node, modality: str = "", stated=None) -> tuple[float, float]:
 # --- where a node came from ------------------------------------------------------------------------------------------
 
 
-def mark(node, model: str = "", study: str = "", sidecar: dict | None = None) -> None:
+def mark(node, model: str = "", study: str = "", sidecar: dict | None = None, film: bool = False) -> None:
     """Write into a node where it came from; it is saved with the scene."""
     for key, value in ((MODEL, model), (STUDY, study)):
         if value:
@@ -134,13 +135,15 @@ def mark(node, model: str = "", study: str = "", sidecar: dict | None = None) ->
         node.SetAttribute(SIDECAR, json.dumps(sidecar))
         node.SetDescription(", ".join(told(sidecar)))
     if study:
-        node.SetAttribute(SEEN, fingerprint(node))
+        node.SetAttribute(SEEN, FILM if film else fingerprint(node))
 
 
 def study_of(node) -> str:
     """The id in the server's datastore of a node that has not been changed since it came from there, or ""."""
     study = node.GetAttribute(STUDY) or ""
-    return study if study and node.GetAttribute(SEEN) == fingerprint(node) else ""
+    if not study or node.GetAttribute(SEEN) == FILM:
+        return study
+    return study if node.GetAttribute(SEEN) == fingerprint(node) else ""
 
 
 def find_study(scene, study: str):

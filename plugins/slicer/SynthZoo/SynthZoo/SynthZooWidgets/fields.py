@@ -22,7 +22,7 @@ class OptionField:
         self.used = None
         if option.may_be_left_out:
             self.used = qt.QCheckBox()
-            self.used.toolTip = _("Ask for it; without the tick it is left to chance.")
+            self.used.toolTip = _("Ask for it; without the tick it is left to chance, or to the model.")
             self.used.checked = option.default is not None
             self.used.connect("toggled(bool)", self._enable)
             row.addWidget(self.used)

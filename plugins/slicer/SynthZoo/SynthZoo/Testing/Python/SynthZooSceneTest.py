@@ -190,6 +190,7 @@ class SynthZooSceneTest(unittest.TestCase):
         frames = np.random.default_rng(1).integers(0, 200, (4, 1, 5, 6)).astype(np.int16)
         path = self.write_cine(frames, OBLIQUE, frame_ms=25.0)
         volume, browser, sequence = cine.show(self.scene, path, "cine")
+        self.assertTrue(cine.is_film(path))
         self.assertEqual((sequence.GetNumberOfDataNodes(), sequence.GetIndexUnit()), (4, "ms"))
         self.assertEqual([sequence.GetNthIndexValue(number) for number in range(4)], ["0", "25", "50", "75"])
         self.assertAlmostEqual(browser.GetPlaybackRateFps(), 40.0)
@@ -199,6 +200,9 @@ class SynthZooSceneTest(unittest.TestCase):
         np.testing.assert_allclose(volumes.affine_of(volume), OBLIQUE, atol=1e-4)
         with open(path, "r+b") as file:
             file.truncate(400)
+        volumes.mark(volume, "some_model", "study_8", film=True)
+        browser.SetSelectedItemNumber(1)
+        self.assertEqual(volumes.study_of(volume), "study_8", "whatever frame is shown")
         with self.assertRaisesRegex(ZooError, "cine"):
             cine.show(self.scene, path, "broken")
 
@@ -232,6 +236,9 @@ class SynthZooSceneTest(unittest.TestCase):
         self.assertEqual((age.step, age.decimals, age.start, age.check(None)), (1.0, 0, 55.0, None))
         volume = read_option("ventricle_ml", {"kind": "number", "range": [5, 120], "unit": "mL", "default": 20})
         self.assertEqual((volume.title, volume.step), ("Ventricle", 2.0))
+        frame = read_option("frame", {"kind": "whole", "range": [0, 99], "default": None})
+        left_out = [option.may_be_left_out for option in (age, volume, frame)]
+        self.assertEqual((left_out, frame.check(None)), ([True, False, True], None), "what has no default is not sent")
         weight = read_option("guidance", {"kind": "number", "range": [0, 2], "default": 1.75})
         self.assertEqual((weight.step, weight.decimals), (0.02, 2))
         for option, bad in ((age, 200), (volume, "much"), (weight, [1])):
