@@ -145,7 +145,8 @@ def test_a_batch_leads_the_reader_to_the_worst_scan_and_is_not_done_twice(client
     again = requests.post(url, json={}, timeout=280).json()
     assert again["done"] == 0 and again["skipped"] == task["done"] + task["skipped"]
     objects = client.datastore()["objects"]
-    scores = {key: item["image"]["info"]["synthzoo_scores"][MAP]["score"] for key, item in objects.items()}
+    volumes = {key: item for key, item in objects.items() if "_video_" not in key}  # films are left out
+    scores = {key: item["image"]["info"]["synthzoo_scores"][MAP]["score"] for key, item in volumes.items()}
     order = [client.next_sample("most_anomalous_first", {})["id"] for _ in range(2)]
     assert order == sorted(scores, key=lambda key: (-scores[key], key))[:2]
     assert objects["scan_0"]["labels"]["heatmap"]["info"]["sidecar"]["score"] == scores["scan_0"]
