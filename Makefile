@@ -60,7 +60,7 @@ $(SLICER_STAMP): requirements-slicer.txt
 demo: setup  ## three synthetic brains as asked; writes demo/
 	@$(RUN) scripts/demo.py
 
-test: setup  ## the whole suite: offline, on the CPU, about 12 minutes (ARGS="--slow" adds the long ones)
+test: setup  ## the whole suite: offline, on the CPU, about 16 minutes (ARGS="--slow" adds the long ones)
 	$(RUN) -m ruff check .
 	$(RUN) scripts/check_json.py
 	$(RUN) -m pytest -v $(ARGS)

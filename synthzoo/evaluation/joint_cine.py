@@ -218,7 +218,8 @@ class JointCineEvaluation:
         figures |= {"frechet_frames_phantoms": found["phantoms"]["all_frames"]}
         figures |= {"frechet_clips_phantoms": found["phantoms"]["all_clips"]}
         figures |= {"flicker": round(mean(own["flicker"]), 4), "spread": round(mean(own["spread"]), 4)}
-        figures |= {"seconds_per_sample": round(own["seconds"], 3)}
+        kind = "gpu" if self.device.type == "cuda" else "cpu"
+        figures |= {f"seconds_per_sample_{kind}": round(own["seconds"], 3)}
 
     def by_seed(self, found, tables) -> None:
         """Shares of the video denoiser's distances, seed by seed."""

@@ -444,7 +444,8 @@ class LatentCineEvaluation:
             seconds, used = time.perf_counter() - start, time.process_time() - used
             rows.append([frames, round(seconds, 2), round(used, 2), torch.get_num_threads()])
             figures[f"seconds_{frames}_frames"] = round(seconds, 2)
-        figures["seconds_per_sample"] = figures[f"seconds_{self.network.frames}_frames"]
+        kind = "gpu" if self.device.type == "cuda" else "cpu"
+        figures[f"seconds_per_sample_{kind}"] = figures[f"seconds_{self.network.frames}_frames"]
         columns = ["frames", "seconds", "processor seconds", "threads"]
         title = f"One film on {self.device}: {self.inferer.sampler_name}, {self.inferer.steps} steps"
         least = figures["seconds_64_frames"]
