@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from synthzoo.data.echo_clips import training_clips
 from synthzoo.data.echo_phantom import EchoPhantomDataset
 from synthzoo.data.evaluation_report import write_report
 from synthzoo.data.files import write_bytes
@@ -25,6 +26,7 @@ from synthzoo.diffusion.joint_video import image_steps
 from synthzoo.inferers.joint_cine import JointCineInferer
 from synthzoo.metrics.counterfactual import reported
 from synthzoo.metrics.echo_ef import measure_ef
+from synthzoo.metrics.memorisation import memorisation
 from synthzoo.metrics.video_fidelity import flicker, frechet, motion_energy, quiet_region
 from synthzoo.networks.saving import digest_of, save_atomically
 from synthzoo.phantoms.echo_sets import SPLITS, Video
@@ -63,6 +65,8 @@ class JointCineEvaluation:
         films: of a seed.
         seeds: of noise and of the phantoms to compare with.
         reid: `ReidNetwork` of frames, says how alike the frames of a film are; None leaves that out.
+        train_size, sessions: patients and films of each that the video denoiser learnt from.
+        cache_dir: keeps phantoms.
         side: of a frame in pixels.
         command: what a reader types to get the same numbers.
     """
@@ -79,6 +83,9 @@ class JointCineEvaluation:
         films: int = 64,
         seeds: Sequence[int] = (0, 1, 2),
         reid: torch.nn.Module | None = None,
+        train_size: int = 64,
+        sessions: int = 3,
+        cache_dir: str | None = None,
         side: int = 32,
         command: str = "",
     ):
@@ -86,6 +93,7 @@ class JointCineEvaluation:
         self.device = next(network.parameters()).device
         self.work_dir, self.save_to = Path(work_dir) / digest_of(network), Path(save_to)
         self.figure, self.preview, self.command = figure, preview, command
+        self.train_size, self.sessions, self.cache_dir = int(train_size), int(sessions), cache_dir
         self.films, self.seeds, self.side = int(films), [int(seed) for seed in seeds], int(side)
         own = (inferer.switch, inferer.blur)
         listed = [(rule, None) if isinstance(rule, str) else tuple(rule) for rule in schedules]
@@ -112,6 +120,9 @@ class JointCineEvaluation:
         bars: list[list] = []
         self.trade_off(found, tables, figures)
         self.by_seed(found, tables)
+        self.copying(
+            torch.cat(list(self.make(self.own, ef)[0].values())), torch.cat(list(real.values())), tables, figures
+        )
         self.claims(found, figures, bars)
         result = write_report(self.save_to, self.command, tables, figures, bars)
         if self.figure:
@@ -230,6 +241,28 @@ class JointCineEvaluation:
         columns = ["schedule", "frames", "clips", "flicker"]
         title = f"Shares of what {ALL_V} has, seeds {', '.join(map(str, self.seeds))}"
         tables.append({"title": title, "columns": columns, "rows": rows})
+
+    def copying(self, made, real, tables, figures) -> None:
+        """Are films nearer to those that the video denoiser learnt from than to as many that nobody learnt from?"""
+        settings = {"patients": self.train_size, "sessions": self.sessions, "frames": self.network.frames}
+        settings |= {"size": self.side, "fps": self.network.fps, "cache_dir": self.cache_dir}
+        known, control = (training_clips(split=split, **settings) for split in ("train", "validation"))
+        sets = [np.stack([rows[n]["video"][0].numpy() for n in range(len(rows))]) for rows in (known, control)]
+        found = memorisation(made[:, 0].numpy(), sets[0], real[:, 0].numpy(), sets[1])
+        rows = []
+        for name, key in ((named(self.own), "generated"), ("phantoms of other patients", "held_out")):
+            ahead = found["nearer_to_training" if key == "generated" else "nearer_to_training_held_out"]
+            rows.append([name, found[f"{key}_median"], found[f"{key}_min"], found[f"{key}_q_median"], ahead])
+        columns = [
+            "films",
+            "median distance to the nearest",
+            "smallest",
+            "over that to as many unseen ones",
+            "nearer to",
+        ]
+        title = f"Copying: nearest of {len(known)} training films, and of as many unseen ones: {found['verdict']}"
+        tables.append({"title": title, "columns": columns, "rows": rows})
+        figures |= {"nearer_to_training": found["nearer_to_training"], "copying_verdict": found["verdict"]}
 
     def claims(self, found, figures, bars) -> None:
         """What the design sheet asks for, of the shipped schedule and of the controls."""

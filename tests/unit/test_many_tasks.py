@@ -188,7 +188,7 @@ def test_one_voxel_in_200_of_the_phantoms_maps_exceeds_the_threshold_of_a_calibr
     from synthzoo.networks.many_tasks import AnomalyMapNetwork
 
     torch.manual_seed(0)
-    monkeypatch.setattr(anomaly_calibration, "CONTRASTS", {"T1w": ("T1w", False)})
+    monkeypatch.setattr(anomaly_calibration, "SEQUENCES", {"T1w": ("T1w", False)})
     network = AnomalyMapNetwork(grid=(16, 16, 16), channels=(4, 8), fourier_features=2)
     calibration = anomaly_calibration.AnomalyCalibration(network, str(tmp_path / "model.pt"), subjects=2)
     threshold = calibration.run()["threshold"]
