@@ -255,10 +255,10 @@ class JointCineEvaluation:
             rows.append([name, found[f"{key}_median"], found[f"{key}_min"], found[f"{key}_q_median"], ahead])
         columns = [
             "films",
-            "median distance to the nearest",
+            "median distance",
             "smallest",
-            "over that to as many unseen ones",
-            "nearer to",
+            "over that to unseen ones",
+            "share nearer to training ones",
         ]
         title = f"Copying: nearest of {len(known)} training films, and of as many unseen ones: {found['verdict']}"
         tables.append({"title": title, "columns": columns, "rows": rows})
