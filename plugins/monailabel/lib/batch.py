@@ -162,7 +162,7 @@ class BatchRunner:
     def is_done(self, served, request, image_id: str) -> bool:
         """Whether the image has a result of this version, these settings and this very file."""
         datastore = self.service.datastore
-        if "image" in served.outputs:
+        if {"image", "video"} & set(served.outputs):
             infos = [datastore.get_image_info(other) for other in datastore.list_images()]
             found = [info.get("sidecar") for info in infos if info.get("source") == image_id]
         else:

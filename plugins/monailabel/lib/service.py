@@ -202,8 +202,6 @@ class Service:
         """Store maps of an image as labels: regions under the asked tag, the float heat map under `heatmap`."""
         info = {"model": served.name, "sidecar": case.sidecar}
         label = ""
-        if "heat_map" in case.files:
-            label = self.datastore.save_label(image_id, str(case.files["heat_map"]), "heatmap", dict(info))
         if "label" in case.files:
             names = {"params": {"label_names": answers.label_names(served, case)}}
             tag = request.extras["label_tag"]
@@ -213,6 +211,9 @@ class Service:
             keys = ("score", "peak", "threshold", "weights_sha256")
             scores[served.name] = {key: case.sidecar[key] for key in keys if key in case.sidecar}
             self.datastore.update_image_info(image_id, {SCORES: scores})
+        if "heat_map" in case.files:  # the last, for a batch that goes on takes an image that has it for done
+            heat = self.datastore.save_label(image_id, str(case.files["heat_map"]), "heatmap", dict(info))
+            label = label or heat
         return label
 
 
