@@ -26,3 +26,8 @@ def write_report(save_to: str | Path, command: str, tables: list[dict], figures:
     for row in rows:
         print(*row, sep=" | ")
     return result
+
+
+def at_least(what: str, least: float, value: float) -> list:
+    """A row of bars: [what, asked, reached, whether it is met]."""
+    return [what, f"at least {least:.2f}", value, bool(value >= least)]

@@ -14,18 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from synthzoo.data.echo_phantom import EchoPhantomDataset
-from synthzoo.data.evaluation_report import write_report
+from synthzoo.data.evaluation_report import at_least, write_report
 from synthzoo.data.files import write_bytes
+from synthzoo.evaluation.film_identity import judge_identity
 from synthzoo.metrics.counterfactual import reported
 from synthzoo.metrics.echo_ef import measure_ef
 from synthzoo.metrics.video_fidelity import area_curve_error, dilated_cavity, motion_energy, roi_ssim
 
 ASKED = (0.15, 0.85)
 APART = 0.10  # of asked and factual EF, as in training
-IMPOSTORS = 95.0  # percentile of the scores of different patients that a film of the same patient has to pass
 INSTRUMENTS = ("expert", "regressor", "discs")
 NAMES = {"expert": "expert (in the loss)", "regressor": "regressor (independent)", "discs": "discs (independent)"}
 GAIN = 0.30  # part of the copy's error in the area curve that has to vanish
@@ -92,7 +91,7 @@ class CounterfactualEvaluation:
         tables, figures, bars = [], {}, []
         self.ejection(films, true, made, ef, asked, tables, figures, bars)
         self.fidelity(rows, films, true, made, again, tables, figures, bars)
-        self.identity(films, made, tables, figures, bars)
+        judge_identity(films, made, self.reid, 0.95, tables, figures, bars)
         same = self.same_world(films[:8], ef[:8])
         figures |= {"largest_change_without_wish": same, "seconds_per_film": round(seconds, 4)}
         bars.append(["asked for the EF that the film shows, largest change", "0", same, same == 0])
@@ -153,9 +152,9 @@ class CounterfactualEvaluation:
             figures[f"{name}_r2_on_truth"] = values[list(pairs)[2], name]["r2"]
         bars += [
             ["expert on real films, R2", "at least 0.90", figures["expert_r2"], figures["expert_r2"] >= 0.9],
-            _least("counterfactual by expert, R2", 0.5, figures["counterfactual_expert_r2"]),
-            _least("counterfactual by discs, R2", 0.3, figures["counterfactual_discs_r2"]),
-            _least("counterfactual by discs, Spearman", 0.8, figures["counterfactual_discs_spearman"]),
+            at_least("counterfactual by expert, R2", 0.5, figures["counterfactual_expert_r2"]),
+            at_least("counterfactual by discs, R2", 0.3, figures["counterfactual_discs_r2"]),
+            at_least("counterfactual by discs, Spearman", 0.8, figures["counterfactual_discs_spearman"]),
         ]
 
     def fidelity(self, rows, films, true, made, again, tables, figures, bars) -> None:
@@ -181,56 +180,10 @@ class CounterfactualEvaluation:
         figures["area_curve_gain"] = gain
         better = table[0][2] > table[1][2]
         bars += [
-            _least("reconstruction, SSIM", 0.8, table[2][1]),
-            _least("area curve, part of the copy's error that is gone", GAIN, gain),
+            at_least("reconstruction, SSIM", 0.8, table[2][1]),
+            at_least("area curve, part of the copy's error that is gone", GAIN, gain),
             ["counterfactual, SSIM at the heart", f"above the copy's {table[1][2]}", table[0][2], better],
         ]
-
-    def identity(self, films, made, tables, figures, bars) -> None:
-        """Is the counterfactual still the same patient, to a network that tells patients apart and to plain pixels?"""
-        judges = {"pixels": pixel_scores}
-        if self.reid is not None:
-            judges["re-identification network"] = lambda one, two: reid_scores(self.reid, one, two)
-        table = []
-        for name, judge in judges.items():
-            between = judge(films, films)[~np.eye(len(films), dtype=bool)]
-            least = float(np.percentile(between, IMPOSTORS))
-            scores = judge(made, films)
-            own = np.diag(scores) > least
-            nearest = scores.argmax(1) == np.arange(len(films))
-            table.append([name, round(least, 4), round(float(own.mean()), 4), round(float(nearest.mean()), 4)])
-        columns = ["judge", "threshold", "same patient", "nearest of all films is the own"]
-        title = f"Identity: similarity above {IMPOSTORS:.0f} % of pairs of different patients"
-        tables.append({"title": title, "columns": columns, "rows": table})
-        figures["same_patient"] = table[-1][2]
-        bars.append(_least(f"same patient by {table[-1][0]}", 0.95, table[-1][2]))
-
-
-def _least(what: str, least: float, value: float) -> list:
-    return [what, f"at least {least:.2f}", value, bool(value >= least)]
-
-
-def pixel_scores(one: torch.Tensor, two: torch.Tensor) -> np.ndarray:
-    """Correlation of the mean frames of films (N, 1, T, S, S) and (M, 1, T, S, S), (N, M)."""
-    means = [films.mean((1, 2)).flatten(1) for films in (one, two)]
-    first, second = (F.normalize(mean - mean.mean(1, keepdim=True), dim=1) for mean in means)
-    return (first @ second.T).numpy()
-
-
-def reid_scores(network, one: torch.Tensor, two: torch.Tensor, frames: int = 4) -> np.ndarray:
-    """How surely films (N, 1, T, S, S) and (M, 1, T, S, S) show one patient, logits (N, M).
-
-    Args:
-        network: a `ReidNetwork` of single frames; a film is the mean over a few.
-        frames: how many.
-    """
-    device = next(network.parameters()).device
-    with torch.no_grad():
-        embedded = []
-        for films in (one, two):
-            chosen = torch.linspace(0, films.shape[2] - 1, frames).round().long()
-            embedded.append(torch.stack([network(film[0, chosen][:, None].to(device)).mean(0) for film in films]))
-        return network.logits(*embedded).cpu().numpy()
 
 
 def draw_worlds(films, made, true, rows, ef, asked, path: str | Path, patients: int = 6) -> None:

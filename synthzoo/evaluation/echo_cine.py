@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from synthzoo.data.echo_phantom import EchoPhantomDataset
-from synthzoo.data.evaluation_report import write_report
+from synthzoo.data.evaluation_report import at_least, write_report
 from synthzoo.data.files import write_bytes
 from synthzoo.data.video_preview import video_montage
-from synthzoo.evaluation.counterfactual import ASKED, IMPOSTORS, pixel_scores, reid_scores
+from synthzoo.evaluation.counterfactual import ASKED
+from synthzoo.evaluation.film_identity import judge_identity
 from synthzoo.inferers.echo_cine import closest
 from synthzoo.metrics.counterfactual import reported
 from synthzoo.metrics.echo_ef import measure_ef
@@ -92,7 +93,7 @@ class CineEvaluation:
         sets = {"made": draws[0], "second": draws[1], "third": draws[2], "best": best, "again": again, "none": aimless}
         self.ejection(films, sets, ef, asked, tables, figures, bars)
         self.fidelity(films, given, draws[0], again, tables, figures, bars)
-        self.identity(films, draws[0], tables, figures, bars)
+        judge_identity(films, draws[0], self.reid, 0.9, tables, figures, bars)
         self.steps(films, given, asked, draws[0], seconds, tables, figures)
         self.memory(films, draws[0], tables, figures)
         kind = "gpu" if torch.device(self.device).type == "cuda" else "cpu"
@@ -161,7 +162,7 @@ class CineEvaluation:
         one, other = figures["regressor_r2"], figures["discs_r2"]
         none = max(figures[f"no_ef_{name}_r2"] for name in INSTRUMENTS)
         bars += [
-            _least("one draw by the regressor, R2", 0.5, one),
+            at_least("one draw by the regressor, R2", 0.5, one),
             ["one draw by discs, R2", "within 0.15 of the regressor's", other, abs(one - other) <= 0.15],
             ["EF left out, larger R2 of both", "at most 0.1", none, none <= 0.1],
         ]
@@ -196,24 +197,6 @@ class CineEvaluation:
         tables.append({"title": title, "columns": columns, "rows": rows})
         figures |= {"fid_frames": rows[0][1], "fid_frames_real": rows[0][2]}
         figures |= {"fid_clips": rows[0][3], "fid_clips_real": rows[0][4]}
-
-    def identity(self, films, made, tables, figures, bars) -> None:
-        """Is it the patient of the frame, to a network that tells patients apart and to plain pixels?"""
-        judges = {"pixels": pixel_scores}
-        if self.reid is not None:
-            judges["re-identification network"] = lambda one, two: reid_scores(self.reid, one, two)
-        rows = []
-        for name, judge in judges.items():
-            between = judge(films, films)[~np.eye(len(films), dtype=bool)]
-            least = float(np.percentile(between, IMPOSTORS))
-            scores = judge(made, films)
-            own, nearest = np.diag(scores) > least, scores.argmax(1) == np.arange(len(films))
-            rows.append([name, round(least, 4), round(float(own.mean()), 4), round(float(nearest.mean()), 4)])
-        columns = ["judge", "threshold", "same patient", "nearest of all films is the own"]
-        title = f"Identity: similarity above {IMPOSTORS:.0f} % of pairs of different patients"
-        tables.append({"title": title, "columns": columns, "rows": rows})
-        figures["same_patient"] = rows[-1][2]
-        bars.append(_least(f"same patient by {rows[-1][0]}", 0.9, rows[-1][2]))
 
     def steps(self, films, given, asked, own, seconds, tables, figures) -> None:
         """Quality and time against the number of steps."""
@@ -261,10 +244,6 @@ def best_shift_ssim(one: torch.Tensor, two: torch.Tensor, most: int = 8) -> np.n
         there = two[:, :, max(0, -shift) : two.shape[2] + min(0, -shift)]
         found.append(roi_ssim(here, there))
     return np.max(found, axis=0)
-
-
-def _least(what: str, least: float, value: float) -> list:
-    return [what, f"at least {least:.2f}", value, bool(value >= least)]
 
 
 def _bytes(film: torch.Tensor) -> np.ndarray:

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from synthzoo.errors import UserError
-from synthzoo.evaluation.counterfactual import CounterfactualEvaluation, choose_asked, pixel_scores
+from synthzoo.evaluation.counterfactual import CounterfactualEvaluation, choose_asked
+from synthzoo.evaluation.film_identity import pixel_scores
 from synthzoo.inferers.counterfactual import CounterfactualInferer, SplitWorldsd, measure_film
 from synthzoo.metrics.counterfactual import reported
 from synthzoo.networks.counterfactual_twin import CounterfactualTwin, start_twin
