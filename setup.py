@@ -18,8 +18,8 @@ setup(
     packages=find_packages(include=["synthzoo", "synthzoo.*"]),
     package_data={
         "synthzoo": [
-            "metrics/weights/*.pt",
-            "metrics/weights/*.json",
+            "instruments/*/weights/*.pt",
+            "instruments/*/weights/*.json",
             "bundle/schema/*.json",
             "bundle/skeleton/*",
         ]

@@ -14,9 +14,9 @@ import torch
 
 from synthzoo.bundle.compose import load_config
 from synthzoo.bundle.find import read_json
-from synthzoo.data.brain_phantom import BrainPhantomDataset
-from synthzoo.data.files import write_json
+from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
 from synthzoo.errors import UserError
+from synthzoo.evaluation.baselines import GenerativeSampler, MonaiSampler
 from synthzoo.evaluation.benchmark import (
     compare,
     generate,
@@ -26,7 +26,7 @@ from synthzoo.evaluation.benchmark import (
     sampling_table,
 )
 from synthzoo.evaluation.paper_scale import measure_paper, paper_report
-from synthzoo.evaluation.rivals import GenerativeSampler, MonaiSampler
+from synthzoo.io.files import write_json
 
 
 def sampling(

@@ -8,8 +8,8 @@ import fire
 import torch
 
 from synthzoo.bundle.compose import load_config
-from synthzoo.data.files import write_json
-from synthzoo.evaluation.film_benchmark import measure_films
+from synthzoo.evaluation.video_benchmark import measure_films
+from synthzoo.io.files import write_json
 
 
 def main(

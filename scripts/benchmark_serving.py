@@ -23,8 +23,8 @@ import requests
 import torch
 
 from synthzoo.bundle.cards import fill_page
-from synthzoo.data.files import write_json
-from synthzoo.phantoms.brain import draw_params, make_brain
+from synthzoo.io.files import write_json
+from synthzoo.phantoms.brain.phantom import draw_params, make_brain
 from synthzoo.serving.served import ServedBundle
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,6 +1,6 @@
 """Check that the JSON files of all bundles parse, are formed alike, and have their common keys in one order.
 
-    python scripts/check_json.py
+python scripts/check_json.py
 """
 
 import sys

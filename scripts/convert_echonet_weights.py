@@ -5,9 +5,9 @@ from pathlib import Path
 import fire
 
 from synthzoo.bundle.compose import load_config
-from synthzoo.networks.echonet_weights import published_state, read_folder
 from synthzoo.networks.saving import save_atomically
-from synthzoo.privacy.reid_published import convert_reid
+from synthzoo.systems.echonet_synthetic.published_weights import published_state, read_folder
+from synthzoo.systems.hidden_subspaces.published_weights import convert_reid
 
 
 def main(

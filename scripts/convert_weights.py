@@ -5,9 +5,9 @@ from pathlib import Path
 import fire
 
 from synthzoo.bundle.compose import load_config
-from synthzoo.networks.public_weights import MD5, composite_state, md5
 from synthzoo.networks.saving import save_atomically
 from synthzoo.networks.weights import read_state
+from synthzoo.systems.brain_ldm.published_weights import MD5, composite_state, md5
 
 
 def main(

@@ -16,11 +16,11 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from synthzoo.bundle.compose import run_bundle
-from synthzoo.data.files import write_nifti
-from synthzoo.metrics.brain_age import measure_age
-from synthzoo.metrics.brain_volumes import measure_brain
-from synthzoo.phantoms.brain_contrast import tissue_signals
-from synthzoo.phantoms.brain_lesions import tumour
+from synthzoo.instruments.brain.age import measure_age
+from synthzoo.instruments.brain.volumes import measure_brain
+from synthzoo.io.files import write_nifti
+from synthzoo.phantoms.brain.contrast import tissue_signals
+from synthzoo.phantoms.brain.lesions import tumour
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 ASKED = {"age": [30, 60, 80], "sex": ["F", "M", "F"], "ventricle_ml": [12, 40, 90], "brain_ml": [1250, 1200, 1050]}

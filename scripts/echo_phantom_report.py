@@ -16,9 +16,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from synthzoo.bundle.cards import fill_page
-from synthzoo.data.files import write_bytes, write_text
-from synthzoo.metrics.echo_discs import measure_echo
-from synthzoo.phantoms.echo import counterfactual, draw_params, ejection_curve, make_clip, make_masks
+from synthzoo.instruments.echo.discs import measure_echo
+from synthzoo.io.files import write_bytes, write_text
+from synthzoo.phantoms.echo.phantom import counterfactual, draw_params, ejection_curve, make_clip, make_masks
 
 SIZES = (32, 64, 112)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import fire
 
 from synthzoo.bundle.find import find_bundle
-from synthzoo.data.cases import process_rank
-from synthzoo.generation import generate_dataset
+from synthzoo.cases.table import process_rank
+from synthzoo.serving.generation import generate_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 

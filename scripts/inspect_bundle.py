@@ -5,7 +5,7 @@ import sys
 import fire
 
 from synthzoo.bundle.find import write_json
-from synthzoo.bundle.inspect import inspect_bundle
+from synthzoo.bundle.inspect.judge import inspect_bundle
 
 
 def main(path: str, report: str | None = None) -> None:

@@ -14,9 +14,9 @@ import torch
 from tqdm import tqdm
 
 from synthzoo.bundle.cards import fill_page
-from synthzoo.data.preview import montage
-from synthzoo.phantoms.brain import BrainParams, draw_params, make_anatomy, make_brain, render
-from synthzoo.phantoms.brain_template import brain_affine, brain_grid
+from synthzoo.phantoms.brain.phantom import BrainParams, draw_params, make_anatomy, make_brain, render
+from synthzoo.phantoms.brain.template import brain_affine, brain_grid
+from synthzoo.results.preview import montage
 
 SHOWN = {
     "20 y, 10 mL ventricles, 1350 mL brain": BrainParams(11, 20, "F", 1350, 10),

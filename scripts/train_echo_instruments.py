@@ -13,11 +13,11 @@ import fire
 import torch
 
 from synthzoo.bundle.cards import fill_page
-from synthzoo.data.echo_instruments import InstrumentFilms
-from synthzoo.data.loader import SeededLoader, seed_everything
-from synthzoo.metrics.echo_networks import NETWORKS, WEIGHTS, load_network, to_grid
-from synthzoo.objectives.echo_calibration import make_report
-from synthzoo.objectives.echo_instruments import CavityLoss, EFLoss
+from synthzoo.datasets.loader import SeededLoader, seed_everything
+from synthzoo.instruments.echo.calibration import make_report
+from synthzoo.instruments.echo.networks import NETWORKS, WEIGHTS, load_network, to_grid
+from synthzoo.instruments.echo.phantoms import InstrumentFilms
+from synthzoo.instruments.echo.training import CavityLoss, EFLoss
 from synthzoo.training import ObjectiveTrainer, cosine_schedule
 
 FILMS = {64: 1600, 32: 1600, 112: 200}  # TRAIN patients by size of film

@@ -13,10 +13,10 @@ from pathlib import Path
 import fire
 import torch
 
-from synthzoo.data.brain_instruments import InstrumentPhantoms
-from synthzoo.data.loader import SeededLoader
-from synthzoo.metrics import brain_segmentation
-from synthzoo.objectives.brain_instruments import CONTRASTS, TissueLoss, make_rules
+from synthzoo.datasets.loader import SeededLoader
+from synthzoo.instruments.brain import segmentation as brain_segmentation
+from synthzoo.instruments.brain.fitting import CONTRASTS, TissueLoss, make_rules
+from synthzoo.instruments.brain.phantoms import InstrumentPhantoms
 from synthzoo.training import ObjectiveTrainer, cosine_schedule
 
 WEIGHTS = str(brain_segmentation.WEIGHTS)

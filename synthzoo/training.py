@@ -24,7 +24,7 @@ from monai.engines import Trainer
 from torch import distributed
 from tqdm import tqdm
 
-from synthzoo.data.loader import mix_seed, seed_everything
+from synthzoo.datasets.loader import mix_seed, seed_everything
 from synthzoo.errors import UserError
 from synthzoo.networks.saving import save_atomically, save_weights
 from synthzoo.networks.weights import load_weights

@@ -33,8 +33,8 @@ def input_of(bundle: Path, phantom_nifti: Path) -> Path:
         return phantom_nifti
     film = phantom_nifti.with_name("patient.avi")
     if not film.exists():
-        from synthzoo.data.avi import write_avi
-        from synthzoo.phantoms.echo import draw_params, make_clip
+        from synthzoo.io.videos import write_avi
+        from synthzoo.phantoms.echo.phantom import draw_params, make_clip
 
         clip = make_clip(draw_params(210_000), size=32)
         write_avi(film, clip.frames, clip.fps)
@@ -65,7 +65,7 @@ def alike(name: str, one: np.ndarray, two: np.ndarray) -> bool:
 
 def _array(path: Path) -> np.ndarray:
     if path.suffix == ".avi":
-        from synthzoo.data.avi import read_avi
+        from synthzoo.io.videos import read_avi
 
         return read_avi(path).frames.astype(np.float32) / 255
     if path.suffix == ".tsv":

@@ -58,6 +58,7 @@ def metadata(version="0.1.0"):
         "intended_use": "tests",
         "network_data_format": {"inputs": {"image": TENSOR}, "outputs": {"pred": TENSOR}},
         "synthzoo": {
+            "system": "tiny",
             "task": "synthesis",
             "conditions": {"age": {"unit": "years", "range": [20, 90], "meaning": "age at the scan"}},
             "outputs": {"image": {"suffix": "T1w.nii.gz"}},

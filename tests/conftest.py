@@ -36,7 +36,7 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def phantom():
     """A healthy T1w brain at 4 mm with its truth."""
-    from synthzoo.phantoms.brain import draw_params, make_brain
+    from synthzoo.phantoms.brain.phantom import draw_params, make_brain
 
     return make_brain(draw_params(7), 4.0)
 

@@ -7,9 +7,9 @@ from synthzoo.diffusion.samplers import preview
 from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.networks.clip_denoiser import ClipDenoiser
 from synthzoo.networks.conditions import ConditionNormaliser
-from synthzoo.networks.latent_cine import FrameAutoencoder, LatentCine, StillUNet
 from synthzoo.networks.space_time import SpaceTimeUNet
-from synthzoo.privacy.reid_network import ReidNetwork
+from synthzoo.systems.echonet_synthetic.network import FrameAutoencoder, LatentCine, StillUNet
+from synthzoo.systems.hidden_subspaces.network import ReidNetwork
 
 
 def small_cine(gallery: int = 40, filtered: bool = True) -> LatentCine:

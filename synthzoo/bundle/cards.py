@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from synthzoo.data.files import write_text
 from synthzoo.errors import UserError
+from synthzoo.io.files import write_text
 
 
 def fill(text: str, marker: str, content: str, path: str | Path = "") -> str:

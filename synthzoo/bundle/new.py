@@ -123,7 +123,7 @@ def metadata(name: str, task: str) -> dict:
         "intended_use": "Research on methods; not for diagnosis.",
         "references": [],
         "network_data_format": tensors,
-        "synthzoo": {"task": task, **asked, "outputs": outputs},
+        "synthzoo": {"system": name.rsplit("_", 1)[-1], "task": task, **asked, "outputs": outputs},
     }
 
 

@@ -10,7 +10,7 @@ COMMAND = (
     "seconds on a CPU; in bundles/{}: python -m monai.bundle run --config_file "
     "\"['configs/inference.json','configs/train.json']\""
 )
-PHANTOMS = {"_target_": "synthzoo.data.brain_phantom.BrainPhantomDataset", "size": 8, "spacing_mm": SPACING_MM}
+PHANTOMS = {"_target_": "synthzoo.datasets.brain.phantoms.BrainPhantomDataset", "size": 8, "spacing_mm": SPACING_MM}
 EVALUATOR = {
     "_target_": "SupervisedEvaluator",
     "device": "@device",
@@ -54,10 +54,10 @@ def synthesis(name: str) -> dict:
         },
         "preprocessing": {
             "_target_": "Compose",
-            "transforms": [{"_target_": "synthzoo.data.hand_over.RefuseImages", "name": name}],
+            "transforms": [{"_target_": "synthzoo.results.external_host.RefuseImages", "name": name}],
         },
         "dataset": {
-            "_target_": "synthzoo.data.requests.RequestTable",
+            "_target_": "synthzoo.cases.requests.RequestTable",
             "conditions": {"age": AGE},
             "values": {"age": "@age"},
             "requests": "@requests",
@@ -74,10 +74,10 @@ def synthesis(name: str) -> dict:
             "_target_": "Compose",
             "transforms": [
                 {"_target_": "Lambdad", "keys": "pred", "func": "$lambda pred: pred.clamp(0, 1)"},
-                {"_target_": "synthzoo.data.outputs.SaveResult", "table": "@dataset", "spacing_mm": SPACING_MM},
+                {"_target_": "synthzoo.results.volume.SaveResult", "table": "@dataset", "spacing_mm": SPACING_MM},
             ],
         },
-        "handlers": [{"_target_": "synthzoo.data.outputs.Finish", "table": "@dataset"}],
+        "handlers": [{"_target_": "synthzoo.results.volume.Finish", "table": "@dataset"}],
         "evaluator": EVALUATOR,
         "run": ["$@evaluator.run()"],
     }
@@ -105,7 +105,7 @@ def anomaly_map(name: str) -> dict:
         "preprocessing": {
             "_target_": "Compose",
             "transforms": [
-                {"_target_": "synthzoo.data.images.LoadVolumed", "keys": "image"},
+                {"_target_": "synthzoo.cases.images.LoadVolumed", "keys": "image"},
                 {"_target_": "synthzoo.transforms.head_grid.ToHeadGridd", "keys": "image", "spacing_mm": SPACING_MM},
                 SCALE,
             ],
@@ -113,7 +113,7 @@ def anomaly_map(name: str) -> dict:
         "dataset": {
             "_target_": "Dataset",
             "data": {
-                "_target_": "synthzoo.data.images.ImageTable",
+                "_target_": "synthzoo.cases.images.ImageTable",
                 "images": "$@images or @dataset_dir",
                 "suffix": "heatmap.nii.gz",
                 "output_dir": "@output_dir",
@@ -136,7 +136,7 @@ def anomaly_map(name: str) -> dict:
                     "threshold": "@threshold",
                 },
                 {
-                    "_target_": "synthzoo.data.outputs.SaveResult",
+                    "_target_": "synthzoo.results.volume.SaveResult",
                     "table": "@dataset#data",
                     "outputs": {"pred": "heatmap.nii.gz", "dseg": "dseg.nii.gz"},
                     "sidecar_keys": ["score", "peak", "threshold", "regions"],
@@ -144,7 +144,7 @@ def anomaly_map(name: str) -> dict:
                 },
             ],
         },
-        "handlers": [{"_target_": "synthzoo.data.outputs.Finish", "table": "@dataset#data", "preview": 0}],
+        "handlers": [{"_target_": "synthzoo.results.volume.Finish", "table": "@dataset#data", "preview": 0}],
         "evaluator": EVALUATOR,
         "run": ["$@evaluator.run()"],
     }
@@ -172,7 +172,7 @@ def train_anomaly_map(name: str) -> dict:
     """train.json of an anomaly-map skeleton: healthy phantoms with something planted, and where."""
     loss = "torch.nn.functional.binary_cross_entropy_with_logits(network(batch['image']), batch['label'])"
     plant = {
-        "_target_": "synthzoo.transforms.anomaly_tasks.RandAnomalyTaskd",
+        "_target_": "synthzoo.systems.many_tasks.tasks.RandAnomalyTaskd",
         "keys": "image",
         "mask_key": None,
         "tasks": [2, 3, 4],
@@ -194,7 +194,7 @@ def train_overlay(name: str, data: dict, loss: str) -> dict:
         "train": {
             **data,
             "dataloader": {
-                "_target_": "synthzoo.data.loader.SeededLoader",
+                "_target_": "synthzoo.datasets.loader.SeededLoader",
                 "dataset": "@train#dataset",
                 "batch_size": 2,
             },

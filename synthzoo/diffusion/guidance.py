@@ -1,6 +1,6 @@
 """Classifier-free guidance: a guided denoiser is a denoiser (Ho, Salimans, arXiv 2207.12598, eq. 6).
 
-    prediction = null + w (conditional - null)
+prediction = null + w (conditional - null)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Noise schedules of discrete diffusion and the conversions between what a denoiser can predict.
 
-    x_t = a_t x_0 + s_t e,   a_t = sqrt(prod_{u <= t} (1 - beta_u)),   s_t^2 = 1 - a_t^2
-    epsilon: the network predicts e;   v: it predicts a_t e - s_t x_0   (Salimans, Ho, ICLR 2022)
+x_t = a_t x_0 + s_t e,   a_t = sqrt(prod_{u <= t} (1 - beta_u)),   s_t^2 = 1 - a_t^2
+epsilon: the network predicts e;   v: it predicts a_t e - s_t x_0   (Salimans, Ho, ICLR 2022)
 """
 
 from __future__ import annotations

@@ -224,10 +224,10 @@ def measure_quality(images: torch.Tensor, asked: np.ndarray, true: np.ndarray) -
     Returns:
         r_ventricle, slope_ventricle, r_brain, r_age, fid.
     """
-    from synthzoo.metrics.brain_age import measure_ages
-    from synthzoo.metrics.brain_segmentation import features
-    from synthzoo.metrics.brain_volumes import measure_brains
-    from synthzoo.metrics.conditioning import agreement
+    from synthzoo.instruments.brain.age import measure_ages
+    from synthzoo.instruments.brain.segmentation import features
+    from synthzoo.instruments.brain.volumes import measure_brains
+    from synthzoo.metrics.agreement import agreement
     from synthzoo.metrics.fidelity import fid
 
     found = measure_brains(images)

@@ -21,9 +21,7 @@ class ClipDenoiser(nn.Module):
         sigma_data: standard deviation of the data that it sees, in [-1, 1]; `fit` measures it.
     """
 
-    def __init__(
-        self, unet: nn.Module, conditions: ConditionNormaliser, schedule: Any = None, sigma_data: float = 0.5
-    ):
+    def __init__(self, unet: nn.Module, conditions: ConditionNormaliser, schedule: Any = None, sigma_data: float = 0.5):
         super().__init__()
         self.unet, self.conditions, self.schedule = unet, conditions, schedule
         self.conditions.fill = float("nan")

@@ -141,8 +141,7 @@ class SpaceTimeUNet(nn.Module):
                     {
                         "before": before,
                         "blocks": nn.ModuleList(
-                            block(at, at, told[level] and number == 0, gates and number > 0)
-                            for number in range(blocks)
+                            block(at, at, told[level] and number == 0, gates and number > 0) for number in range(blocks)
                         ),
                         "mixing": mixing(at, level),
                         "after": after,

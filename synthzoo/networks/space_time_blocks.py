@@ -132,9 +132,7 @@ class SpaceAttention(nn.Module):
         across_time: to the pixels of all frames of the clip; of a still, to its own.
     """
 
-    def __init__(
-        self, channels: int, heads: int, head_channels: int, shared: bool = False, across_time: bool = False
-    ):
+    def __init__(self, channels: int, heads: int, head_channels: int, shared: bool = False, across_time: bool = False):
         super().__init__()
         self.heads, self.head_channels, self.across_time = heads, head_channels, across_time
         self.norm = nn.LayerNorm(channels, bias=False)
@@ -185,9 +183,7 @@ class Gate(nn.Module):
         super().__init__()
         hidden = max(3, channels // 2)
         self.score = nn.Conv2d(channels, 1, 1, bias=False)
-        self.layers = nn.Sequential(
-            nn.Linear(channels, hidden), nn.SiLU(), nn.Linear(hidden, channels), nn.Sigmoid()
-        )
+        self.layers = nn.Sequential(nn.Linear(channels, hidden), nn.SiLU(), nn.Linear(hidden, channels), nn.Sigmoid())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W) -> the same shape."""

@@ -25,10 +25,10 @@ from monai.data.utils import list_data_collate
 from synthzoo.bundle.compose import load_config
 from synthzoo.bundle.find import read_json, write_json
 from synthzoo.bundle.order import walk
-from synthzoo.data.cases import sha256
-from synthzoo.data.loader import SeededRows, seed_everything
-from synthzoo.data.requests import check_value
-from synthzoo.data.tsv import TABLE
+from synthzoo.cases.requests import check_value
+from synthzoo.cases.table import sha256
+from synthzoo.datasets.brain.participants import TABLE
+from synthzoo.datasets.loader import SeededRows, seed_everything
 from synthzoo.errors import UserError, find_user_error
 from synthzoo.networks.saving import save_weights
 from synthzoo.serving.calibrating import calibrate, calibration_subjects, settings_of

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from synthzoo.data.requests import LEFT_OUT, MAX_SEED, check_value, exact_whole
+from synthzoo.cases.requests import LEFT_OUT, MAX_SEED, check_value, exact_whole
 from synthzoo.errors import UserError
 
 LONGEST_TEXT = 200

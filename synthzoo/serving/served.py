@@ -22,8 +22,8 @@ from synthzoo.bundle.order import walk
 from synthzoo.errors import UserError, find_user_error
 from synthzoo.networks.weights import load_weights
 from synthzoo.serving.calibrating import settings_of
-from synthzoo.serving.cines import as_cine
 from synthzoo.serving.options import Option, bundle_options, plain_value
+from synthzoo.serving.sequences import as_cine
 
 NOT_SERVED = ("Finish", "Preview")  # ends of the names of handlers and transforms that make texts and pictures
 RELEASED = "released"
@@ -265,7 +265,7 @@ def find_table(config: Mapping) -> str:
     for where, node in walk(config["dataset"], "dataset"):
         if isinstance(node, dict) and "output_dir" in node:
             return where
-    raise UserError("inference.json: dataset holds no table with output_dir; see synthzoo.data.cases.CaseTable.")
+    raise UserError("inference.json: dataset holds no table with output_dir; see synthzoo.cases.table.CaseTable.")
 
 
 def is_served(item: Any) -> bool:

@@ -69,7 +69,7 @@ def write_scans(folder: Path, count: int = 3) -> list[Path]:
     import nibabel as nib
     import numpy as np
 
-    from synthzoo.phantoms.brain import draw_params, make_brain
+    from synthzoo.phantoms.brain.phantom import draw_params, make_brain
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -99,7 +99,7 @@ def tiny_bundle(folder: Path) -> dict:
     if maps:
         steps.append({"_target_": "synthzoo.transforms.regions.HeatMapRegionsd", "threshold": "@threshold"})
         outputs = {"pred": "heatmap.nii.gz", "dseg": "dseg.nii.gz"}
-    save = {"_target_": "synthzoo.data.outputs.SaveResult", "table": "@dataset#data", "outputs": outputs}
+    save = {"_target_": "synthzoo.results.volume.SaveResult", "table": "@dataset#data", "outputs": outputs}
     steps.append(save | {"sidecar_keys": ["score", "peak", "regions"]})
     config = {
         "imports": ["$import torch"],
@@ -126,14 +126,14 @@ def tiny_bundle(folder: Path) -> dict:
         "preprocessing": {
             "_target_": "Compose",
             "transforms": [
-                {"_target_": "synthzoo.data.images.LoadVolumed", "keys": "image"},
+                {"_target_": "synthzoo.cases.images.LoadVolumed", "keys": "image"},
                 {"_target_": "ScaleIntensityd", "keys": "image"},
             ],
         },
         "dataset": {
             "_target_": "Dataset",
             "data": {
-                "_target_": "synthzoo.data.images.ImageTable",
+                "_target_": "synthzoo.cases.images.ImageTable",
                 "images": "@images",
                 "suffix": outputs["pred"],
                 "output_dir": "@output_dir",
@@ -147,7 +147,7 @@ def tiny_bundle(folder: Path) -> dict:
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
         "inferer": {"_target_": "SimpleInferer"},
         "postprocessing": {"_target_": "Compose", "transforms": steps},
-        "handlers": [{"_target_": "synthzoo.data.outputs.Finish", "table": "@dataset#data", "preview": 0}],
+        "handlers": [{"_target_": "synthzoo.results.volume.Finish", "table": "@dataset#data", "preview": 0}],
         "evaluator": {
             "_target_": "SupervisedEvaluator",
             "device": "@device",
@@ -201,7 +201,7 @@ def tiny_generator(folder: Path) -> dict:
     config |= {"seed": 0, "num_samples": 1, "gain": None}
     config["network_def"] |= {"in_channels": shape[0], "out_channels": shape[0]}
     config["dataset"] = {
-        "_target_": "synthzoo.data.requests.RequestTable",
+        "_target_": "synthzoo.cases.requests.RequestTable",
         "conditions": {"gain": gain},
         "values": {"gain": "@gain"},
         "num_samples": "@num_samples",
@@ -213,7 +213,7 @@ def tiny_generator(folder: Path) -> dict:
         "bundle_root": "@bundle_root",
         "weights": "@weights",
     }
-    save = {"_target_": "synthzoo.data.outputs.SaveResult", "table": "@dataset", "outputs": {"pred": suffix}}
+    save = {"_target_": "synthzoo.results.volume.SaveResult", "table": "@dataset", "outputs": {"pred": suffix}}
     steps: list[dict] = [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}, save]
     outputs: dict[str, dict] = {"video": {"suffix": suffix, "frame_ms": 25}}
     if cine:

@@ -16,9 +16,9 @@ import numpy as np
 from monailabel.transform.writer import write_itk
 
 from lib.requests import Request
-from synthzoo.data.cases import IDENTITY
-from synthzoo.data.files import write_nifti
+from synthzoo.cases.table import IDENTITY
 from synthzoo.errors import UserError
+from synthzoo.io.files import write_nifti
 from synthzoo.serving.served import Case, ServedBundle
 from synthzoo.transforms.heat_bands import band_names, heat_bands
 

@@ -17,9 +17,9 @@ from typing import Any
 from lib.requests import read_request
 from lib.service import SCORES, Service
 from synthzoo.bundle.find import write_json
-from synthzoo.data.cases import sha256
-from synthzoo.data.volumes import is_film
+from synthzoo.cases.table import sha256
 from synthzoo.errors import UserError, find_user_error
+from synthzoo.io.volumes import is_film
 from synthzoo.serving.served import Cancelled
 
 logger = logging.getLogger(__name__)

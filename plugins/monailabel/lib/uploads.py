@@ -10,8 +10,8 @@ from pathlib import Path
 from fastapi import HTTPException, Request
 from fastapi.routing import APIRoute
 
-from synthzoo.data.volumes import is_dicom_folder, is_film, read_film, read_volume
 from synthzoo.errors import UserError
+from synthzoo.io.volumes import is_dicom_folder, is_film, read_film, read_volume
 
 VOLUMES = (".nii.gz", ".nii")
 

@@ -1,0 +1,1 @@
+"""Bundles judged without running them: configs, code, weights, archives."""

@@ -1,0 +1,205 @@
+"""Input volumes: which files a user means, and one clear sentence for each that cannot be used.
+
+Everything is checked before the network runs: a bad file among many is named and left out, the others run, and the run
+ends with exit code 1 (`outputs.Finish`).
+"""
+
+from __future__ import annotations
+
+import glob
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+from synthzoo.cases.table import CaseTable, process_rank, sha256, stem
+from synthzoo.errors import UserError
+from synthzoo.io.volumes import is_dicom_folder, read_volume
+
+ENDINGS = (".nii", ".nii.gz")
+
+
+def find_images(
+    images,
+    exclude: str | Path | None = None,
+    endings: tuple[str, ...] = ENDINGS,
+    choose: Callable[[list[Path]], list[Path]] = list,
+) -> list[Path]:
+    """The volumes that a user means.
+
+    Args:
+        images: a path, a list of paths, a folder (searched below, for NIfTI files and folders of DICOM slices) or a
+            pattern such as `scans/*_T1w.nii.gz`; a list may hold any of these.
+        exclude: folder whose files do not count, such as the results of an earlier run.
+        endings: of the file names that count in a folder.
+        choose: leaves out files of a folder that do not count after all.
+
+    Returns:
+        paths, each once, sorted within a folder or pattern; a listed path that does not exist is kept, so that it is
+        reported with the others.
+
+    Raises:
+        UserError: nothing was given, a folder holds no volume, or a pattern fits nothing.
+    """
+    if isinstance(images, (list, tuple)):
+        found = [path for item in images for path in find_images(item, exclude, endings, choose)]
+        if not found:
+            raise UserError("images is an empty list: give a path, a list of paths, a folder or a pattern.")
+        return list(dict.fromkeys(found))
+    if not isinstance(images, (str, Path)) or not str(images).strip():
+        raise UserError(
+            f"images is {images!r}: give a path, a list of paths, a folder or a pattern like 'in/*.nii.gz'."
+        )
+    path = Path(images).expanduser()
+    if path.is_dir():
+        if is_dicom_folder(path):
+            return [path]
+        found = choose([p for p in sorted(path.rglob("*")) if _is_volume(p, endings) and not _below(p, exclude)])
+        if not found:
+            kinds = f"{', '.join(endings)} or DICOM files"
+            raise UserError(f"images folder {path} holds no {kinds}: name the folder of the images.")
+        return found
+    if glob.has_magic(str(path)) and not path.exists():
+        found = [Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if not _below(Path(p), exclude)]
+        if not found:
+            raise UserError(f"images pattern {path} fits no file: check the folder and the pattern.")
+        return found
+    return [path]
+
+
+def _is_volume(path: Path, endings: tuple[str, ...] = ENDINGS) -> bool:
+    if path.name.startswith("."):
+        return False
+    return path.name.lower().endswith(endings) if path.is_file() else is_dicom_folder(path)
+
+
+def _below(path: Path, folder) -> bool:
+    return folder is not None and Path(folder).resolve() in path.resolve().parents
+
+
+def case_names(paths: list[Path]) -> list[str]:
+    """One name per path: its stem, with as many folder names before it as are needed to tell the paths apart."""
+    parts = [[*path.resolve().parent.parts[1:], stem(path.name) if not path.is_dir() else path.name] for path in paths]
+    depth = [1] * len(paths)
+    while True:
+        names = ["_".join(part[-n:]).replace(" ", "-") for part, n in zip(parts, depth)]
+        count = {name: names.count(name) for name in names}
+        again = [i for i, name in enumerate(names) if count[name] > 1 and depth[i] < len(parts[i])]
+        if not again:
+            # The same stem as .nii and .nii.gz in one folder: a number tells them apart.
+            return [n if count[n] == 1 else f"{n}_{names[:i].count(n) + 1}" for i, n in enumerate(names)]
+        for i in again:
+            depth[i] += 1
+
+
+class ImageTable(CaseTable):
+    """Volumes as a data set: item -> {"image": path as text, "case": stem, "row": 0}. A loading transform reads them.
+
+    Args:
+        images: see `find_images`.
+        channels: channels that the network takes per volume.
+        check: True reads every volume of this process once before the run, to report all bad ones at once.
+        kwargs: see `synthzoo.cases.table.CaseTable`: output_dir, suffix, folder, bundle, bundle_root, settings ...
+
+    Raises:
+        UserError: no volume was found, or not one can be used. When some can be used, the sentences of the others are
+            printed as warnings and kept in `failures`. Where no images were named at all it is raised when the table
+            is used: MONAI Label's stock app makes the table with the postprocessing and brings its own images.
+    """
+
+    def __init__(self, images, channels: int = 1, check: bool = True, suffix: str = "heatmap.nii.gz", **kwargs):
+        super().__init__(suffix=suffix, **kwargs)
+        self.channels = int(channels)
+        self.unnamed = images == ""
+        self.paths = [] if self.unnamed else self.find(images, exclude=self.output_dir)
+        self.cases = case_names(self.paths)
+        self._recorded: tuple[int, dict] = (-1, {})
+        if check and len(self.paths) == 1:
+            self.check(self.paths[0], channels=self.channels)
+        self.share_out()
+        if check and len(self.paths) > 1:
+            self._leave_out()
+
+    find = staticmethod(find_images)  # a table of other files than volumes replaces these two
+
+    @staticmethod
+    def check(path: Path, channels: int = 1) -> None:
+        """Raise what is wrong with a file, as one sentence."""
+        check_volume(path, channels=channels)
+
+    def _leave_out(self) -> None:
+        good = []
+        for row in self.rows:
+            try:
+                self.check(self.paths[row], channels=self.channels)
+                good.append(row)
+            except UserError as error:
+                self.failures.append(str(error))
+        if self.failures and not good and not self.skipped and process_rank()[1] == 1:
+            raise UserError(f"none of the {len(self.paths)} images can be used; the first: {self.failures[0]}")
+        for sentence in self.failures:
+            print(f"warning: left out: {sentence}", file=sys.stderr)
+        self.rows = good
+
+    def __len__(self) -> int:
+        if self.unnamed:
+            self.find("")  # says so
+        return super().__len__()
+
+    def is_done(self, row: int) -> bool:
+        """Whether the row's results exist; a file that is not there counts as not done."""
+        return self.paths[row].exists() and super().is_done(row)
+
+    def record(self, row: int) -> dict:
+        """Name and SHA-256 of the input; never its folder, which may name a person or a machine."""
+        if self._recorded[0] != row:  # asked for twice per row: before the run and when the row is saved
+            path = self.paths[row]
+            files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+            digest = [sha256(file) for file in files]
+            self._recorded = (row, {"input": {"name": path.name, "sha256": digest[0] if len(files) == 1 else digest}})
+        return dict(self._recorded[1])
+
+    def load(self, row: int) -> dict:
+        """The path; reading is the preprocessing's work."""
+        return {"image": str(self.paths[row])}
+
+
+def check_volume(path: str | Path, channels: int = 1) -> None:
+    """Read a volume whole and raise what is wrong with it, as one sentence; see `read_volume`."""
+    read_volume(path, channels)
+
+
+class LoadVolumed(MapTransform):
+    """Read a path into a MetaTensor [channels, D, H, W] float32 with its affine; every fault is one sentence.
+
+    Args:
+        keys: keys of the sample that hold paths.
+        channels: channels that the network takes.
+        allow_missing_keys: pass over keys that the sample lacks.
+
+    Raises:
+        UserError: see `read_volume`.
+    """
+
+    def __init__(self, keys, channels: int = 1, allow_missing_keys: bool = False):
+        super().__init__(keys, allow_missing_keys)
+        self.channels = int(channels)
+
+    def __call__(self, data: dict) -> dict:
+        data = dict(data)
+        for key in self.key_iterator(data):
+            path = data[key]
+            array, affine = read_volume(path, self.channels)
+            meta = {
+                "filename_or_obj": str(path),
+                "spatial_shape": np.asarray(array.shape[1:]),
+                "original_channel_dim": "no_channel" if self.channels == 1 else 0,
+                "original_affine": affine.copy(),
+                "space": "RAS",
+            }
+            data[key] = MetaTensor(torch.from_numpy(array), affine=torch.from_numpy(affine), meta=meta)
+        return data

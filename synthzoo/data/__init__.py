@@ -1,1 +1,0 @@
-"""Readers of data sets, request tables and writers of results."""

@@ -1,0 +1,1 @@
+"""Brain scans and brain phantoms as rows for training and evaluation."""

@@ -1,0 +1,118 @@
+"""Brain phantoms as rows for training and evaluation; each phantom is made once and then read from a cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from synthzoo.errors import UserError
+from synthzoo.io.files import write_array
+from synthzoo.phantoms.brain.phantom import BrainParams, draw_params, make_anatomy, render
+
+# Subjects are split by seed, so no subject of one split can appear in another.
+SPLITS = {"train": (0, 100_000), "validation": (100_000, 200_000), "test": (200_000, 300_000)}
+CONDITIONS = ("age", "sex", "ventricle_ml", "brain_ml")
+
+
+def condition_vector(params: BrainParams, conditions: Sequence[str] = CONDITIONS) -> torch.Tensor:
+    """The subject's conditions in user units, float32 (K,); sex is 0 for F and 1 for M."""
+    values = params.to_dict()
+    values["sex"] = float(params.sex == "M")
+    return torch.tensor([float(values[name]) for name in conditions], dtype=torch.float32)
+
+
+class BrainPhantomDataset(Dataset):
+    """Healthy phantoms as {"image": float32 (1, D, H, W) in [0, 1], "conditions": float32 (K,), "row": int}.
+
+    Args:
+        size: number of subjects.
+        spacing_mm: of the grid; 4.0 gives 48 x 56 x 48.
+        contrast: one of `synthzoo.phantoms.brain.phantom.CONTRASTS`.
+        split: "train", "validation" or "test": which range of seeds the subjects come from.
+        first: number of the first subject within the split.
+        independent: share of the subjects whose age, brain and ventricle volume are drawn uniformly and independently
+            (so that every combination is seen); the others follow the joint law.
+        conditions: which parameters make the vector, in this order.
+        noise, bias: of the rendering, see `synthzoo.phantoms.brain.contrast.render`.
+        cache_dir: folder in which each image is kept as float16; None keeps the images in memory.
+        requests: (size, K) conditions in user units that replace the drawn ones, for the phantom's own ceiling.
+
+    Raises:
+        UserError: an unknown split or more subjects than it holds.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        spacing_mm: float = 4.0,
+        contrast: str = "T1w",
+        split: str = "train",
+        first: int = 0,
+        independent: float = 0.5,
+        conditions: Sequence[str] = CONDITIONS,
+        noise: float = 0.01,
+        bias: float = 0.1,
+        cache_dir: str | Path | None = None,
+        requests=None,
+    ) -> None:
+        if split not in SPLITS:
+            raise UserError(f"split = {split!r}: a phantom data set has the splits {', '.join(SPLITS)}.")
+        start, end = SPLITS[split]
+        if first + size > end - start:
+            raise UserError(f"size = {size}: the split {split} holds {end - start - first} phantoms from {first} on.")
+        self.size, self.spacing_mm, self.contrast, self.independent = size, spacing_mm, contrast, independent
+        self.first_seed, self.conditions = start + first, tuple(conditions)
+        self.rendering = {"noise": noise, "bias": bias}
+        self.requests = None if requests is None else np.asarray(requests, dtype=np.float64)
+        self.memory: dict[int, np.ndarray] = {}
+        self.cache_dir = None
+        if cache_dir:
+            settings = [spacing_mm, contrast, independent, noise, bias]
+            if requests is not None:
+                settings.append(self.requests.round(4).tolist())
+            key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
+            self.cache_dir = Path(cache_dir) / f"brain-{contrast}-{spacing_mm:g}mm-{key}"
+            self.cache_dir.mkdir(parents=True, exist_ok=True)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def params(self, row: int) -> BrainParams:
+        """The subject of one row."""
+        seed = self.first_seed + row
+        if self.requests is not None:
+            given = dict(zip(self.conditions, self.requests[row].tolist()))
+            given = {name: value for name, value in given.items() if np.isfinite(value)}
+            if "sex" in given:
+                given["sex"] = "M" if given["sex"] > 0.5 else "F"
+            return draw_params(seed, **given)
+        uniform = np.random.default_rng([seed, 23]).random() < self.independent
+        return draw_params(seed, independent=bool(uniform))
+
+    def image(self, row: int) -> np.ndarray:
+        """The image of one row, float16 (D, H, W), from the cache or made now."""
+        if row in self.memory:
+            return self.memory[row]
+        path = self.cache_dir / f"{self.first_seed + row:06d}.npy" if self.cache_dir else None
+        if path is not None and path.is_file():
+            return np.load(path)
+        params = self.params(row)
+        anatomy = make_anatomy(params, self.spacing_mm)
+        image = render(anatomy, self.contrast, seed=params.seed, **self.rendering).astype(np.float16)
+        if path is None:
+            self.memory[row] = image
+        else:
+            write_array(path, image)
+        return image
+
+    def __getitem__(self, row: int) -> dict:
+        if not 0 <= row < self.size:
+            raise IndexError(row)
+        image = torch.from_numpy(self.image(row).astype(np.float32))[None]
+        return {"image": image, "conditions": condition_vector(self.params(row), self.conditions), "row": row}

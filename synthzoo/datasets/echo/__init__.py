@@ -1,0 +1,1 @@
+"""Echo videos and echo phantoms as rows for training and evaluation."""

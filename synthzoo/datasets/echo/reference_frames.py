@@ -1,0 +1,163 @@
+"""One frame of a heart for networks that imagine the film around it: a frame of a film, or a picture.
+
+The frame is brought to the network's size by black bars and smoothing. What cannot be used is named in one sentence
+before anything runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from PIL import Image, UnidentifiedImageError
+
+from synthzoo.cases.images import find_images
+from synthzoo.cases.requests import check_seed, check_value
+from synthzoo.datasets.echo.training_clips import resize_frames
+from synthzoo.datasets.echo.videos import DARKEST, SMALLEST, BeatTable, volume_film
+from synthzoo.errors import UserError
+from synthzoo.io.videos import TINT, TINTED, open_avi, read_avi
+
+CONDITIONS = {"ef": {"unit": "percent", "range": [10, 85], "meaning": "ejection fraction that is asked for"}}
+ENDINGS = (".avi", ".png")
+LARGEST = 4096  # pixels of a side
+
+
+def read_frame(path: str | Path, frame: int | None = None, size: int = 32) -> tuple[torch.Tensor, dict[str, int]]:
+    """A frame as (1, size, size) float32 in [0, 1], and which one it is.
+
+    Args:
+        path: Motion-JPEG `.avi`, grey; a NIfTI film (see `volumes.read_film`); or one grey picture, `.png`.
+        frame: its number, from 0; None takes the middle one.
+        size: side of the frame in pixels.
+
+    Returns:
+        the frame, and {"frame", "film_frames"}.
+
+    Raises:
+        UserError: what the readers of films say; a number that the film does not have; a frame that is coloured, too
+            small, or shows nothing.
+    """
+    name = str(path).lower()
+    if name.endswith(".png"):
+        count, read = 1, lambda _: read_picture(path)
+    elif name.endswith((".nii", ".nii.gz")):
+        volume = volume_film(path)[0]
+        count, read = len(volume), lambda number: volume[number]
+    else:
+        count = open_avi(path).count
+
+        def read(number):
+            return read_avi(path, [number]).frames[0].astype(np.float32) / np.float32(255)
+
+    number = count // 2 if frame is None else check_frame(frame)
+    if number >= count:
+        raise UserError(f"film {path} has the frames 0 to {count - 1}, but frame {number} is asked for.")
+    found = np.ascontiguousarray(read(number), np.float32)
+    height, width = found.shape
+    if min(height, width) < SMALLEST:
+        raise UserError(
+            f"film {path} is {width} x {height} pixels, but at least {SMALLEST} x {SMALLEST} are needed: export it "
+            "larger."
+        )
+    if float(found.max() - found.min()) < DARKEST:
+        raise UserError(f"film {path} shows one shade of grey in frame {number}: choose another frame.")
+    return resize_frames(torch.from_numpy(found)[None, None], size)[0], {"frame": number, "film_frames": count}
+
+
+def check_frame(frame: Any) -> int:
+    """The number of a frame.
+
+    Raises:
+        UserError: no whole number from 0 on.
+    """
+    if isinstance(frame, bool) or not isinstance(frame, (int, np.integer)) or frame < 0:
+        raise UserError(f"frame is {frame!r}, but must be a whole number from 0 on, or null for the middle one.")
+    return int(frame)
+
+
+def read_picture(path: str | Path) -> np.ndarray:
+    """A grey PNG as (H, W) float32 in [0, 1].
+
+    Raises:
+        UserError: missing, damaged, no picture, too large, or coloured.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"picture {path} does not exist: check the path.")
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            if max(picture.size) > LARGEST:
+                raise UserError(f"picture {path} is {picture.size[0]} x {picture.size[1]} pixels: make it smaller.")
+            deep = picture.mode.startswith("I")
+            levels = np.asarray(picture if deep else picture.convert("RGB"), np.float32)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"picture {path} is damaged or no PNG: export it anew.") from error
+    if deep:
+        return levels / np.float32(65535)
+    if float((np.ptp(levels, axis=2) > TINT).mean()) > TINTED:
+        raise UserError(f"picture {path} is coloured, but an echo in grey is needed: export it without colour Doppler.")
+    return levels.mean(2) / np.float32(255)
+
+
+class LoadFramed(MapTransform):
+    """Read a path into a MetaTensor [1, S, S] in [0, 1]; adds "source", see `read_frame`.
+
+    Args:
+        keys: keys of the sample that hold paths.
+        size, frame: see `read_frame`.
+        allow_missing_keys: pass over keys that the sample lacks.
+    """
+
+    def __init__(self, keys, size: int = 32, frame: int | None = None, allow_missing_keys: bool = False):
+        super().__init__(keys, allow_missing_keys)
+        self.size, self.frame = int(size), None if frame is None else check_frame(frame)
+
+    def __call__(self, data: dict) -> dict:
+        data = dict(data)
+        for key in self.key_iterator(data):
+            picture, source = read_frame(data[key], self.frame, self.size)
+            data[key] = MetaTensor(picture, meta={"filename_or_obj": str(data[key])})
+            data["source"] = source
+        return data
+
+
+class FrameTable(BeatTable):
+    """Films and pictures as a data set: item -> {"image": path, "case": stem, "row": number}.
+
+    Args:
+        images, dataset_dir, data_format, split: see `BeatTable`; pictures (`.png`) count too.
+        loader: reads a sample {"image": path}; None takes `LoadFramed`.
+        conditions: range and unit of ef; None takes `CONDITIONS`.
+        ef: EF asked for, percent.
+        seed: of the noise; the frame decides the rest of it.
+        kwargs: see `synthzoo.cases.images.ImageTable`.
+
+    Raises:
+        UserError: what `BeatTable` says, and a seed that is none.
+    """
+
+    def __init__(self, images="", loader=None, conditions: dict | None = None, ef: float = 30.0, seed=0, **kwargs):
+        self.seed = check_seed(seed, "seed")
+        loader = LoadFramed("image") if loader is None else loader
+        stated = dict(conditions or CONDITIONS)
+        check_value("ef", ef, stated["ef"])
+        both = {**stated, "ef_factual": {"unit": "percent", "range": [0, 100]}}
+        super().__init__(images, loader=loader, conditions=both, ef=ef, **kwargs)
+        self.conditions = stated
+
+    def find(self, images, exclude=None) -> list[Path]:
+        """The films and pictures that a user means."""
+        return find_images(images, exclude, ENDINGS)
+
+    def record(self, row: int) -> dict:
+        """The input, what is asked of it, and the seed."""
+        return {**super().record(row), "requested": {"ef": self.ef}, "seed": self.seed}
+
+    def load(self, row: int) -> dict:
+        """The path."""
+        return {"image": str(self.paths[row])}

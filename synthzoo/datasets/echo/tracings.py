@@ -1,0 +1,132 @@
+"""Tracings of the left ventricle: read from VolumeTracings.csv, and turned into outlines, areas and masks.
+
+A tracing is float32, in pixels: [n, 4] the long axis and then n - 1 chords (x1, y1, x2, y2) from apex to base, or
+[n, 2] the points of the contour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+from skimage.draw import polygon2mask
+
+from synthzoo.datasets.echo.echonet_table import CHORDS, CONTOUR, TRACINGS, number_in, table_of, whole_in
+from synthzoo.errors import UserError
+
+NOT_TRACED = ("no systolic", "no diastolic")  # what the pediatric tables write for a frame that was not drawn
+
+
+def add_tracings(rows: list[dict], path: Path, failures: list[str] | None = None) -> None:
+    """Give each row of `read_file_list` its `tracings`, `es_frame` and `ed_frame`.
+
+    A few videos of the published sets have no tracings, and the table may name videos that are not among the rows.
+
+    Args:
+        rows: the rows, changed in place.
+        path: VolumeTracings.csv.
+        failures: None raises on the first bad line; a list collects the sentences, and the frame is left out.
+
+    Raises:
+        UserError: a wrong column or cell, or a frame that the video does not have, named by file, line and column.
+    """
+    by_name = {row["name"]: row for row in rows}
+    drawn: dict[tuple[str, int], list] = {}
+    hint = f"the columns are {','.join(CHORDS)} or {','.join(CONTOUR)}"
+    bad = set()
+    for line, cells in table_of(path, ("FileName", "Frame"), hint):
+        columns = CHORDS if "x1" in cells else CONTOUR
+        lacking = next((name for name in columns if name.lower() not in cells), None)
+        if lacking is not None:
+            raise UserError(f"{path} line 1: has no column {lacking}; {hint}.")
+        name = cells["filename"].strip().removesuffix(".avi")
+        if name not in by_name or cells["frame"].strip().lower() in NOT_TRACED:
+            continue
+        where = f"{path} line {line}, column "
+        try:
+            frame = whole_in(cells, "Frame", where, 0, 100_000)
+            points = [number_in(cells, column, where, -1e4, 1e4) for column in columns[1:-1]]
+            if frame is None or None in points:
+                raise UserError(f"{path} line {line}: has an empty cell; fill it or remove the video's tracing.")
+            frames = by_name[name]["frames"]
+            if frames is not None and frame >= frames:
+                raise UserError(
+                    f"{where}Frame: {frame} is traced, but {name} has the frames 0 to {frames - 1}; correct the cell "
+                    "or remove the frame's rows."
+                )
+        except UserError as error:
+            if failures is None:
+                raise
+            said = cells["frame"].strip().removesuffix(".0")
+            if (name, said) not in bad:
+                bad.add((name, said))
+                failures.append(str(error))
+            continue
+        drawn.setdefault((name, frame), []).append(points)
+    for (name, frame), points in drawn.items():
+        if (name, str(frame)) not in bad:
+            by_name[name]["tracings"][frame] = np.asarray(points, dtype=np.float32)
+    for row in rows:
+        if len(row["tracings"]) > 1:
+            area = {frame: traced_area(tracing) for frame, tracing in row["tracings"].items()}
+            row["es_frame"], row["ed_frame"] = min(area, key=area.get), max(area, key=area.get)
+
+
+def outline(tracing: np.ndarray) -> np.ndarray:
+    """The closed outline (x, y) [m, 2] of a tracing: down one end of the chords and up the other.
+
+    Args:
+        tracing: [n, 4], the long axis and n - 1 chords (x1, y1, x2, y2), or [n, 2], the outline itself; pixels.
+    """
+    tracing = np.asarray(tracing, dtype=np.float64)
+    if tracing.shape[1] == 2:
+        return tracing
+    chords = tracing[1:]
+    return np.concatenate([chords[:, :2], chords[::-1, 2:]])
+
+
+def traced_area(tracing: np.ndarray) -> float:
+    """The area within a tracing in square pixels (shoelace formula)."""
+    x, y = outline(tracing).T
+    return 0.5 * abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1)))
+
+
+def tracing_mask(tracing: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """The pixels whose centres lie within a tracing, uint8 (H, W); pixel (0, 0) has its centre at (0, 0).
+
+    Raises:
+        UserError: fewer points than an area needs.
+    """
+    points = outline(tracing)
+    if len(points) < 3:
+        raise UserError(f"a tracing of {len(points)} points encloses no area: remove its rows from {TRACINGS}.")
+    return polygon2mask(tuple(int(n) for n in shape), points[:, ::-1]).astype(np.uint8)
+
+
+def mask_tracing(mask: np.ndarray, axis: np.ndarray, count: int = 20) -> np.ndarray:
+    """The tracing of a mask: the long axis and `count` chords across it, at the middles of as many equal discs.
+
+    Args:
+        mask: (H, W), above 0 within the cavity.
+        axis: [2, 2], x and y of the apex and of the base, in pixels.
+
+    Returns:
+        float64 [count + 1, 4]; a chord that meets no cavity has no length.
+    """
+    apex, base = np.asarray(axis, dtype=np.float64)
+    along = base - apex
+    across = np.array([along[1], -along[0]]) / max(float(np.hypot(*along)), 1e-9)
+    if across[0] < 0:  # x1 is the left end
+        across = -across
+    centres = apex + (np.arange(count)[:, None] + 0.5) / count * along
+    reach = float(np.hypot(*mask.shape))
+    steps = np.arange(-reach, reach, 0.05)
+    x, y = np.moveaxis(centres[:, None] + steps[:, None] * across, -1, 0)
+    inside = ndimage.map_coordinates((mask > 0).astype(np.float32), [y, x], order=1) >= 0.5
+    met = inside.any(axis=1)
+    low = np.where(met, steps[inside.argmax(axis=1)], 0.0)
+    high = np.where(met, steps[-1 - inside[:, ::-1].argmax(axis=1)], 0.0)
+    chords = np.concatenate([centres + low[:, None] * across, centres + high[:, None] * across], axis=1)
+    return np.concatenate([[[*apex, *base]], chords])

@@ -1,0 +1,1 @@
+"""Ejection fraction (EF) and fidelity measured on an echo video alone."""

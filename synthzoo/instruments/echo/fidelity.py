@@ -1,0 +1,172 @@
+"""How generated films of the heart compare with real ones: as sets, against a known true film, and in their motion.
+
+    Frechet distance   of frames (deepest layer of the network that finds the cavity) and of clips (last layer but one
+                       of the EF regressor), by `fidelity.fid`; meaningless without its floor, real against real
+    ROI-SSIM           SSIM of two films averaged inside a region; over the whole frame it cannot show that EF changed,
+                       since copying the input scores high (Wang et al., IEEE TIP 2004, for SSIM)
+    area-curve error   mean |A - A*| / max A* of the cavity's area in the film and in the true one
+    motion energy      mean |x_t+1 - x_t|, flicker: mean |x_t-1 - 2 x_t + x_t+1| outside the heart
+
+Print the stated errors of the instruments (`echo_ef.instrument_errors`) beside what is measured through them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from monai.metrics.regression import compute_ssim_and_cs
+from scipy import ndimage as ndi
+
+from synthzoo.errors import UserError
+from synthzoo.instruments.echo.ef import as_films, cavity_areas, find_cavity
+from synthzoo.instruments.echo.networks import load_network, to_grid
+from synthzoo.metrics.fidelity import fid_with_floor
+
+WINDOWS = ((48, 7), (np.inf, 11))  # side of the SSIM window: 7 for frames below 48 pixels, else 11
+QUIET_SHARE = 0.16  # of the frame's side: what is farther than this from the cavity is not the heart
+
+
+@torch.inference_mode()
+def frame_features(videos, every: int = 4, batch_size: int = 256) -> np.ndarray:
+    """Features of single frames, float32 (N * ceil(T / every), 72), of films (N, 1, T, S, S) in [0, 1].
+
+    Args:
+        every: distance of the frames that are looked at; neighbours are much alike.
+        batch_size: frames at once.
+    """
+    frames = to_grid(as_films(videos)[:, 0, ::every]).flatten(0, 1)[:, None]
+    network = load_network("echo_cavity")
+    return torch.cat([network.features(part) for part in frames.split(batch_size)]).numpy()
+
+
+@torch.inference_mode()
+def clip_features(videos, batch_size: int = 16) -> np.ndarray:
+    """Features of whole films, float32 (N, 192), of films (N, 1, T, S, S) in [0, 1]."""
+    films, network = as_films(videos), load_network("echo_ef_regressor")
+    return torch.cat([network.features(to_grid(part)) for part in films.split(batch_size)]).numpy()
+
+
+def frechet(generated, real, other_real, every: int = 4) -> dict[str, dict[str, float]]:
+    """Frechet distances of generated to real films, and of other real films to the same: `{"frames", "clips"}`.
+
+    Args:
+        generated, real, other_real: films in [0, 1]; `real` and `other_real` of different patients. Sets are cut to
+            one size, for the distance falls with the number of films; more than 192 make that of clips steady.
+        every: as in `frame_features`.
+
+    Returns:
+        Of each kind `fidelity.fid_with_floor`: fid, fid_real and n.
+    """
+    size = min(len(generated), len(real), len(other_real))
+    sets = [as_films(films)[:size] for films in (generated, real, other_real)]
+    frames = [frame_features(films, every) for films in sets]
+    clips = [clip_features(films) for films in sets]
+    return {"frames": fid_with_floor(*frames), "clips": fid_with_floor(*clips)}
+
+
+def ssim_maps(first, second) -> tuple[torch.Tensor, int]:
+    """SSIM of each place of films (N, 1, T, S, S), (N, T, S - w + 1, S - w + 1), and the side w of its window."""
+    one, two = as_films(first), as_films(second)
+    if one.shape != two.shape:
+        raise UserError(
+            f"videos: have shapes {tuple(one.shape)} and {tuple(two.shape)}; SSIM compares films of one shape."
+        )
+    window = next(side for below, side in WINDOWS if one.shape[-1] < below)
+    maps = []
+    for a, b in zip(one[:, 0], two[:, 0], strict=True):
+        found = compute_ssim_and_cs(a[:, None], b[:, None], 2, (window, window), (1.5, 1.5), 1.0)
+        maps.append(found[0][:, 0])
+    return torch.stack(maps), window
+
+
+def roi_ssim(first, second, region=None) -> np.ndarray:
+    """SSIM averaged over the frames and inside a region, float64 (N,).
+
+    Args:
+        first, second: films (N, 1, T, S, S) in [0, 1].
+        region: bool (N, S, S), such as `dilated_cavity`; None takes the whole frame.
+
+    Raises:
+        UserError: films or a region of another shape, or a region without a pixel where SSIM is defined.
+    """
+    maps, window = ssim_maps(first, second)
+    maps = maps.mean(1).double().numpy()
+    if region is None:
+        return maps.mean((1, 2))
+    region, size = np.asarray(region, bool), maps.shape[-1] + window - 1
+    if region.shape != (len(maps), size, size):
+        raise UserError(f"region: has shape {region.shape}; these films take {(len(maps), size, size)}.")
+    edge = window // 2
+    inside = region[:, edge : size - edge, edge : size - edge]
+    if not inside.any((1, 2)).all():
+        raise UserError("region: is empty for a film; it needs a pixel that is half a window away from the border.")
+    return (maps * inside).sum((1, 2)) / inside.sum((1, 2))
+
+
+def dilated_cavity(mask, cm_per_pixel, by_cm: float = 1.0) -> np.ndarray:
+    """Masks (N, S, S), say of end diastole, with all pixels within `by_cm`, bool (N, S, S).
+
+    Args:
+        cm_per_pixel: number, or (N,).
+    """
+    mask = np.asarray(mask, bool)
+    sides = np.broadcast_to(np.asarray(cm_per_pixel, np.float64), len(mask))
+    return np.stack([m if not m.any() else ndi.distance_transform_edt(~m) * s <= by_cm for m, s in zip(mask, sides)])
+
+
+def area_curve_error(videos, truth) -> np.ndarray:
+    """Mean |A - A*| of the cavity's area in the film and in the true one as a share of the largest A*, float64 (N,).
+
+    Both are measured by the same instrument. Give it the input in place of `videos` for the baseline of copying. NaN
+    where no cavity is found in the true film.
+
+    Args:
+        videos: films (N, 1, T, S, S) in [0, 1].
+        truth: the true films, or the true areas (N, T) as shares of the frame.
+    """
+    found = cavity_areas(videos)
+    asked = np.asarray(truth, np.float64) if np.ndim(truth) == 2 else cavity_areas(truth)
+    if asked.shape != found.shape:
+        raise UserError(f"truth: has {asked.shape} films and frames, the videos {found.shape}; give the same films.")
+    largest = asked.max(1)
+    return np.abs(found - asked).mean(1) / np.where(largest > 0, largest, np.nan)
+
+
+def quiet_region(videos, share: float = QUIET_SHARE) -> np.ndarray:
+    """Pixels that are lit in some frame and far from the cavity in every frame, bool (N, S, S).
+
+    Args:
+        share: of the frame's side, the distance that counts as far. Of a phantom take `~swept_region(...)` instead.
+    """
+    films = as_films(videos)
+    size = films.shape[-1]
+    cavity = torch.from_numpy(find_cavity(films).any(1).astype(np.float32))
+    near = to_grid(cavity, size).numpy() > 0
+    lit = (films.amax((1, 2)) > 0).numpy()
+    far = [np.ones_like(m) if not m.any() else ndi.distance_transform_edt(~m) > share * size for m in near]
+    return lit & np.stack(far)
+
+
+def motion_energy(videos, region=None) -> np.ndarray:
+    """Mean |x_t+1 - x_t| inside `region` (N, S, S), or over the whole frame, float64 (N,)."""
+    return _mean_inside(as_films(videos)[:, 0].diff(dim=1), region)
+
+
+def flicker(videos, region) -> np.ndarray:
+    """Mean |second difference in time| inside `region` (N, S, S), which should lie outside the heart, float64 (N,).
+
+    0 for a film that stands still or fades evenly. A film of the same patient gives the natural value: speckle of
+    blood and noise flicker too. `quiet_region` finds a region in any film.
+    """
+    return _mean_inside(as_films(videos)[:, 0].diff(n=2, dim=1), region)
+
+
+def _mean_inside(change: torch.Tensor, region) -> np.ndarray:
+    size = change.abs().double().mean(1).numpy()
+    if region is None:
+        return size.mean((1, 2))
+    region = np.asarray(region, bool)
+    if region.shape != size.shape:
+        raise UserError(f"region: has shape {region.shape}; these films take {size.shape}.")
+    with np.errstate(invalid="ignore"):
+        return (size * region).sum((1, 2)) / region.sum((1, 2))

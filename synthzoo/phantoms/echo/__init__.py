@@ -1,0 +1,1 @@
+"""Echocardiogram phantoms whose ejection fraction (EF) is known exactly."""

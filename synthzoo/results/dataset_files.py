@@ -1,0 +1,191 @@
+"""The texts of a whole set, gathered from the sidecars: participants, description, preview."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import nibabel as nib
+
+import synthzoo
+from synthzoo.cases.table import CaseTable, process_rank, stem
+from synthzoo.io.files import write_json, write_text
+from synthzoo.results.preview import montage
+
+BIDS_VERSION = "1.9.0"
+
+
+@contextmanager
+def locked(folder: Path):
+    """Hold a lock on a folder, so that one process at a time gathers and the last one sees every sidecar."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # no such lock outside POSIX; one process per run there
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def gather_failures(table: CaseTable) -> list[str] | None:
+    """The sentences of all processes' bad inputs, given to the last process to end; None to the others.
+
+    A process that ended with an error would make `torchrun` end the others too; so each leaves its sentences in a small
+    file, and only the last one reports. To be called inside `locked`.
+    """
+    rank, world = process_rank()
+    if world == 1:
+        return table.failures
+    run = f"{os.environ.get('TORCHELASTIC_RUN_ID', 'run')}-{os.getppid()}"
+    if os.environ.get("LOCAL_WORLD_SIZE", str(world)) != str(world):  # several machines have no common parent process
+        run = run.rsplit("-", 1)[0]
+    for old in table.output_dir.glob(".ended_*"):
+        if not old.name.startswith(f".ended_{run}_"):
+            old.unlink(missing_ok=True)  # of a run that was killed
+    write_json(table.output_dir / f".ended_{run}_{rank}", table.failures)
+    marks = sorted(table.output_dir.glob(f".ended_{run}_*"))
+    if len(marks) < world:
+        return None
+    failures = [sentence for mark in marks for sentence in json.loads(mark.read_text())]
+    for mark in marks:
+        mark.unlink()
+    return failures
+
+
+def remove_leftovers(table: CaseTable) -> None:
+    """Remove the temporary files of a run that was killed: those which are older than this run.
+
+    To be called when every process of this run has ended its work.
+    """
+    for pattern in (".tmp[0-9]*_*", ".ended_*"):
+        for path in table.output_dir.rglob(pattern):
+            with suppress(OSError):
+                if path.is_file() and path.stat().st_mtime < table.started:
+                    path.unlink()
+
+
+def sidecars(table: CaseTable) -> list[Path]:
+    """The sidecars in the output folder, of this run and of earlier ones, sorted by case."""
+    below = f"*/{table.folder}" if table.folder else "*"
+    found = table.output_dir.glob(f"{below}/*_{stem(table.suffix)}.json")
+    return sorted((path for path in found if path.name[0] != "."), key=lambda path: (len(path.name), path.name))
+
+
+def write_dataset_files(
+    table: CaseTable,
+    preview: int = 8,
+    overlay: str | None = None,
+    name: str | None = None,
+    draw: Callable[[CaseTable, list[Path], str | None], None] | None = None,
+) -> None:
+    """Write participants.tsv and .json, dataset_description.json and the preview beside the cases.
+
+    Args:
+        table: says the folder, the suffix, the conditions and the bundle.
+        preview: cases in the preview, 0 for none.
+        overlay: suffix of the heat map drawn over them, or None.
+        name: `Name` of the set; None takes the bundle's.
+        draw: writes the preview from the table, sidecars and overlay; None is `write_preview`.
+    """
+    paths = sidecars(table)
+    if not paths:
+        return
+    _write_participants(table, paths)
+    write_json(table.output_dir / "dataset_description.json", _description(table, name))
+    if table.folder and table.derivatives.is_dir():
+        label_maps = {**_description(table, f"Label maps of {name or table.bundle}"), "DatasetType": "derivative"}
+        write_json(table.derivatives / "dataset_description.json", label_maps)
+    if preview:
+        (draw or write_preview)(table, paths[:preview], overlay)
+
+
+def case_of(sidecar: Path, table: CaseTable) -> str:
+    """The case of a sidecar: its name without the suffix."""
+    return sidecar.name[: -len(f"_{stem(table.suffix)}.json")]
+
+
+def _cell(value) -> str:
+    if value is None:
+        return "n/a"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _write_participants(table: CaseTable, paths: list[Path]) -> None:
+    """One line per case. Read sidecar by sidecar; only the short lines are kept."""
+    lines, measured = [], []
+    for path in paths:
+        record = json.loads(path.read_text())
+        values = {"participant_id": case_of(path, table)}
+        if "seed" in record:
+            values["seed"] = record["seed"]
+        values.update(record.get("requested") or {})
+        numbers = {k: v for k, v in (record.get("measured") or {}).items() if isinstance(v, (int, float))}
+        values.update({f"measured_{key}": float(value) for key, value in numbers.items()})
+        measured += [key for key in values if key not in measured]
+        lines.append(values)
+    text = ["\t".join(measured)] + ["\t".join(_cell(line.get(key)) for key in measured) for line in lines]
+    write_text(table.output_dir / "participants.tsv", "\n".join(text) + "\n")
+    columns = {}
+    for key in measured[1:]:
+        rule = table.conditions.get(key.removeprefix("measured_"), {})
+        if key == "seed":
+            columns[key] = {"Description": "Seed of the start noise; the same seed and values give the same image."}
+            continue
+        said = "Measured on the image" if key.startswith("measured_") else "Requested"
+        columns[key] = {"Description": f"{said}: {rule.get('meaning') or key.removeprefix('measured_')}"}
+        if rule.get("unit"):
+            columns[key]["Units"] = rule["unit"]
+        if "choices" in rule:
+            columns[key]["Levels"] = {str(choice): str(choice) for choice in rule["choices"]}
+    write_json(table.output_dir / "participants.json", columns)
+
+
+def _description(table: CaseTable, name: str | None) -> dict:
+    with_library = f"MONAI bundle, run with synthzoo {synthzoo.__version__}"
+    made = {"Name": table.bundle or "synthzoo", "Description": with_library}
+    if table.version:
+        made["Version"] = table.version
+    return {
+        "Name": name or f"Made by {table.bundle or 'synthzoo'}",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative" if table.cases and not hasattr(table, "seeds") else "raw",
+        "GeneratedBy": [made],
+    }
+
+
+def title(record: dict, case: str, conditions: dict[str, dict]) -> str:
+    """Case, requested values and, in brackets, the measured ones."""
+    parts = []
+    for name, value in (record.get("requested") or {}).items():
+        if value is None:
+            continue
+        unit = conditions.get(name, {}).get("unit", "")
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        found = (record.get("measured") or {}).get(name)
+        label = name.removesuffix(f"_{unit.lower()}").replace("_", " ")
+        parts.append(f"{label} {shown} {unit}".strip() + (f" [{found:.4g}]" if isinstance(found, (int, float)) else ""))
+    if isinstance(record.get("score"), (int, float)):
+        parts.append(f"score {record['score']:.2f}")
+    return f"{case}: {', '.join(parts)}" if parts else case
+
+
+def write_preview(table: CaseTable, paths: list[Path], overlay: str | None) -> None:
+    """Write preview.png: the volumes of these sidecars' cases, with a heat map over each if `overlay` is a suffix."""
+    volumes, titles, heats = [], [], []
+    for path in paths:
+        record, case = json.loads(path.read_text()), case_of(path, table)
+        titles.append(title(record, case, table.conditions))
+        main = nib.as_closest_canonical(nib.load(table.path(case)))
+        volumes.append(main.get_fdata(dtype="float32"))
+        heat = table.path(case, overlay) if overlay else None
+        found = heat is not None and heat.is_file()
+        heats.append(nib.as_closest_canonical(nib.load(heat)).get_fdata(dtype="float32") if found else None)
+    montage(volumes, titles, table.output_dir / "preview.png", overlays=heats if overlay else None)

@@ -1,0 +1,1 @@
+"""Published systems, a folder a paper; rooms of the library never import them."""

@@ -1,0 +1,61 @@
+"""The files beside a brain generator's metrics: measurements as CSV, asked against measured, volumes to look at."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from synthzoo.io.files import write_bytes, write_text
+from synthzoo.results.preview import montage
+
+
+def write_csv(path: str | Path, columns: Mapping[str, np.ndarray]) -> None:
+    """Columns of one length (N,) as CSV, rounded to four decimals."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([round(float(value), 4) for value in row] for row in zip(*columns.values(), strict=True))
+    write_text(path, buffer.getvalue())
+
+
+def draw_agreement(path: str | Path, asked: Mapping[str, np.ndarray], measured: Mapping[str, Mapping], units) -> None:
+    """One panel per condition, asked against measured, one colour per kind of image.
+
+    Args:
+        path: the PNG.
+        asked: condition -> (N,).
+        measured: kind of image -> condition -> (N,).
+        units: condition -> unit.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * len(asked), 4.2))
+    FigureCanvasAgg(figure)
+    colours = ("0.65", "tab:orange", "tab:blue")
+    for axis, (name, values) in zip(np.atleast_1d(figure.subplots(1, len(asked))), asked.items(), strict=True):
+        for (kind, found), colour in zip(measured.items(), colours):
+            r = np.corrcoef(values, found[name])[0, 1]
+            axis.plot(values, found[name], ".", color=colour, markersize=4, label=f"{kind}, r = {r:.3f}")
+        ends = [values.min(), values.max()]
+        axis.plot(ends, ends, "k-", linewidth=0.8)
+        axis.set(xlabel=f"asked {name} ({units[name]})", ylabel=f"measured {name} ({units[name]})")
+        axis.legend(fontsize=8)
+    figure.tight_layout()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
+    write_bytes(path, buffer.getvalue())
+
+
+def draw_volumes(path: str | Path, asked: np.ndarray, names, kinds: Mapping[str, np.ndarray], count: int = 4) -> None:
+    """The first `count` requests as rows, the kinds of images (N, D, H, W) as columns."""
+    titles, volumes = [], []
+    for row in range(min(count, len(asked))):
+        request = ", ".join(f"{name} {value:.0f}" for name, value in zip(names, asked[row]) if name != "sex")
+        titles += [f"{kind}: {request}" if first == 0 else kind for first, kind in enumerate(kinds)]
+        volumes += [images[row] for images in kinds.values()]
+    montage(volumes, titles, path, columns=len(kinds))

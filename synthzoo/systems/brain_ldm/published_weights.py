@@ -1,0 +1,87 @@
+"""The published weights of Pinaya et al. 2022, kept in two files of an older layout, as one state dict of this library.
+
+    autoencoder   decoder.blocks.<n>.conv.conv.*               ->  autoencoder.decoder.blocks.<n>.postconv.conv.*
+    denoiser      *.transformer_blocks.<n>.attn<m>.to_out.0.*  ->  denoiser.unet.*.attn<m>.out_proj.*
+                  up_blocks.<n>.upsampler.conv.conv.*          ->  denoiser.unet.up_blocks.<n>.upsampler.postconv.conv.*
+
+All other names stay, behind the prefix. The buffers (bounds of the conditions, affine, latent mean 0 and scale factor
+1, which the published sampler does not apply) are those of the config.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from synthzoo.errors import UserError
+from synthzoo.networks.weights import expect_same_network
+from synthzoo.systems.brain_ldm.network import LatentDiffusion
+
+AUTOENCODER, DENOISER = "autoencoder.", "denoiser.unet."
+RENAMED = {
+    AUTOENCODER: [(r"^(decoder\.blocks\.\d+)\.conv\.conv\.", r"\1.postconv.conv.")],
+    DENOISER: [
+        (r"(\.transformer_blocks\.\d+\.attn\d)\.to_out\.0\.", r"\1.out_proj."),
+        (r"^(up_blocks\.\d+\.upsampler)\.conv\.conv\.", r"\1.postconv.conv."),
+    ],
+}
+# The released files: bundle brain_image_synthesis_latent_diffusion_model, Apache-2.0.
+MD5 = {
+    "autoencoder": "329e97b3085643ff235f11f049856242",
+    "diffusion": "21c3047556fb671caf0556f1cce6ef22",
+}
+
+
+def md5(path: str | Path) -> str:
+    """The MD5 of a file in hexadecimal, as the released bundle states it; no protection against a forger."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def rename(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """One old state dict -> the names of the composite network; tensors are not copied.
+
+    Args:
+        state: name -> tensor in the old or (then only the prefix is added) the new layout.
+        prefix: `AUTOENCODER` or `DENOISER`.
+    """
+    found = {}
+    for name, tensor in state.items():
+        for old, new in RENAMED[prefix]:
+            name = re.sub(old, new, name)
+        found[prefix + name] = tensor
+    return found
+
+
+def composite_state(
+    autoencoder: Mapping[str, torch.Tensor],
+    diffusion: Mapping[str, torch.Tensor],
+    network: LatentDiffusion,
+) -> dict[str, torch.Tensor]:
+    """State dict of `network` with the weights of two released state dicts, which are not changed.
+
+    Args:
+        autoencoder, diffusion: the released state dicts.
+        network: the network of `paper.json`, untrained; it gives names, shapes and buffers.
+
+    Raises:
+        UserError: a name or a shape differs from the network's (the files exchanged, or another model's).
+    """
+    wrong = {"autoencoder": (autoencoder, "decoder."), "diffusion": (diffusion, "time_embed.")}
+    for name, (state, mark) in wrong.items():
+        if not any(key.startswith(mark) for key in state):
+            raise UserError(
+                f"--{name}: this file has no tensor {mark}*, so it is no {name} file; exchange the two files?"
+            )
+    parts = (AUTOENCODER, DENOISER)
+    state = {name: value for name, value in network.state_dict().items() if not name.startswith(parts)}
+    state |= rename(autoencoder, AUTOENCODER) | rename(diffusion, DENOISER)
+    expect_same_network(network, state, "the released files")
+    return state

@@ -1,0 +1,97 @@
+"""The volumes of an evaluation, kept as files, so that an interrupted evaluation goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
+from synthzoo.io.files import write_bytes
+
+
+def uniform_requests(count: int, low, high, seed: int) -> np.ndarray:
+    """Conditions (count, 4) in user units, uniform between the bounds and independent; sex is 0 or 1."""
+    values = np.random.default_rng([seed, 41]).uniform(low, high, (count, len(low)))
+    values[:, 1] = np.round(values[:, 1])
+    return values
+
+
+def fingerprint(network: torch.nn.Module) -> str:
+    """SHA-256 of a network's tensors."""
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class Samples:
+    """Volumes that a generator makes, one file a batch, under a name that tells weights, sampler and requests apart.
+
+    Args:
+        network: composite network with `latent_shape`.
+        folder: where the files go.
+        batch_size: volumes at once.
+        seed: row k of any set starts from the noise of (seed, k).
+    """
+
+    def __init__(self, network: Any, folder: str | Path, batch_size: int = 8, seed: int = 0) -> None:
+        self.network, self.folder = network.eval(), Path(folder)
+        self.batch_size, self.seed = int(batch_size), int(seed)
+        self.device = next(network.parameters()).device
+        self.weights = fingerprint(network)
+
+    def noise(self, rows: range) -> torch.Tensor:
+        """Start noise (N, C, d, h, w) of these rows."""
+        seeds = [int(np.random.SeedSequence([self.seed, row]).generate_state(1)[0]) for row in rows]
+        shape = tuple(self.network.latent_shape)
+        return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+    def make(self, asked: np.ndarray, inferer: Any, what: str = "generate") -> tuple[np.ndarray, float]:
+        """Volumes float32 (N, D, H, W) for conditions (N, K), NaN = left out, and seconds per volume."""
+        setting = [self.weights, inferer.sampler_name, inferer.steps, inferer.guidance, inferer.eta]
+        setting += [self.seed, self.batch_size, np.nan_to_num(asked, nan=-1).round(4).tolist()]
+        folder = self.folder / hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:16]
+        volumes, seconds = [], 0.0
+        for first in tqdm(range(0, len(asked), self.batch_size), desc=what, mininterval=2.0):
+            rows = range(first, min(first + self.batch_size, len(asked)))
+            path = folder / f"{first:05d}.npz"
+            if not path.is_file():
+                self.make_batch(asked[rows.start : rows.stop], rows, inferer, path)
+            with np.load(path) as kept:
+                volumes.append(kept["volumes"].astype(np.float32))
+                seconds += float(kept["seconds"])
+        return np.concatenate(volumes), seconds / len(asked)
+
+    def make_batch(self, asked: np.ndarray, rows: range, inferer: Any, path: Path) -> None:
+        """Generate one batch and keep it in half precision."""
+        values = torch.tensor(asked, dtype=torch.float32, device=self.device)
+        noise = self.noise(rows).to(self.device)
+        began = time.perf_counter()
+        images = inferer(noise, self.network, conditions=values)[:, 0].cpu().numpy()
+        seconds = time.perf_counter() - began
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, volumes=images.astype(np.float16), seconds=seconds)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, buffer.getvalue())
+
+    @torch.inference_mode()
+    def through_autoencoder(self, volumes: np.ndarray) -> np.ndarray:
+        """Volumes (N, D, H, W) encoded and decoded again, in [0, 1]."""
+        parts = torch.from_numpy(volumes)[:, None].split(self.batch_size)
+        restored = [self.network.decode(self.network.encode(part.to(self.device))).cpu() for part in parts]
+        return torch.cat(restored)[:, 0].clamp(0, 1).numpy()
+
+
+def phantoms(size: int, what: str, step: int = 1, **options: Any) -> np.ndarray:
+    """Phantoms float32 (N, D, H, W), every `step`-th voxel; `options` as of `BrainPhantomDataset`."""
+    rows = BrainPhantomDataset(size, **options)
+    made = [rows.image(row)[::step, ::step, ::step] for row in tqdm(range(size), desc=what, mininterval=2.0)]
+    return np.stack(made).astype(np.float32)

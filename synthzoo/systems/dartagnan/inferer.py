@@ -1,0 +1,68 @@
+"""Counterfactual films: abduction by the film itself, action by the ejection fraction (EF) asked for, prediction.
+
+The inferer gives four channels: the counterfactual, the factual reconstruction, and two planes with the EF that was
+taken for factual and the EF that the expert reads off the counterfactual, as fractions. `SplitWorldsd` parts them.
+"""
+
+from __future__ import annotations
+
+import torch
+from monai.inferers import Inferer
+from monai.transforms import MapTransform
+
+
+class CounterfactualInferer(Inferer):
+    """The film of the same patient with another EF.
+
+    Called with clips (B, 1, T, H, W) in [0, 1], the network, and optionally the clips' EF in percent (B,), NaN where it
+    is not known; returns (B, 4, T, H, W), see above.
+
+    Args:
+        ef: asked for, percent.
+        ef_factual: EF of clips that come without; None lets the network's expert read it.
+        noise: draw the noise that both worlds share: other films of the same patient; False leaves it out.
+        seed: of the noise.
+    """
+
+    def __init__(self, ef: float = 30.0, ef_factual: float | None = None, noise: bool = False, seed: int = 0):
+        self.ef, self.ef_factual, self.noise, self.seed = float(ef), ef_factual, bool(noise), int(seed)
+
+    def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args, **kwargs) -> torch.Tensor:
+        clips = torch.as_tensor(inputs).as_subclass(torch.Tensor)
+        with torch.no_grad():
+            known = args[0] if args else torch.full((len(clips),), self._known())
+            known = torch.as_tensor(known).as_subclass(torch.Tensor).to(clips).reshape(-1)
+            factual = torch.where(known.isnan(), network.read_ef(clips), known)
+            asked = torch.full_like(factual, self.ef)
+            made = self.imagine(clips, factual, asked, network)
+            read = network.read_ef(made[1])
+        planes = [(v / 100).reshape(-1, 1, 1, 1, 1).expand_as(clips) for v in (factual, read)]
+        return torch.cat([made[1], made[0], *planes], 1)
+
+    def imagine(self, clips, factual, asked, network) -> tuple[torch.Tensor, torch.Tensor]:
+        """Reconstruction and counterfactual of clips with EFs in percent (B,); equal seeds draw equal noise."""
+        noise = None
+        if self.noise:
+            noise = network.generator.draw_noise(clips, torch.Generator().manual_seed(self.seed))
+        return network.imagine(clips, factual, asked, noise)
+
+    def _known(self) -> float:
+        return float("nan") if self.ef_factual is None else float(self.ef_factual)
+
+
+class SplitWorldsd(MapTransform):
+    """Take the four channels of a counterfactual apart: the key keeps the film; "factual", "ef_factual", "ef_expert".
+
+    EFs become percents with one decimal.
+
+    Args:
+        keys: key of the inferer's output [4, T, H, W].
+    """
+
+    def __call__(self, data: dict) -> dict:
+        data = dict(data)
+        for key in self.key_iterator(data):
+            worlds = torch.as_tensor(data[key]).as_subclass(torch.Tensor).float().cpu()
+            data[key], data["factual"] = worlds[:1], worlds[1:2]
+            data["ef_factual"], data["ef_expert"] = (round(100 * float(plane[0, 0, 0]), 1) for plane in worlds[2:])
+        return data

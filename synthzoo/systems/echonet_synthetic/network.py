@@ -1,0 +1,201 @@
+"""Latent diffusion of echo films in two steps, a heart and then its motion (EchoNet-Synthetic, arXiv 2406.00808).
+
+One module holds all that a bundle needs, so that one state dict is the whole model: an autoencoder of single frames, a
+denoiser of single latents that draws hearts, a network that tells patients apart in latent space with the embeddings
+of those it was trained on, and a denoiser of latent clips that moves a heart at an ejection fraction (EF).
+
+    z = (encode(x) - mean) scale;    mean a number a channel, scale one number, both measured on the training films
+    s(z) = max over training frames g of compare(e(z), e(g));    a heart is too near a patient where s(z) > threshold
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from synthzoo.errors import UserError
+from synthzoo.networks.clip_denoiser import ClipDenoiser
+
+
+class FrameAutoencoder(nn.Module):
+    """Grey frames in [0, 1] through an autoencoder of images in [-1, 1].
+
+    Args:
+        autoencoder: has encode(x) -> (mean, standard deviation) and decode(z), such as `monai.networks.nets.
+            AutoencoderKL` or `synthzoo.systems.echonet_synthetic.published_networks.PublishedAutoencoder`.
+        channels: that it takes; grey is repeated, and what it gives is averaged.
+    """
+
+    def __init__(self, autoencoder: nn.Module, channels: int = 1):
+        super().__init__()
+        self.autoencoder, self.channels = autoencoder, int(channels)
+
+    def encode(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Frames (N, 1, H, W) in [0, 1] -> mean and standard deviation of their latents, (N, C, h, w) each."""
+        return self.autoencoder.encode((2 * image - 1).expand(-1, self.channels, -1, -1))
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        """Latents (N, C, h, w) -> frames (N, 1, H, W), about [0, 1]."""
+        return (self.autoencoder.decode(z).mean(1, keepdim=True) + 1) / 2
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Frames -> their reconstruction from the mean."""
+        return self.decode(self.encode(image)[0])
+
+
+class StillUNet(nn.Module):
+    """A denoiser of stills, called as denoisers of clips are; a clip is a row of stills to it.
+
+    Args:
+        unet: (x (N, C, h, w), timesteps (N,)) -> prediction (N, C, h, w), such as MONAI's `DiffusionModelUNet`.
+    """
+
+    def __init__(self, unet: nn.Module):
+        super().__init__()
+        self.unet = unet
+
+    def forward(
+        self, x: torch.Tensor, level: torch.Tensor, conditions: torch.Tensor | None = None, still: bool = True
+    ) -> torch.Tensor:
+        """Prediction for stills (N, C, h, w), or frame by frame for clips (B, C, T, h, w); knows no conditions."""
+        if x.ndim == 4:
+            return self.unet(x, level)
+        batch, _, frames = x.shape[:3]
+        flat = self.unet(x.transpose(1, 2).flatten(0, 1), level.repeat_interleave(frames))
+        return flat.unflatten(0, (batch, frames)).transpose(1, 2)
+
+
+class LatentCine(nn.Module):
+    """Autoencoder, heart denoiser, patient filter and clip denoiser as one network of a bundle.
+
+    Args:
+        autoencoder: of frames, see `FrameAutoencoder`.
+        image: denoiser of hearts, a `ClipDenoiser` of no conditions.
+        video: denoiser of clips beside their heart, a `ClipDenoiser` of EF in percent.
+        reid: latents (N, C, h, w) -> embeddings (N, K), with `logits(queries, references)` (Q, R): how surely two are
+            of one patient, such as `synthzoo.systems.hidden_subspaces.network.ReidNetwork`; None filters no one.
+        schedule: the noise levels that both denoisers share, so that one may take over from the other (JVID).
+        latent_shape: (C, h, w) of a frame.
+        frames: T of the clips that `video` was made for.
+        fps: frames a second of the clips.
+        embedding: K.
+        gallery: frames of training films whose embeddings are kept, at most.
+        preview: (denoise, noise, schedule) -> latents, the short sampler behind `forward`.
+    """
+
+    def __init__(
+        self,
+        autoencoder: nn.Module,
+        image: ClipDenoiser,
+        video: ClipDenoiser,
+        reid: nn.Module | None,
+        schedule: Any,
+        latent_shape: Sequence[int] = (3, 8, 8),
+        frames: int = 16,
+        fps: float = 16.0,
+        embedding: int = 128,
+        gallery: int = 3000,
+        preview: Callable | None = None,
+    ):
+        super().__init__()
+        self.autoencoder, self.image, self.video, self.reid = autoencoder, image, video, reid
+        self.schedule = image.schedule = video.schedule = schedule
+        self.latent_shape = tuple(int(n) for n in latent_shape)
+        self.frames, self.fps, self.preview = int(frames), float(fps), preview
+        self.register_buffer("latent_mean", torch.zeros(self.latent_shape[0], 1, 1))
+        self.register_buffer("scale_factor", torch.ones(()))
+        self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
+        if reid is None:
+            return
+        self.register_buffer("gallery", torch.zeros(int(gallery), int(embedding)))
+        self.register_buffer("gallery_patient", torch.full((int(gallery),), -1, dtype=torch.int64))
+        self.register_buffer("threshold", torch.tensor(1e4))
+
+    # --- frames and latents ------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def fit_latents(self, means: torch.Tensor, variances: torch.Tensor) -> None:
+        """Set mean and scale from statistics of the autoencoder's latents.
+
+        Args:
+            means: of each channel, (C,).
+            variances: about that mean, of each channel, (C,).
+        """
+        self.latent_mean.copy_(means.reshape(-1, 1, 1))
+        # One number for all channels, as published: those that carry most of the picture stay the largest.
+        self.scale_factor.copy_(variances.mean().clamp_min(1e-12).rsqrt())
+        self.fitted.fill_(True)
+
+    def encode(self, frames: torch.Tensor) -> torch.Tensor:
+        """Frames (N, 1, H, W) in [0, 1] -> normalised latents (N, C, h, w), the posterior's mean."""
+        return (self.autoencoder.encode(frames)[0] - self.latent_mean) * self.scale_factor
+
+    def decode(self, latents: torch.Tensor, chunk: int = 256) -> torch.Tensor:
+        """Normalised latents (N, C, h, w) or (B, C, T, h, w) -> frames (N, 1, H, W) or (B, 1, T, H, W), about [0, 1].
+
+        Args:
+            latents: what the samplers give.
+            chunk: frames decoded at once, which bounds the memory.
+        """
+        if latents.ndim == 5:
+            flat = self.decode(latents.transpose(1, 2).flatten(0, 1), chunk)
+            return flat.unflatten(0, (latents.shape[0], latents.shape[2])).transpose(1, 2)
+        z = latents / self.scale_factor + self.latent_mean
+        return torch.cat([self.autoencoder.decode(part) for part in z.split(chunk)])
+
+    # --- who is it like? ---------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def fit_gallery(self, embeddings: torch.Tensor, patients: torch.Tensor) -> None:
+        """Keep what the filter compares with.
+
+        Args:
+            embeddings: of frames of the training films, (N, K).
+            patients: whose they are, whole numbers from 0, (N,).
+
+        Raises:
+            UserError: more frames than there is room for.
+        """
+        if len(embeddings) > len(self.gallery):
+            raise UserError(
+                f"network_def#gallery = {len(self.gallery)}: the filter keeps {len(embeddings)} frames of training "
+                f"films; set it to {len(embeddings)} or more and train the network anew."
+            )
+        self.gallery.zero_()
+        self.gallery_patient.fill_(-1)
+        self.gallery[: len(embeddings)] = embeddings
+        self.gallery_patient[: len(patients)] = patients
+
+    def nearest_patient(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """How surely a heart is one of the training patients, and which: (N, C, h, w) -> logits (N,), int64 (N,).
+
+        Raises:
+            UserError: the filter was never fitted.
+        """
+        if self.reid is None:
+            raise UserError("network: has no network that tells patients apart; set filter to false.")
+        known = self.gallery_patient >= 0
+        if not bool(known.any()):
+            raise UserError(
+                "network: its filter knows no training patients; run calibrate_filter.json, or set filter to false."
+            )
+        scores = self.reid.logits(self.reid(latents), self.gallery[known])
+        best, place = scores.max(1)
+        return best, self.gallery_patient[known][place]
+
+    # --- a plain call ------------------------------------------------------------------------------------------------
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Noise (B, C, 1 + T, h, w) -> film (B, 1, T, H, W) of no stated EF in few steps, for export tools.
+
+        The first frame of the noise becomes the heart; nothing is filtered.
+        """
+        heart = self.preview(self.image.denoise, image[:, :, 0], self.schedule)
+
+        def moving(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            return self.video.denoise(x, t, None, image=heart)
+
+        return self.decode(self.preview(moving, image[:, :, 1:], self.schedule)).clamp(0, 1)

@@ -1,0 +1,154 @@
+"""The audit of a generator's films: read them, compare them with the training films, write what was found.
+
+Per film `<case>_reid.tsv` (the consistency curve), `<case>_reid.png` and the sidecar `<case>_reid.json`; for the set
+`audit.tsv`, `audit.json` and `audit.png`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from monai.transforms import MapTransform, Transform
+
+from synthzoo.cases.images import ImageTable
+from synthzoo.io.files import write_text
+from synthzoo.results.volume import SaveResult, Written
+from synthzoo.systems.hidden_subspaces.gallery import Gallery, embed_frames
+from synthzoo.systems.hidden_subspaces.videos import find_films, read_frames, resized
+
+
+class FilmTable(ImageTable):
+    """Films as a data set: item -> {"image": path as text, "case": stem, "row": number}; see `ImageTable`.
+
+    Args:
+        images: a path, a list, a folder or a pattern: `.avi`, `.png` (one frame), NIfTI (time first), latents.
+        channels: of a frame.
+        kwargs: see `synthzoo.cases.images.ImageTable`.
+    """
+
+    def __init__(self, images, channels: int = 1, suffix: str = "reid.tsv", **kwargs):
+        self.channels = int(channels)
+        super().__init__(images, channels=channels, suffix=suffix, **kwargs)
+
+    def find(self, images, exclude=None) -> list[Path]:
+        """The films that a user means."""
+        return find_films(images, exclude, self.channels)
+
+    @staticmethod
+    def check(path: Path, channels: int = 1) -> None:
+        """Read a film whole and raise what is wrong with it."""
+        read_frames(path, channels)
+
+
+class LoadFilmd(MapTransform):
+    """Read a path into a MetaTensor [C, T, H, W] float32 of the network's frame size; every fault is one sentence.
+
+    Args:
+        keys: keys of the sample that hold paths.
+        size: side of the frames, or height and width.
+        channels: C.
+    """
+
+    def __init__(self, keys, size=32, channels: int = 1, allow_missing_keys: bool = False):
+        super().__init__(keys, allow_missing_keys)
+        self.size, self.channels = size, int(channels)
+
+    def __call__(self, data: dict) -> dict:
+        data = dict(data)
+        for key in self.key_iterator(data):
+            frames, fps = read_frames(data[key], self.channels)
+            frames = resized(frames, self.size).movedim(0, 1)
+            data[key] = MetaTensor(frames, meta={"filename_or_obj": str(data[key])})
+            data["fps"] = float(fps or 0)
+        return data
+
+
+class ReidInferer(Inferer):
+    """Embeddings of all frames of films; the gallery is embedded with the same network at the first call.
+
+    Called with films (B, C, T, H, W), or frames (B, C, H, W), and the network; returns (B, K, T) in (0, 1).
+
+    Args:
+        gallery: what the films are compared with afterwards.
+    """
+
+    def __init__(self, gallery: Gallery):
+        self.gallery = gallery
+
+    def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args, **kwargs) -> torch.Tensor:
+        films = torch.as_tensor(inputs).as_subclass(torch.Tensor)
+        films = films[:, :, None] if films.ndim == 4 else films
+        self.gallery.fit(network)
+        found = [embed_frames(network, film.movedim(1, 0)).T for film in films]
+        return torch.stack(found).to(films.device)
+
+
+class AuditFilmd(Transform):
+    """Add to a sample what its embeddings `pred` [K, T] say against the gallery.
+
+    Added: score, threshold, memorised (bool), nearest_film and nearest_patient (names), nearest (number), curve
+    (float32 [T]), different_below, consistency (mean of the curve without its first frame, None for one frame),
+    identity_break (number of a frame, or None), parts (see `Gallery.audit`), training and unseen (what was
+    compared with).
+
+    Args:
+        gallery: the inferer's.
+    """
+
+    def __init__(self, gallery: Gallery):
+        self.gallery = gallery
+
+    def __call__(self, data: dict) -> dict:
+        gallery = self.gallery
+        found = gallery.audit(torch.as_tensor(data["pred"]).as_subclass(torch.Tensor).float().cpu().T)
+        curve = found["curve"]
+        unseen = None if gallery.unseen is None else {"name": gallery.unseen.name, "films": len(gallery.unseen)}
+        if unseen:
+            unseen["training_films_nearest"] = gallery.unseen_learned
+        return {
+            **data,
+            **found,
+            "threshold": gallery.threshold,
+            "memorised": bool(found["score"] > gallery.threshold),
+            "nearest_film": gallery.training.names[found["nearest"]],
+            "nearest_patient": str(gallery.training.patients[found["nearest"]]),
+            "different_below": gallery.different,
+            "consistency": float(curve[1:].mean()) if len(curve) > 1 else None,
+            "parts": [{**part, "nearest_film": gallery.training.names[part["nearest"]]} for part in found["parts"]],
+            "training": {**gallery.identity, "patients": len(np.unique(gallery.training.patients))},
+            "unseen": unseen,
+        }
+
+
+class SaveAudit(SaveResult):
+    """Write one film's curve as a table, and its sidecar. Use as the last entry of the postprocessing.
+
+    Args:
+        table: the run's.
+        kwargs: see `SaveResult`.
+    """
+
+    KEYS = ("score", "threshold", "memorised", "nearest_film", "nearest_patient", "consistency", "identity_break")
+    KEYS += ("parts", "different_below", "training", "unseen")
+
+    def __init__(self, table, outputs: dict[str, str] | None = None, **kwargs):
+        super().__init__(table, outputs or {"curve": table.suffix}, sidecar_keys=self.KEYS, **kwargs)
+
+    def write(self, path: Path, suffix: str, key: str, data: dict) -> Written:
+        """Columns frame, seconds (n/a where the rate is unknown), score against the first frame, other_patient."""
+        curve, fps = np.asarray(data[key], np.float64), float(data.get("fps", 0))
+        lines = ["frame\tseconds\tscore\tother_patient"]
+        for number, value in enumerate(curve):
+            seconds = f"{number / fps:.4f}" if fps else "n/a"
+            lines.append(f"{number}\t{seconds}\t{value:.4f}\t{int(value < data['different_below'])}")
+        write_text(path, "\n".join(lines) + "\n")
+        return Written(curve, None, {"frames": len(curve)})
+
+    def _record(self, data: dict, row: int, main: Written, names: list[str]) -> dict:
+        record = super()._record(data, row, main, names)
+        record["measured"] = {"score": float(data["score"]), "memorised": int(data["memorised"])}
+        return record

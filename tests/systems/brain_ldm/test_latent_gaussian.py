@@ -1,0 +1,70 @@
+"""The linear denoiser is what the normal law says, and it says nothing of a condition that was left out."""
+
+import pytest
+import torch
+
+from synthzoo.diffusion.schedule import NoiseSchedule
+from synthzoo.systems.brain_ldm.linear_denoiser import LatentGaussian
+
+SHAPE = (2, 3, 4, 3)
+SIZE = 72
+
+
+def law(samples: int = 1600, prediction: str = "v"):
+    """A fitted law, and latents of two strong directions, faint noise, and a known effect of c_1 and c_2^2."""
+    draw = torch.Generator().manual_seed(0)
+    context = torch.rand(samples, 2, generator=draw)
+    first, second = torch.randn(2, SIZE, generator=draw)
+    strong = torch.linalg.qr(torch.randn(SIZE, 2, generator=draw))[0].T
+    latents = context[:, :1] * first + context[:, 1:] ** 2 * second
+    latents = latents + torch.randn(samples, 2, generator=draw) * torch.tensor([6.0, 3.0]) @ strong
+    latents = latents + 0.3 * torch.randn(samples, SIZE, generator=draw)
+    latents = (latents - latents.mean(0)).reshape(samples, *SHAPE)
+    gaussian = LatentGaussian(SHAPE, 2, 2, NoiseSchedule(prediction=prediction))
+    template = torch.randn(SHAPE, generator=draw)
+    gaussian.fit(template, latents, context)
+    return gaussian, template, latents, context
+
+
+def test_the_law_is_found():
+    gaussian, *_ = law()
+    assert gaussian.variances.sqrt().tolist() == pytest.approx([6.0, 3.0], rel=0.1)
+    assert float(gaussian.rest) == pytest.approx(0.09, rel=0.15)
+    modes = gaussian.modes.flatten(1)
+    assert torch.allclose(modes @ modes.T, torch.eye(2), atol=1e-4)
+
+
+@pytest.mark.parametrize("prediction", ["v", "epsilon"])
+@pytest.mark.parametrize("step", [30, 400, 900])
+def test_the_estimate_is_the_posterior_mean(prediction, step):
+    gaussian, _, latents, context = law(prediction=prediction)
+    schedule, t = gaussian.schedule, torch.full((5,), step)
+    noisy = schedule.add_noise(latents[:5], torch.randn(5, *SHAPE, generator=torch.Generator().manual_seed(1)), t)
+    modes = gaussian.modes.flatten(1).double()
+    covariance = modes.T @ torch.diag(gaussian.variances.double() - gaussian.rest.double()) @ modes
+    covariance = covariance + gaussian.rest.double() * torch.eye(SIZE)
+    a, s = float(schedule.alpha[step]), float(schedule.sigma[step])
+    mean = gaussian.expected(context[:5]).flatten(1).double()
+    gain = a * covariance @ torch.linalg.inv(a**2 * covariance + s**2 * torch.eye(SIZE).double())
+    expected = mean + (noisy.flatten(1).double() - a * mean) @ gain.T
+    clean = gaussian.clean(noisy, t, context[:5])
+    assert torch.allclose(clean.flatten(1).double(), expected, atol=1e-4)
+    assert torch.allclose(schedule.split(noisy, gaussian(noisy, t, context[:5])[0], step)[0], clean, atol=1e-3)
+
+
+def test_a_condition_left_out_changes_nothing():
+    gaussian, template, latents, _ = law()
+    nothing = torch.full((1, 2), -1.0)
+    assert not gaussian.expected(nothing).any()
+    maps = gaussian(latents[:1], torch.tensor([100]), nothing)[1]
+    assert torch.allclose(maps[0, 2:4], template / template.std())
+    assert torch.equal(maps[0, 4:, -1, -1, -1], torch.ones(3))
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 6])
+def test_a_handful_of_scans_is_enough_to_run(samples):
+    gaussian, template, latents, context = law()
+    few = LatentGaussian(SHAPE, 2, 8, gaussian.schedule)
+    few.fit(template, latents[:samples], context[:samples].clone().fill_(-1.0))
+    assert all(torch.isfinite(value).all() for value in few.state_dict().values())
+    assert torch.isfinite(few(latents[:1], torch.tensor([0]), context[:1])[0]).all()

@@ -1,0 +1,100 @@
+"""The paper's claim on phantoms: the same patient with the ejection fraction that is asked for."""
+
+import json
+
+import numpy as np
+import pytest
+from bundle_runs import ROOT
+
+from synthzoo.bundle.compose import run_bundle
+from synthzoo.errors import find_user_error
+from synthzoo.io.videos import read_avi, write_avi
+from synthzoo.phantoms.echo.phantom import counterfactual, draw_params, make_clip
+from synthzoo.phantoms.echo.sets import list_videos
+from synthzoo.results.echonet_phantoms import export_phantoms
+
+BUNDLE = ROOT / "bundles" / "echo_us_counterfactual_twin"
+PATIENTS = range(210_100, 210_106)
+
+
+@pytest.fixture(scope="module")
+def hearts(tmp_path_factory):
+    """Six films of patients that were never trained on, with an ejection fraction of one half."""
+    folder = tmp_path_factory.mktemp("films")
+    clips = {f"heart{p}": make_clip(draw_params(p, ef=0.5), size=32) for p in PATIENTS}
+    for name, clip in clips.items():
+        write_avi(folder / f"{name}.avi", clip.frames, clip.fps)
+    return folder, clips
+
+
+@pytest.fixture(scope="module")
+def asked(hearts, tmp_path_factory):
+    """The bundle's results for three wishes, by wish and film."""
+    found = {}
+    for ef in (20, 50, 80):
+        out = tmp_path_factory.mktemp(f"ef{ef}")
+        run_bundle(BUNDLE, overrides={"images": str(hearts[0]), "output_dir": str(out), "ef": ef})
+        assert (out / "preview.gif").stat().st_size > 1000
+        found[ef] = {path.parent.name: path for path in out.glob("*/*_echo.json")}
+        assert len(found[ef]) == len(PATIENTS)
+    return found
+
+
+def record(path):
+    return json.loads(path.read_text())
+
+
+def frames(path, suffix="echo"):
+    return read_avi(path.with_name(path.name.replace("echo.json", f"{suffix}.avi"))).frames.astype(float) / 255
+
+
+def test_more_is_ejected_where_more_is_asked_for_by_instruments_that_taught_nothing(asked):
+    for name in ("ef", "ef_regressor"):
+        means = [np.mean([record(path)["measured"][name] for path in asked[ef].values()]) for ef in (20, 50, 80)]
+        assert means[0] + 10 < means[1] < means[2] - 5, f"{name}: {means}"
+
+
+def test_each_film_stays_its_own_patient(asked, hearts):
+    own = np.stack([hearts[1][case].frames.mean(0).ravel() for case in sorted(hearts[1])])
+    for ef in (20, 80):
+        made = np.stack([frames(asked[ef][case]).mean(0).ravel() for case in sorted(asked[ef])])
+        likeness = np.corrcoef(made, own)[: len(made), len(made) :]
+        assert (likeness.argmax(1) == np.arange(len(made))).all()
+
+
+def test_a_counterfactual_is_nearer_to_the_true_one_than_the_input_is(asked, hearts):
+    gains = []
+    for ef in (20, 80):
+        for case, clip in hearts[1].items():
+            true = counterfactual(clip, ef / 100)
+            area = true.masks.any(0)
+            truth = true.frames[:, area] / 255
+            copy = np.abs(clip.frames[:, area] / 255 - truth).mean()
+            gains.append(copy - np.abs(frames(asked[ef][case])[:, area] - truth).mean())
+    assert np.mean(gains) > 0
+
+
+def test_the_reconstruction_is_the_input_and_the_sidecar_says_all(asked, hearts):
+    for case, path in asked[20].items():
+        assert np.abs(frames(path, "factual") - hearts[1][case].frames / 255).mean() < 0.06
+        said = record(path)
+        assert said["requested"] == {"ef": 20, "ef_factual": None}
+        assert 0 <= said["ef_factual"] <= 100 and said["window"]["film_frames"] == 16
+        assert str(hearts[0]) not in path.read_text()
+
+
+def test_a_data_set_in_echonet_s_layout_runs_with_its_own_ejection_fractions(tmp_path):
+    folder = export_phantoms(tmp_path / "set", "tiny", list_videos("tiny", "TEST", 2))
+    run_bundle(BUNDLE, overrides={"dataset_dir": str(folder), "output_dir": str(tmp_path / "out"), "ef": 40})
+    lines = [line.split(",") for line in (folder / "FileList.csv").read_text().splitlines()[1:]]
+    listed = {cells[0]: float(cells[1]) for cells in lines}
+    for path in (tmp_path / "out").glob("*/*_echo.json"):
+        assert record(path)["ef_factual"] == pytest.approx(listed[path.parent.name], abs=0.06)
+
+
+def test_an_impossible_wish_is_refused_in_one_sentence_and_writes_nothing(hearts, tmp_path):
+    with pytest.raises(Exception) as caught:
+        run_bundle(BUNDLE, overrides={"images": str(hearts[0]), "output_dir": str(tmp_path / "out"), "ef": 95})
+    error = find_user_error(caught.value)
+    assert error is not None and "ef" in str(error) and "85" in str(error)
+    assert not (tmp_path / "out").exists()
