@@ -43,7 +43,7 @@ setup(
         "safetensors>=0.4",
         "huggingface_hub>=0.23",
         "tqdm>=4.66",
-        "pillow>=9",  # frames of MJPG films, previews
+        "pillow>=9",  # frames of MJPG videos, previews
         "einops>=0.7",  # MONAI's attention blocks import it and do not declare it
         "psutil>=5.9",
         "jsonschema>=3.2",  # pydicom-seg, which MONAI Label needs, declares < 4

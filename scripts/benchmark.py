@@ -35,7 +35,7 @@ def sampling(
     batch: int = 4,
     quality: int = 0,
     steps: int | None = None,
-    rival_steps: int = 50,
+    baseline_steps: int = 50,
     seed: int = 0,
     out: str | None = None,
     root: str = "bundles",
@@ -48,7 +48,7 @@ def sampling(
         batch: volumes made at once.
         quality: volumes per sampler of which ventricles and FID are measured; 0 leaves this out.
         steps: ours; by default those of the bundle's inference.json.
-        rival_steps: of the rivals' DDIM.
+        baseline_steps: of the baselines' DDIM.
         seed: of noise and requests.
         out: JSON file; by default docs/benchmark.json of the bundle.
         root: folder of the bundles.
@@ -58,33 +58,33 @@ def sampling(
     config["inferer"]["progress"] = False
     network, ours = config.get_parsed_content("network"), config.get_parsed_content("inferer")
     samplers = {"ours": (ours, network)}
-    plain = MonaiSampler(network, rival_steps)
+    plain = MonaiSampler(network, baseline_steps)
     samplers[plain.name] = (plain, plain.network)
     try:
-        old = GenerativeSampler(network, rival_steps, config["network_def"])
+        old = GenerativeSampler(network, baseline_steps, config["network_def"])
         samplers[old.name] = (old, old.network)
     except UserError as error:
         print(f"left out: {error}")
     device, count = next(network.parameters()).device, max(batch, quality)
     bounds = network.conditions
-    asked = np.random.default_rng([seed, 41]).uniform(bounds.low.cpu(), bounds.high.cpu(), (count, len(bounds)))
-    asked[:, 1] = asked[:, 1].round()
-    conditions = torch.tensor(asked, dtype=torch.float32, device=device)
+    requested = np.random.default_rng([seed, 41]).uniform(bounds.low.cpu(), bounds.high.cpu(), (count, len(bounds)))
+    requested[:, 1] = requested[:, 1].round()
+    conditions = torch.tensor(requested, dtype=torch.float32, device=device)
     noise = torch.randn(count, *network.latent_shape, generator=torch.Generator().manual_seed(seed)).to(device)
     rows = measure_samplers(samplers, noise[:batch], conditions[:batch], turns)
     if quality:
-        true = BrainPhantomDataset(quality, split="test", requests=asked)
+        true = BrainPhantomDataset(quality, split="test", requests=requested)
         true = np.stack([true.image(row).astype(np.float32) for row in range(quality)])
         for name, (sampler, own) in samplers.items():
             images = generate(sampler, own, noise[:quality], conditions[:quality], batch, name)
-            rows[name] |= measure_quality(images, asked, true)
+            rows[name] |= measure_quality(images, requested, true)
     print_table(rows)
     settings = {name: config[name] for name in ("sampler", "steps", "guidance")}
     machine = f"{os.cpu_count()} cores ({platform.machine()}), {torch.get_num_threads()} threads, {device}"
     report = {
         "command": f"python scripts/benchmark.py sampling --bundle {bundle} --turns {turns} --batch {batch} "
-        f"--quality {quality} --rival_steps {rival_steps} --seed {seed}",
-        "tables": [sampling_table(rows, settings, rival_steps, batch, quality, machine)],
+        f"--quality {quality} --baseline_steps {baseline_steps} --seed {seed}",
+        "tables": [sampling_table(rows, settings, baseline_steps, batch, quality, machine)],
         "figures": compare(rows),
         "settings": settings | {"batch": batch, "torch": torch.__version__, "machine": machine},
         "samplers": rows,

@@ -85,7 +85,7 @@ def main(url: str = "http://127.0.0.1:8000", turns: int = 3, spacing_mm: float =
     names = requests.get(f"{url}/zoo/index", timeout=60).json()["models"]
     with tempfile.TemporaryDirectory() as folder:
         scan = write_scan(Path(folder) / "scan.nii.gz", spacing_mm)
-        # A volume is what is sent, so bundles of films are left out.
+        # A volume is what is sent, so bundles of videos are left out.
         names = [name for name in names if "_us_" not in name]
         found = [path for path in sorted((ROOT / "bundles").iterdir()) if path.name in names]
         rows = [measure(url, path, scan, turns) for path in found]

@@ -36,7 +36,7 @@ def main(
         parts["reid"] = convert_reid(parts["reid"], network.reid)
     state = published_state(parts, network)
     save_atomically({name: value.clone() for name, value in state.items()}, out)
-    left = "; the filter is empty until calibrate_filter.json has seen training films" if "reid" in parts else ""
+    left = "; the filter is empty until calibrate_filter.json has seen training videos" if "reid" in parts else ""
     print(f"{out}: {len(state)} tensors{left}.")
 
 

@@ -1,4 +1,4 @@
-"""Three synthetic brains as asked, and two anomaly maps, with previews: python scripts/demo.py [--output_dir demo]
+"""Three synthetic brains as requested, and two anomaly maps, with previews: python scripts/demo.py [--output_dir demo]
 
 The brains come from `brain_mr_synthesis_ldm` and are measured on their voxels alone. The maps come from
 `brain_mr_anomaly_map_manytasks`: one of the real ICBM152 T1w template, into which nothing was planted, and one of a
@@ -23,20 +23,20 @@ from synthzoo.phantoms.brain.contrast import tissue_signals
 from synthzoo.phantoms.brain.lesions import tumour
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
-ASKED = {"age": [30, 60, 80], "sex": ["F", "M", "F"], "ventricle_ml": [12, 40, 90], "brain_ml": [1250, 1200, 1050]}
+REQUESTED = {"age": [30, 60, 80], "sex": ["F", "M", "F"], "ventricle_ml": [12, 40, 90], "brain_ml": [1250, 1200, 1050]}
 TUMOUR_ML = {"core_ml": 6.0, "enhancing_ml": 9.0, "oedema_ml": 40.0}
 SEED = 0  # of the tumour's place and shape
 MAPS = ("t1", "gm", "wm")
 
 
 def main(output_dir: str = "demo") -> None:
-    """Write everything below `output_dir` and print what was asked against what was measured."""
+    """Write everything below `output_dir` and print what was requested against what was measured."""
     folder = Path(output_dir).resolve()
-    print("demo 1/2: three brains as asked, from brain_mr_synthesis_ldm")
+    print("demo 1/2: three brains as requested, from brain_mr_synthesis_ldm")
     brains = folder / "brains"
     run_bundle(
         BUNDLES / "brain_mr_synthesis_ldm",
-        overrides={**ASKED, "num_samples": 3, "seed": 1, "output_dir": str(brains)},
+        overrides={**REQUESTED, "num_samples": 3, "seed": 1, "output_dir": str(brains)},
     )
     print("demo 2/2: anomaly maps of a real template and of a copy with a lesion, from brain_mr_anomaly_map_manytasks")
     scans, maps = folder / "scans", folder / "maps"
@@ -46,7 +46,7 @@ def main(output_dir: str = "demo") -> None:
         overrides={"images": [str(scans / f"{case}.nii.gz") for case in CASES], "output_dir": str(maps)},
         run_id="run",
     )
-    print("\nbrains, asked -> measured by instruments that see the voxels alone:")
+    print("\nbrains, requested -> measured by instruments that see the voxels alone:")
     for number in range(3):
         print("  " + brain_line(brains, number))
     print("maps:")
@@ -94,8 +94,8 @@ def brain_line(folder: Path, number: int) -> str:
     image = nib.load(folder / case / f"{case}_T1w.nii.gz")
     array, spacing = image.get_fdata(dtype=np.float32), float(image.header.get_zooms()[0])
     found = {**measure_brain(array, spacing), "age": measure_age(array, spacing)}
-    parts = [f"{name} {ASKED[name][number]} -> {found[name]:.0f}" for name in ("age", "ventricle_ml", "brain_ml")]
-    return f"{case} ({ASKED['sex'][number]}): " + ", ".join(parts)
+    parts = [f"{name} {REQUESTED[name][number]} -> {found[name]:.0f}" for name in ("age", "ventricle_ml", "brain_ml")]
+    return f"{case} ({REQUESTED['sex'][number]}): " + ", ".join(parts)
 
 
 def map_line(folder: Path, case: str, truth: np.ndarray) -> str:

@@ -1,7 +1,7 @@
 """The echo phantom in numbers and pictures: python scripts/echo_phantom_report.py [--output_dir docs]
 
 Writes `pictures/echo_phantom.png` (one heart under three ejection fractions, and other patients), `echo_phantom.json`
-(how exactly the ejection fraction is met, seconds of one core for each film, what discs on the masks measure, how far
+(how exactly the ejection fraction is met, seconds of one core for each video, what discs on the masks measure, how far
 raw pixels tell patients apart) and the table in `echo_phantom.md`.
 """
 
@@ -23,55 +23,55 @@ from synthzoo.phantoms.echo.phantom import counterfactual, draw_params, ejection
 SIZES = (32, 64, 112)
 
 
-def largest_ef_error(films: int) -> float:
-    """Largest difference between asked EF and 1 - min / max of the sampled volumes."""
+def largest_ef_error(videos: int) -> float:
+    """Largest difference between requested EF and 1 - min / max of the sampled volumes."""
     worst = 0.0
-    for patient in range(films):
+    for patient in range(videos):
         params = draw_params(patient)
         volumes = ejection_curve(params, 16, 16).volume_ml
         worst = max(worst, abs(1 - volumes.min() / volumes.max() - params.ef))
     return float(f"{worst:.2e}")
 
 
-def speed(size: int, films: int) -> float:
-    """Seconds of one core for a film of 16 frames with masks, each of another patient."""
+def speed(size: int, videos: int) -> float:
+    """Seconds of one core for a video of 16 frames with masks, each of another patient."""
     make_clip(draw_params(0), size)
     began = time.process_time()
-    for patient in range(1, films + 1):
+    for patient in range(1, videos + 1):
         make_clip(draw_params(patient), size)
-    return round((time.process_time() - began) / films, 4)
+    return round((time.process_time() - began) / videos, 4)
 
 
-def discs(size: int, films: int) -> dict[str, float]:
+def discs(size: int, videos: int) -> dict[str, float]:
     """R2 and mean absolute error, in EF points, of discs on the true masks; EF evenly spread on 0.15 to 0.85."""
-    asked, measured = np.linspace(0.15, 0.85, films), []
-    for patient, ef in enumerate(tqdm(asked, desc=f"discs at {size}", mininterval=2)):
+    requested, measured = np.linspace(0.15, 0.85, videos), []
+    for patient, ef in enumerate(tqdm(requested, desc=f"discs at {size}", mininterval=2)):
         params = draw_params(patient, ef=float(ef))
         measured.append(measure_echo(make_masks(params, size), params.patient.depth_cm / size)["ef"])
-    error = np.array(measured) - asked
-    r2 = 1 - (error**2).sum() / ((asked - asked.mean()) ** 2).sum()
+    error = np.array(measured) - requested
+    r2 = 1 - (error**2).sum() / ((requested - requested.mean()) ** 2).sum()
     return {"r2": round(float(r2), 4), "mae_points": round(100 * float(np.abs(error).mean()), 2)}
 
 
 def pixel_identity(patients: int, shrink: float, size: int = 32) -> dict[str, float]:
-    """How well the correlation of raw pixels finds a patient's other frame: in the same film, and in another session.
+    """How well the correlation of raw pixels finds a patient's other frame: in the same video, and in another session.
 
     Frames are paired across all patients; AUC of same against different patients, and share of frames whose nearest
     is the right one. Sessions have another EF, pose, gain and phase.
     """
     first, later, second = [], [], []
     for patient in range(200_000, 200_000 + patients):
-        film = make_clip(draw_params(patient, 0, shrink=shrink), size).frames
-        first.append(film[0])
-        later.append(film[8])
+        video = make_clip(draw_params(patient, 0, shrink=shrink), size).frames
+        first.append(video[0])
+        later.append(video[8])
         second.append(make_clip(draw_params(patient, 1, 1, shrink=shrink), size).frames[0])
     found = {}
-    for name, others in (("film", later), ("session", second)):
+    for name, others in (("video", later), ("session", second)):
         one, two = (np.array(frames, float).reshape(patients, -1) for frames in (first, others))
-        likeness = np.corrcoef(one, two)[:patients, patients:]
-        same, different = np.diag(likeness), likeness[~np.eye(patients, dtype=bool)]
+        similarity = np.corrcoef(one, two)[:patients, patients:]
+        same, different = np.diag(similarity), similarity[~np.eye(patients, dtype=bool)]
         found[f"auc_{name}"] = round(float((same[:, None] > different[None]).mean()), 3)
-        found[f"top1_{name}"] = round(float((likeness.argmax(1) == np.arange(patients)).mean()), 3)
+        found[f"top1_{name}"] = round(float((similarity.argmax(1) == np.arange(patients)).mean()), 3)
     return found
 
 
@@ -83,19 +83,19 @@ def picture(path: Path) -> None:
     clip = make_clip(draw_params(23, ef=0.45), 112)
     shown = []
     for ef in (0.20, 0.45, 0.70):
-        film = counterfactual(clip, ef)
+        video = counterfactual(clip, ef)
         shown += [
-            (f"EF {ef:.2f}, {name}", film.frames[k]) for name, k in (("ED", film.ed_frame), ("ES", film.es_frame))
+            (f"EF {ef:.2f}, {name}", video.frames[k]) for name, k in (("ED", video.ed_frame), ("ES", video.es_frame))
         ]
-    films = [make_clip(draw_params(patient, ef=0.6), 112) for patient in (21, 22, 5, 25, 30)]
-    shown += [(f"another patient, {f.source.edv_ml:.0f} mL", f.frames[f.ed_frame]) for f in films]
+    videos = [make_clip(draw_params(patient, ef=0.6), 112) for patient in (21, 22, 5, 25, 30)]
+    shown += [(f"another patient, {f.source.edv_ml:.0f} mL", f.frames[f.ed_frame]) for f in videos]
     figure = Figure(figsize=(10.5, 3.9), facecolor="black")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, 6).ravel()
-    for axis, (title, frame) in zip(axes, [*shown, ("the last one's mask", films[-1].frames[films[-1].ed_frame])]):
+    for axis, (title, frame) in zip(axes, [*shown, ("the last one's mask", videos[-1].frames[videos[-1].ed_frame])]):
         axis.imshow(frame, cmap="gray", vmin=0, vmax=255)
         axis.set_title(title, color="white", fontsize=8)
-    axes[-1].contour(films[-1].masks[films[-1].ed_frame], [0.5], colors="white", linewidths=1)
+    axes[-1].contour(videos[-1].masks[videos[-1].ed_frame], [0.5], colors="white", linewidths=1)
     for axis in axes:
         axis.set_axis_off()
     figure.subplots_adjust(0.005, 0.005, 0.995, 0.94, 0.02, 0.12)
@@ -105,15 +105,15 @@ def picture(path: Path) -> None:
     write_bytes(path, small.getvalue())
 
 
-def main(output_dir: str = "docs", films: int = 120) -> None:
-    """The picture, and numbers over `films` phantoms."""
+def main(output_dir: str = "docs", videos: int = 120) -> None:
+    """The picture, and numbers over `videos` phantoms."""
     folder = Path(output_dir)
     picture(folder / "pictures" / "echo_phantom.png")
     found = {
         "command": "python scripts/echo_phantom_report.py",
-        "largest_ef_error": largest_ef_error(10 * films),
-        "seconds_per_film_of_16_frames_on_one_core": {str(size): speed(size, max(10, films // 4)) for size in SIZES},
-        "discs_on_true_masks": {str(size): discs(size, films) for size in SIZES},
+        "largest_ef_error": largest_ef_error(10 * videos),
+        "seconds_per_video_of_16_frames_on_one_core": {str(size): speed(size, max(10, videos // 4)) for size in SIZES},
+        "discs_on_true_masks": {str(size): discs(size, videos) for size in SIZES},
         "raw_pixel_identity_at_32": {f"{shrink:g}": pixel_identity(60, shrink) for shrink in (1.0, 0.5)},
     }
     write_text(folder / "echo_phantom.json", json.dumps(found, indent=2) + "\n")
@@ -123,9 +123,9 @@ def main(output_dir: str = "docs", films: int = 120) -> None:
 
 def report_table(found: dict) -> str:
     """The numbers as Markdown."""
-    seconds, measured = found["seconds_per_film_of_16_frames_on_one_core"], found["discs_on_true_masks"]
+    seconds, measured = found["seconds_per_video_of_16_frames_on_one_core"], found["discs_on_true_masks"]
     rows = {
-        "seconds of one core for a film of 16 frames with masks": [f"{seconds[str(size)]:.3f}" for size in SIZES],
+        "seconds of one core for a video of 16 frames with masks": [f"{seconds[str(size)]:.3f}" for size in SIZES],
         "R2 of discs on the true masks": [f"{measured[str(size)]['r2']:.4f}" for size in SIZES],
         "mean absolute error of these, EF points": [f"{measured[str(size)]['mae_points']:.2f}" for size in SIZES],
         "largest error of the EF of sampled volumes": [f"{found['largest_ef_error']:.1e}"] * 3,
@@ -135,7 +135,7 @@ def report_table(found: dict) -> str:
     lines += ["", "| raw pixels as a fingerprint, 60 patients at 32 x 32 | ranges as they are | `shrink=0.5` |"]
     lines += ["|---|---|---|"]
     identity = [found["raw_pixel_identity_at_32"][shrink] for shrink in ("1", "0.5")]
-    for name, text in (("film", "two frames of one film"), ("session", "two sessions with different EF")):
+    for name, text in (("video", "two frames of one video"), ("session", "two sessions with different EF")):
         values = [f"AUC {v[f'auc_{name}']:.3f}, first place {100 * v[f'top1_{name}']:.0f} %" for v in identity]
         lines.append(f"| {text} | {' | '.join(values)} |")
     return "\n".join(lines)

@@ -40,12 +40,12 @@ def template_image(spacing_mm: float) -> np.ndarray:
 
 
 def volumes_met(subjects: int) -> dict[str, float]:
-    """Largest relative difference between asked and written, and between written and the voxel sum."""
-    worst = {"asked": 0.0, "sum": 0.0}
+    """Largest relative difference between requested and written, and between written and the voxel sum."""
+    worst = {"requested": 0.0, "sum": 0.0}
     for seed in tqdm(range(500, 500 + subjects), desc="volumes", mininterval=2):
         anatomy = make_anatomy(draw_params(seed, independent=True), 4.0)
-        for name, asked in (("ventricle", anatomy.params.ventricle_ml), ("brain", anatomy.params.brain_ml)):
-            worst["asked"] = max(worst["asked"], abs(anatomy.volumes_ml[name] / asked - 1))
+        for name, requested in (("ventricle", anatomy.params.ventricle_ml), ("brain", anatomy.params.brain_ml)):
+            worst["requested"] = max(worst["requested"], abs(anatomy.volumes_ml[name] / requested - 1))
         summed = float(anatomy.tissues[3].sum(dtype=np.float64)) * 0.064
         worst["sum"] = max(worst["sum"], abs(anatomy.volumes_ml["ventricle"] / summed - 1))
     return {name: float(f"{value:.2e}") for name, value in worst.items()}
@@ -95,7 +95,7 @@ def report_table(found: dict) -> str:
     for name, text in (("anatomy", "anatomies"), ("anatomy_and_image", "anatomies with a T1w image")):
         values = [str(speed_of[spacing][name]) for spacing in ("4 mm", "2 mm")]
         lines.append(f"| {text} for each second of one core | {' | '.join(values)} |")
-    lines.append(f"| largest relative error, asked against written volume | {worst['asked']:g} | |")
+    lines.append(f"| largest relative error, requested against written volume | {worst['requested']:g} | |")
     lines.append(f"| largest relative error, written volume against voxel sum | {worst['sum']:g} | |")
     return "\n".join(lines)
 

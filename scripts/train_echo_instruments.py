@@ -1,7 +1,7 @@
 """The echo instruments from nothing but seeds: python scripts/train_echo_instruments.py all [--cache DIR]
 
-Networks are taught on TRAIN patients, scales are set right on VAL patients, errors are measured on TEST patients with
-films as they are, lightly blurred and with a little noise. Everything is a function of the seeds and sizes.
+Networks are trained on TRAIN patients, scales are set right on VAL patients, errors are measured on TEST patients with
+videos as they are, lightly blurred and with a little noise. Everything is a function of the seeds and sizes.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from synthzoo.bundle.cards import fill_page
 from synthzoo.datasets.loader import SeededLoader, seed_everything
 from synthzoo.instruments.echo.calibration import make_report
 from synthzoo.instruments.echo.networks import NETWORKS, WEIGHTS, load_network, to_grid
-from synthzoo.instruments.echo.phantoms import InstrumentFilms
+from synthzoo.instruments.echo.phantoms import InstrumentVideos
 from synthzoo.instruments.echo.training import CavityLoss, EFLoss
 from synthzoo.training import ObjectiveTrainer, cosine_schedule
 
-FILMS = {64: 1600, 32: 1600, 112: 200}  # TRAIN patients by size of film
+VIDEOS = {64: 1600, 32: 1600, 112: 200}  # TRAIN patients by size of video
 torch.set_num_threads(1)  # the same sums in the same order on every machine
 
 
-def teach(name: str, objective, masks: bool, iterations: int, batch_size: int, rate: float, cache, folder) -> None:
+def train(name: str, objective, masks: bool, iterations: int, batch_size: int, rate: float, cache, folder) -> None:
     """Train one network and store its averaged weights in half precision."""
     seed_everything(0)
     network = NETWORKS[name]()
@@ -33,7 +33,7 @@ def teach(name: str, objective, masks: bool, iterations: int, batch_size: int, r
     ObjectiveTrainer(
         "cpu",
         1,
-        SeededLoader(InstrumentFilms(FILMS, to_grid, masks, cache), batch_size),
+        SeededLoader(InstrumentVideos(VIDEOS, to_grid, masks, cache), batch_size),
         network,
         [{"objective": objective, "optimizer": optimizer, "scheduler": scheduler}],
         epoch_length=iterations,
@@ -48,13 +48,13 @@ def teach(name: str, objective, masks: bool, iterations: int, batch_size: int, r
 
 
 def regressor(iterations: int = 560, batch_size: int = 16, cache: str | None = None, folder: str = str(WEIGHTS)):
-    """Train the network that reads EF from a film."""
-    teach("echo_ef_regressor", EFLoss(), False, iterations, batch_size, 3e-3, cache, folder)
+    """Train the network that reads EF from a video."""
+    train("echo_ef_regressor", EFLoss(), False, iterations, batch_size, 3e-3, cache, folder)
 
 
 def cavity(iterations: int = 290, batch_size: int = 16, cache: str | None = None, folder: str = str(WEIGHTS)):
     """Train the network that finds the cavity in a frame."""
-    teach("echo_cavity", CavityLoss(), True, iterations, batch_size, 3e-3, cache, folder)
+    train("echo_cavity", CavityLoss(), True, iterations, batch_size, 3e-3, cache, folder)
 
 
 def calibrate(cache: str | None = None, folder: str = str(WEIGHTS), page: str | None = "docs/echo_phantom.md"):
@@ -68,7 +68,7 @@ def calibrate(cache: str | None = None, folder: str = str(WEIGHTS), page: str | 
 def report_table(found: dict) -> str:
     """The stated errors as Markdown."""
     lines = [
-        "| instrument | film | R2 | mean error, EF points | 95 % below | slope | films |",
+        "| instrument | video | R2 | mean error, EF points | 95 % below | slope | videos |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in ("regressor", "discs"):
@@ -81,7 +81,7 @@ def report_table(found: dict) -> str:
         f"{name} {100 * max(of[name]['mean'] for of in found['frozen'].values()):.1f}"
         for name in ("regressor", "discs")
     )
-    return "\n".join(lines) + f"\n\nFilms that stand still read as, mean EF points at the worst size: {stills}."
+    return "\n".join(lines) + f"\n\nVideos that stand still read as, mean EF points at the worst size: {stills}."
 
 
 def everything(cache: str | None = None, folder: str = str(WEIGHTS)):

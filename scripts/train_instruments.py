@@ -31,7 +31,7 @@ def segmentation(
     Args:
         iterations: steps of the optimiser.
         decay: steps after which the cosine schedule would end.
-        subjects: phantoms that are painted anew for each batch.
+        subjects: phantoms that are painted again for each batch.
         batch_size: images a step.
         folder: where `brain_segmentation.pt` goes.
     """

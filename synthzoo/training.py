@@ -55,8 +55,8 @@ class ObjectiveTrainer(Trainer):
         clip_grad: largest L2 norm of the gradient of each pair; None does not clip.
         checkpoint_dir: folder of `checkpoint.pt`; None writes none.
         checkpoint_every: iterations between checkpoints.
-        save_to: file that receives the state dict of the whole network (averaged, if asked), at every checkpoint and
-            at the end; None writes none.
+        save_to: file that receives the state dict of the whole network (averaged, if requested), at every checkpoint
+            and at the end; None writes none.
         save_half: store `save_to` in half precision (a strict load casts it up again).
         init_from: state dict that is loaded strictly before the first iteration, e.g. of the stage before.
         resume: continue from the checkpoint in `checkpoint_dir` if there is one.
@@ -323,7 +323,7 @@ class ObjectiveTrainer(Trainer):
         except (RuntimeError, ValueError, KeyError, EOFError) as error:
             raise UserError(
                 f"{path}: does not belong to this network and these optimisers ({str(error).splitlines()[0][:120]}); "
-                "train with the settings that it was made with, or remove it to start anew."
+                "train with the settings that it was made with, or remove it to start again."
             ) from error
         self.state.iteration = saved["iteration"]
         self.state.epoch = saved["iteration"] // self.state.epoch_length
@@ -350,7 +350,7 @@ class ObjectiveTrainer(Trainer):
             self.writer = SummaryWriter(str(self.log_dir))
 
     def close_logs(self) -> None:
-        """Finish the progress bar and the TensorBoard writer."""
+        """FinalizeDataset the progress bar and the TensorBoard writer."""
         if self.bar is not None:
             self.bar.close()
         if self.writer is not None:

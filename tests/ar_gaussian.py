@@ -29,7 +29,7 @@ def edm_denoiser(cov: torch.Tensor, mean: float = 0.0):
 
 
 def scheduled_video(cov: torch.Tensor, schedule, mean: float = 0.0):
-    """(x (B, C, T, H, W), t (B,)) -> the schedule's kind of prediction, from the joint law of the frames."""
+    """(x (B, C, T, H, W), t (B,)) -> the schedule's kind of prediction, from the joint distribution of the frames."""
 
     def denoise(x, t):
         a, s = float(schedule.alpha[int(t[0])]), float(schedule.sigma[int(t[0])])
@@ -40,7 +40,7 @@ def scheduled_video(cov: torch.Tensor, schedule, mean: float = 0.0):
 
 
 def scheduled_image(variance: float, schedule, mean: float = 0.0):
-    """(x (N, C, H, W), t (N,)) -> prediction, from the law of one frame."""
+    """(x (N, C, H, W), t (N,)) -> prediction, from the prior of one frame."""
 
     def denoise(x, t):
         a, s = schedule.at(t, x)

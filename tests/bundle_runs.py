@@ -28,34 +28,35 @@ def quick(bundle: Path, phantom_nifti: Path, output_dir: Path, **overrides) -> d
 
 
 def input_of(bundle: Path, phantom_nifti: Path) -> Path:
-    """What a bundle that takes images is given: the phantom scan, or a phantom film of the same name for ultrasound."""
+    """What a bundle that takes images is given: the phantom scan, or a phantom video of the same name for
+    ultrasound."""
     if read_metadata(bundle)["network_data_format"]["inputs"]["image"].get("modality") != "US":
         return phantom_nifti
-    film = phantom_nifti.with_name("patient.avi")
-    if not film.exists():
+    video = phantom_nifti.with_name("patient.avi")
+    if not video.exists():
         from synthzoo.io.videos import write_avi
         from synthzoo.phantoms.echo.phantom import draw_params, make_clip
 
         clip = make_clip(draw_params(210_000), size=32)
-        write_avi(film, clip.frames, clip.fps)
-    return film
+        write_avi(video, clip.frames, clip.fps)
+    return video
 
 
 def results(folder: Path) -> list[Path]:
-    """The files that a run is for: volumes, films, and the tables of cases."""
+    """The files that a run is for: volumes, videos, and the tables of cases."""
     found = [*folder.rglob("*.nii.gz"), *folder.rglob("*.avi"), *folder.glob("*/**/*.tsv")]
     return sorted(found)
 
 
 def volumes(folder: Path) -> dict[str, np.ndarray]:
-    """Every volume, film and table of a case below a folder as an array, by its relative path."""
+    """Every volume, video and table of a case below a folder as an array, by its relative path."""
     return {path.relative_to(folder).as_posix(): _array(path) for path in results(folder)}
 
 
 def alike(name: str, one: np.ndarray, two: np.ndarray) -> bool:
     """Whether two results of one request differ by no more than the order of sums in batches of other sizes does.
 
-    A film is stored as bytes by JPEG, where a rounding that falls to the other side moves a few pixels by 1 or 2.
+    A video is stored as bytes by JPEG, where a rounding that falls to the other side moves a few pixels by 1 or 2.
     """
     if name.endswith(".avi"):
         off = np.abs(one - two)

@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--images", help="folder of the scans that the results of --folder belong to")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; the default is this machine only")
     parser.add_argument("--port", type=int, default=8080)
-    asked = parser.parse_args(argv)
+    requested = parser.parse_args(argv)
     try:
         import trame_slicer  # noqa: F401
     except ImportError:
@@ -29,11 +29,11 @@ def main(argv: list[str] | None = None) -> int:
     from plugins.web.sources import Folder, Server
 
     try:
-        page = Page(Server(asked.server) if asked.server else Folder(asked.folder, asked.images))
+        page = Page(Server(requested.server) if requested.server else Folder(requested.folder, requested.images))
     except ZooError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    page.server.start(host=asked.host, port=asked.port, open_browser=False, show_connection_info=False)
+    page.server.start(host=requested.host, port=requested.port, open_browser=False, show_connection_info=False)
     return 0
 
 

@@ -183,12 +183,12 @@ class Page(TrameApp):
     async def _run(self) -> None:
         name = self.state.model
         model = self.models[name]
-        asked = panel.request_of(model, self.state.values, self.state.given)
+        requested = panel.request_of(model, self.state.values, self.state.given)
         study = self.studies.get(self.state.current) if model.takes_images else None
         with self.state:
             self.state.update({"busy": True, "error": ""})
         try:
-            self.request = await asyncio.to_thread(self.source.start, name, asked, study)
+            self.request = await asyncio.to_thread(self.source.start, name, requested, study)
             while not self.request.finished:
                 with self.state:
                     self.state.progress = self.request.tick(0).text

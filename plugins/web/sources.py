@@ -24,7 +24,7 @@ def stem(name: str) -> str | None:
 
 
 def subtitle(case: Case) -> str:
-    """What the list says below a study's name: what was asked for, and the score of its map."""
+    """What the list says below a study's name: what was requested, and the score of its map."""
     return ", ".join(told(case.sidecar)) or "scan"
 
 

@@ -92,7 +92,7 @@ def metadata(name: str, task: str) -> dict:
             "inputs": {"image": {**tensor, "format": "noise", "channel_def": {"0": "noise"}}},
             "outputs": {"pred": {**tensor, "value_range": [0, 1], "channel_def": {"0": "T1w"}}},
         }
-        asked = {"conditions": {"age": AGE}}
+        requested = {"conditions": {"age": AGE}}
         outputs = {"image": {"suffix": "T1w.nii.gz", "meaning": "T1-weighted volume in [0, 1]"}}
     else:
         description = "A skeleton: a tiny network that finds where healthy phantom brains were changed."
@@ -101,7 +101,7 @@ def metadata(name: str, task: str) -> dict:
             "outputs": {"pred": {**tensor, "type": "logits", "channel_def": {"0": "anomaly"}}},
         }
         threshold = {"range": [0, 1], "meaning": "heat from which a region is labelled"}
-        asked = {"conditions": {}, "options": {"threshold": threshold}}
+        requested = {"conditions": {}, "options": {"threshold": threshold}}
         outputs = {
             "heat_map": {"suffix": "heatmap.nii.gz", "meaning": "anomaly in [0, 1] on the scan's own grid"},
             "label": {"suffix": "dseg.nii.gz", "meaning": "regions above the threshold, 1 is the largest"},
@@ -123,7 +123,7 @@ def metadata(name: str, task: str) -> dict:
         "intended_use": "Research on methods; not for diagnosis.",
         "references": [],
         "network_data_format": tensors,
-        "synthzoo": {"system": name.rsplit("_", 1)[-1], "task": task, **asked, "outputs": outputs},
+        "synthzoo": {"system": name.rsplit("_", 1)[-1], "task": task, **requested, "outputs": outputs},
     }
 
 
@@ -133,12 +133,12 @@ def card(name: str, task: str) -> str:
         knows = "It knows the phantom only and ignores its conditions."
         taken = "Requests: seed and conditions by name, see `configs/metadata.json`."
         given = "`<output_dir>/sub-0001/sub-0001_T1w.nii.gz` with a sidecar of the same name in JSON."
-        asked = "--num_samples 2 --seed 1"
+        requested = "--num_samples 2 --seed 1"
     else:
         knows = "It knows the phantom only and sees the skull as an anomaly."
         taken = "A head as NIfTI or as a folder with one DICOM series, any orientation, spacing and matrix."
         given = "`<output_dir>/<name>/<name>_heatmap.nii.gz`, `_dseg.nii.gz` and a sidecar in JSON."
-        asked = "--images scan.nii.gz"
+        requested = "--images scan.nii.gz"
     return f"""# {name}
 
 ## Intended use
@@ -166,7 +166,7 @@ No patient's image was used.
 ## Run
 ```
 python -m monai.bundle run --config_file "['configs/inference.json','configs/train.json']"
-python -m monai.bundle run --config_file configs/inference.json {asked} --output_dir out
+python -m monai.bundle run --config_file configs/inference.json {requested} --output_dir out
 ```
 
 ## Cite

@@ -54,7 +54,7 @@ def synthesis(name: str) -> dict:
         },
         "preprocessing": {
             "_target_": "Compose",
-            "transforms": [{"_target_": "synthzoo.results.external_host.RefuseImages", "name": name}],
+            "transforms": [{"_target_": "synthzoo.results.external_host.RejectImages", "name": name}],
         },
         "dataset": {
             "_target_": "synthzoo.cases.requests.RequestTable",
@@ -77,7 +77,7 @@ def synthesis(name: str) -> dict:
                 {"_target_": "synthzoo.results.volume.SaveResult", "table": "@dataset", "spacing_mm": SPACING_MM},
             ],
         },
-        "handlers": [{"_target_": "synthzoo.results.volume.Finish", "table": "@dataset"}],
+        "handlers": [{"_target_": "synthzoo.results.volume.FinalizeDataset", "table": "@dataset"}],
         "evaluator": EVALUATOR,
         "run": ["$@evaluator.run()"],
     }
@@ -144,7 +144,7 @@ def anomaly_map(name: str) -> dict:
                 },
             ],
         },
-        "handlers": [{"_target_": "synthzoo.results.volume.Finish", "table": "@dataset#data", "preview": 0}],
+        "handlers": [{"_target_": "synthzoo.results.volume.FinalizeDataset", "table": "@dataset#data", "preview": 0}],
         "evaluator": EVALUATOR,
         "run": ["$@evaluator.run()"],
     }

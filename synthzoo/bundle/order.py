@@ -59,7 +59,7 @@ def order_problems(bundle: str | Path) -> list[str]:
 
 
 def expression_problems(path: str | Path) -> list[str]:
-    """Expressions and references of one config that break the rules of the house, a sentence each.
+    """Expressions and references of one config that break the rules of the codebase, a sentence each.
 
     `%file.json::key` resolves against the working directory and `@_meta_` does not exist under MONAI Label; both make
     a config that works only from one place. What does not fit on a line belongs into a tested function.

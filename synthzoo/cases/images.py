@@ -1,7 +1,7 @@
 """Input volumes: which files a user means, and one clear sentence for each that cannot be used.
 
 Everything is checked before the network runs: a bad file among many is named and left out, the others run, and the run
-ends with exit code 1 (`outputs.Finish`).
+ends with exit code 1 (`outputs.FinalizeDataset`).
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class ImageTable(CaseTable):
 
     def record(self, row: int) -> dict:
         """Name and SHA-256 of the input; never its folder, which may name a person or a machine."""
-        if self._recorded[0] != row:  # asked for twice per row: before the run and when the row is saved
+        if self._recorded[0] != row:  # requested twice per row: before the run and when the row is saved
             path = self.paths[row]
             files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
             digest = [sha256(file) for file in files]

@@ -165,16 +165,16 @@ class CaseTable(Dataset):
             found = json.loads(sidecar.read_text())
         except (ValueError, OSError):
             return False
-        asked = json.loads(json.dumps(self.request(row)))
-        different = [key for key in IDENTITY if key in asked and found.get(key) != asked[key]]
+        requested = json.loads(json.dumps(self.request(row)))
+        different = [key for key in IDENTITY if key in requested and found.get(key) != requested[key]]
         if not different:
             return True
         if self.overwrite:
             return False
         key = different[-1]
         raise UserError(
-            f"{sidecar} was made from another request ({key} is {found.get(key)} there and {asked[key]} now): choose "
-            "another output_dir, or set dataset::overwrite to true to replace it."
+            f"{sidecar} was made from another request ({key} is {found.get(key)} there and {requested[key]} now): "
+            "choose another output_dir, or set dataset::overwrite to true to replace it."
         )
 
     def __len__(self) -> int:

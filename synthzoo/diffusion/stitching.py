@@ -1,7 +1,7 @@
 """Clips longer than the network's: overlapping windows, joined at every reverse step (EchoNet-Synthetic, 2406.00808).
 
 Of the first window the whole prediction is kept, of each further one only what the windows before it do not cover. One
-sampler step then moves the whole clip, so that the windows agree more and more. Still the seam is seen: on films whose
+sampler step then moves the whole clip, so that the windows agree more and more. Still the seam is seen: on videos whose
 neighbouring frames correlate by .90, half overlap leaves .64 at a seam, and .79 where the windows fade into each other.
 """
 

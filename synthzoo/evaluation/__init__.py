@@ -1,1 +1,1 @@
-"""Evaluations that need several rooms at once: teaching beside sampling, privacy beside fidelity."""
+"""Evaluations that need several rooms at once: training beside sampling, privacy beside fidelity."""

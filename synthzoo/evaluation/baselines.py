@@ -18,7 +18,7 @@ PREDICTION = {"epsilon": "epsilon", "v": "v_prediction"}
 
 
 class DecodeOnly(nn.Module):
-    """What the rivals' inferers ask of an autoencoder, in front of the network's own latent statistics."""
+    """What the baselines' inferers ask of an autoencoder, in front of the network's own latent statistics."""
 
     def __init__(self, network: torch.nn.Module):
         super().__init__()
@@ -51,13 +51,13 @@ class MonaiSampler:
         self.autoencoder = DecodeOnly(self.network)
 
     def make_scheduler(self, schedule: Any) -> Any:
-        """The rival's DDIM scheduler; its noise levels are set afterwards."""
+        """The baseline's DDIM scheduler; its noise levels are set afterwards."""
         from monai.networks.schedulers import DDIMScheduler
 
         return DDIMScheduler(schedule.num_steps, clip_sample=False, prediction_type=PREDICTION[schedule.prediction])
 
     def make_inferer(self) -> Any:
-        """The rival's inferer."""
+        """The baseline's inferer."""
         from monai.inferers import LatentDiffusionInferer
 
         return LatentDiffusionInferer(self.scheduler, scale_factor=1.0)

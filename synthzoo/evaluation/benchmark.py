@@ -213,12 +213,12 @@ def measure_samplers(
     return result
 
 
-def measure_quality(images: torch.Tensor, asked: np.ndarray, true: np.ndarray) -> dict[str, float]:
+def measure_quality(images: torch.Tensor, requested: np.ndarray, true: np.ndarray) -> dict[str, float]:
     """What came out: agreement of the volumes with the request, and FID against phantoms of the same requests.
 
     Args:
         images: (N, 1, D, H, W) in [0, 1] on the 4 mm grid.
-        asked: (N, 4): age, sex, ventricle_ml, brain_ml in user units.
+        requested: (N, 4): age, sex, ventricle_ml, brain_ml in user units.
         true: (N, D, H, W), the phantoms.
 
     Returns:
@@ -231,12 +231,12 @@ def measure_quality(images: torch.Tensor, asked: np.ndarray, true: np.ndarray) -
     from synthzoo.metrics.fidelity import fid
 
     found = measure_brains(images)
-    ventricle = agreement(asked[:, 2], found["ventricle_ml"])
+    ventricle = agreement(requested[:, 2], found["ventricle_ml"])
     return {
         "r_ventricle": ventricle["r"],
         "slope_ventricle": ventricle["slope"],
-        "r_brain": agreement(asked[:, 3], found["brain_ml"])["r"],
-        "r_age": agreement(asked[:, 0], measure_ages(images))["r"],
+        "r_brain": agreement(requested[:, 3], found["brain_ml"])["r"],
+        "r_age": agreement(requested[:, 0], measure_ages(images))["r"],
         "fid": round(fid(features(images), features(true)), 6),
     }
 
@@ -266,7 +266,7 @@ SHOWN = {
 
 
 def sampling_table(
-    rows: Mapping[str, Mapping], settings: Mapping, rival_steps: int, batch: int, quality: int, machine: str
+    rows: Mapping[str, Mapping], settings: Mapping, baseline_steps: int, batch: int, quality: int, machine: str
 ) -> dict:
     """The card's table of `measure_samplers` and `measure_quality`: a row for each sampler."""
     columns = {key: text for key, text in SHOWN.items() if any(key in row for row in rows.values())}
@@ -276,13 +276,13 @@ def sampling_table(
     if quality:
         title += f"; r and FID of {quality} volumes from the same noise and requests"
     own = f"{settings['sampler']} {settings['steps']}"
-    names = [f"ours ({own})" if name == "ours" else f"{name} (DDIM {rival_steps})" for name in rows]
+    names = [f"ours ({own})" if name == "ours" else f"{name} (DDIM {baseline_steps})" for name in rows]
     table = [[name, *(row.get(key) for key in columns)] for name, row in zip(names, rows.values())]
     return {"title": title, "columns": ["sampler", *columns.values()], "rows": table}
 
 
 def compare(rows: Mapping[str, Mapping]) -> dict[str, float]:
-    """How many times as fast as each rival "ours" is, and its own figures."""
+    """How many times as fast as each baseline "ours" is, and its own figures."""
     ours = rows["ours"]
     figures = {
         f"times as fast as {name}": round(row["seconds_per_volume"] / ours["seconds_per_volume"], 2)

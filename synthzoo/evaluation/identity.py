@@ -1,4 +1,4 @@
-"""Whether made films show the patients of true ones, to a network that tells patients apart and to plain pixels."""
+"""Whether made videos show the patients of true ones, to a network that tells patients apart and to plain pixels."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from torch.nn import functional as F
 
 from synthzoo.evaluation.report import at_least
 
-IMPOSTORS = 95.0  # percentile of the scores of different patients that a film of the same patient has to pass
+IMPOSTORS = 95.0  # percentile of the scores of different patients that a video of the same patient has to pass
 
 
-def judge_identity(films, made, reid, asked: float, tables: list, figures: dict, bars: list) -> None:
-    """Add the table of identity, the share of films that stay their patient's, and its bar.
+def judge_identity(videos, made, reid, requested: float, tables: list, figures: dict, bars: list) -> None:
+    """Add the table of identity, the share of videos that stay their patient's, and its bar.
 
     Args:
-        films: (N, 1, T, S, S) of N patients.
-        made: a film of each of them.
+        videos: (N, 1, T, S, S) of N patients.
+        made: a video of each of them.
         reid: a `ReidNetwork`, whose word then counts; None leaves it to pixels.
-        asked: least share.
+        requested: least share.
         tables, figures, bars: of the evaluation's report.
     """
     judges = {"pixels": pixel_scores}
@@ -26,36 +26,36 @@ def judge_identity(films, made, reid, asked: float, tables: list, figures: dict,
         judges["re-identification network"] = lambda one, two: reid_scores(reid, one, two)
     rows = []
     for name, judge in judges.items():
-        between = judge(films, films)[~np.eye(len(films), dtype=bool)]
+        between = judge(videos, videos)[~np.eye(len(videos), dtype=bool)]
         least = float(np.percentile(between, IMPOSTORS))
-        scores = judge(made, films)
-        own, nearest = np.diag(scores) > least, scores.argmax(1) == np.arange(len(films))
+        scores = judge(made, videos)
+        own, nearest = np.diag(scores) > least, scores.argmax(1) == np.arange(len(videos))
         rows.append([name, round(least, 4), round(float(own.mean()), 4), round(float(nearest.mean()), 4)])
-    columns = ["judge", "threshold", "same patient", "nearest of all films is the own"]
+    columns = ["judge", "threshold", "same patient", "nearest of all videos is the own"]
     title = f"Identity: similarity above {IMPOSTORS:.0f} % of pairs of different patients"
     tables.append({"title": title, "columns": columns, "rows": rows})
     figures["same_patient"] = rows[-1][2]
-    bars.append(at_least(f"same patient by {rows[-1][0]}", asked, rows[-1][2]))
+    bars.append(at_least(f"same patient by {rows[-1][0]}", requested, rows[-1][2]))
 
 
 def pixel_scores(one: torch.Tensor, two: torch.Tensor) -> np.ndarray:
-    """Correlation of the mean frames of films (N, 1, T, S, S) and (M, 1, T, S, S), (N, M)."""
-    means = [films.mean((1, 2)).flatten(1) for films in (one, two)]
+    """Correlation of the mean frames of videos (N, 1, T, S, S) and (M, 1, T, S, S), (N, M)."""
+    means = [videos.mean((1, 2)).flatten(1) for videos in (one, two)]
     first, second = (F.normalize(mean - mean.mean(1, keepdim=True), dim=1) for mean in means)
     return (first @ second.T).numpy()
 
 
 def reid_scores(network, one: torch.Tensor, two: torch.Tensor, frames: int = 4) -> np.ndarray:
-    """How surely films (N, 1, T, S, S) and (M, 1, T, S, S) show one patient, logits (N, M).
+    """How surely videos (N, 1, T, S, S) and (M, 1, T, S, S) show one patient, logits (N, M).
 
     Args:
-        network: a `ReidNetwork` of single frames; a film is the mean over a few.
+        network: a `ReidNetwork` of single frames; a video is the mean over a few.
         frames: how many.
     """
     device = next(network.parameters()).device
     with torch.no_grad():
         embedded = []
-        for films in (one, two):
-            chosen = torch.linspace(0, films.shape[2] - 1, frames).round().long()
-            embedded.append(torch.stack([network(film[0, chosen][:, None].to(device)).mean(0) for film in films]))
+        for videos in (one, two):
+            chosen = torch.linspace(0, videos.shape[2] - 1, frames).round().long()
+            embedded.append(torch.stack([network(video[0, chosen][:, None].to(device)).mean(0) for video in videos]))
         return network.logits(*embedded).cpu().numpy()

@@ -1,4 +1,4 @@
-"""How fast films are sampled: our DDIM and diffusers' own pipeline around the same denoiser, in turns, in one process.
+"""How fast videos are sampled: our DDIM and diffusers' own pipeline around the same denoiser, in turns, in one process.
 
 Both start from the same noise and end at the same latents; what is shipped, its heart and its decoding, stands beside.
 """
@@ -76,13 +76,13 @@ class DiffusersSampler:
 
 
 @torch.inference_mode()
-def measure_films(network: Any, inferer: Any, steps: int = 64, batch: int = 4, turns: int = 3, seed: int = 0) -> dict:
-    """Seconds a film and frames a second of the film denoiser of a `LatentCine`.
+def measure_videos(network: Any, inferer: Any, steps: int = 64, batch: int = 4, turns: int = 3, seed: int = 0) -> dict:
+    """Seconds a video and frames a second of the video denoiser of a `LatentVideo`.
 
     Args:
         network, inferer: of a bundle.
         steps: of both DDIMs; the published number is 64.
-        batch: films at once.
+        batch: videos at once.
         turns: rounds that are timed after one that is not; the median counts.
 
     Returns:
@@ -99,9 +99,9 @@ def measure_films(network: Any, inferer: Any, steps: int = 64, batch: int = 4, t
     def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return network.video.denoise(x, t, ef, image=heart)
 
-    rival = DiffusersSampler(denoise, shape, network.schedule, steps, device)
+    baseline = DiffusersSampler(denoise, shape, network.schedule, steps, device)
     samplers = {
-        "diffusers, DDIMPipeline": lambda: rival(batch, seed),
+        "diffusers, DDIMPipeline": lambda: baseline(batch, seed),
         "ours, DDIM": lambda: ddim(denoise, noise, network.schedule, steps).cpu(),
         "ours as shipped, heart and decoding included": lambda: inferer(start.to(device), network, ef).cpu(),
     }

@@ -173,9 +173,9 @@ def read_avi(path: str | Path, frames: Sequence[int] | None = None, colour: str 
     chosen = range(video.count) if frames is None else [int(n) for n in frames]
     wrong = next((n for n in chosen if not 0 <= n < video.count), None)
     if wrong is not None:
-        raise UserError(f"video {path} has the frames 0 to {video.count - 1}, but frame {wrong} is asked for.")
+        raise UserError(f"video {path} has the frames 0 to {video.count - 1}, but frame {wrong} is requested.")
     if not len(chosen):
-        raise UserError(f"video {path}: an empty list of frames is asked for.")
+        raise UserError(f"video {path}: an empty list of frames is requested.")
     result, shape = None, None
     with open(video.path, "rb") as file:
         for position, number in enumerate(chosen):
@@ -221,7 +221,7 @@ def _find_frames(file: BinaryIO, path: Path) -> AviFile:
     size = os.fstat(file.fileno()).st_size
     head = file.read(12)
     if size == 0:
-        raise UserError(f"video {path} is an empty file (0 bytes): copy or export it anew.")
+        raise UserError(f"video {path} is an empty file (0 bytes): copy or export it again.")
     if head[:4] != b"RIFF" or head[8:12] not in (b"AVI ", b"AVIX"):
         raise UserError(
             f"video {path} is {_kind(head)}, but only Motion-JPEG .avi files are read: convert it, for example with "
@@ -252,11 +252,11 @@ def _find_frames(file: BinaryIO, path: Path) -> AviFile:
             elif chunks:  # a chunk without data repeats the frame before it
                 chunks.append(chunks[-1])
     if stream is None:
-        raise UserError(f"video {path} holds no video stream: export it anew.")
+        raise UserError(f"video {path} holds no video stream: export it again.")
     if not chunks:
-        raise UserError(f"video {path} holds no frames: its recording was not finished; export it anew.")
+        raise UserError(f"video {path} holds no frames: its recording was not finished; export it again.")
     if not 0 < fps <= MAX_FPS:
-        raise UserError(f"video {path} states {fps:g} frames per second, which no video has: export it anew.")
+        raise UserError(f"video {path} states {fps:g} frames per second, which no video has: export it again.")
     height, width = _jpeg_size(_read(file, *chunks[0]), f"video {path}: frame 0 at byte {chunks[0][0]}")
     return AviFile(path, fps, height, width, chunks)
 
@@ -279,7 +279,7 @@ def _walk(file: BinaryIO, path: Path, start: int, end: int, size: int, depth: in
         if not all(32 <= byte < 127 for byte in name):
             if depth == 0 and at > start:
                 return at  # what another program appended
-            raise UserError(f"video {path} is damaged at byte {at}, where no chunk begins: copy it anew.")
+            raise UserError(f"video {path} is damaged at byte {at}, where no chunk begins: copy it again.")
         stop = at + 8 + length
         if name in (b"RIFF", b"LIST") and head[8:12] in LISTS and depth < 6:
             if length == 0:  # a recording that was not finished
@@ -315,7 +315,7 @@ def _read(file: BinaryIO, at: int, length: int) -> bytes:
 def _cut_short(path: Path, name: bytes, at: int, length: int, size: int) -> str:
     return (
         f"video {path} is cut short: its chunk '{_text(name)}' at byte {at} claims {length} bytes, but the file ends "
-        f"at byte {size}; copy it anew."
+        f"at byte {size}; copy it again."
     )
 
 
@@ -345,7 +345,7 @@ def _jpeg_size(data: bytes, where: str) -> tuple[int, int]:
     Raises:
         UserError: a marker is missing or wrong, or the size is more than the bytes can hold.
     """
-    damaged = UserError(f"{where} is a damaged JPEG of {len(data)} bytes: copy the file anew.")
+    damaged = UserError(f"{where} is a damaged JPEG of {len(data)} bytes: copy the file again.")
     if data[:2] != b"\xff\xd8":
         raise damaged
     at, size, scans = 2, None, 0
@@ -372,7 +372,7 @@ def _jpeg_size(data: bytes, where: str) -> tuple[int, int]:
     if size is None or not scans or 0 in size:
         raise damaged
     if max(size) > MAX_SIDE or size[0] * size[1] > PIXELS_PER_BYTE * len(data):
-        raise UserError(f"{where} claims {size[0]} x {size[1]} pixels in {len(data)} bytes: copy the file anew.")
+        raise UserError(f"{where} claims {size[0]} x {size[1]} pixels in {len(data)} bytes: copy the file again.")
     return size
 
 
@@ -384,7 +384,7 @@ def _grey(data: bytes, where: str, colour: str) -> np.ndarray:
                 return np.asarray(image)
             bands = [np.asarray(band) for band in image.convert("RGB").split()]
     except (OSError, ValueError, SyntaxError, struct.error):  # Pillow raises these for damaged files
-        raise UserError(f"{where} is a damaged JPEG of {len(data)} bytes: copy the file anew.") from None
+        raise UserError(f"{where} is a damaged JPEG of {len(data)} bytes: copy the file again.") from None
     red, green, blue = bands
     if np.array_equal(red, green) and np.array_equal(red, blue):
         return red

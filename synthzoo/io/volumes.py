@@ -44,8 +44,8 @@ def read_volume(path: str | Path, channels: int = 1, blank: bool = False) -> tup
     return array, affine
 
 
-def is_film(path: str | Path) -> bool:
-    """Whether a NIfTI header says that it is a film as viewers play it (x, y, one slice, time), or one frame of it."""
+def is_video(path: str | Path) -> bool:
+    """Whether a NIfTI header says that it is a video as viewers play it (x, y, one slice, time), or one frame of it."""
     path = Path(path)
     if not path.is_file() or not path.name.lower().endswith((".nii", ".nii.gz")):
         return False
@@ -56,21 +56,21 @@ def is_film(path: str | Path) -> bool:
     return len(shape) in (3, 4) and shape[2] == 1 and min(shape[:2]) > 1
 
 
-def read_film(path: str | Path) -> tuple[np.ndarray, float | None]:
-    """Read a grey film from NIfTI: axes x, y, one slice and time, as viewers play it, or time, height and width.
+def read_video(path: str | Path) -> tuple[np.ndarray, float | None]:
+    """Read a grey video from NIfTI: axes x, y, one slice and time, as viewers play it, or time, height and width.
 
-    A frame alone, x, y and one slice, is a film of one.
+    A frame alone, x, y and one slice, is a video of one.
 
     Returns:
-        film float32 (T, H, W), and its frames a second, None where the header does not state them.
+        video float32 (T, H, W), and its frames a second, None where the header does not state them.
 
     Raises:
         UserError: what `read_volume` says of volumes.
     """
     path = Path(path)
-    if not is_film(path):
+    if not is_video(path):
         return read_volume(path)[0][0], None
-    array, _ = _read_nifti(path, 1, film=True)
+    array, _ = _read_nifti(path, 1, video=True)
     check_values(array, str(path), len(array))
     header = nib.load(path).header
     per_second = {"sec": 1.0, "msec": 1e3, "usec": 1e6}.get(header.get_xyzt_units()[1])
@@ -91,16 +91,16 @@ def check_values(array: np.ndarray, name: str, channels: int = 1, blank: bool = 
         raise UserError(f"image {name} has {array.shape[0]} channels, but the network takes {channels}.")
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
-        raise UserError(f"image {name} has {bad} NaN or Inf voxels of {array.size}: replace them, or export it anew.")
+        raise UserError(f"image {name} has {bad} NaN or Inf voxels of {array.size}: replace them, or export it again.")
     if array.size == 0 or (not blank and float(array.min()) == float(array.max())):
         value = f" ({float(array.flat[0]):g})" if array.size else ""
         raise UserError(f"image {name} is constant{value}: it holds no anatomy; check the export.")
 
 
-def _read_nifti(path: Path, channels: int, film: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def _read_nifti(path: Path, channels: int, video: bool = False) -> tuple[np.ndarray, np.ndarray]:
     size = path.stat().st_size
     if size == 0:
-        raise UserError(f"image {path} is an empty file (0 bytes): copy or export it anew.")
+        raise UserError(f"image {path} is an empty file (0 bytes): copy or export it again.")
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise UserError(f"image {path} is not a NIfTI file or a folder of DICOM slices: give .nii or .nii.gz.")
     compressed = path.name.lower().endswith(".gz")
@@ -116,36 +116,36 @@ def _read_nifti(path: Path, channels: int, film: bool = False) -> tuple[np.ndarr
         shape = tuple(int(n) for n in image.shape)
         item = image.get_data_dtype()
     except (gzip.BadGzipFile, zlib.error, EOFError):
-        raise UserError(f"image {path} is damaged or cut short (gzip ends too early): copy it anew.") from None
+        raise UserError(f"image {path} is damaged or cut short (gzip ends too early): copy it again.") from None
     except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, ValueError, OverflowError):
         raise UserError(f"image {path} is not a readable NIfTI file, whatever its name says: export it.") from None
     except OSError as error:
         raise UserError(f"image {path} cannot be read ({error.strerror or _first_line(error)}).") from None
-    shape = _check_shape(path, shape, item, channels, film)
+    shape = _check_shape(path, shape, item, channels, video)
     voxels = math.prod(shape)
     held = size * (MAX_DEFLATE if compressed else 1)
-    if voxels * item.itemsize > held or voxels > MAX_VOXELS * (shape[-1] if film else channels):
+    if voxels * item.itemsize > held or voxels > MAX_VOXELS * (shape[-1] if video else channels):
         said = " x ".join(map(str, shape))
-        raise UserError(f"image {path} claims {said} voxels, more than its {size} bytes can hold: export it anew.")
+        raise UserError(f"image {path} claims {said} voxels, more than its {size} bytes can hold: export it again.")
     try:
         array = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
     except (OSError, EOFError, zlib.error, ValueError, OverflowError):
-        raise UserError(f"image {path} is damaged or cut short (voxels are missing): copy it anew.") from None
+        raise UserError(f"image {path} is damaged or cut short (voxels are missing): copy it again.") from None
     array = np.ascontiguousarray(array[None] if array.ndim == 3 else np.moveaxis(array, -1, 0))
     return array, np.asarray(image.affine, dtype=np.float64)
 
 
 def _check_shape(
-    path: Path, shape: tuple[int, ...], item: np.dtype, channels: int, film: bool = False
+    path: Path, shape: tuple[int, ...], item: np.dtype, channels: int, video: bool = False
 ) -> tuple[int, ...]:
-    """The shape [D, H, W] or, for several channels or a film, [D, H, W, channels], from what the header says."""
+    """The shape [D, H, W] or, for several channels or a video, [D, H, W, channels], from what the header says."""
     said = " x ".join(map(str, shape))
     if any(n < 1 for n in shape):
         raise UserError(f"image {path} claims the size {said}, which no image has: its header is damaged.")
     if item.fields:
         colours = len(item.fields)
         raise UserError(f"image {path} has {colours} colour channels, but the network takes {channels}: make it grey.")
-    if film:
+    if video:
         return (*shape, 1)[:4]
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]

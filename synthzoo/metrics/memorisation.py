@@ -1,7 +1,7 @@
 """Does a generator repeat its training images? Nearest training neighbours of generated and of held-out real images.
 
 For every image x, d(x) is the distance to the nearest training image. A smooth image is near everything, so d alone
-would call a blurred generator a copier. With a control, as many images as the training set holds, of the same law and
+would call a blurred generator a copier. With a control, as many images as the training set holds, of the same prior and
 never trained on, what counts is
 
     q(x) = d(x to its nearest training image) / d(x to its nearest control image),
@@ -12,7 +12,7 @@ without a control) is below the smallest of the held-out images, and the verdict
 suspicious than chance allows:
 
     P(K >= k) <= 0.01  for K the number of N generated samples below the smallest of M held-out ones,
-    if both came from one law:  P(K >= k) = prod_{i<k} (N - i) / (N + M - i).
+    if both came from one distribution:  P(K >= k) = prod_{i<k} (N - i) / (N + M - i).
 
 Distances are root mean squares between volumes that were each scaled to mean 0 and deviation 1, so that brightness
 alone hides nothing.
@@ -43,7 +43,7 @@ def nearest_distances(queries: np.ndarray, training: np.ndarray, step: int = 1) 
 
 
 def chance_of(suspicious: int, generated: int, held_out: int) -> float:
-    """P(K >= suspicious) if generated and held-out distances came from one law (see the module)."""
+    """P(K >= suspicious) if generated and held-out distances came from one distribution (see the module)."""
     i = np.arange(suspicious)
     return float(np.prod((generated - i) / (generated + held_out - i)))
 

@@ -39,7 +39,7 @@ def hashed_name(text: str) -> str:
 
 
 class EchoNetWriter:
-    """Fills a folder with Videos/, FileList.csv, VolumeTracings.csv and, if asked, Latents/ and one table more.
+    """Fills a folder with Videos/, FileList.csv, VolumeTracings.csv and, if requested, Latents/ and one table more.
 
     Use it as a context, or call `close` at the end:
 

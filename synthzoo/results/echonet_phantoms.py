@@ -13,14 +13,14 @@ from synthzoo.results.echonet import EchoNetWriter, hashed_name
 PARAMETERS = "phantom.csv"
 
 
-def export_phantoms(folder: str | Path, preset: str, videos: Iterable[Video], **laws) -> Path:
-    """Write films of a preset into a folder; those that are complete there are not made again.
+def export_phantoms(folder: str | Path, preset: str, videos: Iterable[Video], **priors) -> Path:
+    """Write videos of a preset into a folder; those that are complete there are not made again.
 
     Args:
         folder: the data set's folder.
         preset: "tiny", "small" or "echonet": size and frames per second.
-        videos: which films, see `synthzoo.phantoms.echo.sets.list_videos`.
-        laws: ef_law, shrink and confounded, see `video_params`.
+        videos: which videos, see `synthzoo.phantoms.echo.sets.list_videos`.
+        priors: ef_prior, shrink and confounded, see `video_params`.
 
     Returns:
         the folder.
@@ -32,18 +32,18 @@ def export_phantoms(folder: str | Path, preset: str, videos: Iterable[Video], **
     with EchoNetWriter(folder, extra_table=PARAMETERS) as writer:
         for video in videos:
             if phantom_name(video.patient, video.session, video.noise) not in writer:
-                clip = make_clip(video_params(video, **laws), chosen.size, video.frames, chosen.fps)
+                clip = make_clip(video_params(video, **priors), chosen.size, video.frames, chosen.fps)
                 add_phantom(writer, clip, video.split)
     return Path(folder)
 
 
 def phantom_name(patient: int, session: int, noise: int) -> str:
-    """The name of a film's file, from its seeds."""
+    """The name of a video's file, from its seeds."""
     return hashed_name(f"{patient}:{session}:{noise}")
 
 
 def add_phantom(writer: EchoNetWriter, clip: EchoClip, split: str) -> bool:
-    """Write one film with the tracings of its end-systolic and end-diastolic frames; False if it is there already."""
+    """Write one video with the tracings of its end-systolic and end-diastolic frames; False if it is there already."""
     traced = {n: mask_tracing(clip.masks[n], clip.long_axis[n]) for n in (clip.es_frame, clip.ed_frame)}
     numbers = {key: value for key, value in _flat(clip.params).items() if key not in clip.seeds}
     return writer.add(

@@ -17,7 +17,7 @@ from synthzoo.cases.table import is_label
 from synthzoo.errors import UserError
 
 
-def hand_over(data: Mapping, outputs: Mapping[str, str], told: Sequence[str] = ()) -> dict[str, Any]:
+def external_host(data: Mapping, outputs: Mapping[str, str], told: Sequence[str] = ()) -> dict[str, Any]:
     """The sample as its own program can write it; nothing is written here.
 
     Args:
@@ -26,7 +26,7 @@ def hand_over(data: Mapping, outputs: Mapping[str, str], told: Sequence[str] = (
         told: keys of small values (scores, regions), which go to the client under `result`.
 
     Returns:
-        the sample; where bytes are asked for and a label map was made besides the main result, the main result is 1
+        the sample; where bytes are requested and a label map was made besides the main result, the main result is 1
         in the label map's regions and 0 elsewhere, uint8: a float map in bytes would be empty.
     """
     data = dict(data)
@@ -38,7 +38,7 @@ def hand_over(data: Mapping, outputs: Mapping[str, str], told: Sequence[str] = (
     return data
 
 
-class RefuseImages(Transform):
+class RejectImages(Transform):
     """Preprocessing of a generator, for programs that bring an image: one sentence instead of a failure inside.
 
     Args:

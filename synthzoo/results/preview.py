@@ -1,4 +1,4 @@
-"""A PNG montage of volumes, three planes each, with what was asked printed above."""
+"""A PNG montage of volumes, three planes each, with what was requested printed above."""
 
 from __future__ import annotations
 

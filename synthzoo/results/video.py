@@ -15,7 +15,7 @@ from synthzoo.io.files import plain
 from synthzoo.io.videos import MAX_FPS, read_avi, write_avi
 from synthzoo.results.dataset_files import case_of, title
 from synthzoo.results.video_preview import video_montage
-from synthzoo.results.volume import Finish, SaveResult, Written, finite_array
+from synthzoo.results.volume import FinalizeDataset, SaveResult, Written, finite_array
 
 FAR_OUT = 0.5  # beyond [0, 1] by more than this is another range, not an overshoot
 PREVIEW = "preview.gif"
@@ -92,11 +92,11 @@ def write_video_preview(table: CaseTable, paths: list[Path], overlay: str | None
     video_montage(videos, titles, rates, table.output_dir / PREVIEW)
 
 
-class VideoFinish(Finish):
-    """Handler for the end of a run of videos: the texts as `Finish` writes them, and preview.gif.
+class FinalizeVideos(FinalizeDataset):
+    """Handler for the end of a run of videos: the texts as `FinalizeDataset` writes them, and preview.gif.
 
     Args:
-        table, preview, name: see `Finish`.
+        table, preview, name: see `FinalizeDataset`.
         overlay: suffix of a second video to show beside the main one, such as "factual.avi", or None.
     """
 

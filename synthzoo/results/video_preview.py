@@ -1,4 +1,4 @@
-"""A looping GIF of videos side by side in real time, with what was asked printed above each."""
+"""A looping GIF of videos side by side in real time, with what was requested printed above each."""
 
 from __future__ import annotations
 

@@ -24,10 +24,10 @@ from synthzoo.results.dataset_files import (
     write_dataset_files,
     write_preview,
 )
-from synthzoo.results.external_host import hand_over
+from synthzoo.results.external_host import external_host
 from synthzoo.results.preview import montage
 
-__all__ = ["Finish", "SaveResult", "montage", "write_bytes", "write_json", "write_nifti"]
+__all__ = ["FinalizeDataset", "SaveResult", "montage", "write_bytes", "write_json", "write_nifti"]
 
 
 class Written(NamedTuple):
@@ -42,7 +42,7 @@ class SaveResult(Transform):
     """Write one decollated sample: its volumes, then its sidecar. Use as the last entry of the postprocessing.
 
     Args:
-        table: the `RequestTable` or `ImageTable` that the sample came from; says where to write and what was asked.
+        table: the `RequestTable` or `ImageTable` that the sample came from; says where to write and what was requested.
         outputs: key of the sample -> suffix, such as {"pred": "T1w.nii.gz"}; None writes `pred` with the table's
             suffix. Each is a tensor [1, D, H, W] or [D, H, W]; `dseg` and `mask` suffixes are written as uint8, all
             others as float32.
@@ -50,11 +50,11 @@ class SaveResult(Transform):
         spacing_mm: instead of `affine`: the spacing, with the volume's middle at the origin. With neither, the
             sample's own affine (MetaTensor) is taken.
         measure: None, or a function (image float32 [D, H, W] array, spacing in mm) -> {name: number}, an instrument
-            that measures what was asked; its answer stands in the sidecar under `measured`.
+            that measures what was requested; its answer stands in the sidecar under `measured`.
         sidecar_keys: keys of the sample that go into the sidecar as they are (scores, regions).
         description: the sidecar's `Description`.
 
-    A sample that is of no table goes on to whoever writes it; see `hand_over`.
+    A sample that is of no table goes on to whoever writes it; see `external_host`.
 
     Raises:
         UserError: the disk is full or the folder cannot be written (the sample leaves nothing then), or the network
@@ -79,7 +79,7 @@ class SaveResult(Transform):
 
     def __call__(self, data: dict) -> dict:
         if "row" not in data:
-            return hand_over(data, self.outputs, self.sidecar_keys)
+            return external_host(data, self.outputs, self.sidecar_keys)
         row, case = int(data["row"]), str(data["case"])
         if self.table.is_done(row):  # a row of a block that is run again for the sake of equal batches
             return data
@@ -166,7 +166,7 @@ def _remove_empty(folder, stop) -> None:
         folder = folder.parent
 
 
-class Finish:
+class FinalizeDataset:
     """Handler for the end of a run: participants.tsv, dataset_description.json, preview PNG, and what was left out.
 
     Under `torchrun` the last process to end does it for all. It also runs when nothing was left to do.

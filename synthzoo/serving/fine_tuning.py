@@ -3,7 +3,7 @@
 The objective on held-out scans, with the same randomness each time, is taken before the training and after each epoch.
 The weights of the best epoch so far stand in `<versions>/<number>/model.pt` at any moment, so that a stop or a kill
 loses none of it; `version.json` beside them says what they are. Of a bundle that is calibrated, they are calibrated
-anew in the end; until then `calibrated` is false, and calibration and settings are those that the training began with.
+again in the end; until then `calibrated` is false, and calibration and settings are those that the training began with.
 """
 
 from __future__ import annotations

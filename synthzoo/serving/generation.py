@@ -30,7 +30,7 @@ from synthzoo.results.dataset_files import BIDS_VERSION
 
 TABLE = "code/requests.tsv"
 RESERVED = ("bundle_root", "output_dir", "requests", "num_samples", "seed")
-# All other suffixes are anatomy. BIDS knows no ultrasound: films lie beside it, where validators pass them over.
+# All other suffixes are anatomy. BIDS knows no ultrasound: videos lie beside it, where validators pass them over.
 DATATYPES = {"bold": "func", "dwi": "dwi", "pet": "pet", "echo": "us"}
 LONGEST_WAIT_S = 600.0
 
@@ -85,12 +85,12 @@ def _prepare(bundle: Path, out: Path, num_samples, requests, seed, settings: dic
     if "requests" not in config:
         raise UserError(f"bundle {bundle.name} takes images, not requests: give one of the synthesis bundles.")
     conditions = metadata.get("synthzoo", {}).get("conditions", {})
-    asked = {name: settings.pop(name) for name in conditions if name in settings}
+    requested = {name: settings.pop(name) for name in conditions if name in settings}
     known = [*conditions, *(key for key in config if key not in RESERVED and not key.startswith("_"))]
     for name in settings:
         if name.replace("::", "#").split("#")[0] not in [*known, "batch_size"]:
             raise UserError(f"--{name}: unknown condition or setting: the known ones are {', '.join(known)}.")
-    text = request_table(conditions, asked, num_samples, requests, check_seed(seed, "seed"))
+    text = request_table(conditions, requested, num_samples, requests, check_seed(seed, "seed"))
     if process_rank()[0] == 0:
         keep_table(out / TABLE, text)
         _write_texts(out, metadata, bundle.name)
@@ -146,7 +146,7 @@ def _batches(config: dict, table: str, size: int | None) -> dict[str, Any]:
 
 
 def request_table(
-    conditions: Mapping[str, dict], asked: Mapping[str, Any], num_samples: int | None, requests, seed: int
+    conditions: Mapping[str, dict], requested: Mapping[str, Any], num_samples: int | None, requests, seed: int
 ) -> str:
     """The text of requests.tsv: a line per subject with its seed and every condition, `n/a` where left out.
 
@@ -154,7 +154,7 @@ def request_table(
 
     Args:
         conditions: name -> rule, as in `RequestTable`.
-        asked: name -> value, "low,high" or list; see `generate_dataset`.
+        requested: name -> value, "low,high" or list; see `generate_dataset`.
         num_samples: number of rows; None with `requests`, or 1.
         requests: path of the user's own table, or None.
         seed: of the whole data set.
@@ -162,7 +162,7 @@ def request_table(
     Raises:
         UserError: see `generate_dataset`.
     """
-    laws = {name: Law(name, value, conditions[name]) for name, value in asked.items()}
+    priors = {name: Law(name, value, conditions[name]) for name, value in requested.items()}
     if requests:
         rows = read_table(requests, conditions)
         if num_samples not in (None, len(rows)):
@@ -178,7 +178,7 @@ def request_table(
         if case in cases:
             raise UserError(f"{requests}: participant_id {case} stands twice; each row needs its own.")
         cases.add(case)
-        values = {name: law.draw(seed, subject) for name, law in laws.items()} | row["requested"]
+        values = {name: prior.draw(seed, subject) for name, prior in priors.items()} | row["requested"]
         own_seed = subject_seed(seed, subject) if row["seed"] is None else row["seed"]
         lines.append("\t".join([case, str(own_seed), *(_cell(values.get(name)) for name in conditions)]))
     return "\n".join(lines) + "\n"
@@ -194,24 +194,24 @@ class Law:
 
     Args:
         name: of the condition.
-        asked: one value; two numbers as a pair or "low,high"; or words as a list or "F,M"; None leaves it out.
+        requested: one value; two numbers as a pair or "low,high"; or words as a list or "F,M"; None leaves it out.
         rule: {"range": [low, high], "unit"} or {"choices": [...]}.
 
     Raises:
         UserError: a value out of range, of a wrong type, or a range that is none.
     """
 
-    def __init__(self, name: str, asked: Any, rule: dict):
-        parts = asked.split(",") if isinstance(asked, str) else asked
+    def __init__(self, name: str, requested: Any, rule: dict):
+        parts = requested.split(",") if isinstance(requested, str) else requested
         parts = list(parts) if isinstance(parts, (list, tuple)) else [parts]
         self.values = [check_value(name, part, rule) for part in parts]
         self.name, self.is_range = name, "choices" not in rule and len(parts) == 2
         if len(parts) > 1 and None in self.values:
-            raise UserError(f"{name} is '{asked}', but a range or a list cannot leave a value out.")
+            raise UserError(f"{name} is '{requested}', but a range or a list cannot leave a value out.")
         if "choices" not in rule and len(parts) > 2:
             raise UserError(f"{name} has {len(parts)} numbers: give one value or a range such as low,high.")
         if self.is_range and self.values[0] > self.values[1]:
-            raise UserError(f"{name} is '{asked}', but a range starts with its lower end: low,high.")
+            raise UserError(f"{name} is '{requested}', but a range starts with its lower end: low,high.")
 
     def draw(self, seed: int, subject: int) -> float | str | None:
         """The value of one subject; a number with six digits."""
@@ -313,7 +313,7 @@ def _write_texts(out: Path, metadata: dict, name: str) -> None:
 {metadata.get("description", "")}
 No image shows a person. {metadata.get("intended_use", "")}
 
-participants.tsv: what was asked for each image; participants.json explains its columns.
+participants.tsv: what was requested each image; participants.json explains its columns.
 {TABLE}: the requests from which the images were made. The same table, bundle and settings give the same images.
 Every image has a sidecar in JSON with its seed, its conditions, and the version and checksum of the weights.
 Layout: BIDS {BIDS_VERSION}.

@@ -25,7 +25,7 @@ class Option:
     Args:
         name: the key in the bundle's inference.json.
         kind: "number", "whole" (number), "word" (one of `choices`) or "flag".
-        default: the value without a wish; None leaves a condition out.
+        default: the value without a request; None leaves a condition out.
         low, high: ends of the range of a number, both included.
         choices: the words.
         unit, meaning: for people.
@@ -164,14 +164,14 @@ def plain_value(value: Any) -> Any:
     return value if isinstance(value, str) and value[:1] not in ("$", "@", "%") else None
 
 
-def check_options(options: Mapping[str, Option], asked: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The checked values of what was asked; options that were not asked for are left to the bundle.
+def check_options(options: Mapping[str, Option], requested: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The checked values of what was requested; options that were not requested are left to the bundle.
 
     Raises:
         UserError: an unknown name, or what `Option.check` refuses.
     """
     checked = {}
-    for name, value in asked.items():
+    for name, value in requested.items():
         if name not in options:
             shown = name if len(name) <= 60 else f"{name[:60]}..."
             raise UserError(f"{where} has no option '{shown}': the known ones are {', '.join(options) or 'none'}.")

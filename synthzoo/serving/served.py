@@ -23,9 +23,9 @@ from synthzoo.errors import UserError, find_user_error
 from synthzoo.networks.weights import load_weights
 from synthzoo.serving.calibrating import settings_of
 from synthzoo.serving.options import Option, bundle_options, plain_value
-from synthzoo.serving.sequences import as_cine
+from synthzoo.serving.sequences import as_sequence
 
-NOT_SERVED = ("Finish", "Preview")  # ends of the names of handlers and transforms that make texts and pictures
+NOT_SERVED = ("FinalizeDataset", "Preview")  # ends of the names of handlers and transforms that make texts and pictures
 RELEASED = "released"
 
 
@@ -256,7 +256,7 @@ class ServedBundle:
         record = json.loads(sidecar.read_text()) if sidecar.is_file() else {}
         for kind, path in files.items():
             if path.suffix == ".avi":
-                files[kind], record["frame_ms"] = as_cine(path)
+                files[kind], record["frame_ms"] = as_sequence(path)
         return Case(name, record, files)
 
 

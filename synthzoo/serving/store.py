@@ -1,4 +1,4 @@
-"""Several bundles in one process: loaded when first asked for, kept warm, and put away when memory runs short.
+"""Several bundles in one process: loaded when first requested, kept warm, and put away when memory runs short.
 
 Requests wait in one queue. The first in line starts when fewer than `parallel` others run and when the weights in
 memory and the work of all running requests fit the limit; bundles that rest are unloaded for it, the longest unused

@@ -29,12 +29,12 @@ def middle_pose(head: np.ndarray, spacing_mm: float) -> np.ndarray:
     coarse = F.avg_pool3d(volume, 2)
     angles, shifts = (-15, -10, -5, 0, 5, 10, 15), (-16, -8, 0, 8, 16)
     poses = list(itertools.product(angles, angles, shifts))
-    best = max(poses, key=lambda pose: _likeness(coarse, pose, 2 * spacing_mm))
+    best = max(poses, key=lambda pose: _similarity(coarse, pose, 2 * spacing_mm))
     found = minimize(
-        lambda pose: -_likeness(volume, pose, spacing_mm), best, method="Powell", options={"xtol": 0.1, "ftol": 1e-5}
+        lambda pose: -_similarity(volume, pose, spacing_mm), best, method="Powell", options={"xtol": 0.1, "ftol": 1e-5}
     )
     # In quarters of a degree and a millimetre, so that a scan stored in another way is turned exactly alike.
-    pose = np.round(4 * found.x) / 4 if -found.fun > _likeness(volume, (0, 0, 0), spacing_mm) + 1e-3 else (0, 0, 0)
+    pose = np.round(4 * found.x) / 4 if -found.fun > _similarity(volume, (0, 0, 0), spacing_mm) + 1e-3 else (0, 0, 0)
     return _motion(pose)
 
 
@@ -47,7 +47,7 @@ def _motion(pose) -> np.ndarray:
     return motion
 
 
-def _likeness(volume: torch.Tensor, pose, spacing_mm: float) -> float:
+def _similarity(volume: torch.Tensor, pose, spacing_mm: float) -> float:
     """Correlation of the volume (1, 1, D, H, W) in a pose with its mirror image."""
     half = (np.array(volume.shape[2:]) - 1) / 2 * spacing_mm
     motion = _motion(pose)

@@ -1,4 +1,4 @@
-"""The house keeps its shape: which room imports which, what a bundle may hold, and how long a file may be."""
+"""The codebase keeps its shape: which room imports which, what a bundle may hold, and how long a file may be."""
 
 from __future__ import annotations
 
@@ -113,7 +113,9 @@ def test_a_module_imports_only_what_its_room_may_import(path):
     if room in ("__init__", "errors"):
         assert not rooms_read(path), f"{name(path)} is imported by all rooms, so it may import none of them"
         return
-    assert room in MAY_IMPORT, f"{name(path)}: '{room}' is no room of the house; the rooms are {', '.join(MAY_IMPORT)}"
+    assert room in MAY_IMPORT, (
+        f"{name(path)}: '{room}' is no package of the library; the rooms are {', '.join(MAY_IMPORT)}"
+    )
     read = rooms_read(path)
     home = home_for({other for _, other in read} - {room})
     offences = [

@@ -37,12 +37,12 @@ from synthzoo.networks.saving import save_atomically
 BUNDLES = find_bundles(ROOT)
 CONFIGS = {bundle: read_json(bundle / "configs" / "inference.json") for bundle in BUNDLES}
 OF_IMAGES = [bundle for bundle in BUNDLES if "images" in CONFIGS[bundle]]
-# A series of slices is a volume and no film.
+# A series of slices is a volume and no video.
 OF_VOLUMES = [
     b for b in OF_IMAGES if read_metadata(b)["network_data_format"]["inputs"]["image"].get("modality") != "US"
 ]
 OF_REQUESTS = [bundle for bundle in BUNDLES if "requests" in CONFIGS[bundle]]
-# A film of a small network finds room where a volume does not.
+# A video of a small network finds room where a volume does not.
 OF_WRITTEN_VOLUMES = [
     b for b in OF_REQUESTS if read_metadata(b)["network_data_format"]["outputs"]["pred"].get("modality") != "US"
 ]

@@ -1,4 +1,4 @@
-"""The pictures of the SynthZoo panel in docs/slicer.md and in the extension, made anew.
+"""The pictures of the SynthZoo panel in docs/slicer.md and in the extension, made again.
 
     python picture_slicer_extension.py SERVER_URL SCAN.nii.gz FOLDER [MODEL,MODEL]
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import drive_slicer_extension
 
-ASKED = {
+REQUESTED = {
     "brain_mr_synthesis_ldm": {"age": 78, "sex": "F", "ventricle_ml": 90, "seed": 12},
     "echo_us_cine_synthesis_ldm": {"ef": 60, "frames": 32, "seed": 5},
 }
@@ -34,7 +34,7 @@ def main(url: str, scan: str, folder: str, models: str = "") -> None:
         driver.panel.input.setCurrentNode(node)
         driver.panel.settingsSection.collapsed = model.task != "anomaly_map"
         driver.panel.keep.checked = False
-        print(name, driver.press_run(**ASKED.get(name, {}))[-1], driver.said())
+        print(name, driver.press_run(**REQUESTED.get(name, {}))[-1], driver.said())
         driver.reset_views()
         if driver.result is not None and driver.result.heat is not None:
             driver.panel.regions.setCurrentRow(0)

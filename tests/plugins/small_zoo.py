@@ -11,7 +11,7 @@ from small_image_bundles import NAMES, image_bundle
 
 SYNTHESIS, ANOMALY = "brain_mr_synthesis_ldm", "brain_mr_anomaly_map_manytasks"
 TINY_MAP, TINY_TRANSLATION = "phantom_mr_anomaly_map_tiny", "phantom_mr_translation_tiny"
-TINY_CINE, TINY_LABELLED = "phantom_us_video_synthesis_tiny", "phantom_mr_synthesis_labelled_tiny"
+TINY_VIDEO, TINY_LABELLED = "phantom_us_video_synthesis_tiny", "phantom_mr_synthesis_labelled_tiny"
 
 
 def make_small_zoo(folder: Path) -> Path:
@@ -55,7 +55,7 @@ def make_small_zoo(folder: Path) -> Path:
         entries[name] = entry(bundle)
     for name in (TINY_MAP, TINY_TRANSLATION):
         entries[name] = tiny_bundle(folder / "bundles" / name)
-    for name in (TINY_CINE, TINY_LABELLED):
+    for name in (TINY_VIDEO, TINY_LABELLED):
         entries[name] = tiny_generator(folder / "bundles" / name)
     for name in NAMES:
         entries[name] = image_bundle(folder / "bundles" / name)
@@ -147,7 +147,7 @@ def tiny_bundle(folder: Path) -> dict:
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
         "inferer": {"_target_": "SimpleInferer"},
         "postprocessing": {"_target_": "Compose", "transforms": steps},
-        "handlers": [{"_target_": "synthzoo.results.volume.Finish", "table": "@dataset#data", "preview": 0}],
+        "handlers": [{"_target_": "synthzoo.results.volume.FinalizeDataset", "table": "@dataset#data", "preview": 0}],
         "evaluator": {
             "_target_": "SupervisedEvaluator",
             "device": "@device",

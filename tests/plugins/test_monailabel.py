@@ -90,9 +90,9 @@ def test_a_seed_reaches_the_sidecar_to_its_last_digit(client):
 def test_next_sample_of_a_generator_makes_and_opens_a_study(client):
     strategy = f"generate_{SYNTHESIS}"
     panel = client.info()["strategies"][strategy]["config"]
-    asked = {key: value[0] if isinstance(value, list) else value for key, value in panel.items()}
-    first = client.next_sample(strategy, {**asked, "age": "33", "steps": 1})
-    second = client.next_sample(strategy, {**asked, "age": "33", "steps": 1})
+    requested = {key: value[0] if isinstance(value, list) else value for key, value in panel.items()}
+    first = client.next_sample(strategy, {**requested, "age": "33", "steps": 1})
+    second = client.next_sample(strategy, {**requested, "age": "33", "steps": 1})
     assert first["id"] != second["id"], "an empty seed takes the next one"
     assert first["sidecar"]["requested"]["age"] == 33.0
     assert voxels(first["path"]).shape == (48, 56, 48)
@@ -145,7 +145,7 @@ def test_a_batch_leads_the_reader_to_the_worst_scan_and_is_not_done_twice(client
     again = requests.post(url, json={}, timeout=280).json()
     assert again["done"] == 0 and again["skipped"] == task["done"] + task["skipped"]
     objects = client.datastore()["objects"]
-    volumes = {key: item for key, item in objects.items() if "_video_" not in key}  # films are left out
+    volumes = {key: item for key, item in objects.items() if "_video_" not in key}  # videos are left out
     scores = {key: item["image"]["info"]["synthzoo_scores"][MAP]["score"] for key, item in volumes.items()}
     order = [client.next_sample("most_anomalous_first", {})["id"] for _ in range(2)]
     assert order == sorted(scores, key=lambda key: (-scores[key], key))[:2]

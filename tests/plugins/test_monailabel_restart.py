@@ -52,8 +52,8 @@ def test_a_killed_batch_goes_on_when_the_server_starts_again(server, client):
 def test_the_train_button_keeps_the_best_epoch_and_stop_works(server, client):
     trainer = client.info()["trainers"][SYNTHESIS]["config"]
     assert {"stage", "epochs", "learning_rate", "device"} <= set(trainer)
-    asked = {key: value[0] if isinstance(value, list) else value for key, value in trainer.items()}
-    client.train_start(SYNTHESIS, {**asked, "epochs": 10_000, "learning_rate": 0.001})
+    requested = {key: value[0] if isinstance(value, list) else value for key, value in trainer.items()}
+    client.train_start(SYNTHESIS, {**requested, "epochs": 10_000, "learning_rate": 0.001})
     version = server.folder / "versions" / SYNTHESIS / "0001"
 
     def epochs() -> dict | None:

@@ -89,26 +89,28 @@ def test_an_image_and_a_label_are_uploaded_under_safe_names_only(client, server,
         client.infer(MAP, "", {}, session_id=session)
 
 
-def test_a_film_is_kept_and_a_model_of_volumes_says_that_it_takes_none(client, server, tmp_path):
-    film = nib.Nifti1Image(np.random.default_rng(0).integers(0, 255, (16, 16, 1, 5), np.uint8), np.eye(4))
-    nib.save(film, tmp_path / "film.nii.gz")
-    client.upload_image(str(tmp_path / "film.nii.gz"), "film")
+def test_a_video_is_kept_and_a_model_of_volumes_says_that_it_takes_none(client, server, tmp_path):
+    video = nib.Nifti1Image(np.random.default_rng(0).integers(0, 255, (16, 16, 1, 5), np.uint8), np.eye(4))
+    nib.save(video, tmp_path / "video.nii.gz")
+    client.upload_image(str(tmp_path / "video.nii.gz"), "video")
     try:
-        assert "film" in client.datastore()["objects"]
-        answer = requests.post(f"{server.url}/infer/{MAP}?image=film", data={"params": "{}"}, timeout=60)
+        assert "video" in client.datastore()["objects"]
+        answer = requests.post(f"{server.url}/infer/{MAP}?image=video", data={"params": "{}"}, timeout=60)
         assert "2D (16 x 16 x 1 x 5)" in refused(answer)
-        sentence = refused(ask(server, MAP, files={"file": ("film.nii.gz", (tmp_path / "film.nii.gz").read_bytes())}))
-        assert sentence.startswith("image film.nii.gz is 2D")
+        sentence = refused(ask(server, MAP, files={"file": ("video.nii.gz", (tmp_path / "video.nii.gz").read_bytes())}))
+        assert sentence.startswith("image video.nii.gz is 2D")
     finally:
-        requests.delete(f"{server.url}/datastore/?id=film", timeout=60).raise_for_status()
+        requests.delete(f"{server.url}/datastore/?id=video", timeout=60).raise_for_status()
 
 
 def test_a_series_of_another_modality_and_bad_labels_are_refused(server, scans, tmp_path):
     files = [("files", (path.name, path.read_bytes())) for path in write_ct(tmp_path)]
     session = requests.put(f"{server.url}/session/", files=files, timeout=60)
     assert session.status_code == 200, session.text
-    asked = f"{server.url}/infer/{MAP}?session_id={session.json()['session_id']}"
-    assert "modality CT, but this model takes MR" in refused(requests.post(asked, data={"params": "{}"}, timeout=60))
+    requested = f"{server.url}/infer/{MAP}?session_id={session.json()['session_id']}"
+    assert "modality CT, but this model takes MR" in refused(
+        requests.post(requested, data={"params": "{}"}, timeout=60)
+    )
     text = {"files": [("files", ("a.dcm", b"no slice")), ("files", ("b.dcm", b"no slice"))]}
     assert "DICOM" in refused(requests.put(f"{server.url}/session/", timeout=60, **text))
     good = scans[0].read_bytes()

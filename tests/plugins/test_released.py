@@ -69,9 +69,9 @@ def test_a_bundle_with_another_hash_is_refused_and_nothing_is_left(release, serv
 @pytest.mark.parametrize("name", [SYNTHESIS, REAL_MAP])
 def test_what_is_served_equals_the_command_bit_for_bit(name, released_client, scans, command_run):
     takes = name == REAL_MAP
-    asked = {"threshold": 0.3} if takes else {"age": 70, "sex": "F", "seed": 11, "num_samples": 2}
-    out = command_run(ROOT / "bundles" / name, scans[2] if takes else None, **asked)
-    path, params = released_client.infer(name, "scan_2" if takes else "", {**asked, "store": False})
+    requested = {"threshold": 0.3} if takes else {"age": 70, "sex": "F", "seed": 11, "num_samples": 2}
+    out = command_run(ROOT / "bundles" / name, scans[2] if takes else None, **requested)
+    path, params = released_client.infer(name, "scan_2" if takes else "", {**requested, "store": False})
     command = sorted(out.glob("*/*_heatmap.nii.gz" if takes else "*/*_T1w.nii.gz"))[0]
     assert Path(path).read_bytes() == command.read_bytes()
     sidecar = command.with_name(command.name.replace(".nii.gz", ".json"))
@@ -93,8 +93,8 @@ def test_32_requests_of_8_clients_within_the_memory_limit(released, tmp_path):
                     path, params = own.infer(REAL_MAP, "scan_2", {"smooth_voxels": 2})
                     answers[seed] = (voxels(path), params["studies"][0]["sidecar"]["input"]["name"])
                 else:
-                    asked = {"seed": seed, "steps": 1, "ventricle_ml": 10 + 3 * turn, "store": False}
-                    path, params = own.infer(SYNTHESIS, "", asked)
+                    requested = {"seed": seed, "steps": 1, "ventricle_ml": 10 + 3 * turn, "store": False}
+                    path, params = own.infer(SYNTHESIS, "", requested)
                     answers[seed] = (voxels(path), params["studies"][0]["sidecar"]["seed"])
             except Exception as error:
                 failures.append(error)

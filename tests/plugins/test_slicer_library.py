@@ -190,7 +190,7 @@ def test_a_batch_skips_what_is_done_and_names_the_study_that_failed(zoo_client, 
         end = time.monotonic() + 60
         while "broken" not in zoo_client.studies() and time.monotonic() < end:
             time.sleep(0.2)
-        # The scans, and what other tests have stored; films are no matter of a map of volumes.
+        # The scans, and what other tests have stored; videos are no matter of a map of volumes.
         sound = sum("_video_" not in study for study in zoo_client.studies()) - 1
         batch = BatchRun(zoo_client, MAP, {"threshold": 0.41}).start()
         tally = batch.wait(120)

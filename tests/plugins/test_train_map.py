@@ -66,8 +66,8 @@ def test_the_new_weights_are_calibrated_and_bring_their_threshold(bundle, scans,
     served = ServedBundle(bundle, versions=tmp_path)
     released = served.options_of("released")["threshold"].default
     assert threshold != released and served.options_of("0001")["threshold"].default == threshold
-    for asked, used in (({}, threshold), ({"threshold": 0.9}, 0.9)):
-        (case,) = served.run(asked, tmp_path / f"out{used}", scans[2], "0001")
+    for requested, used in (({}, threshold), ({"threshold": 0.9}, 0.9)):
+        (case,) = served.run(requested, tmp_path / f"out{used}", scans[2], "0001")
         assert case.sidecar["threshold"]["value"] == used
     (case,) = served.run({}, tmp_path / "out", scans[2], "released")
     assert case.sidecar["threshold"]["value"] == released

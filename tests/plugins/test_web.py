@@ -170,7 +170,7 @@ def test_the_panel_has_the_options_of_the_index_with_units_and_refuses_what_is_o
     assert "Age" in refused and "from 20 to 90 years" in refused and refused.count(".") == 1
 
 
-def test_a_brain_that_is_generated_is_stored_as_asked_and_shown(seen, client, server):
+def test_a_brain_that_is_generated_is_stored_as_requested_and_shown(seen, client, server):
     study = seen["generate"]["study"]
     stored = client.datastore()["objects"][study]["image"]["info"]["sidecar"]
     assert stored["requested"]["age"] == 70.0 and stored["requested"]["sex"] is None and stored["seed"] == 5

@@ -143,11 +143,11 @@ def test_other_streams_indices_lists_paddings_and_segments_are_passed_over(speck
     assert np.array_equal(found, plain[expected])
 
 
-def test_chosen_frames_are_read_in_the_order_asked(speckle, tmp_path):
+def test_chosen_frames_are_read_in_the_order_requested(speckle, tmp_path):
     write_avi(tmp_path / "x.avi", speckle, 10)
     whole = read_avi(tmp_path / "x.avi").frames
     assert np.array_equal(read_avi(tmp_path / "x.avi", [7, 2, 7]).frames, whole[[7, 2, 7]])
-    with pytest.raises(UserError, match="frames 0 to 11, but frame 12 is asked for"):
+    with pytest.raises(UserError, match="frames 0 to 11, but frame 12 is requested"):
         read_avi(tmp_path / "x.avi", [12])
 
 

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from synthzoo.bundle import cards
 from synthzoo.diffusion.schedule import NoiseSchedule, leading_timesteps
 from synthzoo.errors import UserError
-from synthzoo.evaluation import baselines as rivals
+from synthzoo.evaluation import baselines as baselines
 from synthzoo.evaluation.baselines import GenerativeSampler, MonaiSampler
 from synthzoo.evaluation.benchmark import (
     DIRECT_CONVOLUTION,
@@ -95,7 +95,7 @@ def test_monais_inferer_gives_our_image_at_the_papers_timesteps(network):
 
 def test_monai_generative_gives_our_image_from_the_same_weights(network):
     try:
-        rivals.import_generative()
+        baselines.import_generative()
     except UserError as error:
         pytest.skip(str(error))
     ours = SynthesisInferer("ddim", 5)(NOISE, network, conditions=CONDITIONS)

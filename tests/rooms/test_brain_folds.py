@@ -1,4 +1,4 @@
-"""Folds, leaves and vessels drawn anew keep what a tissue map promises."""
+"""Folds, leaves and vessels drawn again keep what a tissue map promises."""
 
 import numpy as np
 import pytest

@@ -23,7 +23,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("params", CASES, ids=lambda p: f"{p.brain_ml:g}mL-{p.ventricle_ml:g}mL")
-def test_asked_volumes_are_met(params):
+def test_requested_volumes_are_met(params):
     anatomy = make_anatomy(params, 4.0)
     assert anatomy.volumes_ml["ventricle"] == pytest.approx(params.ventricle_ml, rel=0.02)
     assert anatomy.volumes_ml["brain"] == pytest.approx(params.brain_ml, rel=0.02)
@@ -43,7 +43,7 @@ def test_the_same_subject_has_the_same_volumes_at_another_resolution():
         assert fine.volumes_ml[name] == pytest.approx(coarse.volumes_ml[name], rel=0.06)
 
 
-def test_lesions_have_the_asked_volumes():
+def test_lesions_have_the_requested_volumes():
     params = BrainParams(
         5, 70, "F", 1200, 40, wmh_ml=12.0, tumour={"core_ml": 4.0, "enhancing_ml": 6.0, "oedema_ml": 20.0}
     )

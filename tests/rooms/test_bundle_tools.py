@@ -267,8 +267,8 @@ def test_a_new_bundle_is_sound_trains_and_runs(task, tmp_path, phantom_nifti):
         new_bundle(name, task, root=tmp_path)
     run_bundle(bundle, "train", {"epochs": 1, "iterations": 2})
     expect_weights(bundle)
-    asked = {"num_samples": 2} if task == "synthesis" else {"images": str(phantom_nifti)}
-    run_bundle(bundle, overrides={**asked, "output_dir": str(tmp_path / "out")})
+    requested = {"num_samples": 2} if task == "synthesis" else {"images": str(phantom_nifti)}
+    run_bundle(bundle, overrides={**requested, "output_dir": str(tmp_path / "out")})
     made = {path.name: nib.load(path) for path in sorted((tmp_path / "out").rglob("*.nii.gz"))}
     if task == "synthesis":
         assert list(made) == ["sub-0001_T1w.nii.gz", "sub-0002_T1w.nii.gz"]

@@ -197,10 +197,10 @@ def test_a_stage_learns_to_obey_its_condition_and_guidance_one_is_enough(tmp_pat
     )
     trainer.run()
     trained = trainer.ema.eval()
-    asked = torch.tensor([[25.0], [50.0], [75.0]])
+    requested = torch.tensor([[25.0], [50.0], [75.0]])
     noise = torch.randn(3, 1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        denoise = guided(preconditioned(trained.denoise, float(trained.sigma_data)), asked, 1.0)
+        denoise = guided(preconditioned(trained.denoise, float(trained.sigma_data)), requested, 1.0)
         clips = heun(denoise, noise, karras_sigmas(12, 0.02, 20.0))
     got = 50 * (clips.mean((1, 2, 3, 4)) + 1)
-    assert torch.allclose(got, asked[:, 0], atol=10.0), got
+    assert torch.allclose(got, requested[:, 0], atol=10.0), got

@@ -1,4 +1,4 @@
-"""One frame out of films, volumes and pictures; and what is said of those that cannot be used."""
+"""One frame out of videos, volumes and pictures; and what is said of those that cannot be used."""
 
 from io import BytesIO
 
@@ -20,30 +20,30 @@ def clip():
 
 
 @pytest.fixture
-def film(clip, tmp_path):
+def video(clip, tmp_path):
     write_avi(tmp_path / "heart.avi", clip.frames, clip.fps)
     return tmp_path / "heart.avi"
 
 
-def test_a_frame_of_a_film_is_that_frame_and_the_middle_one_where_none_is_named(film, clip):
-    frame, source = read_frame(film, 3)
-    assert frame.shape == (1, 32, 32) and source == {"frame": 3, "film_frames": 16}
+def test_a_frame_of_a_video_is_that_frame_and_the_middle_one_where_none_is_named(video, clip):
+    frame, source = read_frame(video, 3)
+    assert frame.shape == (1, 32, 32) and source == {"frame": 3, "video_frames": 16}
     assert np.abs(frame[0].numpy() - clip.frames[3] / 255).mean() < 0.02
-    assert read_frame(film)[1]["frame"] == 8
+    assert read_frame(video)[1]["frame"] == 8
 
 
 @pytest.mark.parametrize("count", [1, 7, 15])
-def test_a_film_of_any_number_of_frames_gives_one(clip, tmp_path, count):
+def test_a_video_of_any_number_of_frames_gives_one(clip, tmp_path, count):
     write_avi(tmp_path / "odd.avi", clip.frames[:count], 15.0)
-    assert read_frame(tmp_path / "odd.avi")[1] == {"frame": count // 2, "film_frames": count}
+    assert read_frame(tmp_path / "odd.avi")[1] == {"frame": count // 2, "video_frames": count}
 
 
-def test_a_picture_a_volume_and_a_film_of_one_frame_are_read_alike(film, clip, tmp_path):
+def test_a_picture_a_volume_and_a_video_of_one_frame_are_read_alike(video, clip, tmp_path):
     Image.fromarray(clip.frames[8]).save(tmp_path / "frame.png")
-    nib.save(nib.Nifti1Image(clip.frames.astype(np.float32), np.eye(4)), tmp_path / "film.nii.gz")
-    found = [read_frame(tmp_path / name)[0] for name in ("frame.png", "film.nii.gz")]
+    nib.save(nib.Nifti1Image(clip.frames.astype(np.float32), np.eye(4)), tmp_path / "video.nii.gz")
+    found = [read_frame(tmp_path / name)[0] for name in ("frame.png", "video.nii.gz")]
     assert torch.allclose(found[0], found[1], atol=1e-6)
-    assert (read_frame(film)[0] - found[0]).abs().mean() < 0.02
+    assert (read_frame(video)[0] - found[0]).abs().mean() < 0.02
 
 
 def test_frames_that_are_no_squares_get_black_bars(tmp_path):
@@ -62,8 +62,8 @@ def wrong(path, frame=None):
     return sentence
 
 
-def test_what_holds_no_frame_is_refused_by_name(film, clip, tmp_path):
-    assert "frame 16 is asked for" in wrong(film, 16)
+def test_what_holds_no_frame_is_refused_by_name(video, clip, tmp_path):
+    assert "frame 16 is requested" in wrong(video, 16)
     assert "does not exist" in wrong(tmp_path / "none.png")
     (tmp_path / "text.png").write_text("no picture")
     assert "no PNG" in wrong(tmp_path / "text.png")
@@ -79,21 +79,21 @@ def test_what_holds_no_frame_is_refused_by_name(film, clip, tmp_path):
     assert "at least 16" in wrong(tmp_path / "tiny.png")
 
 
-def test_a_film_with_a_damaged_frame_is_refused_only_if_that_frame_is_needed(film, clip):
+def test_a_video_with_a_damaged_frame_is_refused_only_if_that_frame_is_needed(video, clip):
     data = bytearray(avi_bytes(clip.frames, clip.fps))
     starts = [at for at in range(len(data) - 3) if data[at : at + 4] == b"00dc"][:16]
     data[starts[2] + 8 : starts[2] + 40] = bytes(32)
-    film.write_bytes(bytes(data))
-    assert "frame 2" in wrong(film, 2)
-    assert read_frame(film, 5)[1]["frame"] == 5
+    video.write_bytes(bytes(data))
+    assert "frame 2" in wrong(video, 2)
+    assert read_frame(video, 5)[1]["frame"] == 5
 
 
-def test_a_film_in_colour_is_refused(tmp_path, clip):
+def test_a_video_in_colour_is_refused(tmp_path, clip):
     grey = Image.fromarray(clip.frames[0])
     tinted, buffer = Image.merge("RGB", [grey, grey.point(lambda v: v // 2), grey.point(lambda v: v // 3)]), BytesIO()
     tinted.save(buffer, "JPEG", quality=95, subsampling=0)
-    picture, film = buffer.getvalue(), avi_bytes(clip.frames[:1], 16.0)
-    head = film[: film.index(b"00dc")]
+    picture, video = buffer.getvalue(), avi_bytes(clip.frames[:1], 16.0)
+    head = video[: video.index(b"00dc")]
     (tmp_path / "colour.avi").write_bytes(head + b"00dc" + len(picture).to_bytes(4, "little") + picture + b"\0")
     assert "colour" in wrong(tmp_path / "colour.avi")
 
@@ -104,15 +104,15 @@ def test_a_frame_that_is_no_number_is_refused_before_anything_is_read(frame):
         LoadFramed("image", frame=frame)
 
 
-def test_the_table_asks_one_ejection_fraction_and_refuses_others(film, tmp_path):
-    table = FrameTable(str(film), ef=55, seed=3, suffix="echo.avi", output_dir=str(tmp_path / "out"))
+def test_the_table_asks_one_ejection_fraction_and_refuses_others(video, tmp_path):
+    table = FrameTable(str(video), ef=55, seed=3, suffix="echo.avi", output_dir=str(tmp_path / "out"))
     assert table.record(0)["requested"] == {"ef": 55.0} and table.record(0)["seed"] == 3
     assert table[0]["case"] == "heart" and list(table.conditions) == ["ef"]
     for ef in (5, 90, "high", None):
         with pytest.raises(UserError, match="ef is"):
-            FrameTable(str(film), ef=ef, suffix="echo.avi")
+            FrameTable(str(video), ef=ef, suffix="echo.avi")
     with pytest.raises(UserError, match="seed is"):
-        FrameTable(str(film), seed=-1, suffix="echo.avi")
+        FrameTable(str(video), seed=-1, suffix="echo.avi")
 
 
 def test_a_data_set_without_its_columns_is_refused(clip, tmp_path):

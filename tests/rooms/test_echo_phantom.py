@@ -11,7 +11,7 @@ from synthzoo.datasets.echo.phantoms import EchoPhantomDataset
 from synthzoo.errors import UserError
 from synthzoo.instruments.echo.discs import disc_volumes, ejection_fraction, measure_echo
 from synthzoo.phantoms.echo.geometry import profile
-from synthzoo.phantoms.echo.patient import PATIENT_LAWS
+from synthzoo.phantoms.echo.patient import PATIENT_PRIORS
 from synthzoo.phantoms.echo.phantom import (
     counterfactual,
     draw_ef,
@@ -26,7 +26,7 @@ from synthzoo.phantoms.echo.phantom import (
 from synthzoo.phantoms.echo.sets import PRESETS, SPLITS, list_recall, list_videos, video_params
 
 
-def test_the_ejection_fraction_is_exact_for_the_sampled_frames_of_any_film():
+def test_the_ejection_fraction_is_exact_for_the_sampled_frames_of_any_video():
     rng = np.random.default_rng(0)
     for patient in range(200):
         rate, fps = rng.uniform(50, 100), float(rng.choice([9, 16, 32, 50]))
@@ -79,13 +79,13 @@ def test_only_the_heart_changes_in_a_counterfactual():
 
 
 def test_discs_on_the_masks_measure_the_ejection_fraction():
-    asked, measured = np.linspace(0.15, 0.85, 12), []
-    for patient, ef in enumerate(asked):
+    requested, measured = np.linspace(0.15, 0.85, 12), []
+    for patient, ef in enumerate(requested):
         params = draw_params(patient, ef=float(ef))
         found = measure_echo(make_masks(params, 112), params.patient.depth_cm / 112)
         measured.append(found["ef"])
         assert found["edv_ml"] == pytest.approx(params.edv_ml, rel=0.04)
-    assert np.abs(np.array(measured) - asked).max() < 0.015
+    assert np.abs(np.array(measured) - requested).max() < 0.015
 
 
 def test_discs_measure_an_ellipsoid_in_any_direction_and_no_volume_in_an_empty_mask():
@@ -140,7 +140,7 @@ def test_ejection_fraction_knows_nothing_of_anatomy_unless_it_is_confounded():
 
 def test_shrinking_draws_patients_together_until_they_are_one():
     patients = [[draw_patient(seed, shrink) for seed in range(60)] for shrink in (1.0, 0.5)]
-    for name in PATIENT_LAWS:
+    for name in PATIENT_PRIORS:
         wide, narrow = (np.std([getattr(patient, name) for patient in drawn]) for drawn in patients)
         assert narrow == pytest.approx(0.5 * wide, rel=1e-6)
     one, two = (replace(draw_patient(seed, 0.0), seed=0) for seed in (1, 2))
@@ -149,9 +149,9 @@ def test_shrinking_draws_patients_together_until_they_are_one():
 
 def test_no_patient_is_in_two_splits():
     for preset, chosen in PRESETS.items():
-        films = {split: list_videos(preset, split) for split in SPLITS}
-        patients = {split: {video.patient for video in found} for split, found in films.items()}
-        for split, found in films.items():
+        videos = {split: list_videos(preset, split) for split in SPLITS}
+        patients = {split: {video.patient for video in found} for split, found in videos.items()}
+        for split, found in videos.items():
             assert len(patients[split]) == chosen.patients[split]
             assert len(found) == len(set(found)) == chosen.patients[split] * chosen.videos
         assert not patients["TRAIN"] & patients["VAL"]
@@ -160,12 +160,12 @@ def test_no_patient_is_in_two_splits():
     assert min(lengths) >= 100 and max(lengths) <= 250 and len(lengths) > 50
 
 
-def test_the_recall_set_holds_the_asked_share_of_training_patients_in_new_films():
+def test_the_recall_set_holds_the_requested_share_of_training_patients_in_new_videos():
     train = list_videos("tiny", "TRAIN")
-    films, patients = list_recall("tiny", 0.25, videos=2)
-    assert len(patients) == 100 and len(films) == 200
-    assert {film.patient for film in films} == set(patients.tolist()) <= {film.patient for film in train}
-    assert not {(f.patient, f.session) for f in films} & {(f.patient, f.session) for f in train}
+    videos, patients = list_recall("tiny", 0.25, videos=2)
+    assert len(patients) == 100 and len(videos) == 200
+    assert {video.patient for video in videos} == set(patients.tolist()) <= {video.patient for video in train}
+    assert not {(f.patient, f.session) for f in videos} & {(f.patient, f.session) for f in train}
     more = list_recall("tiny", 0.5)[1]
     assert set(patients.tolist()) < set(more.tolist())
     assert list_recall("tiny", 0.0)[0] == []
@@ -190,8 +190,8 @@ def test_wrong_values_are_named_with_a_remedy():
         list_videos("tiny", "train")
     with pytest.raises(UserError, match="preset = 'huge': .*tiny, small, echonet"):
         EchoPhantomDataset("huge")
-    with pytest.raises(UserError, match="ef_law = 'normal'"):
-        EchoPhantomDataset("tiny", ef_law="normal")
+    with pytest.raises(UserError, match="ef_prior = 'normal'"):
+        EchoPhantomDataset("tiny", ef_prior="normal")
     with pytest.raises(UserError, match="frames = 8"):
         EchoPhantomDataset("tiny", frames=8)
     with pytest.raises(UserError, match="videos is empty"):
@@ -215,17 +215,17 @@ def test_rows_come_from_the_cache_as_they_were_made(tmp_path):
     assert float(rows[1]["edv_ml"]) == pytest.approx(clip.volumes_ml.max())
 
     kept = pickle.loads(pickle.dumps(EchoPhantomDataset("tiny", "VAL", patients=3, cache_dir=tmp_path)))
-    kept.clip = None  # a second set of the same films reads them
+    kept.clip = None  # a second set of the same videos reads them
     assert all(np.array_equal(kept[row]["video"], rows[row]["video"]) for row in range(3))
     assert len(list(tmp_path.iterdir())) == 1
-    asked = EchoPhantomDataset("tiny", "VAL", patients=3, ef=[0.2, 0.3, 0.4], cache_dir=tmp_path)
-    assert float(asked[2]["ef"]) == pytest.approx(0.4) and len(list(tmp_path.iterdir())) == 2
+    requested = EchoPhantomDataset("tiny", "VAL", patients=3, ef=[0.2, 0.3, 0.4], cache_dir=tmp_path)
+    assert float(requested[2]["ef"]) == pytest.approx(0.4) and len(list(tmp_path.iterdir())) == 2
 
 
-def test_films_of_unequal_length_share_one_cache(tmp_path):
-    films = EchoPhantomDataset("echonet", "TEST", patients=2, size=16, cache_dir=tmp_path)
-    lengths = [films[row]["video"].shape[1] for row in (1, 0)]
-    assert lengths == [films.videos[1].frames, films.videos[0].frames]
+def test_videos_of_unequal_length_share_one_cache(tmp_path):
+    videos = EchoPhantomDataset("echonet", "TEST", patients=2, size=16, cache_dir=tmp_path)
+    lengths = [videos[row]["video"].shape[1] for row in (1, 0)]
+    assert lengths == [videos.videos[1].frames, videos.videos[0].frames]
     assert lengths[0] != lengths[1]
-    assert np.array_equal(films.frames(1), films.clip(1).frames)
+    assert np.array_equal(videos.frames(1), videos.clip(1).frames)
     assert EchoPhantomDataset("echonet", "TEST", patients=1, frames=64, size=16)[0]["video"].shape == (1, 64, 16, 16)

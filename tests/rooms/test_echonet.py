@@ -284,13 +284,13 @@ def test_windows_lie_within_the_video_and_every_start_occurs():
 def test_a_clip_is_resampled_padded_and_only_its_frames_are_read(folder, monkeypatch):
     row = read_echonet(folder)[0]
     whole = read_avi(row["path"]).frames.astype(np.float32) / 255
-    asked = []
+    requested = []
     monkeypatch.setattr(
-        "synthzoo.datasets.echo.clips.read_avi", lambda *a, **k: asked.append(list(a[1])) or read_avi(*a, **k)
+        "synthzoo.datasets.echo.clips.read_avi", lambda *a, **k: requested.append(list(a[1])) or read_avi(*a, **k)
     )
     clip = read_clip(row, 5, stride=2)
     assert clip["image"].shape == (1, 5, 24, 32) and clip["image"].dtype == np.float32
-    assert np.array_equal(clip["image"][0], whole[5:15:2]) and asked == [[5, 7, 9, 11, 13]]
+    assert np.array_equal(clip["image"][0], whole[5:15:2]) and requested == [[5, 7, 9, 11, 13]]
     mixed = read_clip(row, 10, target_fps=40, linear=True)  # frames 4.. in steps of 1.25
     place = mixed["positions"]
     expected = (
@@ -302,7 +302,7 @@ def test_a_clip_is_resampled_padded_and_only_its_frames_are_read(folder, monkeyp
     assert short["valid"] == 13 and not short["image"][0, 13:].any() and short["image"][0, 12].any()
     last = read_clip(row, 16, target_fps=32, padding="last")["image"][0]
     assert np.array_equal(last[15], last[12])
-    with pytest.raises(UserError, match="gives 13 of the 16 frames asked for: ask for fewer, or set padding"):
+    with pytest.raises(UserError, match="gives 13 of the 16 frames requested: ask for fewer, or set padding"):
         read_clip(row, 16, target_fps=32, padding="refuse")
     for settings, sentence in [
         ({"stride": 0}, "stride is 0"),

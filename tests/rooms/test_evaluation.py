@@ -43,7 +43,7 @@ class Toy(torch.nn.Module):
 
 
 class Perfect(SynthesisInferer):
-    """Answers every request with the phantom that was asked for."""
+    """Answers every request with the phantom that was requested."""
 
     calls = 0
 
@@ -60,8 +60,8 @@ class Perfect(SynthesisInferer):
 class Copier(Perfect):
     """Answers with its training set."""
 
-    def answer(self, *asked):
-        return BrainPhantomDataset(1, first=int(sum(asked)) % 12).image(0).astype(np.float32)
+    def answer(self, *requested):
+        return BrainPhantomDataset(1, first=int(sum(requested)) % 12).image(0).astype(np.float32)
 
 
 def evaluation(folder, inferer, parts, **options):
@@ -103,7 +103,7 @@ def test_files_stand_beside_the_metrics_and_the_card_takes_them(perfect):
         rows = list(csv.DictReader(file))
     assert len(rows) == COUNT
     found = [float(row["generated_ventricle_ml"]) for row in rows]
-    r = np.corrcoef(found, [float(row["asked_ventricle_ml"]) for row in rows])[0, 1]
+    r = np.corrcoef(found, [float(row["requested_ventricle_ml"]) for row in rows])[0, 1]
     assert r == pytest.approx(metrics["figures"]["ventricle_ml_r"], abs=1e-3)
     for name in ("evaluation.png", "evaluation_volumes.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
@@ -140,9 +140,9 @@ def test_noise_belongs_to_the_row_whatever_the_batch(tmp_path):
 
 
 def test_requests_are_uniform_and_independent():
-    asked = uniform_requests(4000, [20, 0, 5, 900], [90, 1, 120, 1600], 0)
-    assert asked.min(0) == pytest.approx([20, 0, 5, 900], rel=0.05, abs=0.5) and set(asked[:, 1]) == {0, 1}
-    assert np.abs(np.corrcoef(asked.T) - np.eye(4)).max() < 0.06
+    requested = uniform_requests(4000, [20, 0, 5, 900], [90, 1, 120, 1600], 0)
+    assert requested.min(0) == pytest.approx([20, 0, 5, 900], rel=0.05, abs=0.5) and set(requested[:, 1]) == {0, 1}
+    assert np.abs(np.corrcoef(requested.T) - np.eye(4)).max() < 0.06
 
 
 def test_bad_settings_are_refused(tmp_path):

@@ -60,10 +60,10 @@ def test_pairwise_ms_ssim_sees_a_collapsed_generator():
 
 
 def test_agreement_of_a_known_line():
-    asked = np.linspace(5, 120, 50)
-    found = agreement(asked, 0.9 * asked + 3)
+    requested = np.linspace(5, 120, 50)
+    found = agreement(requested, 0.9 * requested + 3)
     assert found["r"] == 1.0 and found["slope"] == 0.9 and found["intercept"] == 3.0
-    assert found["mae"] == pytest.approx(np.abs(3 - 0.1 * asked).mean(), abs=1e-4)
+    assert found["mae"] == pytest.approx(np.abs(3 - 0.1 * requested).mean(), abs=1e-4)
 
 
 def test_agreement_of_a_constant_is_not_a_number():
@@ -71,8 +71,8 @@ def test_agreement_of_a_constant_is_not_a_number():
 
 
 def test_the_shuffled_control_is_near_zero():
-    asked = rng.uniform(20, 90, 200)
-    found = conditioning(asked, asked + rng.normal(0, 5, 200))
+    requested = rng.uniform(20, 90, 200)
+    found = conditioning(requested, requested + rng.normal(0, 5, 200))
     assert found["r"] > 0.95 and abs(found["shuffled"]["r"]) < 0.06 and found["shuffled"]["mae"] > 3 * found["mae"]
 
 
@@ -94,14 +94,14 @@ def test_memorisation_tells_copies_from_new_samples():
 def test_against_unseen_images_blur_is_no_copying_and_blurred_copies_are():
     template = rng.standard_normal((1, 4, 4, 4))
 
-    def law(n):  # variations of one smooth shape with rough detail, as brains are
+    def prior(n):  # variations of one smooth shape with rough detail, as brains are
         coarse = ndi.zoom(template + 0.3 * rng.standard_normal((n, 4, 4, 4)), (1, 4, 4, 4), order=1)
         return (coarse + 0.5 * rng.standard_normal(coarse.shape)).astype(np.float32)
 
     def blur(images):
         return ndi.gaussian_filter(images, (0, 1, 1, 1))
 
-    training, control, held_out, fresh = (law(n) for n in (60, 60, 40, 40))
+    training, control, held_out, fresh = (prior(n) for n in (60, 60, 40, 40))
     assert memorisation(blur(fresh), training, held_out)["verdict"] == "copies"  # wrongly: they are only smooth
     found = memorisation(blur(fresh), training, held_out, control)
     assert found["verdict"] == "no copying seen" and 0.25 < found["nearer_to_training"] < 0.75

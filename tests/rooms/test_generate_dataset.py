@@ -24,7 +24,7 @@ from synthzoo.serving.generation import generate_dataset
 
 SCRIPT = ROOT / "scripts" / "generate_dataset.py"
 COUNT = 40
-ASKED = {"age": "40,80", "batch_size": 2}
+REQUESTED = {"age": "40,80", "batch_size": 2}
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 DATE = {"SOURCE_DATE_EPOCH": "1700000000", "OMP_NUM_THREADS": "1"}
 
@@ -70,7 +70,7 @@ def uninterrupted(skeleton, tmp_path_factory) -> Path:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOURCE_DATE_EPOCH", DATE["SOURCE_DATE_EPOCH"])
-        generate_dataset(skeleton, folder, COUNT, seed=4, settings=ASKED)
+        generate_dataset(skeleton, folder, COUNT, seed=4, settings=REQUESTED)
     torch.set_num_threads(threads)
     return folder
 
@@ -122,21 +122,21 @@ def test_the_folder_is_a_bids_data_set(uninterrupted):
     assert list(explained) == header[1:] and explained["age"]["Units"] == "years"
     ages = [float(row[header.index("age")]) for row in rows]
     assert min(ages) >= 40 and max(ages) <= 80 and len(set(ages)) == COUNT
-    asked = [line.split("\t") for line in (uninterrupted / "code" / "requests.tsv").read_text().splitlines()]
-    assert [row[0] for row in asked[1:]] == subjects
-    assert [float(row[asked[0].index("age")]) for row in asked[1:]] == ages
+    requested = [line.split("\t") for line in (uninterrupted / "code" / "requests.tsv").read_text().splitlines()]
+    assert [row[0] for row in requested[1:]] == subjects
+    assert [float(row[requested[0].index("age")]) for row in requested[1:]] == ages
 
 
 def test_started_again_it_does_nothing_and_other_requests_are_one_sentence(skeleton, uninterrupted):
     before = digests(uninterrupted)
-    generate_dataset(skeleton, uninterrupted, COUNT, seed=4, settings=ASKED)
+    generate_dataset(skeleton, uninterrupted, COUNT, seed=4, settings=REQUESTED)
     for changed, sentence in (
-        ({"settings": {**ASKED, "age": 50}}, r"holds other requests \(line 2 is 'sub-0001 .*choose another --out"),
+        ({"settings": {**REQUESTED, "age": 50}}, r"holds other requests \(line 2 is 'sub-0001 .*choose another --out"),
         ({"seed": 5}, "holds other requests"),
-        ({"settings": {**ASKED, "colour": 1}}, "--colour: unknown condition or setting"),
+        ({"settings": {**REQUESTED, "colour": 1}}, "--colour: unknown condition or setting"),
         ({"num_samples": 0}, "--num_samples is 0"),
     ):
-        arguments = {"num_samples": COUNT, "seed": 4, "settings": ASKED} | changed
+        arguments = {"num_samples": COUNT, "seed": 4, "settings": REQUESTED} | changed
         with pytest.raises(UserError, match=sentence) as caught:
             generate_dataset(skeleton, uninterrupted, **arguments)
         assert "\n" not in str(caught.value)

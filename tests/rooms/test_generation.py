@@ -7,7 +7,7 @@ import pytest
 
 from synthzoo.cases.requests import RequestTable, read_table
 from synthzoo.errors import UserError
-from synthzoo.results.volume import Finish, SaveResult
+from synthzoo.results.volume import FinalizeDataset, SaveResult
 from synthzoo.serving.generation import Law, keep_table, request_table, subject_seed
 
 CONDITIONS = {
@@ -16,8 +16,8 @@ CONDITIONS = {
 }
 
 
-def drawn(asked, count=200, seed=3, **kwargs):
-    return request_table(CONDITIONS, asked, count, kwargs.get("requests"), seed)
+def drawn(requested, count=200, seed=3, **kwargs):
+    return request_table(CONDITIONS, requested, count, kwargs.get("requests"), seed)
 
 
 def test_ranges_are_filled_uniformly_and_a_longer_table_begins_with_the_shorter(tmp_path):
@@ -30,7 +30,7 @@ def test_ranges_are_filled_uniformly_and_a_longer_table_begins_with_the_shorter(
     assert ages.min() >= 40 and ages.max() <= 80 and abs(ages.mean() - 60) < 4 * 40 / np.sqrt(12 * 400)
     assert abs(women - 0.5) < 4 * 0.5 / np.sqrt(400)
     assert abs(np.corrcoef(ages[:-1], ages[1:])[0, 1]) < 4 / np.sqrt(400)
-    # One condition's values do not depend on which others were asked for.
+    # One condition's values do not depend on which others were requested.
     (tmp_path / "t.tsv").write_text(drawn({"age": (40, 80)}, 400))
     assert [row["requested"]["age"] for row in read_table(tmp_path / "t.tsv", CONDITIONS)] == ages.tolist()
 
@@ -51,7 +51,7 @@ def test_a_table_of_ones_own_is_completed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, asked, sentence",
+    "name, requested, sentence",
     [
         ("age", (40, 95), "age is 95 years, but must lie between 20 and 90"),
         ("age", (80, 40), "a range starts with its lower end"),
@@ -61,9 +61,9 @@ def test_a_table_of_ones_own_is_completed(tmp_path):
         ("sex", ("F", "X"), "sex is 'X', but must be one of F, M"),
     ],
 )
-def test_a_wrong_law_is_one_sentence(name, asked, sentence):
+def test_a_wrong_law_is_one_sentence(name, requested, sentence):
     with pytest.raises(UserError) as caught:
-        Law(name, asked, CONDITIONS[name])
+        Law(name, requested, CONDITIONS[name])
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -87,7 +87,7 @@ def test_label_maps_stand_among_the_derivatives(tmp_path):
     save = SaveResult(table, outputs={"pred": "T1w.nii.gz", "labels": "dseg.nii.gz"}, spacing_mm=4.0)
     for item in map(table.__getitem__, range(2)):
         save({**item, "pred": item["image"], "labels": item["image"] > 0})
-    Finish(table)()
+    FinalizeDataset(table)()
     labels = sorted(
         path.relative_to(tmp_path).as_posix() for path in (tmp_path / "derivatives").rglob("*") if path.is_file()
     )

@@ -8,7 +8,7 @@ import torch
 
 from synthzoo.cases.requests import RequestTable
 from synthzoo.errors import UserError
-from synthzoo.results.volume import Finish, SaveResult
+from synthzoo.results.volume import FinalizeDataset, SaveResult
 
 CONDITIONS = {
     "age": {"unit": "years", "range": [20, 90], "meaning": "age at the scan"},
@@ -103,7 +103,7 @@ def test_a_rerun_skips_what_is_complete_and_refuses_another_request(tmp_path):
         save({**rows[index], "pred": rows[index]["image"].sigmoid()})
     again = table({"age": 40}, num_samples=3, output_dir=tmp_path)
     assert len(again) == 1 and again[0]["case"] == "sub-0002" and again.skipped == 2
-    Finish(again)()
+    FinalizeDataset(again)()
     assert len((tmp_path / "participants.tsv").read_text().splitlines()) == 3
     assert json.loads((tmp_path / "sub-0001" / "sub-0001_T1w.json").read_text())["requested"]["age"] == 40
     with pytest.raises(UserError, match="was made from another request"):

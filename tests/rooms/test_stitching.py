@@ -1,4 +1,4 @@
-"""Long clips from overlapping windows: which window speaks for which frame, and how films of known law come out."""
+"""Long clips from overlapping windows: which window speaks for which frame, and how videos of known prior come out."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from synthzoo.errors import UserError
 from synthzoo.systems.echodiffusion.edm import heun, karras_sigmas
 
 
-def law(denoise, frames):
+def prior(denoise, frames):
     """Covariance (T, T) of what the deterministic sampler makes of noise, without any draw."""
     basis = torch.eye(frames, dtype=torch.float64).reshape(frames, 1, frames, 1, 1)
     matrix = heun(denoise, basis, karras_sigmas(48)).reshape(frames, frames)
@@ -31,15 +31,15 @@ def test_a_frame_is_the_word_of_the_first_window_that_holds_it():
 
 def test_a_clip_of_one_window_is_the_plain_sampler_and_frames_alone_need_no_stitch():
     cov = covariance(8, 0.5, 0.8)
-    assert torch.equal(law(stitched(edm_denoiser(cov), 8, 4), 8), law(edm_denoiser(cov), 8))
+    assert torch.equal(prior(stitched(edm_denoiser(cov), 8, 4), 8), prior(edm_denoiser(cov), 8))
     image = edm_denoiser(torch.full((1, 1), 0.5, dtype=torch.float64))
-    assert torch.allclose(law(stitched(image, 4, 2), 12), law(image, 12))
+    assert torch.allclose(prior(stitched(image, 4, 2), 12), prior(image, 12))
 
 
 @pytest.mark.parametrize(("overlap", "fade", "expected"), [(0, False, 0.0), (4, False, 0.64), (4, True, 0.79)])
 def test_neighbours_across_a_seam_are_as_alike_as_measured_before(overlap, fade, expected):
     """Inside a window they correlate by .90."""
-    found = law(stitched(edm_denoiser(covariance(8, 0.5, 0.9)), 8, overlap, fade), 16)
+    found = prior(stitched(edm_denoiser(covariance(8, 0.5, 0.9)), 8, overlap, fade), 16)
     neighbours = found.diagonal(1) / (found.diagonal()[1:] * found.diagonal()[:-1]).sqrt()
     assert float(neighbours.min()) == pytest.approx(expected, abs=0.01)
     assert float(neighbours.max()) == pytest.approx(0.9, abs=0.02)

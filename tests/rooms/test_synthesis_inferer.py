@@ -53,6 +53,6 @@ def test_fresh_noise_is_fresh():
 
 
 @pytest.mark.parametrize("settings", [{"eta": 1.5}, {"eta": -0.1}, {"sampler": "dpm_solver", "eta": 0.5}])
-def test_an_eta_that_would_not_be_used_as_asked_is_refused(settings):
+def test_an_eta_that_would_not_be_used_as_requested_is_refused(settings):
     with pytest.raises(UserError, match="eta = .* between 0 and 1, and only ddim takes it"):
         SynthesisInferer(**{"sampler": "ddim", **settings})

@@ -138,7 +138,7 @@ def test_a_folder_that_cannot_be_used_is_told_in_one_sentence(folder, tmp_path, 
         training_images("phantom", folder, CONDITIONS, **grid)
     with pytest.raises(UserError, match="data_format = 'csv': the known ones are phantom, tsv, bids"):
         training_images("csv", folder, CONDITIONS, **grid)
-    with pytest.raises(UserError, match="has 3 rows of the split train, but 5 are asked for"):
+    with pytest.raises(UserError, match="has 3 rows of the split train, but 5 are requested"):
         training_images("tsv", folder, CONDITIONS, size=5, **grid)
     (folder / "images/p1.nii.gz").unlink()
     with pytest.raises(UserError, match="p1: neither .*images/p1.nii.gz nor .*exists"):

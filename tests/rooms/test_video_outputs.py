@@ -11,7 +11,7 @@ from PIL import Image, ImageSequence
 from synthzoo.cases.requests import RequestTable
 from synthzoo.errors import UserError
 from synthzoo.io.videos import read_avi, write_avi
-from synthzoo.results.video import SaveVideo, VideoFinish
+from synthzoo.results.video import FinalizeVideos, SaveVideo
 from synthzoo.results.video_preview import video_montage
 
 EF = {"ef": {"unit": "%", "range": [5, 90], "meaning": "ejection fraction"}}
@@ -31,7 +31,7 @@ def video_of(row):
     return (1.05 - disc.float())[None] * 0.8 + 0.02 * row["image"].clamp(-2, 2)
 
 
-def test_a_case_is_an_avi_and_a_sidecar_that_says_what_was_asked(tmp_path):
+def test_a_case_is_an_avi_and_a_sidecar_that_says_what_was_requested(tmp_path):
     table = requests(tmp_path, 1)
     seen = []
 
@@ -59,8 +59,8 @@ def test_a_rerun_skips_what_is_complete_and_gives_the_same_bytes(tmp_path):
     again = requests(tmp_path / "a", 3)
     assert again.skipped == 2 and [again[n]["case"] for n in range(len(again))] == ["sub-0002"]
     SaveVideo(again, fps=16)({**again[0], "pred": video_of(again[0])})
-    VideoFinish(again)()
-    VideoFinish(requests(tmp_path / "b", 3))()
+    FinalizeVideos(again)()
+    FinalizeVideos(requests(tmp_path / "b", 3))()
     found = {folder: sorted(p for p in (tmp_path / folder).rglob("*") if p.is_file()) for folder in "ab"}
     assert [p.relative_to(tmp_path / "a") for p in found["a"]] == [p.relative_to(tmp_path / "b") for p in found["b"]]
     assert all(one.read_bytes() == two.read_bytes() for one, two in zip(found["a"], found["b"]))
@@ -74,7 +74,7 @@ def test_the_preview_loops_in_real_time_with_the_conditions_above(tmp_path):
     table = requests(tmp_path, 3, values={"ef": [30, 55, 70]})
     for index in range(3):
         SaveVideo(table, fps=16)({**table[index], "pred": video_of(table[index])})
-    VideoFinish(table, preview=2)()
+    FinalizeVideos(table, preview=2)()
     picture = Image.open(tmp_path / "preview.gif")
     assert picture.info["loop"] == 0 and not (tmp_path / "preview.png").exists()
     durations = [page.info["duration"] for page in ImageSequence.Iterator(picture)]
@@ -106,7 +106,7 @@ def test_a_second_video_and_a_label_map_may_stand_beside_the_first(tmp_path):
     measured = SaveVideo(table, outputs=save, fps=16, measure=lambda video, fps: calls.append(fps) or {"ef": 1.0})
     video = video_of(row)
     measured({**row, "pred": video, "factual": video.flip(1), "labels": video > 0.5})
-    VideoFinish(table, overlay="factual.avi")()
+    FinalizeVideos(table, overlay="factual.avi")()
     folder = tmp_path / "sub-0001"
     assert (
         np.abs(read_avi(folder / "sub-0001_factual.avi").frames[::-1] - 255 * video[0].clamp(0, 1).numpy()).mean() < 2
@@ -150,7 +150,7 @@ def test_a_missing_or_impossible_rate_is_said(tmp_path):
 def test_videos_of_a_data_set_stand_in_its_folders(tmp_path):
     table = requests(tmp_path, 1, folder="us")
     SaveVideo(table, fps=16)({**table[0], "pred": video_of(table[0])})
-    VideoFinish(table)()
+    FinalizeVideos(table)()
     assert (tmp_path / "sub-0001" / "us" / "sub-0001_echo.avi").is_file() and (tmp_path / "preview.gif").is_file()
 
 
@@ -160,6 +160,6 @@ def test_a_broken_video_of_an_earlier_run_is_named_by_the_preview(tmp_path):
     path = tmp_path / "sub-0001" / "sub-0001_echo.avi"
     path.write_bytes(path.read_bytes()[:-900])
     with pytest.raises(UserError, match="sub-0001_echo.avi is cut short"):
-        VideoFinish(requests(tmp_path, 1))()
+        FinalizeVideos(requests(tmp_path, 1))()
     write_avi(path, video_of(table[0]).clamp(0, 1), 16)
-    VideoFinish(requests(tmp_path, 1))()
+    FinalizeVideos(requests(tmp_path, 1))()

@@ -27,9 +27,9 @@ SENT_ALONG = ("score", "peak", "threshold", "regions", "measured")
 
 def wanted_output(served: ServedBundle, request: Request) -> str:
     """The kind of output that a request wants: as it says, bands for a viewer of segments, else the bundle's first."""
-    asked = request.extras["result"]
-    if asked not in (None, "auto"):
-        return asked
+    requested = request.extras["result"]
+    if requested not in (None, "auto"):
+        return requested
     if "heat_map" in served.outputs and request.extras["result_dtype"] == "uint8":
         return "bands"
     return next(iter(served.outputs))
@@ -51,7 +51,7 @@ def answer(served: ServedBundle, request: Request, case: Case) -> tuple[str, dic
 
 
 def write_answer(source: Path, kind: str, request: Request) -> str:
-    """The output in the format that was asked for; without a wish the very bytes that the run wrote."""
+    """The output in the format that was requested; without a request the very bytes that the run wrote."""
     extension, dtype = request.extras["result_extension"], request.extras["result_dtype"]
     own = ".nii.gz" if source.name.endswith(".nii.gz") else source.suffix
     plain = dtype is None or (dtype == "uint8") == (kind == "label")

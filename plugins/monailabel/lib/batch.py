@@ -19,7 +19,7 @@ from lib.service import SCORES, Service
 from synthzoo.bundle.find import write_json
 from synthzoo.cases.table import sha256
 from synthzoo.errors import UserError, find_user_error
-from synthzoo.io.volumes import is_film
+from synthzoo.io.volumes import is_video
 from synthzoo.serving.served import Cancelled
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class BatchRunner:
         listed = datastore.list_images()
         left_out = {i for i in listed if datastore.get_image_info(i).get("bundle") == model}  # what it made itself
         if "video" not in served.outputs:
-            left_out |= {i for i in listed if is_film(datastore.get_image_uri(i))}
+            left_out |= {i for i in listed if is_video(datastore.get_image_uri(i))}
         image_ids = sorted(set(self._images(task["request"]["images"])) - left_out)
         image_ids = image_ids[: params.get("max_batch_size") or None]
         task["total"] = len(image_ids)
@@ -174,7 +174,7 @@ class BatchRunner:
         weights = sha256(served.weights(request.extras["model_version"]))
         scan = sha256(self.service.input_path(served, request, image_id))
         options = served.options_of(request.extras["model_version"])
-        asked = {**{name: option.default for name, option in options.items()}, **request.values}
+        requested = {**{name: option.default for name, option in options.items()}, **request.values}
 
         def same(sidecar: dict) -> bool:
             made = {**(sidecar.get("sampler") or {}), **(sidecar.get("requested") or {})}
@@ -182,7 +182,7 @@ class BatchRunner:
             return (
                 sidecar.get("weights_sha256") == weights
                 and (sidecar.get("input") or {}).get("sha256") == scan
-                and all(asked[name] == value for name, value in made.items() if name in asked)
+                and all(requested[name] == value for name, value in made.items() if name in requested)
             )
 
         return any(same(sidecar) for sidecar in found)

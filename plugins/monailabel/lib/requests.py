@@ -77,7 +77,7 @@ def expect_object(params: Any) -> dict[str, Any]:
     return params
 
 
-def read_request(served: ServedBundle, asked: Mapping[str, Any]) -> Request:
+def read_request(served: ServedBundle, requested: Mapping[str, Any]) -> Request:
     """Check everything that a client sent.
 
     Raises:
@@ -87,7 +87,7 @@ def read_request(served: ServedBundle, asked: Mapping[str, Any]) -> Request:
     extras: dict[str, Any] = {name: option.default for name, option in extras_known.items()}
     extras |= {"label_tag": "original", "job": None, "source_tag": None}
     own: dict[str, Any] = {}
-    for name, value in asked.items():
+    for name, value in requested.items():
         if name in extras_known:
             extras[name] = extras_known[name].check(value)
         elif name in ("label_tag", "job", "source_tag"):

@@ -104,7 +104,7 @@ def build_router(app) -> APIRouter:
     @contextmanager
     def taken(model: str, params: str, file: UploadFile | None, session_id: str = ""):
         """The options of a request and its checked upload, which is removed in the end."""
-        item, asked, upload = served(model), read_params(params), None
+        item, requested, upload = served(model), read_params(params), None
         try:
             if item.takes_images and file:
                 upload = keep_upload(file.file, file.filename)
@@ -114,11 +114,11 @@ def build_router(app) -> APIRouter:
                     raise LookupError(f"there is no session '{session_id[:80]}'.")
                 upload = Path(found.image)
             for key in ("model", "image", "description"):
-                if key in asked:
+                if key in requested:
                     raise UserError(f"{model} has no option '{key}': name the image in the address, as ?image=ID.")
             if upload is not None:
                 check_upload(upload, item.modality)
-            yield asked, upload
+            yield requested, upload
         except UserError as error:
             if upload is None:
                 raise
@@ -139,8 +139,8 @@ def build_router(app) -> APIRouter:
         output: infer.ResultType | None = None,
         user: User = Depends(RBAC(USER)),
     ):
-        with taken(model, params, file, session_id) as (asked, upload):
-            result = service.infer({**asked, "model": model, "image": image}, upload)
+        with taken(model, params, file, session_id) as (requested, upload):
+            result = service.infer({**requested, "model": model, "image": image}, upload)
         if output == infer.ResultType.dicom_seg:
             raise UserError("output dicom_seg is not offered: float maps and synthetic studies are no DICOM SEG.")
         return infer.send_response(service.datastore, result, output, background_tasks)
@@ -259,10 +259,10 @@ def build_router(app) -> APIRouter:
         if model not in app._trainers:
             known = ", ".join(app._trainers) or "none"
             raise LookupError(f"there is no trainer '{model[:80]}': the trainers are {known}.")
-        asked = expect_object(params)
-        asked = asked.get(model, asked) if isinstance(asked.get(model), dict) else asked
-        app._trainers[model].check(asked)
-        return train.run_model(model, dict(asked), run_sync, enqueue)
+        requested = expect_object(params)
+        requested = requested.get(model, requested) if isinstance(requested.get(model), dict) else requested
+        app._trainers[model].check(requested)
+        return train.run_model(model, dict(requested), run_sync, enqueue)
 
     @router.get("/zoo/index", tags=["Zoo"], summary="Every model with its options, outputs and version")
     @said
@@ -280,8 +280,8 @@ def build_router(app) -> APIRouter:
         file: UploadFile = File(None),
         user: User = Depends(RBAC(USER)),
     ) -> FileResponse:
-        with taken(model, params, file) as (asked, upload):
-            with service.solve({**asked, "model": model, "image": image}, upload) as done:
+        with taken(model, params, file) as (requested, upload):
+            with service.solve({**requested, "model": model, "image": image}, upload) as done:
                 path = pack(done.served, done.cases, done.params)
         background_tasks.add_task(path.unlink, missing_ok=True)
         return FileResponse(path, media_type="application/zip", filename=f"{model}.zip", background=background_tasks)

@@ -83,30 +83,32 @@ class Service:
 
     # --- one request ----------------------------------------------------------------------------------------------
 
-    def infer(self, asked: Mapping[str, Any], upload: Path | None = None, job: Job | None = None) -> dict[str, Any]:
+    def infer(self, requested: Mapping[str, Any], upload: Path | None = None, job: Job | None = None) -> dict[str, Any]:
         """Check a request, run it, store what belongs into the datastore, and give MONAI Label's answer.
 
         Args: see `solve`.
         """
-        with self.solve(asked, upload, job) as done:
+        with self.solve(requested, upload, job) as done:
             file, more = answers.answer(done.served, done.request, done.cases[0])
             label = done.saved or file
             return {"label": label, "tag": done.request.extras["label_tag"], "file": file, "params": done.params | more}
 
     @contextmanager
-    def solve(self, asked: Mapping[str, Any], upload: Path | None = None, job: Job | None = None) -> Iterator[Solved]:
+    def solve(
+        self, requested: Mapping[str, Any], upload: Path | None = None, job: Job | None = None
+    ) -> Iterator[Solved]:
         """Check a request, run it and store what belongs into the datastore; its files are there while the block runs.
 
         Args:
-            asked: {"model", "image": id of the datastore or "", options ...}.
+            requested: {"model", "image": id of the datastore or "", options ...}.
             upload: a checked file that takes the place of an image of the datastore.
             job: to watch and cancel it by; None makes one.
         """
-        asked = dict(asked)
-        served = self.store[str(asked.pop("model", ""))]
-        image_id = asked.pop("image", "") or ""
-        asked.pop("description", None)
-        request = read_request(served, asked)
+        requested = dict(requested)
+        served = self.store[str(requested.pop("model", ""))]
+        image_id = requested.pop("image", "") or ""
+        requested.pop("description", None)
+        request = read_request(served, requested)
         source = upload or self.input_path(served, request, image_id)
         if served.takes_images and source is None:
             raise UserError(f"{served.name} needs an image: name one of the datastore or upload one.")
@@ -179,7 +181,7 @@ class Service:
         return Path(self.datastore.get_label_uri(have[tag], tag))
 
     def keep(self, served: ServedBundle, request: Request, cases: list[Case], source: str = "") -> list[dict]:
-        """Add images and films that were made to the datastore, with label maps; gives their ids and sidecars."""
+        """Add images and videos that were made to the datastore, with label maps; gives their ids and sidecars."""
         kept = []
         for case in cases:
             entry: dict[str, Any] = {"id": None, "sidecar": case.sidecar}
@@ -199,7 +201,7 @@ class Service:
         return kept
 
     def save_result(self, served: ServedBundle, request: Request, case: Case, image_id: str) -> str:
-        """Store maps of an image as labels: regions under the asked tag, the float heat map under `heatmap`."""
+        """Store maps of an image as labels: regions under the requested tag, the float heat map under `heatmap`."""
         info = {"model": served.name, "sidecar": case.sidecar}
         label = ""
         if "label" in case.files:
@@ -241,10 +243,10 @@ def find_folders(app_dir: Path, conf: Mapping[str, str]) -> list[Path]:
     else:
         raise UserError(f"{path}: there is no index of bundles; name one with --conf index, or a release with zoo.")
     bundle_dir = Path(conf.get("bundle_dir") or path.parent / "bundles")
-    asked = conf.get("models") or "all"
+    requested = conf.get("models") or "all"
     # An audit writes tables alone: no viewer has use for them.
     shown = [name for name, entry in index["bundles"].items() if set(entry.get("outputs") or ["image"]) != {"table"}]
-    names = shown if asked == "all" else [name.strip() for name in asked.split(",") if name.strip()]
+    names = shown if requested == "all" else [name.strip() for name in requested.split(",") if name.strip()]
     folders = []
     for name in names:
         if name not in index["bundles"]:

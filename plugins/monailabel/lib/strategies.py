@@ -36,11 +36,11 @@ class Generate(Strategy):
 
     def __call__(self, request, datastore) -> dict[str, Any]:
         """{"id"} of the new study."""
-        asked = {key: value for key, value in request.items() if key != "strategy"}
-        if "num_samples" in asked:
+        requested = {key: value for key, value in request.items() if key != "strategy"}
+        if "num_samples" in requested:
             raise UserError(f"{self.served.name}: Next Sample makes one study; leave num_samples out.")
-        checked = read_request(self.served, asked)
-        if "seed" in self.options and str(asked.get("seed") or "").strip() == "" and asked.get("seed") != 0:
+        checked = read_request(self.served, requested)
+        if "seed" in self.options and str(requested.get("seed") or "").strip() == "" and requested.get("seed") != 0:
             checked.values["seed"] = self.next_seed(datastore)
         checked.extras["store"] = True
         folder = Path(tempfile.mkdtemp(prefix="synthzoo_"))

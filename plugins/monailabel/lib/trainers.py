@@ -75,14 +75,14 @@ class BundleTrainer(TrainTask):
         except (OSError, ValueError, KeyError):
             return {}
 
-    def check(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def check(self, requested: Mapping[str, Any]) -> dict[str, Any]:
         """The checked options.
 
         Raises:
             UserError: an unknown name or a wrong value.
         """
         own = {}
-        for name, value in asked.items():
+        for name, value in requested.items():
             if name not in self.options and name in STOCK:
                 expect_plain(name, value if not isinstance(value, (list, dict)) else None)
             else:
@@ -92,24 +92,24 @@ class BundleTrainer(TrainTask):
 
     def __call__(self, request, datastore) -> dict[str, Any]:
         """Train, in the process that the server started for it; gives what version.json says."""
-        asked = self.check(request)
-        device = None if asked["device"] == "auto" else asked["device"]
+        requested = self.check(request)
+        device = None if requested["device"] == "auto" else requested["device"]
         scans = []
         for image_id in sorted(datastore.list_images()):
             info = datastore.get_image_info(image_id)
             path = Path(datastore.get_image_uri(image_id))
-            if path.name.endswith((".nii", ".nii.gz")) and (asked["synthetic"] or not info.get("synthetic")):
+            if path.name.endswith((".nii", ".nii.gz")) and (requested["synthetic"] or not info.get("synthetic")):
                 known = {**info, **(info.get("conditions") or {})}
                 scans.append(Scan(image_id, path, {name: known.get(name) for name in self.served.options}))
-        logger.info(f"training of {self.served.name} on {len(scans)} images: {asked}")
+        logger.info(f"training of {self.served.name} on {len(scans)} images: {requested}")
         return fine_tune(
             self.served.folder,
-            asked["stage"],
+            requested["stage"],
             scans,
             self.service.models_dir / self.served.name,
             self.served.weights(),
-            epochs=asked["epochs"],
-            learning_rate=asked["learning_rate"],
+            epochs=requested["epochs"],
+            learning_rate=requested["learning_rate"],
             device=device,
-            calibration=asked.get("calibrate"),
+            calibration=requested.get("calibrate"),
         )

@@ -11,7 +11,7 @@ from fastapi import HTTPException, Request
 from fastapi.routing import APIRoute
 
 from synthzoo.errors import UserError
-from synthzoo.io.volumes import is_dicom_folder, is_film, read_film, read_volume
+from synthzoo.io.volumes import is_dicom_folder, is_video, read_video, read_volume
 
 VOLUMES = (".nii.gz", ".nii")
 
@@ -64,7 +64,7 @@ def drop_upload(path: Path | None) -> None:
 
 
 def check_upload(path: Path, modality: str = "", channels: int = 1, blank: bool = False) -> None:
-    """Read an uploaded volume or film whole, so that a bad one is refused before anything is stored or run.
+    """Read an uploaded volume or video whole, so that a bad one is refused before anything is stored or run.
 
     Args:
         path: file or folder of DICOM slices.
@@ -78,8 +78,8 @@ def check_upload(path: Path, modality: str = "", channels: int = 1, blank: bool 
     try:
         if path.is_dir() and is_dicom_folder(path):
             check_modality(path, modality)
-        if is_film(path):
-            read_film(path)
+        if is_video(path):
+            read_video(path)
         else:
             read_volume(path, channels, blank)
     except UserError as error:
@@ -95,7 +95,7 @@ def check_label(path: Path) -> None:
     if path.name.endswith(".nrrd"):
         with open(path, "rb") as file:
             if file.read(4) != b"NRRD":
-                raise UserError(f"label {path.name} is not an NRRD file, whatever its name says: export it anew.")
+                raise UserError(f"label {path.name} is not an NRRD file, whatever its name says: export it again.")
         return
     try:
         check_upload(path, blank=True)

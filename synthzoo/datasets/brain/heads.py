@@ -1,4 +1,4 @@
-"""Random heads with brain masks for the brain extractor, drawn anew for every row."""
+"""Random heads with brain masks for the brain extractor, drawn again for every row."""
 
 from __future__ import annotations
 

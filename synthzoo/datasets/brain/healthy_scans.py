@@ -79,13 +79,13 @@ class HealthyScanSlices(Dataset):
     """Slices of healthy scans, bent, brightened and made noisier at random.
 
     Rows are those of `HealthySlices`, so that the transform and the loss are the same. What is planted into them is
-    learnt as wrong, and what they hold as right: a scan with a lesion among them teaches that lesions are healthy.
+    learnt as wrong, and what they hold as right: a scan with a lesion among them trains that lesions are healthy.
 
     Args:
         paths: scans, at least one.
         prepare: path -> float32 (D, H, W), z-scores on the network's grid, exactly 0 outside the brain.
         length, rows_per_axis, upright, transform: see `HealthySlices`.
-        cache_dir: folder that keeps the prepared brains as float16; None prepares them anew in each run.
+        cache_dir: folder that keeps the prepared brains as float16; None prepares them again in each run.
 
     Raises:
         UserError: a scan that cannot be used, by its name.

@@ -1,4 +1,4 @@
-"""Healthy brain slices for the anomaly tasks, drawn anew for every row."""
+"""Healthy brain slices for the anomaly tasks, drawn again for every row."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ class ParticipantsDataset(Dataset):
         rows = [row for row in table if row["split"] == SPLITS[split]]
         if not rows or (size is not None and len(rows) < size):
             raise UserError(
-                f"{self.folder / TABLE} has {len(rows)} rows of the split {split}, but {size or 1} are asked for; "
+                f"{self.folder / TABLE} has {len(rows)} rows of the split {split}, but {size or 1} are requested; "
                 "lower --train_size or mark more rows in the column split."
             )
         self.rows = rows[:size]

@@ -37,7 +37,7 @@ class BrainPhantomDataset(Dataset):
         split: "train", "validation" or "test": which range of seeds the subjects come from.
         first: number of the first subject within the split.
         independent: share of the subjects whose age, brain and ventricle volume are drawn uniformly and independently
-            (so that every combination is seen); the others follow the joint law.
+            (so that every combination is seen); the others follow the joint distribution.
         conditions: which parameters make the vector, in this order.
         noise, bias: of the rendering, see `synthzoo.phantoms.brain.contrast.render`.
         cache_dir: folder in which each image is kept as float16; None keeps the images in memory.

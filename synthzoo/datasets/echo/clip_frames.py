@@ -7,7 +7,7 @@ from torch.utils.data import Dataset
 
 
 class ClipFrames(Dataset):
-    """Rows {"image": float32 (1, H, W) in [0, 1]}: a frame of each clip, drawn anew each time from torch's generator.
+    """Rows {"image": float32 (1, H, W) in [0, 1]}: a frame of each clip, drawn again each time from torch's generator.
 
     Args:
         clips: rows with "video" (1, T, H, W) in [0, 1].

@@ -117,7 +117,7 @@ def pad_clip(clip: np.ndarray, length: int, padding: str, name: str = "video") -
         return clip[:length]
     if padding == "refuse":
         raise UserError(
-            f"{name} gives {len(clip)} of the {length} frames asked for: ask for fewer, or set padding to zeros or "
+            f"{name} gives {len(clip)} of the {length} frames requested: ask for fewer, or set padding to zeros or "
             "last."
         )
     tail = np.zeros_like(clip[:1]) if padding == "zeros" else clip[-1:]
@@ -210,8 +210,8 @@ class ClipDataset(Dataset):
         self.rows = [row for row in rows if self._fits(row, shorter == "drop")]
         if not self.rows:
             raise UserError(
-                f"none of the {len(rows)} videos gives a clip of {length} frames as asked: lower the length, or set "
-                "shorter to pad and hold_beat to false."
+                f"none of the {len(rows)} videos gives a clip of {length} frames as requested: lower the length, or "
+                "set shorter to pad and hold_beat to false."
             )
         patients = list(dict.fromkeys(row["patient"] for row in self.rows))
         self.patients = {patient: number for number, patient in enumerate(patients)}

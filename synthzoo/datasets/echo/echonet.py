@@ -93,7 +93,7 @@ def read_echonet(
     _check_patients(rows, folder / FILE_LIST)
     rows = [row for row in rows if split in (None, row["split"])]
     if not rows:
-        raise UserError(f"{folder / FILE_LIST} has no usable rows of the split {split or 'asked for'}: mark some so.")
+        raise UserError(f"{folder / FILE_LIST} has no usable rows of the split {split or 'requested'}: mark some so.")
     return rows
 
 
@@ -252,13 +252,13 @@ def read_latents(path: str | Path, frames: int | None = None) -> torch.Tensor:
     except FileNotFoundError:
         raise UserError(f"latents {path} do not exist: encode the videos first.") from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
-        raise UserError(f"latents {path} cannot be read as a plain tensor: encode the video anew.") from None
+        raise UserError(f"latents {path} cannot be read as a plain tensor: encode the video again.") from None
     if not isinstance(tensor, torch.Tensor) or tensor.ndim != 4 or not tensor.is_floating_point():
         shape = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
         raise UserError(f"latents {path} hold {shape}, but a float tensor (frames, channels, h, w) is needed.")
     if frames is not None and len(tensor) != frames:
-        raise UserError(f"latents {path} hold {len(tensor)} frames, but NumberOfFrames is {frames}: encode them anew.")
+        raise UserError(f"latents {path} hold {len(tensor)} frames, but NumberOfFrames is {frames}: encode them again.")
     tensor = tensor.float()
     if not torch.isfinite(tensor).all():
-        raise UserError(f"latents {path} hold NaN or Inf: encode the video anew, in full precision.")
+        raise UserError(f"latents {path} hold NaN or Inf: encode the video again, in full precision.")
     return tensor

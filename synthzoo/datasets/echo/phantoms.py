@@ -1,4 +1,4 @@
-"""Echo phantoms as rows for training and evaluation; each film is made once and then read from a cache."""
+"""Echo phantoms as rows for training and evaluation; each video is made once and then read from a cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VERSION = 1  # of the pictures; another number leaves old caches aside
 
 
 class EchoPhantomDataset(Dataset):
-    """Films as {"video": float32 (1, T, S, S) in [0, 1], "ef": float32, "edv_ml": float32, "patient": int, ...}.
+    """Videos as {"video": float32 (1, T, S, S) in [0, 1], "ef": float32, "edv_ml": float32, "patient": int, ...}.
 
     A row also has "session", "noise", "ed_frame", "es_frame", "row" (int), "heart_rate" in beats a minute, "fps" and
     "cm_per_pixel" (float32); with `masks` it has "mask", the left ventricle's cavity, float32 (1, T, S, S) of 0 and 1.
@@ -35,13 +35,13 @@ class EchoPhantomDataset(Dataset):
         patients: how many; None takes the preset's number.
         first: number of the first patient within the split.
         frames, fps, size: replace those of the preset.
-        ef_law: "uniform" or "clinic".
+        ef_prior: "uniform" or "clinic".
         shrink: 0 to 1, how far patients differ.
         confounded: a weak heart is also a large one.
         masks: rows have masks.
-        cache_dir: folder in which the films are kept as bytes, in one file a set; None keeps them in memory.
-        videos: films of another list, such as `list_recall` gives, in place of the split's.
-        ef: ejection fractions that replace the drawn ones, one a row: the films that were asked for, or the true
+        cache_dir: folder in which the videos are kept as bytes, in one file a set; None keeps them in memory.
+        videos: videos of another list, such as `list_recall` gives, in place of the split's.
+        ef: ejection fractions that replace the drawn ones, one a row: the videos that were requested, or the true
             counterfactuals of a split.
 
     Raises:
@@ -57,7 +57,7 @@ class EchoPhantomDataset(Dataset):
         frames: int | None = None,
         fps: float | None = None,
         size: int | None = None,
-        ef_law: str = "uniform",
+        ef_prior: str = "uniform",
         shrink: float = 1.0,
         confounded: bool = False,
         masks: bool = False,
@@ -68,11 +68,11 @@ class EchoPhantomDataset(Dataset):
         chosen = preset_of(preset)
         self.videos = list_videos(preset, split, patients, first) if videos is None else list(videos)
         if not self.videos:
-            raise UserError("videos is empty: an echo phantom data set takes at least one film.")
+            raise UserError("videos is empty: an echo phantom data set takes at least one video.")
         if frames is not None:
             self.videos = [replace(video, frames=int(frames)) for video in self.videos]
         self.size, self.fps = int(size or chosen.size), float(fps or chosen.fps)
-        self.laws = {"ef_law": ef_law, "shrink": float(shrink), "confounded": bool(confounded)}
+        self.priors = {"ef_prior": ef_prior, "shrink": float(shrink), "confounded": bool(confounded)}
         self.masks = masks
         self.ef = None if ef is None else np.asarray(ef, np.float64)
         if self.ef is not None and self.ef.shape != (len(self.videos),):
@@ -86,8 +86,8 @@ class EchoPhantomDataset(Dataset):
         self.starts = np.concatenate([[0], np.cumsum(lengths)])
         self.cache_dir = None
         if cache_dir:
-            asked = None if self.ef is None else self.ef.tolist()
-            settings = [VERSION, self.size, self.fps, self.laws, [astuple(video) for video in self.videos], asked]
+            requested = None if self.ef is None else self.ef.tolist()
+            settings = [VERSION, self.size, self.fps, self.priors, [astuple(video) for video in self.videos], requested]
             key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
             self.cache_dir = Path(cache_dir) / f"echo-{preset}-{split}-{key}"
             self.cache_dir.mkdir(parents=True, exist_ok=True)
@@ -101,33 +101,33 @@ class EchoPhantomDataset(Dataset):
         return {**self.__dict__, "_store": self._store if self.cache_dir is None else None}
 
     def params(self, row: int) -> EchoParams:
-        """What the film of one row is made of."""
-        params = video_params(self.videos[row], **self.laws)
+        """What the video of one row is made of."""
+        params = video_params(self.videos[row], **self.priors)
         return params if self.ef is None else replace(params, ef=float(self.ef[row]))
 
     def clip(self, row: int) -> EchoClip:
-        """The film of one row with all its truth, made anew."""
+        """The video of one row with all its truth, made again."""
         return make_clip(self.params(row), self.size, self.videos[row].frames, self.fps)
 
     def frames(self, row: int) -> np.ndarray:
         """The frames of one row, uint8 (T, S, S), from the cache or made now; not to be written to."""
         if self._store is None:
             self._store = self._open()
-        film, done = self._store
+        video, done = self._store
         shape = (self.videos[row].frames, self.size, self.size)
         place = slice(int(self.starts[row]), int(self.starts[row + 1]))
         if not done[row]:
-            # Several processes may make the same film: they write the same bytes, and the flag comes last.
+            # Several processes may make the same video: they write the same bytes, and the flag comes last.
             made = self.clip(row).frames
             if self.cache_dir is None:
-                film[place], done[row] = made.ravel(), 1
+                video[place], done[row] = made.ravel(), 1
             else:
                 self._write("frames.u8", place.start, made.tobytes())
                 self._write("done.u8", row, b"\1")
-        return film[place].reshape(shape)
+        return video[place].reshape(shape)
 
     def _open(self) -> tuple[np.ndarray, np.ndarray]:
-        """All films as bytes, uint8 (N,), and which of them are there, uint8 (rows,)."""
+        """All videos as bytes, uint8 (N,), and which of them are there, uint8 (rows,)."""
         sizes = {"frames.u8": int(self.starts[-1]), "done.u8": len(self.videos)}
         if self.cache_dir is None:
             return tuple(np.zeros(size, np.uint8) for size in sizes.values())

@@ -1,4 +1,4 @@
-"""One frame of a heart for networks that imagine the film around it: a frame of a film, or a picture.
+"""One frame of a heart for networks that predict the video around it: a frame of a video, or a picture.
 
 The frame is brought to the network's size by black bars and smoothing. What cannot be used is named in one sentence
 before anything runs.
@@ -18,11 +18,11 @@ from PIL import Image, UnidentifiedImageError
 from synthzoo.cases.images import find_images
 from synthzoo.cases.requests import check_seed, check_value
 from synthzoo.datasets.echo.training_clips import resize_frames
-from synthzoo.datasets.echo.videos import DARKEST, SMALLEST, BeatTable, volume_film
+from synthzoo.datasets.echo.videos import DARKEST, SMALLEST, BeatTable, volume_video
 from synthzoo.errors import UserError
 from synthzoo.io.videos import TINT, TINTED, open_avi, read_avi
 
-CONDITIONS = {"ef": {"unit": "percent", "range": [10, 85], "meaning": "ejection fraction that is asked for"}}
+CONDITIONS = {"ef": {"unit": "percent", "range": [10, 85], "meaning": "ejection fraction that is requested"}}
 ENDINGS = (".avi", ".png")
 LARGEST = 4096  # pixels of a side
 
@@ -31,22 +31,22 @@ def read_frame(path: str | Path, frame: int | None = None, size: int = 32) -> tu
     """A frame as (1, size, size) float32 in [0, 1], and which one it is.
 
     Args:
-        path: Motion-JPEG `.avi`, grey; a NIfTI film (see `volumes.read_film`); or one grey picture, `.png`.
+        path: Motion-JPEG `.avi`, grey; a NIfTI video (see `volumes.read_video`); or one grey picture, `.png`.
         frame: its number, from 0; None takes the middle one.
         size: side of the frame in pixels.
 
     Returns:
-        the frame, and {"frame", "film_frames"}.
+        the frame, and {"frame", "video_frames"}.
 
     Raises:
-        UserError: what the readers of films say; a number that the film does not have; a frame that is coloured, too
+        UserError: what the readers of videos say; a number that the video does not have; a frame that is coloured, too
             small, or shows nothing.
     """
     name = str(path).lower()
     if name.endswith(".png"):
         count, read = 1, lambda _: read_picture(path)
     elif name.endswith((".nii", ".nii.gz")):
-        volume = volume_film(path)[0]
+        volume = volume_video(path)[0]
         count, read = len(volume), lambda number: volume[number]
     else:
         count = open_avi(path).count
@@ -56,17 +56,17 @@ def read_frame(path: str | Path, frame: int | None = None, size: int = 32) -> tu
 
     number = count // 2 if frame is None else check_frame(frame)
     if number >= count:
-        raise UserError(f"film {path} has the frames 0 to {count - 1}, but frame {number} is asked for.")
+        raise UserError(f"video {path} has the frames 0 to {count - 1}, but frame {number} is requested.")
     found = np.ascontiguousarray(read(number), np.float32)
     height, width = found.shape
     if min(height, width) < SMALLEST:
         raise UserError(
-            f"film {path} is {width} x {height} pixels, but at least {SMALLEST} x {SMALLEST} are needed: export it "
+            f"video {path} is {width} x {height} pixels, but at least {SMALLEST} x {SMALLEST} are needed: export it "
             "larger."
         )
     if float(found.max() - found.min()) < DARKEST:
-        raise UserError(f"film {path} shows one shade of grey in frame {number}: choose another frame.")
-    return resize_frames(torch.from_numpy(found)[None, None], size)[0], {"frame": number, "film_frames": count}
+        raise UserError(f"video {path} shows one shade of grey in frame {number}: choose another frame.")
+    return resize_frames(torch.from_numpy(found)[None, None], size)[0], {"frame": number, "video_frames": count}
 
 
 def check_frame(frame: Any) -> int:
@@ -96,7 +96,7 @@ def read_picture(path: str | Path) -> np.ndarray:
             deep = picture.mode.startswith("I")
             levels = np.asarray(picture if deep else picture.convert("RGB"), np.float32)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"picture {path} is damaged or no PNG: export it anew.") from error
+        raise UserError(f"picture {path} is damaged or no PNG: export it again.") from error
     if deep:
         return levels / np.float32(65535)
     if float((np.ptp(levels, axis=2) > TINT).mean()) > TINTED:
@@ -127,13 +127,13 @@ class LoadFramed(MapTransform):
 
 
 class FrameTable(BeatTable):
-    """Films and pictures as a data set: item -> {"image": path, "case": stem, "row": number}.
+    """Videos and pictures as a data set: item -> {"image": path, "case": stem, "row": number}.
 
     Args:
         images, dataset_dir, data_format, split: see `BeatTable`; pictures (`.png`) count too.
         loader: reads a sample {"image": path}; None takes `LoadFramed`.
         conditions: range and unit of ef; None takes `CONDITIONS`.
-        ef: EF asked for, percent.
+        ef: EF requested, percent.
         seed: of the noise; the frame decides the rest of it.
         kwargs: see `synthzoo.cases.images.ImageTable`.
 
@@ -151,11 +151,11 @@ class FrameTable(BeatTable):
         self.conditions = stated
 
     def find(self, images, exclude=None) -> list[Path]:
-        """The films and pictures that a user means."""
+        """The videos and pictures that a user means."""
         return find_images(images, exclude, ENDINGS)
 
     def record(self, row: int) -> dict:
-        """The input, what is asked of it, and the seed."""
+        """The input, what is requested of it, and the seed."""
         return {**super().record(row), "requested": {"ef": self.ef}, "seed": self.seed}
 
     def load(self, row: int) -> dict:

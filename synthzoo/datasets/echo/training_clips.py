@@ -1,4 +1,4 @@
-"""Clips of one length, size and rate for networks that learn from echo films: phantoms, or a data set of one's own."""
+"""Clips of one length, size and rate for networks that learn from echo videos: phantoms, or a data set of one's own."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def training_clips(
     """Rows {"video": float32 (1, frames, size, size) in [0, 1], "ef": fraction, ...} of patients for training.
 
     Args:
-        data_format: "phantom", `sessions` films of each of `patients` phantoms of the split; "echonet", its rows in a
-            data set in EchoNet's layout, a window at random of each film, mixed linearly to `fps`.
+        data_format: "phantom", `sessions` videos of each of `patients` phantoms of the split; "echonet", its rows in a
+            data set in EchoNet's layout, a window at random of each video, mixed linearly to `fps`.
         dataset_dir: of that data set.
         patients, sessions, cache_dir: of the phantoms.
         frames, size, fps: of a clip.

@@ -1,6 +1,6 @@
-"""Films of the heart for networks that see one beat: which files, which second of them, and what is known of each.
+"""Videos of the heart for networks that see one beat: which files, which second of them, and what is known of each.
 
-A film is brought to the network's rate by mixing neighbouring frames, to its length by taking the middle, and to its
+A video is brought to the network's rate by mixing neighbouring frames, to its length by taking the middle, and to its
 size by black bars and smoothing. What cannot be used is named in one sentence before anything runs.
 """
 
@@ -23,49 +23,49 @@ from synthzoo.datasets.echo.echonet import read_echonet
 from synthzoo.datasets.echo.training_clips import resize_frames
 from synthzoo.errors import UserError
 from synthzoo.io.videos import open_avi, read_avi
-from synthzoo.io.volumes import read_film
+from synthzoo.io.volumes import read_video
 
 CONDITIONS = {
-    "ef": {"unit": "percent", "range": [10, 85], "meaning": "ejection fraction that is asked for"},
-    "ef_factual": {"unit": "percent", "range": [0, 100], "meaning": "ejection fraction that the film shows"},
+    "ef": {"unit": "percent", "range": [10, 85], "meaning": "ejection fraction that is requested"},
+    "ef_factual": {"unit": "percent", "range": [0, 100], "meaning": "ejection fraction that the video shows"},
 }
-RATES = (8.0, 1000.0)  # frames a second between which a film can show a beat
+RATES = (8.0, 1000.0)  # frames a second between which a video can show a beat
 SMALLEST = 16  # pixels
-DARKEST = 2.0 / 255  # spread of a film that shows something
+DARKEST = 2.0 / 255  # spread of a video that shows something
 
 
 def read_beat(
-    path: str | Path, frames: int = 16, size: int = 32, fps: float = 16.0, film_fps: float | None = None
+    path: str | Path, frames: int = 16, size: int = 32, fps: float = 16.0, video_fps: float | None = None
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    """The middle of a film as a clip (1, frames, size, size) float32 in [0, 1], and where it lies in the film.
+    """The middle of a video as a clip (1, frames, size, size) float32 in [0, 1], and where it lies in the video.
 
     Args:
-        path: Motion-JPEG `.avi`, grey; or a NIfTI film (see `volume_film`), grey levels to 1 or to 255.
+        path: Motion-JPEG `.avi`, grey; or a NIfTI video (see `volume_video`), grey levels to 1 or to 255.
         frames, size, fps: of the clip.
-        film_fps: frames a second of the film, where its header is wrong; None believes the header. NIfTI whose first
+        video_fps: frames a second of the video, where its header is wrong; None believes the header. NIfTI whose first
             axis is time needs it.
 
     Returns:
-        the clip, and {"start_s", "seconds", "film_fps", "film_frames"}.
+        the clip, and {"start_s", "seconds", "video_fps", "video_frames"}.
 
     Raises:
-        UserError: what `read_avi` says; a frame rate that shows no beat; a film that is too short, too small or blank.
+        UserError: what `read_avi` says; a frame rate that shows no beat; a video that is too short, too small or blank.
     """
     volume = None
     if str(path).lower().endswith((".nii", ".nii.gz")):
-        volume, stated = volume_film(path)
+        volume, stated = volume_video(path)
         count, *frame = volume.shape
     else:
-        film = open_avi(path)
-        count, frame, stated = film.count, [film.height, film.width], film.fps
-    rate = stated if film_fps is None else film_fps
+        video = open_avi(path)
+        count, frame, stated = video.count, [video.height, video.width], video.fps
+    rate = stated if video_fps is None else video_fps
     if rate is None:
-        raise UserError(f"film {path} states no frames per second: give them as film_fps.")
+        raise UserError(f"video {path} states no frames per second: give them as video_fps.")
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not RATES[0] <= rate <= RATES[1]:
-        of = "its header states" if film_fps is None else "film_fps is"
+        of = "its header states" if video_fps is None else "video_fps is"
         raise UserError(
             f"video {path}: {of} {rate!r} frames per second, but a beat is seen with {RATES[0]:g} to {RATES[1]:g}: "
-            "give the right number as film_fps."
+            "give the right number as video_fps."
         )
     if min(frame) < SMALLEST:
         raise UserError(
@@ -76,7 +76,7 @@ def read_beat(
     if len(positions) < frames:
         raise UserError(
             f"video {path} holds {count} frames at {rate:g} per second, but {(frames - 1) / fps:.2f} seconds, a "
-            "whole beat, are needed: give a longer film, or the right rate as film_fps."
+            "whole beat, are needed: give a longer video, or the right rate as video_fps."
         )
     before, after, share = frames_between(positions, count, linear=True)
     needed = np.unique(np.concatenate([before, after]))
@@ -87,20 +87,20 @@ def read_beat(
         raise UserError(f"video {path} shows one shade of grey throughout: check how it was exported.")
     place = {"start_s": round(float(positions[0]) / rate, 4), "seconds": round(frames / fps, 4)}
     found = resize_frames(torch.from_numpy(np.ascontiguousarray(clip, np.float32))[None], size)
-    return found, {**place, "film_fps": round(float(rate), 4), "film_frames": count}
+    return found, {**place, "video_fps": round(float(rate), 4), "video_frames": count}
 
 
-def volume_film(path: str | Path) -> tuple[np.ndarray, float | None]:
-    """A NIfTI film as (T, H, W) float32 in [0, 1], and its frames a second or None; see `volumes.read_film`.
+def volume_video(path: str | Path) -> tuple[np.ndarray, float | None]:
+    """A NIfTI video as (T, H, W) float32 in [0, 1], and its frames a second or None; see `volumes.read_video`.
 
     Raises:
-        UserError: what `read_film` says; grey levels below 0 or above 255.
+        UserError: what `read_video` says; grey levels below 0 or above 255.
     """
-    film, fps = read_film(path)
-    low, high = float(film.min()), float(film.max())
+    video, fps = read_video(path)
+    low, high = float(video.min()), float(video.max())
     if low < 0 or high > 255:
-        raise UserError(f"film {path} has grey levels from {low:g} to {high:g}: store it as bytes, or from 0 to 1.")
-    return film / np.float32(255 if high > 1 else 1), fps
+        raise UserError(f"video {path} has grey levels from {low:g} to {high:g}: store it as bytes, or from 0 to 1.")
+    return video / np.float32(255 if high > 1 else 1), fps
 
 
 class LoadBeatd(MapTransform):
@@ -108,7 +108,7 @@ class LoadBeatd(MapTransform):
 
     Args:
         keys: keys of the sample that hold paths.
-        frames, size, fps, film_fps: see `read_beat`.
+        frames, size, fps, video_fps: see `read_beat`.
         allow_missing_keys: pass over keys that the sample lacks.
     """
 
@@ -118,12 +118,12 @@ class LoadBeatd(MapTransform):
         frames: int = 16,
         size: int = 32,
         fps: float = 16.0,
-        film_fps: float | None = None,
+        video_fps: float | None = None,
         allow_missing_keys: bool = False,
     ):
         super().__init__(keys, allow_missing_keys)
         self.fps = float(fps)
-        self.read = partial(read_beat, frames=int(frames), size=int(size), fps=self.fps, film_fps=film_fps)
+        self.read = partial(read_beat, frames=int(frames), size=int(size), fps=self.fps, video_fps=video_fps)
 
     def __call__(self, data: dict) -> dict:
         data = dict(data)
@@ -135,17 +135,17 @@ class LoadBeatd(MapTransform):
 
 
 class BeatTable(ImageTable):
-    """Films as a data set: item -> {"image": path, "ef_factual": percent or NaN, "case": stem, "row": number}.
+    """Videos as a data set: item -> {"image": path, "ef_factual": percent or NaN, "case": stem, "row": number}.
 
     Args:
         images: a path, a list, a folder or a pattern of `.avi` files; empty with `dataset_dir`.
-        dataset_dir: data set of films with known EF, in the layout `data_format`; empty with `images`.
+        dataset_dir: data set of videos with known EF, in the layout `data_format`; empty with `images`.
         data_format: "echonet".
         split: of the data set: "train", "validation", "test", or None for all.
-        loader: reads a sample {"image": path}; every film passes through it before the run, to find the bad ones.
+        loader: reads a sample {"image": path}; every video passes through it before the run, to find the bad ones.
         conditions: ranges and units of ef and ef_factual; None takes `CONDITIONS`.
-        ef: EF asked for, percent.
-        ef_factual: EF that the films show, percent; None takes that of the data set, or leaves it to the network.
+        ef: EF requested, percent.
+        ef_factual: EF that the videos show, percent; None takes that of the data set, or leaves it to the network.
         kwargs: see `synthzoo.cases.images.ImageTable`.
 
     Raises:
@@ -169,33 +169,33 @@ class BeatTable(ImageTable):
         self.conditions = dict(conditions or CONDITIONS)
         self.ef = check_value("ef", ef, self.conditions["ef"])
         if self.ef is None:
-            raise UserError("ef is left out: give the ejection fraction that is asked for, in percent.")
+            raise UserError("ef is left out: give the ejection fraction that is requested, in percent.")
         self.ef_factual = check_value("ef_factual", ef_factual, self.conditions["ef_factual"])
         self.known: dict[Path, float] = {}
         if images and dataset_dir:
-            raise UserError("images and dataset_dir are both given: name films by one of them.")
+            raise UserError("images and dataset_dir are both given: name videos by one of them.")
         if dataset_dir:
             if data_format != "echonet":
-                raise UserError(f"data_format = {data_format!r}: films are read from echonet.")
+                raise UserError(f"data_format = {data_format!r}: videos are read from echonet.")
             rows = read_echonet(dataset_dir, split)
             self.known = {row["path"]: row["ef"] for row in rows}
             images = list(self.known)
         super().__init__(images, suffix=suffix, **kwargs)
 
     def find(self, images, exclude=None) -> list[Path]:
-        """The films that a user means."""
+        """The videos that a user means."""
         return find_images(images, exclude, (".avi",))
 
     def check(self, path: Path, channels: int = 1) -> None:
-        """Read what is needed of a film and raise what is wrong with it."""
+        """Read what is needed of a video and raise what is wrong with it."""
         self.loader({"image": str(path)})
 
     def factual(self, row: int) -> float | None:
-        """EF that the film of a row shows, percent; None where nobody said it."""
+        """EF that the video of a row shows, percent; None where nobody said it."""
         return self.known.get(self.paths[row]) if self.ef_factual is None else self.ef_factual
 
     def record(self, row: int) -> dict:
-        """The input, and what is asked of it."""
+        """The input, and what is requested of it."""
         return {**super().record(row), "requested": {"ef": self.ef, "ef_factual": self.factual(row)}}
 
     def load(self, row: int) -> dict:

@@ -4,7 +4,7 @@ A straight rule on how bright the brain is at each depth (`brain_levels`) and on
 In half of the phantoms on which it is fitted age, ventricles and brain volume know nothing of each other, and what its
 reading still owed to the two volumes is taken out on validation phantoms: it does not take the ventricles for the age,
 it reads what age alone does (width of the sulci, signal of white matter and its contrast to grey). Brightness has to be
-that of the phantoms. It is the age of the phantom's law, not a person's. Its errors stand in
+that of the phantoms. It is the age of the phantom's prior, not a person's. Its errors stand in
 `weights/brain_instruments.json`. Never used in a training loss.
 """
 

@@ -46,8 +46,8 @@ class TissueLoss:
         shares = batch["shares"]
         entropy = -(shares * shares.clamp_min(1e-6).log()).sum(1).mean()
         cross = -(shares * logs).sum(1).mean() - entropy  # the divergence: 0 when exact
-        found, asked = logs.exp().sum((2, 3, 4))[:, 1:], shares.sum((2, 3, 4))[:, 1:]
-        volume = ((found - asked).abs() / (asked + 200)).mean()
+        found, requested = logs.exp().sum((2, 3, 4))[:, 1:], shares.sum((2, 3, 4))[:, 1:]
+        volume = ((found - requested).abs() / (requested + 200)).mean()
         return {"loss": 10 * cross + 0.1 * volume, "divergence": cross, "volume": volume}
 
 

@@ -2,7 +2,7 @@
 
 At 4 mm a voxel of cortex mixes grey matter and fluid; one voxel cannot be unmixed, but the distribution of thousands at
 a given depth can. Volumes are binned linearly between centres, so they change smoothly with the image. The image is
-smoothed first: what an autoencoder gets wrong is rough and what is asked about is not, so the smoothed image is nearly
+smoothed first: what an autoencoder gets wrong is rough and what is tested on is not, so the smoothed image is nearly
 the same before and after it.
 """
 

@@ -17,7 +17,7 @@ SPACING_MM = 4.0
 
 
 class InstrumentPhantoms(Dataset):
-    """Subjects kept as 8-bit tissue maps and painted anew each time.
+    """Subjects kept as 8-bit tissue maps and painted again each time.
 
     Rows are {"image": float32 (1, 48, 56, 48), "shares": float32 (5, 48, 56, 48)}; conditions are independent.
 

@@ -1,8 +1,8 @@
-"""Ejection fraction of a film of the heart by two instruments that share nothing, each with its own stated errors.
+"""Ejection fraction of a video of the heart by two instruments that share nothing, each with its own stated errors.
 
-`regressor` is a network that reads EF from the film, run forwards and backwards. `discs` finds the left ventricle's
+`regressor` is a network that reads EF from the video, run forwards and backwards. `discs` finds the left ventricle's
 cavity in every frame by a network that sees one frame alone, and cuts it into discs (`echo_discs`): EF = 1 - ESV / EDV.
-Both are taught on echo phantoms of TRAIN patients, set right on VAL patients, and their errors on TEST patients are in
+Both are trained on echo phantoms of TRAIN patients, set right on VAL patients, and their errors on TEST patients are in
 `weights/echo_instruments.json`: print them beside every figure. A generator whose R2 is above the instrument's own is
 suspect. Neither may be used in a loss.
 """
@@ -30,7 +30,7 @@ SHORTEST = 5  # frames
 
 @lru_cache(maxsize=1)
 def instrument_errors() -> dict:
-    """Held-out errors of both instruments by size of film and kind, as `scripts/train_echo_instruments.py` wrote them.
+    """Held-out errors of both instruments by size of video and kind, as `scripts/train_echo_instruments.py` wrote them.
 
     `instrument_errors()["errors"]["64"]["sharp"]["discs"]` has r2, mae, bias, slope and more, in shares of 1.
     """
@@ -40,42 +40,42 @@ def instrument_errors() -> dict:
     return json.loads(path.read_text())
 
 
-def as_films(videos) -> torch.Tensor:
-    """Films as float32 (N, 1, T, H, W) on the CPU, of (N, 1, T, H, W), (N, T, H, W) or one (T, H, W) in [0, 1].
+def as_videos(videos) -> torch.Tensor:
+    """Videos as float32 (N, 1, T, H, W) on the CPU, of (N, 1, T, H, W), (N, T, H, W) or one (T, H, W) in [0, 1].
 
     Raises:
         UserError: another shape, fewer than 5 frames, values outside [0, 1] or not finite.
     """
-    films = torch.as_tensor(videos).detach().cpu().float()
-    shape = tuple(films.shape)
-    films = films[None] if films.ndim == 3 else films
-    films = films[:, None] if films.ndim == 4 else films
-    if films.ndim != 5 or films.shape[1] != 1 or not len(films):
-        raise UserError(f"videos: have shape {shape}; an echo instrument takes grey films (N, 1, T, H, W).")
-    if films.shape[2] < SHORTEST or min(films.shape[3:]) < 16:
+    videos = torch.as_tensor(videos).detach().cpu().float()
+    shape = tuple(videos.shape)
+    videos = videos[None] if videos.ndim == 3 else videos
+    videos = videos[:, None] if videos.ndim == 4 else videos
+    if videos.ndim != 5 or videos.shape[1] != 1 or not len(videos):
+        raise UserError(f"videos: have shape {shape}; an echo instrument takes grey videos (N, 1, T, H, W).")
+    if videos.shape[2] < SHORTEST or min(videos.shape[3:]) < 16:
         raise UserError(f"videos: have shape {shape}; an echo instrument takes 5 frames of 16 x 16 pixels or more.")
-    low, high = float(films.min()), float(films.max())
+    low, high = float(videos.min()), float(videos.max())
     if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise UserError(f"videos: run from {low:.3g} to {high:.3g}; an echo instrument takes brightness in [0, 1].")
-    return films.clamp(0, 1)
+    return videos.clamp(0, 1)
 
 
 def measure_ef(videos, batch_size: int = 16) -> dict[str, np.ndarray]:
-    """Ejection fractions as shares, `{"regressor": (N,), "discs": (N,)}`, of films in [0, 1].
+    """Ejection fractions as shares, `{"regressor": (N,), "discs": (N,)}`, of videos in [0, 1].
 
     Args:
         videos: (N, 1, T, S, S) that hold a whole beat; S of 32, 64 and 112 have stated errors.
-        batch_size: films at once.
+        batch_size: videos at once.
 
     Returns:
-        Values from 0 to 1. A film in which no cavity is found in most of its frames has NaN by discs.
+        Values from 0 to 1. A video in which no cavity is found in most of its frames has NaN by discs.
 
     Raises:
         UserError: videos that are none, or absent weights.
     """
-    films = as_films(videos)
-    scales = instrument_errors()["scales"][nearest_size(films.shape[-1])]
-    found = raw_ef(films, batch_size)
+    videos = as_videos(videos)
+    scales = instrument_errors()["scales"][nearest_size(videos.shape[-1])]
+    found = raw_ef(videos, batch_size)
     return {name: set_right(values, scales[name]) for name, values in found.items()}
 
 
@@ -90,18 +90,18 @@ def set_right(values: np.ndarray, scale: dict[str, float]) -> np.ndarray:
 
 
 @torch.inference_mode()
-def raw_ef(films: torch.Tensor, batch_size: int = 16) -> dict[str, np.ndarray]:
-    """As `measure_ef` before the scales; of films that `as_films` gave."""
+def raw_ef(videos: torch.Tensor, batch_size: int = 16) -> dict[str, np.ndarray]:
+    """As `measure_ef` before the scales; of videos that `as_videos` gave."""
     network = load_network("echo_ef_regressor")
-    read = torch.cat([read_both_ways(network, to_grid(part)) for part in films.split(batch_size)])
-    volumes = [cavity_volumes(part) for part in films.split(batch_size)]
+    read = torch.cat([read_both_ways(network, to_grid(part)) for part in videos.split(batch_size)])
+    volumes = [cavity_volumes(part) for part in videos.split(batch_size)]
     discs = [ejected_share(curve) for part in volumes for curve in part]
     return {"regressor": read.numpy().astype(np.float64), "discs": np.array(discs)}
 
 
-def read_both_ways(network: torch.nn.Module, films: torch.Tensor) -> torch.Tensor:
-    """Mean of what the regressor reads from films (N, 1, T, 64, 64) forwards and backwards, (N,): EF is the same."""
-    return (network(films) + network(films.flip(2))) / 2
+def read_both_ways(network: torch.nn.Module, videos: torch.Tensor) -> torch.Tensor:
+    """Mean of what the regressor reads from videos (N, 1, T, 64, 64) forwards and backwards, (N,): EF is the same."""
+    return (network(videos) + network(videos.flip(2))) / 2
 
 
 @torch.inference_mode()
@@ -112,14 +112,14 @@ def find_cavity(videos, batch_size: int = 256) -> np.ndarray:
         videos: as in `measure_ef`; the masks cover the same field of view.
         batch_size: frames at once.
     """
-    films = as_films(videos)
-    frames = to_grid(films[:, 0]).flatten(0, 1)[:, None]
+    videos = as_videos(videos)
+    frames = to_grid(videos[:, 0]).flatten(0, 1)[:, None]
     network, found = load_network("echo_cavity"), []
     for part in frames.split(batch_size):
         logits = F.interpolate(network(part), (FINE, FINE), mode="bilinear", align_corners=False)
-        shows = part.std((1, 2, 3)) >= LEAST_CONTRAST  # of a dark frame the network would imagine a cavity
+        shows = part.std((1, 2, 3)) >= LEAST_CONTRAST  # of a dark frame the network would predict a cavity
         found += [largest_piece(mask) for mask in ((logits[:, 0] > 0) & shows[:, None, None]).numpy()]
-    return np.stack(found).reshape(len(films), -1, FINE, FINE)
+    return np.stack(found).reshape(len(videos), -1, FINE, FINE)
 
 
 def largest_piece(mask: np.ndarray) -> np.ndarray:
@@ -132,19 +132,19 @@ def largest_piece(mask: np.ndarray) -> np.ndarray:
 
 def cavity_areas(videos, cm_per_pixel=None) -> np.ndarray:
     """Area of the cavity in each frame, float64 (N, T): cm2, or the share of the frame without `cm_per_pixel` (N,)."""
-    films = as_films(videos)
-    areas = find_cavity(films).mean((2, 3))
+    videos = as_videos(videos)
+    areas = find_cavity(videos).mean((2, 3))
     if cm_per_pixel is None:
         return areas
-    return areas * (np.broadcast_to(np.asarray(cm_per_pixel, np.float64), len(films)) * films.shape[-1])[:, None] ** 2
+    return areas * (np.broadcast_to(np.asarray(cm_per_pixel, np.float64), len(videos)) * videos.shape[-1])[:, None] ** 2
 
 
 def cavity_volumes(videos, cm_per_pixel=None) -> np.ndarray:
     """Volume of the cavity in each frame by discs, float64 (N, T): mL, or shares of the frame's side cubed."""
-    films = as_films(videos)
-    side = np.ones(len(films)) if cm_per_pixel is None else np.asarray(cm_per_pixel, np.float64) * films.shape[-1]
-    side = np.broadcast_to(side, len(films))
-    return np.stack([disc_volumes(masks, s / FINE) for masks, s in zip(find_cavity(films), side, strict=True)])
+    videos = as_videos(videos)
+    side = np.ones(len(videos)) if cm_per_pixel is None else np.asarray(cm_per_pixel, np.float64) * videos.shape[-1]
+    side = np.broadcast_to(side, len(videos))
+    return np.stack([disc_volumes(masks, s / FINE) for masks, s in zip(find_cavity(videos), side, strict=True)])
 
 
 def steady(volumes: np.ndarray) -> np.ndarray:

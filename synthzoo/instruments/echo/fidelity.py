@@ -1,10 +1,10 @@
-"""How generated films of the heart compare with real ones: as sets, against a known true film, and in their motion.
+"""How generated videos of the heart compare with real ones: as sets, against a known true video, and in their motion.
 
     Frechet distance   of frames (deepest layer of the network that finds the cavity) and of clips (last layer but one
                        of the EF regressor), by `fidelity.fid`; meaningless without its floor, real against real
-    ROI-SSIM           SSIM of two films averaged inside a region; over the whole frame it cannot show that EF changed,
+    ROI-SSIM           SSIM of two videos averaged inside a region; over the whole frame it cannot show that EF changed,
                        since copying the input scores high (Wang et al., IEEE TIP 2004, for SSIM)
-    area-curve error   mean |A - A*| / max A* of the cavity's area in the film and in the true one
+    area-curve error   mean |A - A*| / max A* of the cavity's area in the video and in the true one
     motion energy      mean |x_t+1 - x_t|, flicker: mean |x_t-1 - 2 x_t + x_t+1| outside the heart
 
 Print the stated errors of the instruments (`echo_ef.instrument_errors`) beside what is measured through them.
@@ -18,7 +18,7 @@ from monai.metrics.regression import compute_ssim_and_cs
 from scipy import ndimage as ndi
 
 from synthzoo.errors import UserError
-from synthzoo.instruments.echo.ef import as_films, cavity_areas, find_cavity
+from synthzoo.instruments.echo.ef import as_videos, cavity_areas, find_cavity
 from synthzoo.instruments.echo.networks import load_network, to_grid
 from synthzoo.metrics.fidelity import fid_with_floor
 
@@ -28,48 +28,48 @@ QUIET_SHARE = 0.16  # of the frame's side: what is farther than this from the ca
 
 @torch.inference_mode()
 def frame_features(videos, every: int = 4, batch_size: int = 256) -> np.ndarray:
-    """Features of single frames, float32 (N * ceil(T / every), 72), of films (N, 1, T, S, S) in [0, 1].
+    """Features of single frames, float32 (N * ceil(T / every), 72), of videos (N, 1, T, S, S) in [0, 1].
 
     Args:
         every: distance of the frames that are looked at; neighbours are much alike.
         batch_size: frames at once.
     """
-    frames = to_grid(as_films(videos)[:, 0, ::every]).flatten(0, 1)[:, None]
+    frames = to_grid(as_videos(videos)[:, 0, ::every]).flatten(0, 1)[:, None]
     network = load_network("echo_cavity")
     return torch.cat([network.features(part) for part in frames.split(batch_size)]).numpy()
 
 
 @torch.inference_mode()
 def clip_features(videos, batch_size: int = 16) -> np.ndarray:
-    """Features of whole films, float32 (N, 192), of films (N, 1, T, S, S) in [0, 1]."""
-    films, network = as_films(videos), load_network("echo_ef_regressor")
-    return torch.cat([network.features(to_grid(part)) for part in films.split(batch_size)]).numpy()
+    """Features of whole videos, float32 (N, 192), of videos (N, 1, T, S, S) in [0, 1]."""
+    videos, network = as_videos(videos), load_network("echo_ef_regressor")
+    return torch.cat([network.features(to_grid(part)) for part in videos.split(batch_size)]).numpy()
 
 
 def frechet(generated, real, other_real, every: int = 4) -> dict[str, dict[str, float]]:
-    """Frechet distances of generated to real films, and of other real films to the same: `{"frames", "clips"}`.
+    """Frechet distances of generated to real videos, and of other real videos to the same: `{"frames", "clips"}`.
 
     Args:
-        generated, real, other_real: films in [0, 1]; `real` and `other_real` of different patients. Sets are cut to
-            one size, for the distance falls with the number of films; more than 192 make that of clips steady.
+        generated, real, other_real: videos in [0, 1]; `real` and `other_real` of different patients. Sets are cut to
+            one size, for the distance falls with the number of videos; more than 192 make that of clips steady.
         every: as in `frame_features`.
 
     Returns:
         Of each kind `fidelity.fid_with_floor`: fid, fid_real and n.
     """
     size = min(len(generated), len(real), len(other_real))
-    sets = [as_films(films)[:size] for films in (generated, real, other_real)]
-    frames = [frame_features(films, every) for films in sets]
-    clips = [clip_features(films) for films in sets]
+    sets = [as_videos(videos)[:size] for videos in (generated, real, other_real)]
+    frames = [frame_features(videos, every) for videos in sets]
+    clips = [clip_features(videos) for videos in sets]
     return {"frames": fid_with_floor(*frames), "clips": fid_with_floor(*clips)}
 
 
 def ssim_maps(first, second) -> tuple[torch.Tensor, int]:
-    """SSIM of each place of films (N, 1, T, S, S), (N, T, S - w + 1, S - w + 1), and the side w of its window."""
-    one, two = as_films(first), as_films(second)
+    """SSIM of each place of videos (N, 1, T, S, S), (N, T, S - w + 1, S - w + 1), and the side w of its window."""
+    one, two = as_videos(first), as_videos(second)
     if one.shape != two.shape:
         raise UserError(
-            f"videos: have shapes {tuple(one.shape)} and {tuple(two.shape)}; SSIM compares films of one shape."
+            f"videos: have shapes {tuple(one.shape)} and {tuple(two.shape)}; SSIM compares videos of one shape."
         )
     window = next(side for below, side in WINDOWS if one.shape[-1] < below)
     maps = []
@@ -83,11 +83,11 @@ def roi_ssim(first, second, region=None) -> np.ndarray:
     """SSIM averaged over the frames and inside a region, float64 (N,).
 
     Args:
-        first, second: films (N, 1, T, S, S) in [0, 1].
+        first, second: videos (N, 1, T, S, S) in [0, 1].
         region: bool (N, S, S), such as `dilated_cavity`; None takes the whole frame.
 
     Raises:
-        UserError: films or a region of another shape, or a region without a pixel where SSIM is defined.
+        UserError: videos or a region of another shape, or a region without a pixel where SSIM is defined.
     """
     maps, window = ssim_maps(first, second)
     maps = maps.mean(1).double().numpy()
@@ -95,11 +95,11 @@ def roi_ssim(first, second, region=None) -> np.ndarray:
         return maps.mean((1, 2))
     region, size = np.asarray(region, bool), maps.shape[-1] + window - 1
     if region.shape != (len(maps), size, size):
-        raise UserError(f"region: has shape {region.shape}; these films take {(len(maps), size, size)}.")
+        raise UserError(f"region: has shape {region.shape}; these videos take {(len(maps), size, size)}.")
     edge = window // 2
     inside = region[:, edge : size - edge, edge : size - edge]
     if not inside.any((1, 2)).all():
-        raise UserError("region: is empty for a film; it needs a pixel that is half a window away from the border.")
+        raise UserError("region: is empty for a video; it needs a pixel that is half a window away from the border.")
     return (maps * inside).sum((1, 2)) / inside.sum((1, 2))
 
 
@@ -115,21 +115,23 @@ def dilated_cavity(mask, cm_per_pixel, by_cm: float = 1.0) -> np.ndarray:
 
 
 def area_curve_error(videos, truth) -> np.ndarray:
-    """Mean |A - A*| of the cavity's area in the film and in the true one as a share of the largest A*, float64 (N,).
+    """Mean |A - A*| of the cavity's area in the video and in the true one as a share of the largest A*, float64 (N,).
 
     Both are measured by the same instrument. Give it the input in place of `videos` for the baseline of copying. NaN
-    where no cavity is found in the true film.
+    where no cavity is found in the true video.
 
     Args:
-        videos: films (N, 1, T, S, S) in [0, 1].
-        truth: the true films, or the true areas (N, T) as shares of the frame.
+        videos: videos (N, 1, T, S, S) in [0, 1].
+        truth: the true videos, or the true areas (N, T) as shares of the frame.
     """
     found = cavity_areas(videos)
-    asked = np.asarray(truth, np.float64) if np.ndim(truth) == 2 else cavity_areas(truth)
-    if asked.shape != found.shape:
-        raise UserError(f"truth: has {asked.shape} films and frames, the videos {found.shape}; give the same films.")
-    largest = asked.max(1)
-    return np.abs(found - asked).mean(1) / np.where(largest > 0, largest, np.nan)
+    requested = np.asarray(truth, np.float64) if np.ndim(truth) == 2 else cavity_areas(truth)
+    if requested.shape != found.shape:
+        raise UserError(
+            f"truth: has {requested.shape} videos and frames, the videos {found.shape}; give the same videos."
+        )
+    largest = requested.max(1)
+    return np.abs(found - requested).mean(1) / np.where(largest > 0, largest, np.nan)
 
 
 def quiet_region(videos, share: float = QUIET_SHARE) -> np.ndarray:
@@ -138,27 +140,27 @@ def quiet_region(videos, share: float = QUIET_SHARE) -> np.ndarray:
     Args:
         share: of the frame's side, the distance that counts as far. Of a phantom take `~swept_region(...)` instead.
     """
-    films = as_films(videos)
-    size = films.shape[-1]
-    cavity = torch.from_numpy(find_cavity(films).any(1).astype(np.float32))
+    videos = as_videos(videos)
+    size = videos.shape[-1]
+    cavity = torch.from_numpy(find_cavity(videos).any(1).astype(np.float32))
     near = to_grid(cavity, size).numpy() > 0
-    lit = (films.amax((1, 2)) > 0).numpy()
+    lit = (videos.amax((1, 2)) > 0).numpy()
     far = [np.ones_like(m) if not m.any() else ndi.distance_transform_edt(~m) > share * size for m in near]
     return lit & np.stack(far)
 
 
 def motion_energy(videos, region=None) -> np.ndarray:
     """Mean |x_t+1 - x_t| inside `region` (N, S, S), or over the whole frame, float64 (N,)."""
-    return _mean_inside(as_films(videos)[:, 0].diff(dim=1), region)
+    return _mean_inside(as_videos(videos)[:, 0].diff(dim=1), region)
 
 
 def flicker(videos, region) -> np.ndarray:
     """Mean |second difference in time| inside `region` (N, S, S), which should lie outside the heart, float64 (N,).
 
-    0 for a film that stands still or fades evenly. A film of the same patient gives the natural value: speckle of
-    blood and noise flicker too. `quiet_region` finds a region in any film.
+    0 for a video that stands still or fades evenly. A video of the same patient gives the natural value: speckle of
+    blood and noise flicker too. `quiet_region` finds a region in any video.
     """
-    return _mean_inside(as_films(videos)[:, 0].diff(n=2, dim=1), region)
+    return _mean_inside(as_videos(videos)[:, 0].diff(n=2, dim=1), region)
 
 
 def _mean_inside(change: torch.Tensor, region) -> np.ndarray:
@@ -167,6 +169,6 @@ def _mean_inside(change: torch.Tensor, region) -> np.ndarray:
         return size.mean((1, 2))
     region = np.asarray(region, bool)
     if region.shape != size.shape:
-        raise UserError(f"region: has shape {region.shape}; these films take {size.shape}.")
+        raise UserError(f"region: has shape {region.shape}; these videos take {size.shape}.")
     with np.errstate(invalid="ignore"):
         return (size * region).sum((1, 2)) / region.sum((1, 2))

@@ -1,9 +1,9 @@
-"""The two networks behind the echo instruments: one reads the ejection fraction of a film, one finds the cavity.
+"""The two networks behind the echo instruments: one reads the ejection fraction of a video, one finds the cavity.
 
-Both see films on a grid of 64 x 64 pixels, to which 32 x 32 and 112 x 112 are brought. The regressor is made of R(2+1)D
-pairs (Tran et al., "A closer look at spatiotemporal convolutions", CVPR 2018) with group normalisation; what it pools
-over time is the mean and the maximum, so that single frames at end diastole and end systole count. The other is a U-Net
-on single frames, which knows nothing of motion. They share no weights, and no loss of another model may use them.
+Both see videos on a grid of 64 x 64 pixels, to which 32 x 32 and 112 x 112 are brought. The regressor is made of
+R(2+1)D pairs (Tran et al., "A closer look at spatiotemporal convolutions", CVPR 2018) with group normalisation; what it
+pools over time is the mean and the maximum, so that single frames at end diastole and end systole count. The other is a
+U-Net on single frames, which knows nothing of motion. They share no weights, and no loss of another model may use them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class SpaceThenTime(nn.Module):
 
 
 class EFRegressor(nn.Module):
-    """Films (B, 1, T, 64, 64) in [0, 1] -> ejection fractions (B,).
+    """Videos (B, 1, T, 64, 64) in [0, 1] -> ejection fractions (B,).
 
     Works on blocks of 4 x 4 pixels, which keeps every pixel at a sixteenth of the cost.
     """
@@ -66,7 +66,7 @@ class EFRegressor(nn.Module):
             SpaceThenTime(2 * w, 3 * w, 2),
         )
         self.head = nn.Linear(6 * w, 1)
-        self.frame_head = nn.Linear(3 * w, 1)  # for teaching alone
+        self.frame_head = nn.Linear(3 * w, 1)  # for training alone
 
     def curves(self, video: torch.Tensor) -> torch.Tensor:
         """96 maps averaged over space, (B, 96, T)."""

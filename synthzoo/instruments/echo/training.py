@@ -1,4 +1,4 @@
-"""How the echo instruments are taught: films changed as generated ones differ from phantoms, and two losses."""
+"""How the echo instruments are trained: videos changed as generated ones differ from phantoms, and two losses."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ import torch
 from torch.nn import functional as F
 
 GAIN, GAMMA = 0.15, 0.2  # largest relative change of brightness, and of the exponent
-BLUR, FROZEN, REVERSED = 0.6, 0.08, 0.3  # shares of films
-WIDEST_BLUR, MOST_NOISE = 1.1, 0.04  # in the film's own pixels; standard deviation
+BLUR, FROZEN, REVERSED = 0.6, 0.08, 0.3  # shares of videos
+WIDEST_BLUR, MOST_NOISE = 1.1, 0.04  # in the video's own pixels; standard deviation
 TURN, SCALE, SHIFT = math.radians(5), 0.07, 0.04  # of the probe; shift in shares of the field of view
 
 
 def blur(video: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """Frames (B, T, H, W) blurred by a Gaussian of width `sigma` (B,) in pixels; 0 leaves a film as it is."""
+    """Frames (B, T, H, W) blurred by a Gaussian of width `sigma` (B,) in pixels; 0 leaves a video as it is."""
     places = torch.arange(-4, 5, device=video.device, dtype=video.dtype)
     kernel = torch.exp(-0.5 * (places / sigma.clamp_min(0.05)[:, None]) ** 2)
     kernel = kernel / kernel.sum(1, keepdim=True)
-    frames = video.transpose(0, 1)  # films become channels, each with a kernel of its own
+    frames = video.transpose(0, 1)  # videos become channels, each with a kernel of its own
     for shape, pad in (((-1, 1, 9, 1), (0, 0, 4, 4)), ((-1, 1, 1, 9), (4, 4, 0, 0))):
         frames = F.conv2d(F.pad(frames, pad, mode="replicate"), kernel.reshape(shape), groups=len(video))
     return frames.transpose(0, 1)
 
 
-def move(films: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Films (B, T, H, W) of one scene turned, scaled and shifted together, each row in its own way."""
-    count, device = len(films[0]), films[0].device
+def move(videos: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Videos (B, T, H, W) of one scene turned, scaled and shifted together, each row in its own way."""
+    count, device = len(videos[0]), videos[0].device
     turn = (2 * torch.rand(count, device=device) - 1) * TURN
     scale = 1 + (2 * torch.rand(count, device=device) - 1) * SCALE
     shift = (2 * torch.rand(count, 2, device=device) - 1) * 2 * SHIFT
     rows = torch.stack([torch.cos(turn), -torch.sin(turn), torch.sin(turn), torch.cos(turn)], 1) * scale[:, None]
     matrix = torch.cat([rows.reshape(-1, 2, 2), shift[:, :, None]], 2)
-    grid = F.affine_grid(matrix, list(films[0].shape), align_corners=False)
-    return [F.grid_sample(film, grid, mode="bilinear", align_corners=False) for film in films]
+    grid = F.affine_grid(matrix, list(videos[0].shape), align_corners=False)
+    return [F.grid_sample(video, grid, mode="bilinear", align_corners=False) for video in videos]
 
 
 def disturb(video: torch.Tensor, pixel: torch.Tensor) -> torch.Tensor:
-    """Films (B, T, H, W) with another gain and gamma, some blurred, some with noise; `pixel` (B,) scales the blur."""
+    """Videos (B, T, H, W) with another gain and gamma, some blurred, some with noise; `pixel` (B,) scales the blur."""
     count, device = len(video), video.device
 
     def draw(low: float, high: float) -> torch.Tensor:
@@ -54,7 +54,7 @@ def disturb(video: torch.Tensor, pixel: torch.Tensor) -> torch.Tensor:
 class EFLoss:
     """Smooth L1 error of EF, and of what has left in each frame, in units of 0.1.
 
-    Films are moved and disturbed, some run backwards, some stand still and have EF 0.
+    Videos are moved and disturbed, some run backwards, some stand still and have EF 0.
     """
 
     def __call__(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -76,10 +76,10 @@ class EFLoss:
 
 
 class CavityLoss:
-    """Cross-entropy plus 1 - Dice of the cavity in a few frames of each film.
+    """Cross-entropy plus 1 - Dice of the cavity in a few frames of each video.
 
     Args:
-        frames: of each film that a step looks at.
+        frames: of each video that a step looks at.
     """
 
     def __init__(self, frames: int = 4) -> None:

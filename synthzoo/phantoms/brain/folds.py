@@ -1,4 +1,4 @@
-"""Folds and vessels drawn anew on a slice of tissue maps, finer and more varied than one template holds.
+"""Folds and vessels drawn again on a slice of tissue maps, finer and more varied than one template holds.
 
 A tissue map that is an average over people has wide gyri and few sulci, and smooth deformation gives it no new ones. A
 model that knows only those takes the thin sulci of a real brain for lesions.

@@ -1,4 +1,4 @@
-"""Heads around healthy brains, in random intensities, to teach brain extraction in any contrast.
+"""Heads around healthy brains, in random intensities, to train brain extraction in any contrast.
 
 Shells by distance from the brain (fluid, inner table, marrow, outer table, scalp), eyes, and a face and neck of random
 compartments; skull-stripped scans, cut fields of view and lesions of any brightness are among them. In the spirit of

@@ -1,6 +1,6 @@
 """Lesions of the brain phantom with exact volumes: white matter hyperintensities, tumours, strokes.
 
-A lesion is a level set of a smooth score; the level is solved so that the soft map holds the asked millilitres.
+A lesion is a level set of a smooth score; the level is solved so that the soft map holds the requested millilitres.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
 A subject is the ICBM152 template under a head size, a small pose, a random diffeomorphism, a dilation of the ventricles
 along their distance map and a widening of the sulci. Ventricle and brain volume are solved for, so the truth maps hold
-exactly the millilitres that were asked for; age acts through the share of sulcal CSF and the contrast between grey and
-white matter, and in the joint law also through ventricle and brain volume.
+exactly the millilitres that were requested; age acts through the share of sulcal CSF and the contrast between grey and
+white matter, and in the joint distribution also through ventricle and brain volume.
 
 `make_brain(draw_params(seed=7), spacing_mm=4.0).image` is a T1w brain. Contrasts are in `brain_contrast`, lesions in
-`brain_lesions`. These are phantoms: they show real folds and no real person, and their ages are the law's, not
+`brain_lesions`. These are phantoms: they show real folds and no real person, and their ages are the distribution's, not
 biology's.
 """
 
@@ -40,7 +40,7 @@ class BrainParams:
     Attributes:
         seed: draws the pose, the deformation and the places of lesions.
         age: years, 20 to 90.
-        sex: "F" or "M"; it enters the joint law through brain volume and has no other mark.
+        sex: "F" or "M"; it enters the joint distribution through brain volume and has no other mark.
         brain_ml: grey plus white matter in mL, 900 to 1600 (lesions count as the tissue that they lie in).
         ventricle_ml: lateral and third ventricles in mL, 5 to 120.
         wmh_ml: white matter hyperintensities in mL, 0 to 60.
@@ -123,7 +123,8 @@ def draw_params(
 ) -> BrainParams:
     """Parameters of subject `seed`; what is None is drawn.
 
-    The joint law: age uniform on 20 to 90 y; sex even; brain volume normal around 1190 mL (F) or 1320 mL (M) at 40 y
+    The joint distribution: age uniform on 20 to 90 y; sex even; brain volume normal around 1190 mL (F) or 1320 mL (M)
+        at 40 y
     with 95 mL standard deviation, less 2.6 mL for each year beyond; ventricles log-normal around
     `15 exp((age - 20) / 55)` mL with 0.38 standard deviation of the logarithm; WMH, unless healthy, log-normal around
     `0.3 exp((age - 20) / 16)` mL. Values are clipped to their ranges. With `independent`, age, brain and ventricle
@@ -135,11 +136,11 @@ def draw_params(
     age = 20 + 70 * u[0] if age is None else float(age)
     sex = ("F" if u[1] < 0.5 else "M") if sex is None else sex
     if brain_ml is None:
-        law = (1190 if sex == "F" else 1320) - 2.6 * (age - 40) + 95 * n[0]
-        brain_ml = 900 + 700 * u[2] if independent else np.clip(law, *RANGES["brain_ml"])
+        prior = (1190 if sex == "F" else 1320) - 2.6 * (age - 40) + 95 * n[0]
+        brain_ml = 900 + 700 * u[2] if independent else np.clip(prior, *RANGES["brain_ml"])
     if ventricle_ml is None:
-        law = 15 * np.exp((age - 20) / 55 + 0.38 * n[1])
-        ventricle_ml = 5 + 115 * u[3] if independent else np.clip(law, *RANGES["ventricle_ml"])
+        prior = 15 * np.exp((age - 20) / 55 + 0.38 * n[1])
+        ventricle_ml = 5 + 115 * u[3] if independent else np.clip(prior, *RANGES["ventricle_ml"])
     if wmh_ml is None:
         wmh_ml = 0.0 if healthy else np.clip(0.3 * np.exp((age - 20) / 16 + 0.7 * n[2]), 0.1, 60.0)
     return BrainParams(int(seed), float(age), sex, float(brain_ml), float(ventricle_ml), float(wmh_ml))

@@ -139,11 +139,11 @@ def _ramp(distance: np.ndarray, edge: float) -> np.ndarray:
 
 
 class Heart:
-    """The structures of one film at fixed points.
+    """The structures of one video at fixed points.
 
     Args:
         along, across: body coordinates of the points in cm, float32 (N,).
-        motion: of the whole film; it decides which points each structure ever reaches.
+        motion: of the whole video; it decides which points each structure ever reaches.
         edge: width of a cell in cm.
     """
 

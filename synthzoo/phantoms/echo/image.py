@@ -40,11 +40,11 @@ FAR_DB_CM = -0.9  # of the background, for each cm that it lies beyond the heart
 
 
 def render(patient: EchoPatient, session: EchoSession, noise: int, motion: Motion, size: int) -> np.ndarray:
-    """Film of a motion, uint8 (T, size, size); outside the sector exactly 0.
+    """Video of a motion, uint8 (T, size, size); outside the sector exactly 0.
 
     Args:
         noise: seed of blood speckle and electronic noise.
-        motion: of the whole film.
+        motion: of the whole video.
         size: of the square image in pixels.
     """
     grid = polar_grid(size)
@@ -56,7 +56,7 @@ def render(patient: EchoPatient, session: EchoSession, noise: int, motion: Motio
     cover = 255 * sector(patient, size).ravel()
     slope = np.float32(10 / np.log(10) / patient.dynamic_range_db)
     frames = len(motion.contraction)
-    film = np.empty((frames, size, size), np.uint8)
+    video = np.empty((frames, size, size), np.uint8)
     step = max(1, CELLS_AT_ONCE // (len(grid.radius) * len(grid.angle)))
     for first in range(0, frames, step):
         fresh = rng.standard_normal((min(step, frames - first), 2, *grid.shape), dtype=np.float32)
@@ -72,8 +72,8 @@ def render(patient: EchoPatient, session: EchoSession, noise: int, motion: Motio
         np.minimum(level, 1, out=level)
         image = to_images(level, grid)
         image *= cover
-        film[first : first + step] = np.rint(image, out=image).reshape(-1, size, size)
-    return film
+        video[first : first + step] = np.rint(image, out=image).reshape(-1, size, size)
+    return video
 
 
 def swept_region(patient: EchoPatient, session: EchoSession, motion: Motion, size: int) -> np.ndarray:
@@ -145,7 +145,7 @@ def _lookup(table: np.ndarray, row: np.ndarray, column: np.ndarray, unit: bool =
 
 
 class _Scene:
-    """Echo levels and scatterers of one film on the polar grid; what no frame changes is made once."""
+    """Echo levels and scatterers of one video on the polar grid; what no frame changes is made once."""
 
     def __init__(self, patient: EchoPatient, session: EchoSession, motion: Motion, grid: PolarGrid):
         self.patient, self.shape = patient, grid.shape

@@ -2,7 +2,7 @@
 
 The contraction c rises from 0 (end diastole) to 1 (end systole) and falls back in early filling, diastasis and atrial
 kick. Volume is imposed, V = EDV (1 - EF c), the long axis shortens by a share of EF c, and the radius is solved for.
-Both ends are plateaus at least one frame interval wide, so a film of a whole beat holds a frame at EDV and one at ESV:
+Both ends are plateaus at least one frame interval wide, so a video of a whole beat holds a frame at EDV and one at ESV:
 the ejection fraction is exact for the curve and for the frames.
 """
 

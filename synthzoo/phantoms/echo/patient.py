@@ -1,4 +1,4 @@
-"""Who is scanned and how: the laws of a patient's heart and machine settings, of a session's pose and rhythm, of EF.
+"""Who is scanned and how: the priors of a patient's heart and machine settings, of a session's pose and rhythm, of EF.
 
 Every draw is a pure function of its seeds. Lengths are in cm, angles as named, levels in dB.
 """
@@ -14,12 +14,12 @@ from synthzoo.errors import UserError
 PATIENT, SESSION, EJECTION = 101, 102, 103  # salts that keep the streams of one seed apart
 WIDEST_DEG = 44.0
 EF_RANGE = (0.05, 0.90)
-EF_LAWS = ("uniform", "clinic")
+EF_PRIORS = ("uniform", "clinic")
 HEART_RATE = (30.0, 200.0)
-DRAWN_RATES = (60.0, 95.0)  # a second of film holds a whole beat of any of them
+DRAWN_RATES = (60.0, 95.0)  # a second of video holds a whole beat of any of them
 
-# name: (mean, standard deviation, lowest, highest) of a clipped normal, or (lowest, highest) of a uniform law.
-PATIENT_LAWS = {
+# name: (mean, standard deviation, lowest, highest) of a clipped normal, or (lowest, highest) of a uniform distribution.
+PATIENT_PRIORS = {
     "length_cm": (8.2, 0.6, 6.8, 9.6),  # long axis of the cavity at end diastole
     "radius_cm": (2.35, 0.25, 1.8, 3.0),  # largest radius at end diastole
     "shoulder": (0.45, 0.65),  # where along the axis the radius is largest
@@ -45,7 +45,7 @@ PATIENT_LAWS = {
     "axial_cm": (0.05, 0.08),  # standard deviations of the point spread function
     "lateral_deg": (1.0, 1.5),
 }
-MARK_LAWS = {"place": (0.15, 0.95), "reach": (1.0, 1.45), "level_db": (-10.0, -3.0), "width_cm": (0.12, 0.28)}
+MARK_PRIORS = {"place": (0.15, 0.95), "reach": (1.0, 1.45), "level_db": (-10.0, -3.0), "width_cm": (0.12, 0.28)}
 MARKS, SHADOWS = (3, 6), (0, 2)
 
 
@@ -72,7 +72,7 @@ class Shadow:
 
 @dataclass(frozen=True)
 class EchoPatient:
-    """A patient's anatomy and machine settings; the fields are those of `PATIENT_LAWS`, marks and shadows.
+    """A patient's anatomy and machine settings; the fields are those of `PATIENT_PRIORS`, marks and shadows.
 
     `shrink` is the factor by which the ranges were drawn together; it also draws the tissue textures together.
     """
@@ -131,11 +131,11 @@ def draw_patient(seed: int, shrink: float = 1.0) -> EchoPatient:
     if not 0 <= shrink <= 1:
         raise UserError(f"shrink = {shrink:g}: the ranges of an echo phantom are scaled by a factor from 0 to 1.")
     rng = np.random.default_rng([PATIENT, whole_seed("patient", seed)])
-    values = {name: _draw(rng, law, shrink) for name, law in PATIENT_LAWS.items()}
+    values = {name: _draw(rng, prior, shrink) for name, prior in PATIENT_PRIORS.items()}
     count = _count(rng, MARKS, shrink)
     marks = []
     for number in range(count):
-        drawn = {name: _draw(rng, law, shrink) for name, law in MARK_LAWS.items()}
+        drawn = {name: _draw(rng, prior, shrink) for name, prior in MARK_PRIORS.items()}
         side = (1 if number % 2 else -1) * (-1 if rng.random() < 0.5 * shrink else 1)
         marks.append(Mark(side=side, **drawn))
     edge = np.deg2rad(values["half_angle_deg"])
@@ -151,7 +151,7 @@ def draw_patient(seed: int, shrink: float = 1.0) -> EchoPatient:
 def draw_session(patient: int, session: int) -> EchoSession:
     """Visit number `session` of the patient with the seed `patient`.
 
-    The heart rate is uniform on 60 to 95 a minute, so that a second of film holds a whole beat.
+    The heart rate is uniform on 60 to 95 a minute, so that a second of video holds a whole beat.
     """
     rng = np.random.default_rng([SESSION, whole_seed("patient", patient), whole_seed("session", session)])
     shift, turn, gain = rng.standard_normal(3) * (0.15, 1.5, 0.7)
@@ -159,20 +159,20 @@ def draw_session(patient: int, session: int) -> EchoSession:
     return EchoSession(int(session), float(shift), float(turn), float(gain), float(rate), float(phase))
 
 
-def draw_ef(patient: int, session: int, law: str = "uniform") -> float:
+def draw_ef(patient: int, session: int, prior: str = "uniform") -> float:
     """Ejection fraction of one visit, as a fraction; its stream shares nothing with anatomy or pose.
 
     Args:
-        law: "uniform" on 0.10 to 0.85; "clinic", 0.7 of normal hearts N(0.60, 0.06) and 0.3 of failing ones, uniform on
-            0.15 to 0.55, clipped to 0.08 to 0.85.
+        prior: "uniform" on 0.10 to 0.85; "clinic", 0.7 of normal hearts N(0.60, 0.06) and 0.3 of failing ones, uniform
+            on 0.15 to 0.55, clipped to 0.08 to 0.85.
     """
     rng = np.random.default_rng([EJECTION, whole_seed("patient", patient), whole_seed("session", session)])
-    if law == "uniform":
+    if prior == "uniform":
         return float(rng.uniform(0.10, 0.85))
-    if law == "clinic":
+    if prior == "clinic":
         value = rng.normal(0.60, 0.06) if rng.random() < 0.7 else rng.uniform(0.15, 0.55)
         return float(np.clip(value, 0.08, 0.85))
-    raise UserError(f"ef_law = {law!r}: an echo phantom has the laws {', '.join(EF_LAWS)}.")
+    raise UserError(f"ef_prior = {prior!r}: an echo phantom has the priors {', '.join(EF_PRIORS)}.")
 
 
 def whole_seed(name: str, seed) -> int:
@@ -182,16 +182,16 @@ def whole_seed(name: str, seed) -> int:
     return int(seed)
 
 
-def _draw(rng: np.random.Generator, law: tuple[float, ...], shrink: float) -> float:
-    """A value of the law, moved towards the law's middle by `shrink`."""
-    if len(law) == 2:
-        middle, value = 0.5 * (law[0] + law[1]), rng.uniform(*law)
+def _draw(rng: np.random.Generator, prior: tuple[float, ...], shrink: float) -> float:
+    """A value of the prior, moved towards the distribution's middle by `shrink`."""
+    if len(prior) == 2:
+        middle, value = 0.5 * (prior[0] + prior[1]), rng.uniform(*prior)
     else:
-        middle, spread, low, high = law
+        middle, spread, low, high = prior
         value = np.clip(middle + spread * rng.standard_normal(), low, high)
     return float(middle + shrink * (value - middle))
 
 
-def _count(rng: np.random.Generator, law: tuple[int, int], shrink: float) -> int:
-    middle = 0.5 * sum(law)
-    return round(middle + shrink * (int(rng.integers(law[0], law[1] + 1)) - middle))
+def _count(rng: np.random.Generator, prior: tuple[int, int], shrink: float) -> int:
+    middle = 0.5 * sum(prior)
+    return round(middle + shrink * (int(rng.integers(prior[0], prior[1] + 1)) - middle))

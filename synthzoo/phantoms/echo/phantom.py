@@ -1,11 +1,11 @@
 """Echocardiogram phantoms: a beating heart in the apical four-chamber view whose ejection fraction is exactly known.
 
-Three seeds make a film: `patient` (anatomy, tissue texture, machine settings), `session` (probe pose, gain, heart rate,
-phase) and `noise` (blood speckle, electronic noise). The same three with another ejection fraction are the true
-counterfactual of the film. The laws of all draws are in `echo_patient`, the beat in `echo_motion`, the anatomy in
+Three seeds make a video: `patient` (anatomy, tissue texture, machine settings), `session` (probe pose, gain, heart
+rate, phase) and `noise` (blood speckle, electronic noise). The same three with another ejection fraction are the true
+counterfactual of the video. The priors of all draws are in `echo_patient`, the beat in `echo_motion`, the anatomy in
 `echo_geometry`, the ultrasound in `echo_image`, presets and splits in `echo_sets`.
 
-`make_clip(draw_params(patient=7, ef=0.55), size=112).frames` is a film. These are phantoms: no real heart is shown.
+`make_clip(draw_params(patient=7, ef=0.55), size=112).frames` is a video. These are phantoms: no real heart is shown.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CONFOUNDED_CENTRE = 0.55
 
 @dataclass(frozen=True)
 class EchoParams:
-    """All that a film is made of.
+    """All that a video is made of.
 
     Attributes:
         patient: anatomy and machine settings.
@@ -81,7 +81,7 @@ class EchoParams:
         return {"patient": self.patient.seed, "session": self.session.seed, "noise": self.noise}
 
     def to_dict(self) -> dict:
-        """Every number of the film, nested by subject; JSON can hold it."""
+        """Every number of the video, nested by subject; JSON can hold it."""
         patient = {**vars(self.patient)}
         patient["marks"] = [dict(vars(mark)) for mark in self.patient.marks]
         patient["shadows"] = [dict(vars(shadow)) for shadow in self.patient.shadows]
@@ -97,7 +97,7 @@ class EchoParams:
 
 @dataclass
 class EchoClip:
-    """A film with its truth.
+    """A video with its truth.
 
     Attributes:
         frames: uint8 (T, S, S); outside the sector exactly 0.
@@ -112,7 +112,7 @@ class EchoClip:
         fps: frames a second.
         params: every number, see `EchoParams.to_dict`.
         seeds: `{"patient", "session", "noise"}`.
-        source: what the film was made of.
+        source: what the video was made of.
     """
 
     frames: np.ndarray
@@ -136,17 +136,17 @@ def draw_params(
     noise: int = 0,
     *,
     ef: float | None = None,
-    ef_law: str = "uniform",
+    ef_prior: str = "uniform",
     shrink: float = 1.0,
     confounded: bool = False,
     heart_rate: float | None = None,
 ) -> EchoParams:
-    """Parameters of a film; what is None is drawn.
+    """Parameters of a video; what is None is drawn.
 
     Args:
         patient, session, noise: seeds, whole numbers from 0.
-        ef: ejection fraction, 0.05 to 0.90; None draws it for this patient and session by `ef_law`.
-        ef_law: "uniform" on 0.10 to 0.85, or "clinic".
+        ef: ejection fraction, 0.05 to 0.90; None draws it for this patient and session by `ef_prior`.
+        ef_prior: "uniform" on 0.10 to 0.85, or "clinic".
         shrink: 0 to 1, how far patients differ, see `echo_patient.draw_patient`.
         confounded: a weak heart is also a large one.
         heart_rate: beats a minute, 30 to 200.
@@ -154,7 +154,7 @@ def draw_params(
     visit = draw_session(patient, session)
     if heart_rate is not None:
         visit = replace(visit, heart_rate=float(heart_rate))
-    drawn = draw_ef(patient, session, ef_law)
+    drawn = draw_ef(patient, session, ef_prior)
     value = drawn if ef is None else float(ef)
     return EchoParams(draw_patient(patient, shrink), visit, whole_seed("noise", noise), value, bool(confounded))
 
@@ -172,7 +172,7 @@ def ejection_curve(params: EchoParams, frames: int, fps: float) -> Motion:
 
 
 def make_clip(params: EchoParams, size: int = 112, frames: int = 16, fps: float = 16.0) -> EchoClip:
-    """The film of `params` with its truth.
+    """The video of `params` with its truth.
 
     Args:
         size: side S of the square image in pixels, 16 to 512.
@@ -217,13 +217,13 @@ def make_masks(params: EchoParams, size: int = 112, frames: int = 16, fps: float
 def swept_region(params: EchoParams, size: int = 112, frames: int = 16, fps: float = 16.0) -> np.ndarray:
     """Pixels that the heart reaches in any frame, with the blur of its echoes, bool (S, S).
 
-    Two films that differ in EF alone are equal, byte for byte, outside both their regions.
+    Two videos that differ in EF alone are equal, byte for byte, outside both their regions.
     """
     return region_of(params.patient, params.session, ejection_curve(params, frames, fps), size)
 
 
 def counterfactual(clip: EchoClip, ef: float) -> EchoClip:
-    """The film that the same patient, session and noise would have given with the ejection fraction `ef`."""
+    """The video that the same patient, session and noise would have given with the ejection fraction `ef`."""
     frames, size = clip.frames.shape[:2]
     return make_clip(replace(clip.source, ef=float(ef)), size, frames, clip.fps)
 

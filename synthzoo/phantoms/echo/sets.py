@@ -1,6 +1,6 @@
 """Sets of echo phantoms: presets of size and length, splits by patient, and the set whose recall is chosen.
 
-Patients are split, never films: each split has its own range of patient seeds.
+Patients are split, never videos: each split has its own range of patient seeds.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from synthzoo.errors import UserError
-from synthzoo.phantoms.echo.patient import EF_LAWS
+from synthzoo.phantoms.echo.patient import EF_PRIORS
 from synthzoo.phantoms.echo.phantom import EchoParams, draw_params
 
 SPLITS = {"TRAIN": (0, 100_000), "VAL": (100_000, 200_000), "TEST": (200_000, 300_000)}
-ANEW = 1_000  # first session and noise of films that are rendered anew of a known patient
+AGAIN = 1_000  # first session and noise of videos that are rendered again of a known patient
 LENGTH, CHOICE = 106, 107  # salts
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Size and length of the films, and how many of them.
+    """Size and length of the videos, and how many of them.
 
     Attributes:
         size: side of the square image in pixels.
         fps: frames a second.
-        frames: fewest and most frames of a film; the number is drawn for each film.
+        frames: fewest and most frames of a video; the number is drawn for each video.
         patients: for each split.
         videos: for each patient, each of its own session and noise.
     """
@@ -46,7 +46,7 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Video:
-    """Which film: seeds, split and number of frames."""
+    """Which video: seeds, split and number of frames."""
 
     patient: int
     session: int
@@ -63,7 +63,7 @@ def preset_of(name: str) -> Preset:
 
 
 def list_videos(preset: str, split: str, patients: int | None = None, first: int = 0) -> list[Video]:
-    """The films of one split, patient by patient.
+    """The videos of one split, patient by patient.
 
     Args:
         preset: "tiny", "small" or "echonet".
@@ -92,12 +92,12 @@ def list_recall(
 
     Args:
         share: of the TRAIN patients that appear, 0 to 1; the number is rounded.
-        videos: films of each of them; their sessions and noise are in no split.
+        videos: videos of each of them; their sessions and noise are in no split.
         patients: how many patients TRAIN has; None takes the preset's number.
         seed: of the choice of patients.
 
     Returns:
-        The films, and the seeds of the chosen patients, int64, ascending: recall is their share of TRAIN.
+        The videos, and the seeds of the chosen patients, int64, ascending: recall is their share of TRAIN.
     """
     if not 0 <= share <= 1:
         raise UserError(f"share = {share:g}: the share of patients that appear is from 0 to 1.")
@@ -106,15 +106,17 @@ def list_recall(
     rng = np.random.default_rng([CHOICE, seed])
     # One order of the patients for all shares, so that a larger share holds a smaller one.
     seeds = np.sort(SPLITS["TRAIN"][0] + rng.permutation(count)[: round(share * count)])
-    found = [_video(chosen, int(s), ANEW + n, ANEW + n, "TRAIN") for s in seeds for n in range(videos)]
+    found = [_video(chosen, int(s), AGAIN + n, AGAIN + n, "TRAIN") for s in seeds for n in range(videos)]
     return found, seeds
 
 
-def video_params(video: Video, ef_law: str = "uniform", shrink: float = 1.0, confounded: bool = False) -> EchoParams:
-    """The parameters of one film of a set; see `echo.draw_params`."""
-    if ef_law not in EF_LAWS:
-        raise UserError(f"ef_law = {ef_law!r}: an echo phantom has the laws {', '.join(EF_LAWS)}.")
-    return draw_params(video.patient, video.session, video.noise, ef_law=ef_law, shrink=shrink, confounded=confounded)
+def video_params(video: Video, ef_prior: str = "uniform", shrink: float = 1.0, confounded: bool = False) -> EchoParams:
+    """The parameters of one video of a set; see `echo.draw_params`."""
+    if ef_prior not in EF_PRIORS:
+        raise UserError(f"ef_prior = {ef_prior!r}: an echo phantom has the priors {', '.join(EF_PRIORS)}.")
+    return draw_params(
+        video.patient, video.session, video.noise, ef_prior=ef_prior, shrink=shrink, confounded=confounded
+    )
 
 
 def _video(preset: Preset, patient: int, session: int, noise: int, split: str) -> Video:

@@ -96,11 +96,11 @@ class SynthesisEvaluation:
 
     def run(self) -> dict:
         """Measure, write the files and return what metrics.json holds."""
-        self.asked = uniform_requests(self.count, *self.bounds, self.seed)
-        same = {"split": "test", "requests": self.asked, "cache_dir": self.phantom_dir}
+        self.requested = uniform_requests(self.count, *self.bounds, self.seed)
+        same = {"split": "test", "requests": self.requested, "cache_dir": self.phantom_dir}
         fresh = {"split": "test", "first": 50_000, "independent": 1.0, "cache_dir": self.phantom_dir}
-        self.made, self.seconds = self.samples.make(self.asked, self.inferer)
-        self.true = phantoms(self.count, "phantoms as asked", **same)
+        self.made, self.seconds = self.samples.make(self.requested, self.inferer)
+        self.true = phantoms(self.count, "phantoms as requested", **same)
         self.other = phantoms(self.count, "other phantoms", **fresh)
         self.true_features, self.other_features = features(self.true), features(self.other)
         for part in PARTS:
@@ -124,15 +124,15 @@ class SynthesisEvaluation:
     # The tables, one method a part.
 
     def tell_conditions(self) -> None:
-        """Asked against measured for phantoms, phantoms through the autoencoder, and generated volumes."""
+        """Requested against measured for phantoms, phantoms through the autoencoder, and generated volumes."""
         restored = self.samples.through_autoencoder(self.true)
         kinds = {"phantom (ceiling)": self.true, "phantom through the autoencoder": restored, "generated": self.made}
         found = {kind: measure(images) for kind, images in kinds.items()}
         rows = []
         for name, unit in MEASURED.items():
-            asked = self.asked[:, NAMES.index(name)]
+            requested = self.requested[:, NAMES.index(name)]
             for kind, values in found.items():
-                one = conditioning(asked, values[name], self.seed)
+                one = conditioning(requested, values[name], self.seed)
                 rows.append([f"{name} ({unit})", kind, one["r"], one["slope"], one["mae"], one["bias"]])
                 if kind == "phantom (ceiling)":
                     self.figures[f"{name}_r_phantom"] = one["r"]
@@ -143,23 +143,23 @@ class SynthesisEvaluation:
             self.figures[f"{name}_r_shuffled"] = control["r"]
         inside = self.true > 0.02
         self.figures["autoencoder_mae"] = round(float(np.abs(restored - self.true)[inside].mean()), 4)
-        title = f"Asked against measured, {self.count} requests uniform in the conditions"
+        title = f"Requested against measured, {self.count} requests uniform in the conditions"
         self.add(title, ["condition", "images", "r", "slope", "mean absolute error", "bias"], rows)
-        columns = {f"asked_{name}": self.asked[:, k] for k, name in enumerate(NAMES)}
+        columns = {f"requested_{name}": self.requested[:, k] for k, name in enumerate(NAMES)}
         for short, kind in zip(("phantom", "autoencoder", "generated"), kinds, strict=True):
             columns |= {f"{short}_{name}": values for name, values in found[kind].items()}
         write_csv(self.beside("evaluation.csv"), columns)
-        asked = {name: self.asked[:, NAMES.index(name)] for name in MEASURED}
+        requested = {name: self.requested[:, NAMES.index(name)] for name in MEASURED}
         shown = {kind: found[kind] for kind in ("phantom (ceiling)", "generated")}
-        draw_agreement(self.beside("evaluation.png"), asked, shown, MEASURED)
-        draw_volumes(self.beside("evaluation_volumes.png"), self.asked, NAMES, kinds)
+        draw_agreement(self.beside("evaluation.png"), requested, shown, MEASURED)
+        draw_volumes(self.beside("evaluation_volumes.png"), self.requested, NAMES, kinds)
         self.restored = restored
 
     def tell_fidelity(self) -> None:
         """FID and MS-SSIM between pairs, beside those of phantoms."""
-        sets = {"generated": self.made, "phantoms as asked": self.true, "other phantoms": self.other}
+        sets = {"generated": self.made, "phantoms as requested": self.true, "other phantoms": self.other}
         if "conditions" in self.parts:
-            sets["the phantoms as asked, through the autoencoder"] = self.restored
+            sets["the phantoms as requested, through the autoencoder"] = self.restored
         rows = []
         for kind, images in sets.items():
             distance = None if images is self.true else round(fid(features(images), self.true_features), 6)
@@ -169,7 +169,7 @@ class SynthesisEvaluation:
         self.figures |= {"ms_ssim_phantoms": rows[1][2]}
         self.figures["ms_ssim_difference"] = round(abs(rows[0][2] - rows[1][2]), 4)
         title = f"Fidelity and variety, {self.count} volumes a set, {pairs['pairs']} pairs; FID on 48 features of the "
-        title += "tissue network (`brain_segmentation`), to the phantoms as asked"
+        title += "tissue network (`brain_segmentation`), to the phantoms as requested"
         self.add(title, ["images", "FID", "MS-SSIM between pairs", "its standard deviation"], rows)
 
     def tell_memorisation(self) -> None:
@@ -177,8 +177,8 @@ class SynthesisEvaluation:
         size, thin = self.training_size, (slice(None), *[slice(None, None, 2)] * 3)
         train = phantoms(size, "training phantoms", step=2, split="train", cache_dir=self.cache_dir)
         unseen = phantoms(size, "unseen phantoms", step=2, split="validation", cache_dir=self.cache_dir)
-        law = {"split": "test", "first": 60_000, "cache_dir": self.phantom_dir}
-        as_trained = phantoms(self.count, "held-out phantoms of the training law", step=2, **law)
+        prior = {"split": "test", "first": 60_000, "cache_dir": self.phantom_dir}
+        as_trained = phantoms(self.count, "held-out phantoms of the training prior", step=2, **prior)
         held_out = self.true[thin]
         found = memorisation(self.made[thin], train, held_out, unseen)
         drawn = memorisation(as_trained, train, held_out, unseen)
@@ -196,13 +196,13 @@ class SynthesisEvaluation:
         self.add(title, columns, rows)
 
     def tell_left_out(self) -> None:
-        """What is measured when only one condition is asked for, and none."""
+        """What is measured when only one condition is requested, and none."""
         rows, count = [], max(self.sweep_count // 2, 4)
         for given in (*MEASURED, None):
-            asked = self.asked[:count].copy()
-            asked[:, [k for k, name in enumerate(NAMES) if name != given]] = np.nan
-            found = measure(self.samples.make(asked, self.inferer, f"only {given}")[0])
-            truth = {name: self.asked[:count, NAMES.index(name)] for name in MEASURED}
+            requested = self.requested[:count].copy()
+            requested[:, [k for k, name in enumerate(NAMES) if name != given]] = np.nan
+            found = measure(self.samples.make(requested, self.inferer, f"only {given}")[0])
+            truth = {name: self.requested[:count, NAMES.index(name)] for name in MEASURED}
             one = {name: agreement(truth[name], found[name]) for name in MEASURED}
             rows.append([given or "nothing", *(one[name]["r"] for name in MEASURED)])
             rows[-1] += [round(float(found[name].std()), 2) for name in MEASURED]
@@ -210,7 +210,7 @@ class SynthesisEvaluation:
                 self.figures[f"{given}_r_alone"] = one[given]["r"]
         columns = [f"r {name}" for name in MEASURED] + [f"deviation of {name}" for name in MEASURED]
         title = f"Conditions left out, {count} volumes a row; r against the full request, of which one "
-        self.add(title + "condition or none was given", ["asked for", *columns], rows)
+        self.add(title + "condition or none was given", ["requested", *columns], rows)
 
     def tell_samplers(self) -> None:
         """Quality against network calls for every sampler."""
@@ -251,23 +251,23 @@ class SynthesisEvaluation:
 
     def measure_setting(self, sampler: str, steps: int, guidance: float) -> list:
         """`SETTING_COLUMNS` of one setting of the sampler on the first requests."""
-        asked = self.asked[: self.sweep_count]
+        requested = self.requested[: self.sweep_count]
         if (sampler, steps, guidance) == (self.inferer.sampler_name, self.inferer.steps, self.inferer.guidance):
             volumes, seconds = self.made[: self.sweep_count], self.seconds
         else:
             inferer = SynthesisInferer(sampler, steps, guidance, seed=self.seed)
-            volumes, seconds = self.samples.make(asked, inferer, f"{sampler}, {steps} steps, guidance {guidance:g}")
-        return [*self.quality(asked, volumes, features(volumes)), round(seconds, 3)]
+            volumes, seconds = self.samples.make(requested, inferer, f"{sampler}, {steps} steps, guidance {guidance:g}")
+        return [*self.quality(requested, volumes, features(volumes)), round(seconds, 3)]
 
     def measure_phantoms(self) -> list:
-        """`SETTING_COLUMNS` of phantoms: FID of as many others, agreement of the phantoms as asked."""
+        """`SETTING_COLUMNS` of phantoms: FID of as many others, agreement of the phantoms as requested."""
         few = slice(None, self.sweep_count)
-        return [*self.quality(self.asked[few], self.true[few], self.other_features[few]), None]
+        return [*self.quality(self.requested[few], self.true[few], self.other_features[few]), None]
 
-    def quality(self, asked: np.ndarray, volumes: np.ndarray, found: np.ndarray) -> list:
-        """FID of features `found` to all phantoms as asked, then agreement of the volumes with `asked`."""
+    def quality(self, requested: np.ndarray, volumes: np.ndarray, found: np.ndarray) -> list:
+        """FID of features `found` to all phantoms as requested, then agreement of the volumes with `requested`."""
         values = measure(volumes)
-        one = {name: agreement(asked[:, NAMES.index(name)], values[name]) for name in MEASURED}
+        one = {name: agreement(requested[:, NAMES.index(name)], values[name]) for name in MEASURED}
         ventricle = one["ventricle_ml"]
         distance = round(fid(found, self.true_features), 6)
         return [distance, ventricle["r"], ventricle["slope"], one["brain_ml"]["r"], one["age"]["r"]]

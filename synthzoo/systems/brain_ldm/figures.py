@@ -1,4 +1,4 @@
-"""The files beside a brain generator's metrics: measurements as CSV, asked against measured, volumes to look at."""
+"""The files beside a brain generator's metrics: measurements as CSV, requested against measured, volumes to look at."""
 
 from __future__ import annotations
 
@@ -22,28 +22,30 @@ def write_csv(path: str | Path, columns: Mapping[str, np.ndarray]) -> None:
     write_text(path, buffer.getvalue())
 
 
-def draw_agreement(path: str | Path, asked: Mapping[str, np.ndarray], measured: Mapping[str, Mapping], units) -> None:
-    """One panel per condition, asked against measured, one colour per kind of image.
+def draw_agreement(
+    path: str | Path, requested: Mapping[str, np.ndarray], measured: Mapping[str, Mapping], units
+) -> None:
+    """One panel per condition, requested against measured, one colour per kind of image.
 
     Args:
         path: the PNG.
-        asked: condition -> (N,).
+        requested: condition -> (N,).
         measured: kind of image -> condition -> (N,).
         units: condition -> unit.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.2 * len(asked), 4.2))
+    figure = Figure(figsize=(4.2 * len(requested), 4.2))
     FigureCanvasAgg(figure)
     colours = ("0.65", "tab:orange", "tab:blue")
-    for axis, (name, values) in zip(np.atleast_1d(figure.subplots(1, len(asked))), asked.items(), strict=True):
+    for axis, (name, values) in zip(np.atleast_1d(figure.subplots(1, len(requested))), requested.items(), strict=True):
         for (kind, found), colour in zip(measured.items(), colours):
             r = np.corrcoef(values, found[name])[0, 1]
             axis.plot(values, found[name], ".", color=colour, markersize=4, label=f"{kind}, r = {r:.3f}")
         ends = [values.min(), values.max()]
         axis.plot(ends, ends, "k-", linewidth=0.8)
-        axis.set(xlabel=f"asked {name} ({units[name]})", ylabel=f"measured {name} ({units[name]})")
+        axis.set(xlabel=f"requested {name} ({units[name]})", ylabel=f"measured {name} ({units[name]})")
         axis.legend(fontsize=8)
     figure.tight_layout()
     buffer = io.BytesIO()
@@ -51,11 +53,13 @@ def draw_agreement(path: str | Path, asked: Mapping[str, np.ndarray], measured: 
     write_bytes(path, buffer.getvalue())
 
 
-def draw_volumes(path: str | Path, asked: np.ndarray, names, kinds: Mapping[str, np.ndarray], count: int = 4) -> None:
+def draw_volumes(
+    path: str | Path, requested: np.ndarray, names, kinds: Mapping[str, np.ndarray], count: int = 4
+) -> None:
     """The first `count` requests as rows, the kinds of images (N, D, H, W) as columns."""
     titles, volumes = [], []
-    for row in range(min(count, len(asked))):
-        request = ", ".join(f"{name} {value:.0f}" for name, value in zip(names, asked[row]) if name != "sex")
+    for row in range(min(count, len(requested))):
+        request = ", ".join(f"{name} {value:.0f}" for name, value in zip(names, requested[row]) if name != "sex")
         titles += [f"{kind}: {request}" if first == 0 else kind for first, kind in enumerate(kinds)]
         volumes += [images[row] for images in kinds.values()]
     montage(volumes, titles, path, columns=len(kinds))

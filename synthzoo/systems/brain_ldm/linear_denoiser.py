@@ -1,4 +1,4 @@
-"""The normal law of a latent given conditions, and the denoiser in closed form that follows from it.
+"""The normal distribution of a latent given conditions, and the denoiser in closed form that follows from it.
 
     z | c ~ N(m(c), sum_k l_k u_k u_k^T + r (I - sum_k u_k u_k^T)),   m(c) = E (p(c) - p_0)
     E[z | x_t, c] = m + G (x_t - a m),   with gain a l / (a^2 l + s^2) along a direction of variance l
@@ -84,7 +84,7 @@ class LatentGaussian(nn.Module):
 
     @torch.no_grad()
     def fit(self, template: torch.Tensor, latents: torch.Tensor, context: torch.Tensor) -> None:
-        """Read the law off the training set: directions from three quarters of it, their variances from the last one.
+        """Read the prior off the training set: directions from three quarters of it, their variances from the last one.
 
         Args:
             template: mean anatomy (C, d, h, w).

@@ -54,25 +54,25 @@ class Samples:
         shape = tuple(self.network.latent_shape)
         return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
-    def make(self, asked: np.ndarray, inferer: Any, what: str = "generate") -> tuple[np.ndarray, float]:
+    def make(self, requested: np.ndarray, inferer: Any, what: str = "generate") -> tuple[np.ndarray, float]:
         """Volumes float32 (N, D, H, W) for conditions (N, K), NaN = left out, and seconds per volume."""
         setting = [self.weights, inferer.sampler_name, inferer.steps, inferer.guidance, inferer.eta]
-        setting += [self.seed, self.batch_size, np.nan_to_num(asked, nan=-1).round(4).tolist()]
+        setting += [self.seed, self.batch_size, np.nan_to_num(requested, nan=-1).round(4).tolist()]
         folder = self.folder / hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:16]
         volumes, seconds = [], 0.0
-        for first in tqdm(range(0, len(asked), self.batch_size), desc=what, mininterval=2.0):
-            rows = range(first, min(first + self.batch_size, len(asked)))
+        for first in tqdm(range(0, len(requested), self.batch_size), desc=what, mininterval=2.0):
+            rows = range(first, min(first + self.batch_size, len(requested)))
             path = folder / f"{first:05d}.npz"
             if not path.is_file():
-                self.make_batch(asked[rows.start : rows.stop], rows, inferer, path)
+                self.make_batch(requested[rows.start : rows.stop], rows, inferer, path)
             with np.load(path) as kept:
                 volumes.append(kept["volumes"].astype(np.float32))
                 seconds += float(kept["seconds"])
-        return np.concatenate(volumes), seconds / len(asked)
+        return np.concatenate(volumes), seconds / len(requested)
 
-    def make_batch(self, asked: np.ndarray, rows: range, inferer: Any, path: Path) -> None:
+    def make_batch(self, requested: np.ndarray, rows: range, inferer: Any, path: Path) -> None:
         """Generate one batch and keep it in half precision."""
-        values = torch.tensor(asked, dtype=torch.float32, device=self.device)
+        values = torch.tensor(requested, dtype=torch.float32, device=self.device)
         noise = self.noise(rows).to(self.device)
         began = time.perf_counter()
         images = inferer(noise, self.network, conditions=values)[:, 0].cpu().numpy()

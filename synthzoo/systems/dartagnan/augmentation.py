@@ -10,7 +10,7 @@ from torch.nn import functional as F
 SMOOTH = (0.25, 0.5, 0.25)
 
 
-class ClipViews:
+class RandClipAugmentation:
     """Clips (B, 1, T, H, W) in [0, 1] -> as many views in [0, 1]; gradients pass, one draw for each clip.
 
     A view is turned, zoomed and shifted, smoothed, brighter or darker, noisy, perhaps reversed in time (the ejection

@@ -1,9 +1,9 @@
-"""Evaluation of counterfactual films on held-out echo phantoms, whose true counterfactuals are known.
+"""Evaluation of counterfactual videos on held-out echo phantoms, whose true counterfactuals are known.
 
 Every figure stands beside what it has to be compared with: an instrument beside its own error on the true
-counterfactuals, a film beside the input that is merely copied, what was asked beside the same in another order. Whole
-frames hardly change with the ejection fraction (EF), so that copying scores high there; the heart's region and the
-cavity's area show the difference.
+counterfactuals, a video beside the input that is merely copied, what was requested beside the same in another order.
+Whole frames hardly change with the ejection fraction (EF), so that copying scores high there; the heart's region and
+the cavity's area show the difference.
 """
 
 from __future__ import annotations
@@ -23,26 +23,27 @@ from synthzoo.instruments.echo.fidelity import area_curve_error, dilated_cavity,
 from synthzoo.io.files import write_bytes
 from synthzoo.metrics.agreement import reported
 
-ASKED = (0.15, 0.85)
-APART = 0.10  # of asked and factual EF, as in training
+REQUESTED = (0.15, 0.85)  # of EF
+APART = 0.10  # of requested and factual EF, as in training
 INSTRUMENTS = ("expert", "regressor", "discs")
 NAMES = {"expert": "expert (in the loss)", "regressor": "regressor (independent)", "discs": "discs (independent)"}
 GAIN = 0.30  # part of the copy's error in the area curve that has to vanish
-COLUMNS = ["films", "measured by", "R2", "MAE", "RMSE", "Spearman"]
+COLUMNS = ["videos", "measured by", "R2", "MAE", "RMSE", "Spearman"]
 
 
-def choose_asked(ef: np.ndarray, seed: int = 0) -> np.ndarray:
-    """EFs spread evenly on .15 to .85, one a film, in an order that keeps them 0.10 from those that the films show."""
-    rng, asked = np.random.default_rng(seed), np.linspace(*ASKED, len(ef))
-    asked = rng.permutation(asked)
+def choose_requested(ef: np.ndarray, seed: int = 0) -> np.ndarray:
+    """EFs spread evenly on .15 to .85, one a video, in an order that keeps them 0.10 from those that the videos
+    show."""
+    rng, requested = np.random.default_rng(seed), np.linspace(*REQUESTED, len(ef))
+    requested = rng.permutation(requested)
     for _ in range(100):
-        near = np.flatnonzero(np.abs(asked - ef) < APART)
+        near = np.flatnonzero(np.abs(requested - ef) < APART)
         if not len(near):
             break
         for one in near:
             other = int(rng.integers(len(ef)))
-            asked[one], asked[other] = asked[other], asked[one]
-    return asked
+            requested[one], requested[other] = requested[other], requested[one]
+    return requested
 
 
 class CounterfactualEvaluation:
@@ -51,11 +52,11 @@ class CounterfactualEvaluation:
     Args:
         network: trained `CounterfactualTwin`.
         inferer: the bundle's, with its noise.
-        patients: phantoms of TEST, one film each.
+        patients: phantoms of TEST, one video each.
         reid: network that tells patients apart, or None: pixels alone are then compared.
-        cache_dir: keeps the phantoms' films.
+        cache_dir: keeps the phantoms' videos.
         save_to: the metrics file.
-        figure: PNG of films at end diastole and end systole; None draws nothing.
+        figure: PNG of videos at end diastole and end systole; None draws nothing.
         command: what a reader types to get the same numbers.
         device: where the network runs.
     """
@@ -78,62 +79,62 @@ class CounterfactualEvaluation:
 
     def run(self) -> dict:
         """Measure, write, and return what was written."""
-        settings = {"preset": "tiny", "split": "TEST", "size": self.network.side, "frames": self.network.frames}
+        settings = {"preset": "tiny", "split": "TEST", "size": self.network.image_size, "frames": self.network.frames}
         settings |= {"fps": self.network.fps, "cache_dir": self.cache_dir}
         real = EchoPhantomDataset(patients=self.patients, masks=True, **settings)
         ef = np.array([real.params(row).ef for row in range(len(real))])
-        asked = choose_asked(ef)
-        truth = EchoPhantomDataset(patients=self.patients, ef=asked, **settings)
+        requested = choose_requested(ef)
+        truth = EchoPhantomDataset(patients=self.patients, ef=requested, **settings)
         rows = [real[row] for row in range(len(real))]
-        films = torch.stack([row["video"] for row in rows])
+        videos = torch.stack([row["video"] for row in rows])
         true = torch.stack([truth[row]["video"] for row in range(len(truth))])
-        made, again, seconds = self.imagine(films, ef, asked)
+        made, again, seconds = self.predict(videos, ef, requested)
         tables, figures, bars = [], {}, []
-        self.ejection(films, true, made, ef, asked, tables, figures, bars)
-        self.fidelity(rows, films, true, made, again, tables, figures, bars)
-        judge_identity(films, made, self.reid, 0.95, tables, figures, bars)
-        same = self.same_world(films[:8], ef[:8])
-        figures |= {"largest_change_without_wish": same, "seconds_per_film": round(seconds, 4)}
-        bars.append(["asked for the EF that the film shows, largest change", "0", same, same == 0])
+        self.ejection(videos, true, made, ef, requested, tables, figures, bars)
+        self.fidelity(rows, videos, true, made, again, tables, figures, bars)
+        judge_identity(videos, made, self.reid, 0.95, tables, figures, bars)
+        same = self.same_world(videos[:8], ef[:8])
+        figures |= {"largest_change_without_request": same, "seconds_per_video": round(seconds, 4)}
+        bars.append(["requested the EF that the video shows, largest change", "0", same, same == 0])
         result = write_report(self.save_to, self.command, tables, figures, bars)
         if self.figure:
-            draw_worlds(films, made, true, rows, ef, asked, self.figure)
+            draw_worlds(videos, made, true, rows, ef, requested, self.figure)
         return result
 
-    def imagine(self, films, ef, asked) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """Counterfactuals and reconstructions (N, 1, T, S, S), and seconds for each film."""
+    def predict(self, videos, ef, requested) -> tuple[torch.Tensor, torch.Tensor, float]:
+        """Counterfactuals and reconstructions (N, 1, T, S, S), and seconds for each video."""
         made, again, start = [], [], time.perf_counter()
         with torch.no_grad():
-            for row, film in enumerate(films):
-                told = [torch.tensor([100 * v[row]], dtype=torch.float32, device=self.device) for v in (ef, asked)]
-                factual, other = self.inferer.imagine(film[None].to(self.device), *told, self.network)
+            for row, video in enumerate(videos):
+                told = [torch.tensor([100 * v[row]], dtype=torch.float32, device=self.device) for v in (ef, requested)]
+                factual, other = self.inferer.predict(video[None].to(self.device), *told, self.network)
                 made.append(other.cpu())
                 again.append(factual.cpu())
-        return torch.cat(made), torch.cat(again), (time.perf_counter() - start) / len(films)
+        return torch.cat(made), torch.cat(again), (time.perf_counter() - start) / len(videos)
 
-    def same_world(self, films, ef) -> float:
-        """Largest difference of the two worlds when the EF that is asked for is the factual one."""
+    def same_world(self, videos, ef) -> float:
+        """Largest difference of the two worlds when the EF that is requested is the factual one."""
         told = torch.tensor(100 * ef, dtype=torch.float32, device=self.device)
         with torch.no_grad():
-            factual, other = self.inferer.imagine(films.to(self.device), told, told, self.network)
+            factual, other = self.inferer.predict(videos.to(self.device), told, told, self.network)
         return float((factual - other).abs().max())
 
-    def measure(self, films) -> dict[str, np.ndarray]:
-        """EF of films as fractions by each instrument, {"expert", "regressor", "discs"}: (N,)."""
+    def measure(self, videos) -> dict[str, np.ndarray]:
+        """EF of videos as fractions by each instrument, {"expert", "regressor", "discs"}: (N,)."""
         with torch.no_grad():
-            read = torch.cat([self.network.read_ef(part.to(self.device)).cpu() for part in films.split(16)])
-        return {"expert": read.numpy().astype(np.float64) / 100, **measure_ef(films)}
+            read = torch.cat([self.network.read_ef(part.to(self.device)).cpu() for part in videos.split(16)])
+        return {"expert": read.numpy().astype(np.float64) / 100, **measure_ef(videos)}
 
-    def ejection(self, films, true, made, ef, asked, tables, figures, bars) -> None:
-        """EF asked for against EF measured."""
-        found = {"real": self.measure(films), "true": self.measure(true), "made": self.measure(made)}
-        shuffled = np.random.default_rng(1).permutation(asked)
+    def ejection(self, videos, true, made, ef, requested, tables, figures, bars) -> None:
+        """EF requested against EF measured."""
+        found = {"real": self.measure(videos), "true": self.measure(true), "made": self.measure(made)}
+        shuffled = np.random.default_rng(1).permutation(requested)
         pairs = {
-            "real films against their own EF": (ef, "real"),
-            "counterfactuals": (asked, "made"),
-            "true counterfactuals (the instrument's own error)": (asked, "true"),
-            "input copied (control)": (asked, "real"),
-            "counterfactuals, wishes shuffled (control)": (shuffled, "made"),
+            "real videos against their own EF": (ef, "real"),
+            "counterfactuals": (requested, "made"),
+            "true counterfactuals (the instrument's own error)": (requested, "true"),
+            "input copied (control)": (requested, "real"),
+            "counterfactuals, requests shuffled (control)": (shuffled, "made"),
         }
         rows, values = [], {}
         for title, (wanted, which) in pairs.items():
@@ -141,8 +142,8 @@ class CounterfactualEvaluation:
                 got = reported(100 * wanted, 100 * found[which][name])
                 values[title, name] = got
                 rows.append([title, NAMES[name], *(got[key] for key in ("r2", "mae", "rmse", "spearman"))])
-        spread = f"EF asked evenly on {100 * ASKED[0]:.0f} to {100 * ASKED[1]:.0f} percent"
-        title = f"Ejection fraction in percent: {len(films)} held-out patients, {spread}"
+        spread = f"EF requested evenly on {100 * REQUESTED[0]:.0f} to {100 * REQUESTED[1]:.0f} percent"
+        title = f"Ejection fraction in percent: {len(videos)} held-out patients, {spread}"
         tables.append({"title": title, "columns": COLUMNS, "rows": rows})
         own, other = list(pairs)[:2]
         figures["expert_r2"] = values[own, "expert"]["r2"]
@@ -151,18 +152,18 @@ class CounterfactualEvaluation:
             figures |= {f"counterfactual_{name}_{key}": values[other, name][key] for key in ("r2", "mae", "spearman")}
             figures[f"{name}_r2_on_truth"] = values[list(pairs)[2], name]["r2"]
         bars += [
-            ["expert on real films, R2", "at least 0.90", figures["expert_r2"], figures["expert_r2"] >= 0.9],
+            ["expert on real videos, R2", "at least 0.90", figures["expert_r2"], figures["expert_r2"] >= 0.9],
             at_least("counterfactual by expert, R2", 0.5, figures["counterfactual_expert_r2"]),
             at_least("counterfactual by discs, R2", 0.3, figures["counterfactual_discs_r2"]),
             at_least("counterfactual by discs, Spearman", 0.8, figures["counterfactual_discs_spearman"]),
         ]
 
-    def fidelity(self, rows, films, true, made, again, tables, figures, bars) -> None:
-        """Films against the true ones, with the copied input beside."""
+    def fidelity(self, rows, videos, true, made, again, tables, figures, bars) -> None:
+        """Videos against the true ones, with the copied input beside."""
         at_ed = np.stack([row["mask"][0, row["ed_frame"]].numpy() > 0 for row in rows])
         region = dilated_cavity(at_ed, np.array([float(row["cm_per_pixel"]) for row in rows]))
-        curves = {"counterfactual": area_curve_error(made, true), "input copied": area_curve_error(films, true)}
-        compared = {"counterfactual": (made, true), "input copied": (films, true), "reconstruction": (again, films)}
+        curves = {"counterfactual": area_curve_error(made, true), "input copied": area_curve_error(videos, true)}
+        compared = {"counterfactual": (made, true), "input copied": (videos, true), "reconstruction": (again, videos)}
         table = []
         for name, (one, two) in compared.items():
             whole, heart = (float(np.nanmean(roi_ssim(one, two, part))) for part in (None, region))
@@ -170,8 +171,8 @@ class CounterfactualEvaluation:
             moved = round(float(motion_energy(one, region).mean() / motion_energy(two, region).mean()), 3)
             error = round(float((one - two).abs().mean()), 4)
             table.append([name, round(whole, 4), round(heart, 4), curve, error, moved])
-        columns = ["film", "SSIM, whole frame", "SSIM, heart", "area curve MAE", "L1", "motion, share of the true one"]
-        title = f"Against the true counterfactual, and the reconstruction against its film: {len(films)} patients"
+        columns = ["video", "SSIM, whole frame", "SSIM, heart", "area curve MAE", "L1", "motion, share of the true one"]
+        title = f"Against the true counterfactual, and the reconstruction against its video: {len(videos)} patients"
         tables.append({"title": title, "columns": columns, "rows": table})
         figures |= {"factual_ssim": table[2][1], "counterfactual_ssim": table[0][1], "copy_ssim": table[1][1]}
         figures |= {"counterfactual_roi_ssim": table[0][2], "copy_roi_ssim": table[1][2]}
@@ -186,14 +187,14 @@ class CounterfactualEvaluation:
         ]
 
 
-def draw_worlds(films, made, true, rows, ef, asked, path: str | Path, patients: int = 6) -> None:
+def draw_worlds(videos, made, true, rows, ef, requested, path: str | Path, patients: int = 6) -> None:
     """PNG: input, counterfactual and true counterfactual of some patients at end diastole and end systole."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    order = np.argsort(asked)
+    order = np.argsort(requested)
     chosen = order[np.linspace(0, len(order) - 1, min(patients, len(order))).round().astype(int)]
-    names = {"input": films, "counterfactual": made, "truth": true}
+    names = {"input": videos, "counterfactual": made, "truth": true}
     figure = Figure(figsize=(1.7 * 6, 1.95 * len(chosen)), facecolor="black")
     FigureCanvasAgg(figure)
     axes = np.atleast_2d(figure.subplots(len(chosen), 6))
@@ -202,7 +203,7 @@ def draw_worlds(films, made, true, rows, ef, asked, path: str | Path, patients: 
         cells = [(f"{name}, {moment}", names[name][row, 0, at]) for moment, at in moments.items() for name in names]
         for axis, (name, picture) in zip(axis_row, cells):
             axis.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1)
-            shown = 100 * (ef[row] if name.startswith("input") else asked[row])
+            shown = 100 * (ef[row] if name.startswith("input") else requested[row])
             axis.set_title(f"{name}, EF {shown:.0f} %", color="white", fontsize=7)
             axis.set_axis_off()
     figure.tight_layout(pad=0.3)

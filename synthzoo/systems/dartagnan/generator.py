@@ -2,7 +2,7 @@
 
     Y = f(X, Z, U),   Y* = f*(X*, Z, U)
 
-Z is the clip (the patient), X its ejection fraction (EF), X* the one asked for, and U a noise that both worlds share. A
+Z is the clip (the patient), X its ejection fraction (EF), X* the one requested, and U a noise that both worlds share. A
 frame discriminator and a frozen regressor of the EF judge Y*, for which no truth exists. `PAPER` holds the published
 settings; our defaults share one branch (so that X* = X gives Y* = Y), scale channels by the EF, and normalise by group.
 Where the answer is a motion, Z comes with its X: Y* = Z moved by (X* - X) m(X*, X* - X, Z, U), and so Y = Z.
@@ -18,7 +18,7 @@ from synthzoo.errors import UserError
 from synthzoo.systems.dartagnan.blocks import ClipStem, FactorisedBlock, norm_layer, start_weights
 from synthzoo.systems.dartagnan.motion import move_tissue
 
-ANSWERS = ("film", "motion")
+ANSWERS = ("video", "motion")
 REACH = 0.3  # share of the side that tissue may move for a unit of EF
 NOISE = 0.25  # standard deviation of U around 1
 
@@ -32,9 +32,9 @@ class TwinBranch(nn.Module):
         stem_kernel: of the stem over space.
         norm: "batch" or "group".
         plane: the EF is a constant channel before the clip, as published, instead of scaling the channels.
-        answer: "film", as published, paints the new clip; "motion" says how far the tissue of each frame moves for each
-            unit of EF between the film's own and the asked one, at half the size, and moves that of the clip: it can
-            change what the heart does and nothing else, and leaves a film with its own EF as it is.
+        answer: "video", as published, paints the new clip; "motion" says how far the tissue of each frame moves for
+            each unit of EF between the video's own and the requested one, at half the size, and moves that of the clip:
+            it can change what the heart does and nothing else, and leaves a video with its own EF as it is.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class TwinBranch(nn.Module):
         stem_kernel: int = 7,
         norm: str = "group",
         plane: bool = False,
-        answer: str = "film",
+        answer: str = "video",
     ):
         super().__init__()
         if answer not in ANSWERS:
@@ -90,7 +90,7 @@ class TwinBranch(nn.Module):
     ) -> torch.Tensor:
         """As `forward`, before the answer: logits (B, 1, T, H, W), or shifts in pixels (B, 2, T, H, W)."""
         ef = ef.to(clip)
-        told = [ef] if self.answer == "film" else [ef, ef - own.to(clip)]
+        told = [ef] if self.answer == "video" else [ef, ef - own.to(clip)]
         vector = None if self.ef is None else self.ef(2 * torch.stack(told, 1) - 1)
         plane = ef.reshape(-1, 1, 1, 1, 1).expand_as(clip)
         x = self.stem(torch.cat([plane, clip], 1) if self.ef is None else clip)
@@ -99,7 +99,7 @@ class TwinBranch(nn.Module):
         x = through(self.noisy, x * noise, vector)
         x = F.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
         x = self.out(through(self.last, x, vector))
-        if self.answer == "film":
+        if self.answer == "video":
             return x
         x = F.interpolate(x.float(), scale_factor=(1, 2, 2), mode="trilinear", align_corners=False)
         return REACH * clip.shape[-1] * told[1].float().reshape(-1, 1, 1, 1, 1) * torch.tanh(x)
@@ -121,7 +121,7 @@ class TwinGenerator(nn.Module):
         stem_kernel: int = 7,
         norm: str = "group",
         plane: bool = False,
-        answer: str = "film",
+        answer: str = "video",
     ):
         super().__init__()
         settings = (width, stem_width, stem_kernel, norm, plane, answer)
@@ -132,7 +132,7 @@ class TwinGenerator(nn.Module):
 
     @property
     def counterfactual(self) -> TwinBranch:
-        """The branch of the asked-for world."""
+        """The branch of the requested-for world."""
         return self.factual if self.other is None else self.other
 
     def draw_noise(self, clip: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -152,21 +152,21 @@ class TwinGenerator(nn.Module):
         return (1 + torch.fmod(NOISE * torch.randn(shape, generator=generator), 1)).to(clip)
 
     def forward(
-        self, clip: torch.Tensor, ef: torch.Tensor, asked: torch.Tensor, noise: torch.Tensor | None = None
+        self, clip: torch.Tensor, ef: torch.Tensor, requested: torch.Tensor, noise: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Factual and counterfactual clip, each (B, 1, T, H, W) in [0, 1].
 
         Args:
             clip: (B, 1, T, H, W) in [0, 1].
-            ef, asked: factual and asked-for EF (B,), fractions.
+            ef, requested: factual and requested-for EF (B,), fractions.
             noise: see `draw_noise`; None draws it. Ones leave it out.
         """
         noise = self.draw_noise(clip) if noise is None else noise
-        return self.factual(ef, clip, noise, ef), self.counterfactual(asked, clip, noise, ef)
+        return self.factual(ef, clip, noise, ef), self.counterfactual(requested, clip, noise, ef)
 
 
 class ScaleBlock(nn.Module):
-    """The mean of three convolutions of sizes 3, 5 and 7 and of the input itself; half the size if asked."""
+    """The mean of three convolutions of sizes 3, 5 and 7 and of the input itself; half the size if requested."""
 
     def __init__(self, in_channels: int, width: int, norm: str, halve: bool):
         super().__init__()

@@ -1,7 +1,7 @@
-"""Counterfactual films: abduction by the film itself, action by the ejection fraction (EF) asked for, prediction.
+"""Counterfactual videos: abduction by the video itself, action by the ejection fraction (EF) requested, prediction.
 
 The inferer gives four channels: the counterfactual, the factual reconstruction, and two planes with the EF that was
-taken for factual and the EF that the expert reads off the counterfactual, as fractions. `SplitWorldsd` parts them.
+taken for factual and the EF that the expert reads off the counterfactual, as fractions. `SplitOutputsd` parts them.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from monai.transforms import MapTransform
 
 
 class CounterfactualInferer(Inferer):
-    """The film of the same patient with another EF.
+    """The video of the same patient with another EF.
 
     Called with clips (B, 1, T, H, W) in [0, 1], the network, and optionally the clips' EF in percent (B,), NaN where it
     is not known; returns (B, 4, T, H, W), see above.
 
     Args:
-        ef: asked for, percent.
+        ef: requested, percent.
         ef_factual: EF of clips that come without; None lets the network's expert read it.
-        noise: draw the noise that both worlds share: other films of the same patient; False leaves it out.
+        noise: draw the noise that both worlds share: other videos of the same patient; False leaves it out.
         seed: of the noise.
     """
 
@@ -33,25 +33,25 @@ class CounterfactualInferer(Inferer):
             known = args[0] if args else torch.full((len(clips),), self._known())
             known = torch.as_tensor(known).as_subclass(torch.Tensor).to(clips).reshape(-1)
             factual = torch.where(known.isnan(), network.read_ef(clips), known)
-            asked = torch.full_like(factual, self.ef)
-            made = self.imagine(clips, factual, asked, network)
+            requested = torch.full_like(factual, self.ef)
+            made = self.predict(clips, factual, requested, network)
             read = network.read_ef(made[1])
         planes = [(v / 100).reshape(-1, 1, 1, 1, 1).expand_as(clips) for v in (factual, read)]
         return torch.cat([made[1], made[0], *planes], 1)
 
-    def imagine(self, clips, factual, asked, network) -> tuple[torch.Tensor, torch.Tensor]:
+    def predict(self, clips, factual, requested, network) -> tuple[torch.Tensor, torch.Tensor]:
         """Reconstruction and counterfactual of clips with EFs in percent (B,); equal seeds draw equal noise."""
         noise = None
         if self.noise:
             noise = network.generator.draw_noise(clips, torch.Generator().manual_seed(self.seed))
-        return network.imagine(clips, factual, asked, noise)
+        return network.predict(clips, factual, requested, noise)
 
     def _known(self) -> float:
         return float("nan") if self.ef_factual is None else float(self.ef_factual)
 
 
-class SplitWorldsd(MapTransform):
-    """Take the four channels of a counterfactual apart: the key keeps the film; "factual", "ef_factual", "ef_expert".
+class SplitOutputsd(MapTransform):
+    """Take the four channels of a counterfactual apart: the key keeps the video; "factual", "ef_factual", "ef_expert".
 
     EFs become percents with one decimal.
 

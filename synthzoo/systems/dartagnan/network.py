@@ -24,7 +24,7 @@ class CounterfactualTwin(nn.Module):
 
     Args:
         frames: T, frames of a clip, even.
-        side: of a frame in pixels, even; a multiple of 4 where the generator answers with motions.
+        image_size: side of a frame in pixels, even; a multiple of 4 where the generator answers with motions.
         fps: frames a second of the clips.
         ef: EF in percent that a plain call asks for.
         generator: settings of `TwinGenerator`; None takes the small ones.
@@ -34,43 +34,45 @@ class CounterfactualTwin(nn.Module):
     def __init__(
         self,
         frames: int = 16,
-        side: int = 32,
+        image_size: int = 32,
         fps: float = 16.0,
         ef: float = 30.0,
         generator: Mapping[str, Any] | None = None,
         expert: Mapping[str, Any] | None = None,
     ):
         super().__init__()
-        if frames % 2 or side % 2:
-            raise UserError(f"network_def: frames = {frames} and side = {side}, but both must be even; add one.")
-        self.frames, self.side, self.fps, self.ef = int(frames), int(side), float(fps), float(ef)
+        if frames % 2 or image_size % 2:
+            raise UserError(
+                f"network_def: frames = {frames} and image_size = {image_size}, but both must be even; add one."
+            )
+        self.frames, self.image_size, self.fps, self.ef = int(frames), int(image_size), float(fps), float(ef)
         self.generator = TwinGenerator(**(SMALL["generator"] if generator is None else generator))
-        if side % self.generator.shrinks[-1]:
-            raise UserError(f"network_def: side = {side}; a generator of motions takes a multiple of 4.")
+        if image_size % self.generator.shrinks[-1]:
+            raise UserError(f"network_def: image_size = {image_size}; a generator of motions takes a multiple of 4.")
         self.expert = EFExpert(**(SMALL["expert"] if expert is None else expert))
 
     def read_ef(self, clip: torch.Tensor) -> torch.Tensor:
         """EF of clips (B, 1, T, H, W) in percent by the expert, (B,), from 0 to 100."""
         return 100 * self.expert(clip).clamp(0, 1)
 
-    def imagine(
-        self, clip: torch.Tensor, ef: torch.Tensor, asked: torch.Tensor, noise: torch.Tensor | None = None
+    def predict(
+        self, clip: torch.Tensor, ef: torch.Tensor, requested: torch.Tensor, noise: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Factual reconstruction and counterfactual, each (B, 1, T, H, W) in [0, 1].
 
         Args:
             clip: (B, 1, T, H, W) in [0, 1].
-            ef, asked: factual and asked-for EF in percent, (B,).
+            ef, requested: factual and requested-for EF in percent, (B,).
             noise: see `TwinGenerator.draw_noise`; None leaves it out.
         """
         noise = torch.ones((), dtype=clip.dtype, device=clip.device) if noise is None else noise
-        return self.generator(clip, ef / 100, asked / 100, noise)
+        return self.generator(clip, ef / 100, requested / 100, noise)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Clips (B, 1, T, H, W) in [0, 1] -> counterfactuals of the EF `ef`, without noise; same shape and range."""
-        asked, branch = torch.full_like(image[:, 0, 0, 0, 0], self.ef / 100), self.generator.counterfactual
+        requested, branch = torch.full_like(image[:, 0, 0, 0, 0], self.ef / 100), self.generator.counterfactual
         own = self.expert(image).clamp(0, 1) if branch.answer == "motion" else None
-        return branch.render(image, branch.decide(asked, image, torch.ones_like(asked[0]), own))
+        return branch.render(image, branch.decide(requested, image, torch.ones_like(requested[0]), own))
 
 
 def start_twin(network: CounterfactualTwin, expert: str | Path, device=None) -> CounterfactualTwin:

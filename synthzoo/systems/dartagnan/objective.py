@@ -24,7 +24,7 @@ from synthzoo.systems.dartagnan.motion import unevenness
 ADVERSARIES = ("hinge", "published")
 
 
-def draw_asked(
+def draw_requested(
     ef: torch.Tensor, apart: float = 0.10, low: float = 0.0, high: float = 1.0, generator: torch.Generator | None = None
 ) -> torch.Tensor:
     """EFs to ask for, (B,): whole percents, uniform over those in [low, high] that lie at least `apart` from `ef` (B,).
@@ -43,7 +43,8 @@ class ExpertObjective:
     """The expert learns the EF of real clips.
 
     Args:
-        views: clips -> other views of them, such as `ClipViews`; None shows the clips themselves, as published.
+        views: clips -> other views of them, such as `RandClipAugmentation`; None shows the clips themselves, as
+            published.
     """
 
     name = "expert"
@@ -120,13 +121,13 @@ class TwinObjective(nn.Module):
         critic: gives its verdict and is handed the counterfactual clip.
         adversary, reconstruction, expert: the final weights w_d, w_r, w_e.
         rise: steps after which the weights are at .95 of these, as after the published six epochs; 0 starts at 1.
-        apart, low, high: of the EFs that are asked for, see `draw_asked`.
-        views: clips -> other views, such as `ClipViews`, which the expert is asked about; None shows it the
+        apart, low, high: of the EFs that are requested, see `draw_requested`.
+        views: clips -> other views, such as `RandClipAugmentation`, which the expert is tested on; None shows it the
             counterfactual itself, as published.
         looks: views of each clip in one step.
         smooth: weight of the unevenness of the motion; only for a generator that answers with one.
         rest: weight of mean |Y* - Z| at end diastole, for the relaxed heart is the patient's and not the EF's; of clips
-            whose "ed_frame" is known, 0 or more, as phantoms and traced films have it.
+            whose "ed_frame" is known, 0 or more, as phantoms and traced videos have it.
     """
 
     name = "twin"
@@ -151,7 +152,7 @@ class TwinObjective(nn.Module):
         self.smooth, self.rest = smooth, rest
         self.__dict__["critic"] = critic  # beside the modules: the critic is checkpointed in its own step
         self.weights = (adversary, reconstruction, expert)
-        self.rise, self.asked = int(rise), (apart, low, high)
+        self.rise, self.requested = int(rise), (apart, low, high)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def share(self) -> float:
@@ -162,12 +163,12 @@ class TwinObjective(nn.Module):
         """A batch -> "loss" and its parts: "adversary", "reconstruction" and "points" off in EF, to the expert."""
         expert = network.expert.freeze()
         video, ef = batch["video"], batch["ef"].to(batch["video"])
-        asked = draw_asked(ef, *self.asked)
-        factual, made, uneven = self.imagine(network.generator, video, ef, asked)
+        requested = draw_requested(ef, *self.requested)
+        factual, made, uneven = self.predict(network.generator, video, ef, requested)
         adversary = self.critic.verdict(made)
         reconstruction = (factual - video).abs().mean()
         seen = [made if self.views is None else self.views(made) for _ in range(self.looks)]
-        error = (expert(torch.cat(seen)) - asked.repeat(self.looks)).abs().mean()
+        error = (expert(torch.cat(seen)) - requested.repeat(self.looks)).abs().mean()
         self.critic.remember(made)
         parts = zip(self.weights, (adversary, reconstruction, error))
         loss = self.share() * sum(weight * part for weight, part in parts)
@@ -180,12 +181,12 @@ class TwinObjective(nn.Module):
         self.steps += 1
         return {"loss": loss, **said}
 
-    def imagine(self, generator: Any, video, ef, asked) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def predict(self, generator: Any, video, ef, requested) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Both worlds, and how uneven the motion of the counterfactual one is, 0 where it does not count."""
         if not self.smooth:
-            return *generator(video, ef, asked), video.new_zeros(())
+            return *generator(video, ef, requested), video.new_zeros(())
         if generator.counterfactual.answer != "motion":
             raise UserError(f"smooth = {self.smooth}: only a generator whose answer is a motion has one; set it to 0.")
         noise, branch = generator.draw_noise(video), generator.counterfactual
-        shift = branch.decide(asked, video, noise, ef)
+        shift = branch.decide(requested, video, noise, ef)
         return generator.factual(ef, video, noise, ef), branch.render(video, shift), unevenness(shift)

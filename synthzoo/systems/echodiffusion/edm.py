@@ -31,7 +31,7 @@ def preconditioned(network: Callable, sigma_data: float = 0.5) -> Callable:
     What follows x and sigma (conditions, a conditioning image) is handed on unchanged.
 
     Args:
-        network: F; it sees inputs and is asked for outputs of unit variance at each noise level.
+        network: F; it sees inputs and is requested outputs of unit variance at each noise level.
         sigma_data: d, the standard deviation of the data.
     """
 

@@ -1,8 +1,8 @@
-"""Evaluation of films that were imagined around one frame of held-out echo phantoms.
+"""Evaluation of videos that were predicted around one frame of held-out echo phantoms.
 
-Every figure stands beside what it has to be compared with: films beside real ones that the same instrument read, the
-best of three draws beside one, an ejection fraction (EF) that was asked for beside one in another order and beside none
-at all, a film beside its frame shown again and again.
+Every figure stands beside what it has to be compared with: videos beside real ones that the same instrument read, the
+best of three draws beside one, an ejection fraction (EF) that was requested beside one in another order and beside none
+at all, a video beside its frame shown again and again.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from synthzoo.systems.echodiffusion.inferer import closest
 INSTRUMENTS = ("regressor", "discs")
 DRAWS = 3
 BATCH = 8
-TRAINING = 512  # films that the nearest neighbours are looked for among
+TRAINING = 512  # videos that the nearest neighbours are looked for among
 
-ASKED = (0.15, 0.85)  # of EF, spread evenly
+REQUESTED = (0.15, 0.85)  # of EF, spread evenly
 
 
-class CineEvaluation:
+class CascadeEvaluation:
     """All figures of a cascade, written as `metrics.json`, a picture and a looping preview.
 
     Args:
         network: trained `EchoCascade`.
         inferer: the bundle's `CineInferer`.
-        patients: phantoms of TEST, one film and one frame of it each.
+        patients: phantoms of TEST, one video and one frame of it each.
         reid: network that tells patients apart, or None: pixels alone are then compared.
         steps_of: pairs of noise levels of the two stages that are compared, beside the inferer's own.
         steps_patients: patients of that comparison.
-        cache_dir: keeps the phantoms' films.
+        cache_dir: keeps the phantoms' videos.
         save_to: the metrics file.
-        figure: PNG of a frame and its films; None draws nothing.
-        preview: GIF of films; None draws nothing.
+        figure: PNG of a frame and its videos; None draws nothing.
+        preview: GIF of videos; None draws nothing.
         command: what a reader types to get the same numbers.
         device: where the network runs.
     """
@@ -76,70 +76,80 @@ class CineEvaluation:
         """Measure, write, and return what was written."""
         real = self.phantoms("TEST", self.patients)
         ef = np.array([real.params(row).ef for row in range(len(real))])
-        films = torch.stack([real[row]["video"] for row in range(len(real))])
+        videos = torch.stack([real[row]["video"] for row in range(len(real))])
         rng = np.random.default_rng(0)
-        asked = rng.permutation(np.linspace(*ASKED, len(ef)))
-        given = films[torch.arange(len(films)), :, torch.from_numpy(rng.integers(0, films.shape[2], len(films)))]
+        requested = rng.permutation(np.linspace(*REQUESTED, len(ef)))
+        given = videos[torch.arange(len(videos)), :, torch.from_numpy(rng.integers(0, videos.shape[2], len(videos)))]
         draws, seconds = [], 0.0
         for draw in range(DRAWS):
-            made, took = self.imagine(given, asked, draw)
+            made, took = self.predict(given, requested, draw)
             draws.append(made)
             seconds += took / DRAWS
-        again = self.imagine(given, ef)[0]
-        aimless = self.imagine(given, asked, guidance=(0.0, 0.0))[0]
-        best = closest(draws, torch.from_numpy(100 * asked))[0]
+        again = self.predict(given, ef)[0]
+        aimless = self.predict(given, requested, guidance=(0.0, 0.0))[0]
+        best = closest(draws, torch.from_numpy(100 * requested))[0]
         tables: list[dict] = []
         figures: dict[str, float] = {}
         bars: list[list] = []
         sets = {"made": draws[0], "second": draws[1], "third": draws[2], "best": best, "again": again, "none": aimless}
-        self.ejection(films, sets, ef, asked, tables, figures, bars)
-        self.fidelity(films, given, draws[0], again, tables, figures, bars)
-        judge_identity(films, draws[0], self.reid, 0.9, tables, figures, bars)
-        self.steps(films, given, asked, draws[0], seconds, tables, figures)
-        self.memory(films, draws[0], tables, figures)
+        self.ejection(videos, sets, ef, requested, tables, figures, bars)
+        self.fidelity(videos, given, draws[0], again, tables, figures, bars)
+        judge_identity(videos, draws[0], self.reid, 0.9, tables, figures, bars)
+        self.steps(videos, given, requested, draws[0], seconds, tables, figures)
+        self.memory(videos, draws[0], tables, figures)
         kind = "gpu" if torch.device(self.device).type == "cuda" else "cpu"
         figures |= {f"seconds_per_sample_{kind}": round(seconds, 4)}
-        figures |= {"frames_per_second": round(films.shape[2] / seconds, 3), "batch": BATCH}
+        figures |= {"frames_per_second": round(videos.shape[2] / seconds, 3), "batch": BATCH}
         result = write_report(self.save_to, self.command, tables, figures, bars)
         if self.figure:
-            draw_films(films, given, draws[0], ef, asked, self.figure)
+            draw_videos(videos, given, draws[0], ef, requested, self.figure)
         if self.preview:
-            chosen = np.argsort(asked)[np.linspace(0, len(asked) - 1, min(8, len(asked))).round().astype(int)]
-            shown = [[_bytes(draws[0][row]), _bytes(films[row])] for row in chosen]
-            titles = [f"EF {100 * asked[row]:.0f} % asked; right: the patient, {100 * ef[row]:.0f} %" for row in chosen]
+            chosen = np.argsort(requested)[
+                np.linspace(0, len(requested) - 1, min(8, len(requested))).round().astype(int)
+            ]
+            shown = [[_bytes(draws[0][row]), _bytes(videos[row])] for row in chosen]
+            titles = [
+                f"EF {100 * requested[row]:.0f} % requested; right: the patient, {100 * ef[row]:.0f} %"
+                for row in chosen
+            ]
             video_montage(shown, titles, [self.network.fps] * len(shown), self.preview)
         return result
 
     def phantoms(self, split: str, patients: int) -> EchoPhantomDataset:
-        """Films of one split, at the network's size and rate."""
+        """Videos of one split, at the network's size and rate."""
         network = self.network
-        settings = {"size": network.side, "frames": network.frames, "fps": network.fps, "cache_dir": self.cache_dir}
+        settings = {
+            "size": network.image_size,
+            "frames": network.frames,
+            "fps": network.fps,
+            "cache_dir": self.cache_dir,
+        }
         return EchoPhantomDataset("tiny", split, patients, **settings)
 
-    def imagine(self, given, ef, draw: int = 0, **settings) -> tuple[torch.Tensor, float]:
-        """Films (N, 1, T, S, S) for frames (N, 1, S, S) and EFs as fractions (N,), and seconds for each film."""
+    def predict(self, given, ef, draw: int = 0, **settings) -> tuple[torch.Tensor, float]:
+        """Videos (N, 1, T, S, S) for frames (N, 1, S, S) and EFs as fractions (N,), and seconds for each video."""
         # On a CPU its own time, so that what else runs there does not count.
         clock = time.process_time if torch.device(self.device).type == "cpu" else time.perf_counter
         made, start = [], clock()
         wanted = torch.tensor(100 * np.asarray(ef), dtype=torch.float32)
         for frames, part in zip(given.split(BATCH), wanted.split(BATCH), strict=True):
             there = (frames.to(self.device), part.to(self.device))
-            made.append(self.inferer.imagine(*there, self.network, draw, **settings).cpu())
+            made.append(self.inferer.predict(*there, self.network, draw, **settings).cpu())
         return torch.cat(made), (clock() - start) / len(given)
 
-    def ejection(self, films, sets, ef, asked, tables, figures, bars) -> None:
-        """EF asked for against EF measured."""
-        found = {name: measure_ef(made) for name, made in {"real": films, **sets}.items()}
-        shuffled = np.random.default_rng(1).permutation(asked)
+    def ejection(self, videos, sets, ef, requested, tables, figures, bars) -> None:
+        """EF requested against EF measured."""
+        found = {name: measure_ef(made) for name, made in {"real": videos, **sets}.items()}
+        shuffled = np.random.default_rng(1).permutation(requested)
         pairs = {
-            "real films against their own EF (the instrument's own error)": (ef, "real"),
-            "one draw": (asked, "made"),
-            "second draw": (asked, "second"),
-            "third draw": (asked, "third"),
-            f"best of {DRAWS} draws, chosen by the regressor": (asked, "best"),
-            "one draw, the patient's own EF asked": (ef, "again"),
-            "EF left out, guidance 0 (control)": (asked, "none"),
-            "one draw, wishes shuffled (control)": (shuffled, "made"),
+            "real videos against their own EF (the instrument's own error)": (ef, "real"),
+            "one draw": (requested, "made"),
+            "second draw": (requested, "second"),
+            "third draw": (requested, "third"),
+            f"best of {DRAWS} draws, chosen by the regressor": (requested, "best"),
+            "one draw, the patient's own EF requested": (ef, "again"),
+            "EF left out, guidance 0 (control)": (requested, "none"),
+            "one draw, requests shuffled (control)": (shuffled, "made"),
         }
         rows, values = [], {}
         for title, (wanted, which) in pairs.items():
@@ -147,9 +157,9 @@ class CineEvaluation:
                 got = reported(100 * wanted, 100 * found[which][name])
                 values[which if title.find("shuffled") < 0 else "shuffled", name] = got
                 rows.append([title, name, *(got[key] for key in ("r2", "mae", "rmse", "spearman"))])
-        spread = f"asked evenly on {100 * ASKED[0]:.0f} to {100 * ASKED[1]:.0f} percent"
-        title = f"Ejection fraction in percent: {len(films)} held-out patients, {spread}"
-        columns = ["films", "measured by", "R2", "MAE", "RMSE", "Spearman"]
+        spread = f"requested evenly on {100 * REQUESTED[0]:.0f} to {100 * REQUESTED[1]:.0f} percent"
+        title = f"Ejection fraction in percent: {len(videos)} held-out patients, {spread}"
+        columns = ["videos", "measured by", "R2", "MAE", "RMSE", "Spearman"]
         tables.append({"title": title, "columns": columns, "rows": rows})
         names = {"made": "", "best": "best_of_3_", "again": "own_ef_", "none": "no_ef_", "shuffled": "shuffled_"}
         figures |= {
@@ -168,73 +178,75 @@ class CineEvaluation:
             ["EF left out, larger R2 of both", "at most 0.1", none, none <= 0.1],
         ]
 
-    def fidelity(self, films, given, made, again, tables, figures, bars) -> None:
-        """Films of the patient's own EF against the true ones, and sets against sets."""
-        held = given[:, :, None].expand_as(films)
-        other = films.roll(1, 0)
+    def fidelity(self, videos, given, made, again, tables, figures, bars) -> None:
+        """Videos of the patient's own EF against the true ones, and sets against sets."""
+        held = given[:, :, None].expand_as(videos)
+        other = videos.roll(1, 0)
         rows = []
-        compared = {"own EF asked": again, "the frame repeated": held, "another patient": other}
+        compared = {"own EF requested": again, "the frame repeated": held, "another patient": other}
         for name, one in compared.items():
-            error = round(float((one - films).abs().mean()), 4)
-            whole = round(float(np.mean(roi_ssim(one, films))), 4)
-            after = round(float(np.mean(best_shift_ssim(one, films))), 4)
-            moved = round(float(motion_energy(one).mean() / motion_energy(films).mean()), 3)
+            error = round(float((one - videos).abs().mean()), 4)
+            whole = round(float(np.mean(roi_ssim(one, videos))), 4)
+            after = round(float(np.mean(best_shift_ssim(one, videos))), 4)
+            moved = round(float(motion_energy(one).mean() / motion_energy(videos).mean()), 3)
             rows.append([name, whole, after, error, moved])
-        columns = ["film", "SSIM", "SSIM, best shift in time", "L1", "motion, share of the true one"]
-        title = f"Against the film that the frame came from: {len(films)} patients; one frame tells no phase"
+        columns = ["video", "SSIM", "SSIM, best shift in time", "L1", "motion, share of the true one"]
+        title = f"Against the video that the frame came from: {len(videos)} patients; one frame tells no phase"
         tables.append({"title": title, "columns": columns, "rows": rows})
         figures |= {"factual_ssim": rows[0][1], "repeat_ssim": rows[1][1], "other_patient_ssim": rows[2][1]}
         figures |= {"factual_shifted_ssim": rows[0][2], "repeat_shifted_ssim": rows[1][2], "motion_share": rows[0][4]}
         met = rows[0][1] > rows[1][1]
-        bars.append(["own EF asked, SSIM", f"above the repeated frame's {rows[1][1]}", rows[0][1], met])
-        others = self.phantoms("VAL", len(films))
+        bars.append(["own EF requested, SSIM", f"above the repeated frame's {rows[1][1]}", rows[0][1], met])
+        others = self.phantoms("VAL", len(videos))
         others = torch.stack([others[row]["video"] for row in range(len(others))])
         rows = []
         for name, one in {"one draw": made, "the frame repeated": held}.items():
-            found = frechet(one, films, others)
+            found = frechet(one, videos, others)
             rows.append([name, *(found[kind][key] for kind in ("frames", "clips") for key in ("fid", "fid_real"))])
-        columns = ["films", "frames", "frames, real to real", "clips", "clips, real to real"]
-        title = f"Frechet distance to real films, {len(films)} a set, features of the instruments"
+        columns = ["videos", "frames", "frames, real to real", "clips", "clips, real to real"]
+        title = f"Frechet distance to real videos, {len(videos)} a set, features of the instruments"
         tables.append({"title": title, "columns": columns, "rows": rows})
         figures |= {"fid_frames": rows[0][1], "fid_frames_real": rows[0][2]}
         figures |= {"fid_clips": rows[0][3], "fid_clips_real": rows[0][4]}
 
-    def steps(self, films, given, asked, own, seconds, tables, figures) -> None:
+    def steps(self, videos, given, requested, own, seconds, tables, figures) -> None:
         """Quality and time against the number of steps."""
-        count = min(self.steps_patients, len(films))
+        count = min(self.steps_patients, len(videos))
         rows = []
         for pair in [*self.steps_of, self.inferer.settings["steps"]]:
             if pair == self.inferer.settings["steps"]:
                 made, took = own[:count], seconds
             else:
-                made, took = self.imagine(given[:count], asked[:count], steps=pair)
+                made, took = self.predict(given[:count], requested[:count], steps=pair)
             read = measure_ef(made)
-            r2 = [reported(100 * asked[:count], 100 * read[name])["r2"] for name in INSTRUMENTS]
-            distance = frechet(made, films[:count], films[count : 2 * count] if len(films) >= 2 * count else films)
+            r2 = [reported(100 * requested[:count], 100 * read[name])["r2"] for name in INSTRUMENTS]
+            distance = frechet(made, videos[:count], videos[count : 2 * count] if len(videos) >= 2 * count else videos)
             calls = sum(2 * steps - 1 for steps in pair)
             rows.append([*pair, calls, *r2, distance["frames"]["fid"], distance["clips"]["fid"], round(took, 3)])
         columns = ["steps", "steps of stage 2", "denoiser calls", "R2 by regressor", "R2 by discs", "frames", "clips"]
         title = f"Steps against quality: {count} patients; Frechet distances of frames and clips"
-        tables.append({"title": title, "columns": [*columns, "s a film"], "rows": sorted(rows, key=lambda row: row[2])})
+        tables.append(
+            {"title": title, "columns": [*columns, "s a video"], "rows": sorted(rows, key=lambda row: row[2])}
+        )
 
-    def memory(self, films, made, tables, figures) -> None:
-        """Are films nearer to training films than real films of the same patients are?"""
+    def memory(self, videos, made, tables, figures) -> None:
+        """Are videos nearer to training videos than real videos of the same patients are?"""
         training = self.phantoms("TRAIN", TRAINING)
         known = torch.stack([training[row]["video"] for row in range(len(training))])[:, 0].numpy()
         rows, share = [], {}
-        for name, one in {"one draw": made, "real films of the same patients": films}.items():
+        for name, one in {"one draw": made, "real videos of the same patients": videos}.items():
             distances = nearest_distances(one[:, 0].numpy(), known)[0]
             share[name] = distances
             rows.append([name, round(float(np.median(distances)), 4), round(float(distances.min()), 4)])
         ratio = round(rows[0][1] / rows[1][1], 4)
-        columns = ["films", "median distance", "smallest"]
-        title = f"Distance to the nearest of {len(known)} training films (standardised pixels)"
+        columns = ["videos", "median distance", "smallest"]
+        title = f"Distance to the nearest of {len(known)} training videos (standardised pixels)"
         tables.append({"title": title, "columns": columns, "rows": rows})
         figures["nearest_training_ratio"] = ratio
 
 
 def best_shift_ssim(one: torch.Tensor, two: torch.Tensor, most: int = 8) -> np.ndarray:
-    """SSIM of films (N, 1, T, S, S) after the shift in time, of at most `most` frames, that suits each best, (N,).
+    """SSIM of videos (N, 1, T, S, S) after the shift in time, of at most `most` frames, that suits each best, (N,).
 
     Frames that have no partner after the shift are left out.
     """
@@ -247,29 +259,29 @@ def best_shift_ssim(one: torch.Tensor, two: torch.Tensor, most: int = 8) -> np.n
     return np.max(found, axis=0)
 
 
-def _bytes(film: torch.Tensor) -> np.ndarray:
-    """A film (1, T, S, S) in [0, 1] as uint8 (T, S, S)."""
-    return (255 * film[0].clamp(0, 1)).round().byte().numpy()
+def _bytes(video: torch.Tensor) -> np.ndarray:
+    """A video (1, T, S, S) in [0, 1] as uint8 (T, S, S)."""
+    return (255 * video[0].clamp(0, 1)).round().byte().numpy()
 
 
-def draw_films(films, given, made, ef, asked, path: str | Path, patients: int = 5, frames: int = 6) -> None:
-    """PNG: for some patients the frame that was given, then a film strip that was made and the patient's own."""
+def draw_videos(videos, given, made, ef, requested, path: str | Path, patients: int = 5, frames: int = 6) -> None:
+    """PNG: for some patients the frame that was given, then a video strip that was made and the patient's own."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    order = np.argsort(asked)
+    order = np.argsort(requested)
     chosen = order[np.linspace(0, len(order) - 1, min(patients, len(order))).round().astype(int)]
-    shown = np.linspace(0, films.shape[2] - 1, frames).round().astype(int)
+    shown = np.linspace(0, videos.shape[2] - 1, frames).round().astype(int)
     figure = Figure(figsize=(1.2 * (frames + 1), 2.6 * len(chosen)), facecolor="black")
     FigureCanvasAgg(figure)
     axes = np.atleast_2d(figure.subplots(2 * len(chosen), frames + 1))
     for number, row in enumerate(chosen):
         strips = {
-            f"EF {100 * asked[row]:.0f} % asked": made[row, 0],
-            f"patient, EF {100 * ef[row]:.0f} %": films[row, 0],
+            f"EF {100 * requested[row]:.0f} % requested": made[row, 0],
+            f"patient, EF {100 * ef[row]:.0f} %": videos[row, 0],
         }
-        for line, (name, film) in enumerate(strips.items()):
-            cells = [("the frame given" if not line else "", given[row, 0]), *((name, film[at]) for at in shown)]
+        for line, (name, video) in enumerate(strips.items()):
+            cells = [("the frame given" if not line else "", given[row, 0]), *((name, video[at]) for at in shown)]
             for axis, (title, picture) in zip(axes[2 * number + line], cells):
                 axis.set_axis_off()
                 if title:

@@ -1,4 +1,4 @@
-"""Films from one frame and an ejection fraction (EF), by a cascade of two diffusion models."""
+"""Videos from one frame and an ejection fraction (EF), by a cascade of two diffusion models."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ MOST_DRAWS = 16
 
 
 class CineInferer(Inferer):
-    """The film of the patient of a frame with the EF asked for.
+    """The video of the patient of a frame with the EF requested.
 
     Called with frames (B, 1, S, S) in [0, 1] and the network, an `EchoCascade`; returns (B, 1, T, S, S) in [0, 1]. The
-    noise of a film comes from its frame, the seed and the number of the draw, so that neither the batch nor the order
+    noise of a video comes from its frame, the seed and the number of the draw, so that neither the batch nor the order
     of the inputs changes it.
 
     Args:
-        ef: asked for, percent.
+        ef: requested, percent.
         steps, upsampling_steps: noise levels of the two stages, each of two network calls but the last.
         guidance, upsampling_guidance: weight of the EF; 1 takes it as learned, 0 leaves it out.
-        draws: films drawn for each frame, of which the one is kept whose EF the regressor reads closest to that asked
+        draws: videos drawn for each frame, of which the one is kept whose EF the regressor reads closest to that
+            requested
             for: the published feedback loop.
         low_level: 0 to 1, noise on the small clip that the second stage sees.
         churn: share of noise that is added and removed again on the way, see `synthzoo.systems.echodiffusion.edm.heun`.
@@ -81,16 +82,16 @@ class CineInferer(Inferer):
         }
 
     def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args, **kwargs) -> torch.Tensor:
-        """Frames (B, 1, S, S) in [0, 1] -> films (B, 1, T, S, S) in [0, 1]."""
+        """Frames (B, 1, S, S) in [0, 1] -> videos (B, 1, T, S, S) in [0, 1]."""
         frames = torch.as_tensor(inputs).as_subclass(torch.Tensor)
-        asked = torch.full((len(frames),), self.ef, device=frames.device)
-        films = [self.imagine(frames, asked, network, draw) for draw in range(self.draws)]
+        requested = torch.full((len(frames),), self.ef, device=frames.device)
+        videos = [self.predict(frames, requested, network, draw) for draw in range(self.draws)]
         if self.draws == 1:
-            return films[0]
-        return closest(films, asked)[0]
+            return videos[0]
+        return closest(videos, requested)[0]
 
-    def imagine(self, frames: torch.Tensor, ef: torch.Tensor, network: Any, draw: int = 0, **settings: Any):
-        """One draw of films (B, 1, T, S, S) for frames (B, 1, S, S) and EFs in percent (B,), NaN where left out.
+    def predict(self, frames: torch.Tensor, ef: torch.Tensor, network: Any, draw: int = 0, **settings: Any):
+        """One draw of videos (B, 1, T, S, S) for frames (B, 1, S, S) and EFs in percent (B,), NaN where left out.
 
         Args:
             draw: its number; another one draws other noise.
@@ -114,14 +115,14 @@ class CineInferer(Inferer):
         return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(text).digest()[:8], "little") >> 1)
 
 
-def closest(films: list[torch.Tensor], asked: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
-    """Of several draws (B, 1, T, S, S) for each row that with the EF closest to `asked` (B,) in percent.
+def closest(videos: list[torch.Tensor], requested: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
+    """Of several draws (B, 1, T, S, S) for each row that with the EF closest to `requested` (B,) in percent.
 
     The regressor judges: an instrument that no loss knows.
 
     Returns:
-        films (B, 1, T, S, S), and the number of the chosen draw (B,).
+        videos (B, 1, T, S, S), and the number of the chosen draw (B,).
     """
-    read = np.stack([100 * measure_ef(film)["regressor"] for film in films])
-    chosen = np.abs(read - asked.cpu().numpy()[None]).argmin(0)
-    return torch.stack([films[draw][row] for row, draw in enumerate(chosen)]), chosen
+    read = np.stack([100 * measure_ef(video)["regressor"] for video in videos])
+    chosen = np.abs(read - requested.cpu().numpy()[None]).argmin(0)
+    return torch.stack([videos[draw][row] for row, draw in enumerate(chosen)]), chosen

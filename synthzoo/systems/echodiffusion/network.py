@@ -24,7 +24,7 @@ class EchoCascade(nn.Module):
 
     Args:
         frames: T, frames of a clip, a multiple of `time`.
-        side: of a frame in pixels, a multiple of `space`.
+        image_size: side of a frame in pixels, a multiple of `space`.
         fps: frames a second of the clips.
         base: settings of its `SpaceTimeUNet`.
         upsampling: the same of the second stage, which sees the low-resolution clip beside.
@@ -36,13 +36,13 @@ class EchoCascade(nn.Module):
             behind `forward`, such as `synthzoo.systems.echodiffusion.sampler.preview`.
 
     Raises:
-        UserError: frames or side that the second stage cannot reach.
+        UserError: frames or image_size that the second stage cannot reach.
     """
 
     def __init__(
         self,
         frames: int = 16,
-        side: int = 32,
+        image_size: int = 32,
         fps: float = 16.0,
         base: Mapping[str, Any] | None = None,
         upsampling: Mapping[str, Any] | None = None,
@@ -54,12 +54,12 @@ class EchoCascade(nn.Module):
         preview: Callable | None = None,
     ):
         super().__init__()
-        for name, value, by in (("frames", frames, time), ("side", side, space)):
+        for name, value, by in (("frames", frames, time), ("image_size", image_size, space)):
             if value % by:
                 raise UserError(
                     f"network_def: {name} = {value}, but must be a multiple of {by}, the step to full size."
                 )
-        self.frames, self.side, self.fps = int(frames), int(side), float(fps)
+        self.frames, self.image_size, self.fps = int(frames), int(image_size), float(fps)
         self.time, self.space, self.channels = int(time), int(space), int(channels)
         self.ef, self.steps, self.preview = float(ef), int(steps), preview
         given = {"in_channels": channels, "image_channels": channels, "conditions": 1}
@@ -74,13 +74,13 @@ class EchoCascade(nn.Module):
 
     def noise_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes (C, T, H, W) of the noise of one clip: start of the base, on the small clip, start of the second."""
-        whole = (self.channels, self.frames, self.side, self.side)
-        small = (self.channels, self.frames // self.time, self.side // self.space, self.side // self.space)
+        whole = (self.channels, self.frames, self.image_size, self.image_size)
+        small = (self.channels, self.frames // self.time, self.image_size // self.space, self.image_size // self.space)
         return {"base": small, "low": whole, "upsampling": whole}
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Frames (B, C, S, S) in [0, 1] -> clips (B, C, T, S, S) in [0, 1] of the EF `ef`, in few steps, for tools."""
         batch = image.shape[0]
         noise = {name: getattr(self, f"{name}_noise").expand(batch, -1, -1, -1, -1) for name in self.noise_shapes()}
-        asked = torch.full((batch,), self.ef, dtype=image.dtype, device=image.device)
-        return self.preview(self, image, asked, noise, self.steps)
+        requested = torch.full((batch,), self.ef, dtype=image.dtype, device=image.device)
+        return self.preview(self, image, requested, noise, self.steps)

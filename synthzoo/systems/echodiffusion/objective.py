@@ -117,7 +117,7 @@ class EDMObjective:
         return (loss_weight(sigma, spread) * weighted_error(estimate, clip, weights)).mean()
 
 
-class CineObjective(EDMObjective):
+class CascadeObjective(EDMObjective):
     """The denoising loss of one stage on rows with "video" (B, 1, T, S, S) in [0, 1] and "ef" (B,), a fraction."""
 
     def __call__(self, network: Any, batch: dict) -> dict[str, torch.Tensor]:

@@ -66,7 +66,7 @@ def sample_cascade(
     """Clips (B, C, T, S, S) in [0, 1].
 
     Args:
-        network: has the stages `base` and `upsampling`, and `frames`, `side`, `time`, `space`: an `EchoCascade`.
+        network: has the stages `base` and `upsampling`, and `frames`, `image_size`, `time`, `space`: an `EchoCascade`.
         image: conditioning frames (B, C, S, S) in [0, 1].
         ef: EF in percent (B,), NaN where left out.
         noise: "base", "low" and "upsampling", of the network's `noise_shapes`, standard normal.
@@ -78,7 +78,7 @@ def sample_cascade(
     settings = {"churn": churn, "threshold": threshold, "generator": generator, "progress": progress}
     given = {"image": shrink_clip(frame[:, :, None], 1, network.space)[:, :, 0]}
     small = sample_stage(network.base, noise["base"], conditions, given, steps[0], guidance[0], **settings)
-    grown = grow_clip(small.clamp(-1, 1), network.frames, (network.side, network.side), network.time)
+    grown = grow_clip(small.clamp(-1, 1), network.frames, (network.image_size, network.image_size), network.time)
     level = torch.full_like(ef, low_level)
     low, told = low_resolution_noise(grown, level, noise["low"])
     given = {"image": frame, "low": low, "low_level": told}

@@ -1,7 +1,7 @@
-"""The test of a surrogate data set: a reader of the ejection fraction (EF) taught on it alone, tried on real films.
+"""The test of a surrogate data set: a reader of the ejection fraction (EF) trained on it alone, tried on real videos.
 
 The network is that of the EF instrument (R(2+1)D pairs, Tran et al. 2018) with new weights, so that it knows only the
-films that it is given here; the films are moved, blurred and brightened at random while it learns.
+videos that it is given here; the videos are moved, blurred and brightened at random while it learns.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from synthzoo.instruments.echo.networks import GRID, EFRegressor, to_grid
 from synthzoo.instruments.echo.training import disturb, move
 
 
-def teach_reader(
-    films: torch.Tensor, ef: np.ndarray, steps: int = 160, batch_size: int = 8, rate: float = 3e-3, seed: int = 0
+def train_regressor(
+    videos: torch.Tensor, ef: np.ndarray, steps: int = 160, batch_size: int = 8, rate: float = 3e-3, seed: int = 0
 ) -> EFRegressor:
-    """A network that reads EF, taught from new weights.
+    """A network that reads EF, trained from new weights.
 
     Args:
-        films: (N, 1, T, S, S) in [0, 1].
+        videos: (N, 1, T, S, S) in [0, 1].
         ef: fractions (N,).
         steps: of AdamW, one cycle of the learning rate.
         batch_size, rate, seed: of the training.
@@ -35,11 +35,11 @@ def teach_reader(
         order = torch.zeros(0, dtype=torch.int64)
         for _ in range(steps):
             while len(order) < batch_size:
-                order = torch.cat([order, torch.randperm(len(films))])
+                order = torch.cat([order, torch.randperm(len(videos))])
             rows, order = order[:batch_size], order[batch_size:]
             with torch.no_grad():
-                pixel = torch.full((batch_size,), GRID / films.shape[-1])
-                video = disturb(move([to_grid(films[rows, 0])])[0], pixel)
+                pixel = torch.full((batch_size,), GRID / videos.shape[-1])
+                video = disturb(move([to_grid(videos[rows, 0])])[0], pixel)
             with torch.autocast("cpu", torch.bfloat16):
                 read = network(video[:, None])
             loss = F.smooth_l1_loss(10 * read.float(), 10 * truth[rows], beta=0.5)
@@ -52,6 +52,6 @@ def teach_reader(
 
 
 @torch.inference_mode()
-def read_films(network: EFRegressor, films: torch.Tensor, batch_size: int = 16) -> np.ndarray:
-    """EFs of films (N, 1, T, S, S) as fractions, float64 (N,)."""
-    return torch.cat([network(to_grid(part)) for part in films.split(batch_size)]).double().numpy()
+def read_videos(network: EFRegressor, videos: torch.Tensor, batch_size: int = 16) -> np.ndarray:
+    """EFs of videos (N, 1, T, S, S) as fractions, float64 (N,)."""
+    return torch.cat([network(to_grid(part)) for part in videos.split(batch_size)]).double().numpy()

@@ -1,9 +1,9 @@
-"""Evaluation of a two-step latent film model on phantoms whose truth is known (EchoNet-Synthetic, arXiv 2406.00808).
+"""Evaluation of a two-step latent video model on phantoms whose truth is known (EchoNet-Synthetic, arXiv 2406.00808).
 
-Every figure stands beside what it has to be compared with: an instrument's reading of generated films beside its own
-error on phantoms of the same ejection fractions (EF), what was asked beside the same in another order, the filter's
-verdict on generated hearts beside that on copies and on strangers, a reader taught on synthetic films beside one taught
-on as many real ones. Parts are kept in `work_dir` as they are done, so that a run that was killed goes on.
+Every figure stands beside what it has to be compared with: an instrument's reading of generated videos beside its own
+error on phantoms of the same ejection fractions (EF), what was requested beside the same in another order, the filter's
+verdict on generated hearts beside that on copies and on unseen patients, a reader trained on synthetic videos beside
+one trained on as many real ones. Parts are kept in `work_dir` as they are done, so that a run that was killed goes on.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from synthzoo.metrics.agreement import reported
 from synthzoo.networks.saving import digest_of
 from synthzoo.phantoms.echo.sets import SPLITS, Video
 from synthzoo.results.video_preview import video_montage
-from synthzoo.systems.echonet_synthetic.downstream import read_films, teach_reader
+from synthzoo.systems.echonet_synthetic.downstream import read_videos, train_regressor
 from synthzoo.systems.echonet_synthetic.inferer import CineInferer
 from synthzoo.systems.echonet_synthetic.latents import LatentClips
 from synthzoo.systems.echonet_synthetic.privacy_filter import best_scores
@@ -37,32 +37,32 @@ from synthzoo.systems.echonet_synthetic.surrogate import SurrogateDataset
 from synthzoo.systems.hidden_subspaces.scores import auc, pixel_scores
 
 PARTS = ("video", "stitched", "downstream", "filter", "reid", "autoencoder", "samplers", "speed")
-ASKED = (0.15, 0.85)  # of EF, spread evenly
-LONG, WINDOW_POINTS, SEAM = 48, 8.0, 1.5  # frames of a stitched film; bars of the design sheet
-LATER = 8  # a frame of the film half a second after its first
-ANEW = 700  # session and noise of films of training patients that no training saw
+REQUESTED = (0.15, 0.85)  # of EF, spread evenly
+LONG, WINDOW_POINTS, SEAM = 48, 8.0, 1.5  # frames of a stitched video; bars of the design sheet
+LATER = 8  # a frame of the video half a second after its first
+AGAIN = 700  # session and noise of videos of training patients that no training saw
 INSTRUMENTS = ("regressor", "discs")
 
 
-class LatentCineEvaluation:
-    """All figures of a `LatentCine`, written as `metrics.json`, and a looping picture.
+class EchoNetSyntheticEvaluation:
+    """All figures of a `LatentVideo`, written as `metrics.json`, and a looping picture.
 
     Args:
         network: trained and calibrated.
         inferer: the bundle's.
         work_dir: keeps what is done, the surrogate set of the downstream test included, in a folder for each network.
         save_to: the metrics file.
-        figure: GIF of generated films beside phantoms; None draws nothing.
-        patients: phantoms of TEST, two films each, for whoever tells patients apart.
-        films: generated ones of the table of EF, and as many phantoms.
-        long_films: stitched ones.
-        surrogate: films of the surrogate set.
-        taught_steps: of the readers of the downstream test.
+        figure: GIF of generated videos beside phantoms; None draws nothing.
+        patients: phantoms of TEST, two videos each, for whoever tells patients apart.
+        videos: generated ones of the table of EF, and as many phantoms.
+        long_videos: stitched ones.
+        surrogate: videos of the surrogate set.
+        regressor_steps: of the readers of the downstream test.
         train_size, sessions: what the network was trained on.
         sweep: (sampler, steps, guidance) to compare.
         parts: what is measured, in this order; what work_dir has of the others stands in the file, too.
         cache_dir: keeps phantoms.
-        side: of a frame in pixels.
+        image_size: side of a frame in pixels.
         command: what a reader types to get the same numbers.
         seed: of the noise.
     """
@@ -75,26 +75,26 @@ class LatentCineEvaluation:
         save_to: str | Path = "docs/metrics.json",
         figure: str | Path | None = None,
         patients: int = 200,
-        films: int = 64,
-        long_films: int = 8,
+        videos: int = 64,
+        long_videos: int = 8,
         surrogate: int = 160,
-        taught_steps: int = 160,
+        regressor_steps: int = 160,
         train_size: int = 1000,
         sessions: int = 3,
         sweep: Sequence[Sequence[Any]] = (),
         parts: Sequence[str] = PARTS,
         cache_dir: str | None = None,
-        side: int = 32,
+        image_size: int = 32,
         command: str = "",
         seed: int = 0,
     ):
         self.network, self.inferer = network.eval(), inferer
         self.device = next(network.parameters()).device
         self.work_dir, self.save_to, self.figure = Path(work_dir) / digest_of(network), Path(save_to), figure
-        self.patients, self.films, self.long_films = int(patients), int(films), int(long_films)
-        self.surrogate, self.taught_steps = int(surrogate), int(taught_steps)
+        self.patients, self.videos, self.long_videos = int(patients), int(videos), int(long_videos)
+        self.surrogate, self.regressor_steps = int(surrogate), int(regressor_steps)
         self.train_size, self.sessions, self.sweep, self.parts = int(train_size), int(sessions), list(sweep), parts
-        self.cache_dir, self.side, self.command, self.seed = cache_dir, int(side), command, int(seed)
+        self.cache_dir, self.image_size, self.command, self.seed = cache_dir, int(image_size), command, int(seed)
 
     def run(self) -> dict:
         """Measure, write, and return what was written."""
@@ -129,16 +129,16 @@ class LatentCineEvaluation:
     # --- what the parts share ----------------------------------------------------------------------------------------
 
     def phantoms(self, split: str, patients: int, sessions: int = 1) -> EchoPhantomDataset:
-        """Films of a split as in training."""
-        settings = {"frames": self.network.frames, "size": self.side, "fps": self.network.fps}
+        """Videos of a split as in training."""
+        settings = {"frames": self.network.frames, "size": self.image_size, "fps": self.network.fps}
         return training_clips(patients=patients, sessions=sessions, cache_dir=self.cache_dir, split=split, **settings)
 
-    def asked_phantoms(self, ef: np.ndarray, frames: int | None = None, first: int = 0) -> torch.Tensor:
-        """Films (N, 1, T, S, S) of TEST patients at chosen EFs."""
+    def requested_phantoms(self, ef: np.ndarray, frames: int | None = None, first: int = 0) -> torch.Tensor:
+        """Videos (N, 1, T, S, S) of TEST patients at chosen EFs."""
         start, frames = SPLITS["TEST"][0] + first, frames or self.network.frames
-        videos = [Video(start + n, ANEW, ANEW, "TEST", frames) for n in range(len(ef))]
-        films = EchoPhantomDataset("tiny", "TEST", videos=videos, size=self.side, fps=self.network.fps, ef=ef)
-        return torch.stack([films[row]["video"] for row in range(len(films))])
+        videos = [Video(start + n, AGAIN, AGAIN, "TEST", frames) for n in range(len(ef))]
+        videos = EchoPhantomDataset("tiny", "TEST", videos=videos, size=self.image_size, fps=self.network.fps, ef=ef)
+        return torch.stack([videos[row]["video"] for row in range(len(videos))])
 
     def noise(self, count: int, frames: int, salt: int = 0) -> torch.Tensor:
         """Start noise (N, C, 1 + frames, h, w), a seed a row."""
@@ -149,48 +149,48 @@ class LatentCineEvaluation:
 
     @torch.inference_mode()
     def make(self, ef: np.ndarray, frames: int | None = None, inferer=None, hearts=None, salt: int = 0) -> torch.Tensor:
-        """Films (N, 1, T, S, S) of EFs as fractions; `hearts` (N, C, h, w) replace those that are drawn."""
+        """Videos (N, 1, T, S, S) of EFs as fractions; `hearts` (N, C, h, w) replace those that are drawn."""
         inferer, made = inferer or self.inferer, []
-        asked = torch.tensor(100 * np.asarray(ef), dtype=torch.float32)[:, None]
+        requested = torch.tensor(100 * np.asarray(ef), dtype=torch.float32)[:, None]
         noise = self.noise(len(ef), frames or self.network.frames, salt)
         for first in range(0, len(ef), 8):
             part = noise[first : first + 8].to(self.device)
             if hearts is None:
-                own = inferer.draw_hearts(part[:, :, 0], self.network).latents
+                own = inferer.sample_references(part[:, :, 0], self.network).latents
             else:
                 own = hearts[first : first + 8].to(self.device)
-            values = asked[first : first + 8].to(self.device)
-            made.append(inferer.animate(own, part[:, :, 1:], values, self.network).cpu())
+            values = requested[first : first + 8].to(self.device)
+            made.append(inferer.generate_video(own, part[:, :, 1:], values, self.network).cpu())
         return torch.cat(made)
 
     @torch.inference_mode()
-    def restored(self, films: torch.Tensor) -> torch.Tensor:
-        """Films through the autoencoder."""
-        frames = films.transpose(1, 2).flatten(0, 1)
+    def restored(self, videos: torch.Tensor) -> torch.Tensor:
+        """Videos through the autoencoder."""
+        frames = videos.transpose(1, 2).flatten(0, 1)
         made = [self.network.autoencoder(part.to(self.device)).cpu() for part in frames.split(256)]
-        return torch.cat(made).clamp(0, 1).unflatten(0, (len(films), -1)).transpose(1, 2)
+        return torch.cat(made).clamp(0, 1).unflatten(0, (len(videos), -1)).transpose(1, 2)
 
-    def rows_of(self, title: str, asked: np.ndarray, films: torch.Tensor, found=None) -> tuple[list, dict]:
+    def rows_of(self, title: str, requested: np.ndarray, videos: torch.Tensor, found=None) -> tuple[list, dict]:
         """Rows of a table of EF, and the numbers by instrument."""
-        found = found or measure_ef(films)
-        got = {name: reported(100 * asked, 100 * found[name]) for name in INSTRUMENTS}
+        found = found or measure_ef(videos)
+        got = {name: reported(100 * requested, 100 * found[name]) for name in INSTRUMENTS}
         return [[title, name, *(got[name][key] for key in ("r2", "mae", "rmse", "spearman"))] for name in got], got
 
     # --- the parts ---------------------------------------------------------------------------------------------------
 
     def autoencoder(self) -> dict:
         """What is lost on the way through latent space."""
-        ef = np.linspace(*ASKED, self.films)
-        films = self.asked_phantoms(ef)
-        again = self.restored(films)
-        error = (again - films).pow(2).mean((1, 3, 4)).flatten()
+        ef = np.linspace(*REQUESTED, self.videos)
+        videos = self.requested_phantoms(ef)
+        again = self.restored(videos)
+        error = (again - videos).pow(2).mean((1, 3, 4)).flatten()
         psnr = float((-10 * torch.log10(error)).mean())
-        rows, own = self.rows_of("phantoms", ef, films)
+        rows, own = self.rows_of("phantoms", ef, videos)
         more, through = self.rows_of("phantoms through the autoencoder", ef, again)
         ratio = round(through["regressor"]["r2"] / own["regressor"]["r2"], 4)
-        columns = ["films", "measured by", "R2", "MAE", "RMSE", "Spearman"]
-        title = f"Ejection fraction in percent through the autoencoder: {self.films} TEST patients, 15 to 85 percent"
-        figures = {"autoencoder_psnr": round(psnr, 3), "autoencoder_l1": round(float((again - films).abs().mean()), 4)}
+        columns = ["videos", "measured by", "R2", "MAE", "RMSE", "Spearman"]
+        title = f"Ejection fraction in percent through the autoencoder: {self.videos} TEST patients, 15 to 85 percent"
+        figures = {"autoencoder_psnr": round(psnr, 3), "autoencoder_l1": round(float((again - videos).abs().mean()), 4)}
         figures |= {"autoencoder_ef_r2_share": ratio}
         bars = [
             ["autoencoder, PSNR in dB", ">= 28", figures["autoencoder_psnr"], psnr >= 28],
@@ -204,7 +204,7 @@ class LatentCineEvaluation:
         latents = LatentClips(self.network, self.phantoms("test", self.patients, 2)).latents
         first, other = latents[0::2], latents[1::2]
         kinds = {
-            "another frame of the film": (first[:, :, 0], first[:, :, LATER]),
+            "another frame of the video": (first[:, :, 0], first[:, :, LATER]),
             "a frame of another session": (first[:, :, 0], other[:, :, LATER]),
         }
         rows, values, same = [], {}, np.eye(self.patients, dtype=bool)
@@ -225,19 +225,19 @@ class LatentCineEvaluation:
 
     @torch.inference_mode()
     def filter(self) -> dict:
-        """Whom the filter turns down: copies, patients it knows, strangers, generated hearts."""
+        """Whom the filter rejects: copies, patients it knows, unseen patients, generated hearts."""
         network, threshold = self.network, float(self.network.threshold)
         training = LatentClips(network, self.phantoms("train", self.train_size, self.sessions))
         start = SPLITS["TRAIN"][0]
         count = min(self.patients, self.train_size)
-        videos = [Video(start + n, ANEW, ANEW, "TRAIN", network.frames) for n in range(count)]
-        anew = EchoPhantomDataset("tiny", "TRAIN", videos=videos, size=self.side, fps=network.fps)
+        videos = [Video(start + n, AGAIN, AGAIN, "TRAIN", network.frames) for n in range(count)]
+        again = EchoPhantomDataset("tiny", "TRAIN", videos=videos, size=self.image_size, fps=network.fps)
         unseen = LatentClips(network, self.phantoms("test", self.patients, 2)).latents[::2]
         hearts = self.hearts(2 * self.patients)
         sets = {
             "training latents, exact copies": training.latents[:, :, 0],
-            "other frames of the training films": training.latents[:, :, LATER],
-            "training patients, films not trained on": LatentClips(network, anew).latents[:, :, 0],
+            "other frames of the training videos": training.latents[:, :, LATER],
+            "training patients, videos not trained on": LatentClips(network, again).latents[:, :, 0],
             "unseen patients": unseen[:, :, 0],
             "unseen patients, other frames": unseen[:, :, LATER],
             "generated hearts": hearts,
@@ -257,23 +257,23 @@ class LatentCineEvaluation:
         for name, vectors in embedded.items():
             found = pixel_scores(vectors, gallery).max(1)
             published.append([name, len(found), round(float((found >= tau).mean()), 4)])
-        copies, strangers = values["training latents, exact copies"], values["unseen patients"]
-        figures = {"filter_rejects_copies": copies, "filter_rejects_strangers": strangers}
-        figures |= {"filter_rejects_known_patients": values["training patients, films not trained on"]}
+        copies, unseen_share = values["training latents, exact copies"], values["unseen patients"]
+        figures = {"filter_rejects_copies": copies, "filter_rejects_unseen": unseen_share}
+        figures |= {"filter_rejects_known_patients": values["training patients, videos not trained on"]}
         figures |= {"filter_rejects_generated": values["generated hearts"], "filter_threshold": round(threshold, 4)}
         bars = [
-            ["filter, planted training latents turned down", ">= 0.95", copies, copies >= 0.95],
-            ["filter, unseen patients turned down", "0.02 to 0.08", strangers, 0.02 <= strangers <= 0.08],
+            ["filter, planted training latents rejected", ">= 0.95", copies, copies >= 0.95],
+            ["filter, unseen patients rejected", "0.02 to 0.08", unseen_share, 0.02 <= unseen_share <= 0.08],
         ]
         tables = [
             {
-                "title": f"What the filter turns down, threshold {threshold:.3f}",
-                "columns": ["latents", "number", "turned down", "median score", "largest score"],
+                "title": f"What the filter rejects, threshold {threshold:.3f}",
+                "columns": ["latents", "number", "rejected", "median score", "largest score"],
                 "rows": rows,
             },
             {
                 "title": "The published rule (correlation of embeddings, threshold of training against unseen)",
-                "columns": ["latents", "number", "turned down"],
+                "columns": ["latents", "number", "rejected"],
                 "rows": published,
             },
         ]
@@ -281,32 +281,32 @@ class LatentCineEvaluation:
 
     @torch.inference_mode()
     def hearts(self, count: int) -> torch.Tensor:
-        """Hearts as the model draws them, before the filter."""
+        """References as the model draws them, before the filter."""
         plain = CineInferer(self.inferer.sampler_name, self.inferer.steps, 1.0, self.inferer.eta, filter=False)
         noise = self.noise(count, 0, salt=1)[:, :, 0]
-        drawn = [plain.draw_hearts(part.to(self.device), self.network).latents for part in noise.split(64)]
+        drawn = [plain.sample_references(part.to(self.device), self.network).latents for part in noise.split(64)]
         return torch.cat(drawn).cpu()
 
     def video(self) -> dict:
-        """EF asked for against EF measured, and how films compare with phantoms as a set."""
-        ef = np.linspace(*ASKED, self.films)
-        films, made = self.asked_phantoms(ef), self.make(ef)
-        first = LatentClips(self.network, self.phantoms("test", max(self.patients, self.films), 2)).latents[::2]
-        first = first[: self.films, :, 0]
+        """EF requested against EF measured, and how videos compare with phantoms as a set."""
+        ef = np.linspace(*REQUESTED, self.videos)
+        videos, made = self.requested_phantoms(ef), self.make(ef)
+        first = LatentClips(self.network, self.phantoms("test", max(self.patients, self.videos), 2)).latents[::2]
+        first = first[: self.videos, :, 0]
         from_real = self.make(ef, hearts=first, salt=2)
         found = measure_ef(made)
         shuffled = np.random.default_rng(1).permutation(ef)
         rows, values = [], {}
-        for title, asked, shown, known in (
+        for title, requested, shown, known in (
             ("generated", ef, made, found),
             ("generated, from hearts of TEST phantoms", ef, from_real, None),
-            ("phantoms of the same EF (ceiling)", ef, films, None),
+            ("phantoms of the same EF (ceiling)", ef, videos, None),
             ("generated, requests shuffled (control)", shuffled, made, found),
         ):
-            more, values[title] = self.rows_of(title, asked, shown, known)
+            more, values[title] = self.rows_of(title, requested, shown, known)
             rows += more
-        far = frechet(made, films, self.asked_phantoms(ef, first=self.films))
-        moved = round(float(motion_energy(made).mean() / motion_energy(films).mean()), 3)
+        far = frechet(made, videos, self.requested_phantoms(ef, first=self.videos))
+        moved = round(float(motion_energy(made).mean() / motion_energy(videos).mean()), 3)
         fidelity = [
             ["generated", far["frames"]["fid"], far["clips"]["fid"], moved],
             ["other phantoms (floor)", far["frames"]["fid_real"], far["clips"]["fid_real"], 1.0],
@@ -318,64 +318,66 @@ class LatentCineEvaluation:
         figures |= {"ef_r2_shuffled": values["generated, requests shuffled (control)"]["regressor"]["r2"]}
         figures |= {"frechet_frames": round(far["frames"]["fid"], 5), "frechet_clips": round(far["clips"]["fid"], 5)}
         reached = {name: made_by[name]["r2"] for name in INSTRUMENTS}
-        bars = [[f"EF asked against measured by {name}, R2", ">= 0.5", r2, r2 >= 0.5] for name, r2 in reached.items()]
+        bars = [
+            [f"EF requested against measured by {name}, R2", ">= 0.5", r2, r2 >= 0.5] for name, r2 in reached.items()
+        ]
         if self.figure:
-            self.draw(made, films, ef)
+            self.draw(made, videos, ef)
         tables = [
             {
-                "title": f"Ejection fraction in percent, asked evenly on 15 to 85: {self.films} films",
-                "columns": ["films", "measured by", "R2", "MAE", "RMSE", "Spearman"],
+                "title": f"Ejection fraction in percent, requested evenly on 15 to 85: {self.videos} videos",
+                "columns": ["videos", "measured by", "R2", "MAE", "RMSE", "Spearman"],
                 "rows": rows,
             },
             {
-                "title": f"Frechet distances to {self.films} phantoms of the same EF, and motion",
-                "columns": ["films", "frames", "clips", "motion, share of the phantoms'"],
+                "title": f"Frechet distances to {self.videos} phantoms of the same EF, and motion",
+                "columns": ["videos", "frames", "clips", "motion, share of the phantoms'"],
                 "rows": [[row[0], *(round(v, 5) if isinstance(v, float) else v for v in row[1:])] for row in fidelity],
             },
         ]
         return {"tables": tables, "figures": figures, "bars": bars}
 
-    def draw(self, made: torch.Tensor, films: torch.Tensor, ef: np.ndarray, count: int = 4) -> None:
-        """GIF: films of low to high EF, the generated one to the left, a phantom of the same EF to the right."""
+    def draw(self, made: torch.Tensor, videos: torch.Tensor, ef: np.ndarray, count: int = 4) -> None:
+        """GIF: videos of low to high EF, the generated one to the left, a phantom of the same EF to the right."""
         rows = np.linspace(0, len(ef) - 1, count).round().astype(int)
-        as_bytes = [[(255 * one[row, 0]).round().byte().numpy() for one in (made, films)] for row in rows]
+        as_bytes = [[(255 * one[row, 0]).round().byte().numpy() for one in (made, videos)] for row in rows]
         titles = [f"EF {100 * ef[row]:.0f} %: made | phantom" for row in rows]
         video_montage(as_bytes, titles, [self.network.fps] * count, self.figure, columns=2)
 
     def samplers(self) -> dict:
         """Quality against network calls and guidance."""
-        ef = np.linspace(*ASKED, max(8, self.films // 3))
-        films, rows = self.asked_phantoms(ef), []
+        ef = np.linspace(*REQUESTED, max(8, self.videos // 3))
+        videos, rows = self.requested_phantoms(ef), []
         for sampler, steps, guidance in self.sweep:
             other = CineInferer(sampler, int(steps), float(guidance), filter=False)
             start = time.perf_counter()
             made = self.make(ef, inferer=other)
             seconds = (time.perf_counter() - start) / len(ef)
             _, got = self.rows_of("", ef, made)
-            moved = float(motion_energy(made).mean() / motion_energy(films).mean())
+            moved = float(motion_energy(made).mean() / motion_energy(videos).mean())
             rows.append([sampler, steps, guidance, *(got[n][k] for n in INSTRUMENTS for k in ("r2", "mae"))])
-            rows[-1] += [round(frechet(made, films, films)["frames"]["fid"], 5), round(moved, 3), round(seconds, 2)]
+            rows[-1] += [round(frechet(made, videos, videos)["frames"]["fid"], 5), round(moved, 3), round(seconds, 2)]
         columns = ["sampler", "steps", "guidance", "R2 regressor", "MAE regressor", "R2 discs", "MAE discs"]
-        columns += ["Frechet of frames", "motion", "s per film"]
-        title = f"Quality against steps and guidance, {len(ef)} films a row"
+        columns += ["Frechet of frames", "motion", "s per video"]
+        title = f"Quality against steps and guidance, {len(ef)} videos a row"
         tables = [{"title": title, "columns": columns, "rows": rows}] if rows else []
         return {"tables": tables, "figures": {}, "bars": []}
 
     def stitched(self) -> dict:
-        """Long films: the EF of each of their windows, and whether a join is seen."""
-        ef = np.linspace(*ASKED, self.long_films)
+        """Long videos: the EF of each of their windows, and whether a join is seen."""
+        ef = np.linspace(*REQUESTED, self.long_videos)
         sets = {}
         for name, fade in (("windows fade", True), ("first window's word (published)", False)):
             inferer = self.varied(fade=fade)
             sets[name] = (self.make(ef, LONG, inferer, salt=3), inferer.overlap)
-        sets["phantoms (control)"] = (self.asked_phantoms(ef, LONG), self.inferer.overlap)
+        sets["phantoms (control)"] = (self.requested_phantoms(ef, LONG), self.inferer.overlap)
         rows, values, frames = [], {}, self.network.frames
-        for name, (films, overlap) in sets.items():
+        for name, (videos, overlap) in sets.items():
             starts = range(0, LONG - frames + 1, 4)
-            read = np.stack([100 * measure_ef(films[:, :, s : s + frames])["regressor"] for s in starts], 1)
+            read = np.stack([100 * measure_ef(videos[:, :, s : s + frames])["regressor"] for s in starts], 1)
             off = np.abs(read - 100 * ef[:, None])
             own = np.abs(read - np.median(read, 1, keepdims=True))
-            change = films[:, 0].diff(dim=1).abs().mean((2, 3)).numpy()
+            change = videos[:, 0].diff(dim=1).abs().mean((2, 3)).numpy()
             covered = [start + frames for start in window_starts(LONG, frames, overlap)[:-1]]
             ratio = change[:, [c - 1 for c in covered]].mean(1) / np.median(change, 1)
             values[name] = (float((off <= WINDOW_POINTS).mean()), float((own <= WINDOW_POINTS).mean()), ratio.mean())
@@ -383,15 +385,15 @@ class LatentCineEvaluation:
             rows.append([name, *within, round(float(own.max()), 1), round(float(off.mean()), 2)])
             rows[-1].append(round(float(ratio.mean()), 3))
         shipped = values["windows fade" if self.inferer.fade else "first window's word (published)"]
-        columns = ["films", "windows within 8 points of what was asked", "of the film's own median", "farthest from it"]
+        columns = ["videos", "windows within 8 points of the request", "of the video's own median", "farthest from it"]
         columns += ["mean error", "change at joins over the median change"]
-        title = f"{self.long_films} films of {LONG} frames from windows of {frames}; EF of windows by the regressor"
-        figures = {"stitched_windows_within_8_asked": round(shipped[0], 4)}
+        title = f"{self.long_videos} videos of {LONG} frames from windows of {frames}; EF of windows by the regressor"
+        figures = {"stitched_windows_within_8_requested": round(shipped[0], 4)}
         figures |= {"stitched_windows_within_8_own": round(shipped[1], 4), "stitched_seam": round(float(shipped[2]), 4)}
         every, seam = figures["stitched_windows_within_8_own"], figures["stitched_seam"]
         bars = [
-            ["stitched films, windows within 8 EF points of the film's median", "1 (every one)", every, every == 1],
-            ["stitched films, change at joins over the median", "<= 1.5", seam, seam <= SEAM],
+            ["stitched videos, windows within 8 EF points of the video's median", "1 (every one)", every, every == 1],
+            ["stitched videos, change at joins over the median", "<= 1.5", seam, seam <= SEAM],
         ]
         return {"tables": [{"title": title, "columns": columns, "rows": rows}], "figures": figures, "bars": bars}
 
@@ -402,41 +404,46 @@ class LatentCineEvaluation:
         return CineInferer(sampler=own.sampler_name, **{**kept, **settings})
 
     def downstream(self) -> dict:
-        """A reader of EF taught on the surrogate alone, one taught on as many real films, tried on TEST phantoms."""
+        """A reader of EF trained on the surrogate alone, one trained on as many real videos, tried on TEST phantoms."""
         folder = self.work_dir / "surrogate"
         made = SurrogateDataset(
             self.network, self.inferer, folder, self.surrogate, seed=self.seed, batch_size=16, bundle="evaluation"
         )
         made.run()
         listed = read_echonet(folder)
-        films = [read_avi(row["path"]).frames.astype(np.float32) / 255 for row in listed]
-        synthetic, labels = torch.from_numpy(np.stack(films))[:, None], np.array([row["ef"] for row in listed]) / 100
+        videos = [read_avi(row["path"]).frames.astype(np.float32) / 255 for row in listed]
+        synthetic, labels = torch.from_numpy(np.stack(videos))[:, None], np.array([row["ef"] for row in listed]) / 100
         real = self.phantoms("train", self.surrogate)
         shown = torch.stack([real[row]["video"] for row in range(len(real))])
         truth = np.array([real.params(row).ef for row in range(len(real))])
-        ef = np.linspace(*ASKED, 2 * self.films)
-        test = self.asked_phantoms(ef)
+        ef = np.linspace(*REQUESTED, 2 * self.videos)
+        test = self.requested_phantoms(ef)
         rows, values = [], {}
-        for name, taught, told in (
-            ("real films (phantoms of TRAIN)", shown, truth),
-            ("synthetic films alone", synthetic, labels),
-            ("synthetic films, labels shuffled (control)", synthetic, np.random.default_rng(2).permutation(labels)),
+        for name, trained, told in (
+            ("real videos (phantoms of TRAIN)", shown, truth),
+            ("synthetic videos alone", synthetic, labels),
+            ("synthetic videos, labels shuffled (control)", synthetic, np.random.default_rng(2).permutation(labels)),
         ):
-            reader = teach_reader(taught, told, self.taught_steps, seed=self.seed)
-            values[name] = reported(100 * ef, 100 * read_films(reader, test))
-            rows.append([name, len(taught), *(values[name][key] for key in ("r2", "mae", "rmse", "spearman"))])
+            reader = train_regressor(trained, told, self.regressor_steps, seed=self.seed)
+            values[name] = reported(100 * ef, 100 * read_videos(reader, test))
+            rows.append([name, len(trained), *(values[name][key] for key in ("r2", "mae", "rmse", "spearman"))])
         own, other = (values[name]["r2"] for name in list(values)[:2])
-        share = round(other / own, 4) if own > 0 else None  # a reader of real films that knows nothing is no measure
+        share = round(other / own, 4) if own > 0 else None  # a reader of real videos that knows nothing is no measure
         figures = {"downstream_r2_real": own, "downstream_r2_synthetic": other, "downstream_share": share}
         bars = [
-            ["EF reader taught on synthetic films, share of the real-taught R2", ">= 0.6", share, (share or 0) >= 0.6]
+            [
+                "EF regressor trained on synthetic videos, share of the real-trained R2",
+                ">= 0.6",
+                share,
+                (share or 0) >= 0.6,
+            ]
         ]
-        columns = ["taught on", "films", "R2", "MAE", "RMSE", "Spearman"]
-        title = f"Readers of EF, {self.taught_steps} steps each, on {len(test)} TEST phantoms, 15 to 85 percent"
+        columns = ["trained on", "videos", "R2", "MAE", "RMSE", "Spearman"]
+        title = f"Readers of EF, {self.regressor_steps} steps each, on {len(test)} TEST phantoms, 15 to 85 percent"
         return {"tables": [{"title": title, "columns": columns, "rows": rows}], "figures": figures, "bars": bars}
 
     def speed(self) -> dict:
-        """Seconds to sample films, the heart and the decoding included."""
+        """Seconds to sample videos, the heart and the decoding included."""
         rows, figures = [], {}
         for frames in (self.network.frames, 64):
             start, used = time.perf_counter(), time.process_time()
@@ -447,7 +454,7 @@ class LatentCineEvaluation:
         kind = "gpu" if self.device.type == "cuda" else "cpu"
         figures[f"seconds_per_sample_{kind}"] = figures[f"seconds_{self.network.frames}_frames"]
         columns = ["frames", "seconds", "processor seconds", "threads"]
-        title = f"One film on {self.device}: {self.inferer.sampler_name}, {self.inferer.steps} steps"
+        title = f"One video on {self.device}: {self.inferer.sampler_name}, {self.inferer.steps} steps"
         least = figures["seconds_64_frames"]
-        bars = [["one film of 64 frames, seconds", "< 20", least, least < 20]]
+        bars = [["one video of 64 frames, seconds", "< 20", least, least < 20]]
         return {"tables": [{"title": title, "columns": columns, "rows": rows}], "figures": figures, "bars": bars}

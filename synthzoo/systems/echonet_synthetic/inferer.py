@@ -1,6 +1,6 @@
-"""Films of hearts that are nobody's: draw a heart, turn it down if it is too near a training patient, let it beat.
+"""Videos of hearts that are nobody's: draw a heart, reject it if it is too near a training patient, let it beat.
 
-After EchoNet-Synthetic (Reynaud et al., MICCAI 2024, arXiv 2406.00808). A film longer than the network's is made of
+After EchoNet-Synthetic (Reynaud et al., MICCAI 2024, arXiv 2406.00808). A video longer than the network's is made of
 windows that overlap; see `synthzoo.diffusion.stitching`.
 """
 
@@ -25,44 +25,44 @@ CLIP = 4.0  # largest clean latent, in standard deviations, as published
 
 
 @dataclass
-class Hearts:
-    """Hearts and what the filter said of them.
+class References:
+    """References and what the filter said of them.
 
     Attributes:
         latents: (B, C, h, w), normalised.
         scores: how surely each is its nearest training patient, a logit; NaN where nothing was filtered.
         nearest: that patient's number, -1 where nothing was filtered.
-        turned_down: scores of the hearts that were drawn before it and not kept.
+        rejected: scores of the hearts that were drawn before it and not kept.
     """
 
     latents: torch.Tensor
     scores: list[float]
     nearest: list[int]
-    turned_down: list[list[float]] = field(default_factory=list)
+    rejected: list[list[float]] = field(default_factory=list)
 
 
 class CineInferer(Inferer):
-    """Films of the ejection fractions (EF) that are asked for.
+    """Videos of the ejection fractions (EF) that are requested.
 
     Called with noise (B, C, 1 + T, h, w), of which the first frame becomes the heart, the network and the EFs in
-    percent (B, 1), NaN where left out; returns (B, 5, T, H, W): the film in [0, 1], and planes with the score, the
-    nearest patient, the number of hearts drawn and the threshold. `SplitCined` takes them apart.
+    percent (B, 1), NaN where left out; returns (B, 5, T, H, W): the video in [0, 1], and planes with the score, the
+    nearest patient, the number of hearts drawn and the threshold. `SplitOutputsd` takes them apart.
 
     Args:
-        sampler: "ddim" or "dpm_solver", of hearts and films.
-        steps: network calls a sample, for a heart and for a film.
-        guidance: weight of classifier-free guidance of the films; 1 switches it off, as published.
+        sampler: "ddim" or "dpm_solver", of hearts and videos.
+        steps: network calls a sample, for a heart and for a video.
+        guidance: weight of classifier-free guidance of the videos; 1 switches it off, as published.
         eta: share of fresh noise of ddim, 0 to 1; 1 is the published sampler. Each row draws it from a stream of its
-            own, so that a request gives one film in whatever batch it is.
-        overlap: frames that the windows of a long film share.
-        fade: windows fade into each other; False keeps the word of the first, as published.
-        filter: turn hearts down that are too near a training patient.
-        attempts: hearts that are drawn for one film at most.
+            own, so that a request gives one video in whatever batch it is.
+        overlap: frames that the windows of a long video share.
+        fade: windows fade into each other; False lets the first take precedence, as published.
+        filter: reject reference frames that are too near a training patient.
+        attempts: hearts that are drawn for one video at most.
         progress: show a bar over the steps.
 
     Raises:
         UserError: an unknown sampler, settings out of range, fewer frames than the network's window, and a request
-            whose every heart was turned down.
+            whose every heart was rejected.
     """
 
     def __init__(
@@ -92,17 +92,17 @@ class CineInferer(Inferer):
         noise = torch.as_tensor(inputs).as_subclass(torch.Tensor)
         if conditions is None:
             conditions = torch.full((len(noise), 1), float("nan"), device=noise.device)
-        hearts = self.draw_hearts(noise[:, :, 0], network)
-        film = self.animate(hearts.latents, noise[:, :, 1:], conditions, network)
-        numbers = zip(hearts.scores, hearts.nearest, (1 + len(found) for found in hearts.turned_down))
-        planes = torch.tensor([[*row, float(network.threshold)] for row in numbers], device=film.device)
-        return torch.cat([film, planes[:, :, None, None, None].expand(-1, -1, *film.shape[2:])], 1)
+        hearts = self.sample_references(noise[:, :, 0], network)
+        video = self.generate_video(hearts.latents, noise[:, :, 1:], conditions, network)
+        numbers = zip(hearts.scores, hearts.nearest, (1 + len(found) for found in hearts.rejected))
+        planes = torch.tensor([[*row, float(network.threshold)] for row in numbers], device=video.device)
+        return torch.cat([video, planes[:, :, None, None, None].expand(-1, -1, *video.shape[2:])], 1)
 
-    def draw_hearts(self, noise: torch.Tensor, network: Any) -> Hearts:
-        """Hearts from noise (B, C, h, w); a row whose heart is turned down goes on with noise of its own stream."""
+    def sample_references(self, noise: torch.Tensor, network: Any) -> References:
+        """References from noise (B, C, h, w); a row whose heart is rejected goes on with noise of its own stream."""
         noise, rows = noise.clone(), list(range(len(noise)))
         streams = [stream_of(row) for row in noise]
-        found = Hearts(torch.zeros_like(noise), [float("nan")] * len(noise), [-1] * len(noise), [[] for _ in noise])
+        found = References(torch.zeros_like(noise), [float("nan")] * len(noise), [-1] * len(noise), [[] for _ in noise])
         for _ in range(self.attempts):
             hearts = self._sample(network.image.denoise, noise[rows], network.schedule, [streams[row] for row in rows])
             found.latents[rows] = hearts
@@ -114,29 +114,29 @@ class CineInferer(Inferer):
                 if score <= float(network.threshold):
                     found.scores[row], found.nearest[row] = score, patient
                 else:
-                    found.turned_down[row].append(score)
+                    found.rejected[row].append(score)
                     noise[row] = torch.randn(noise.shape[1:], generator=streams[row]).to(noise)
                     left.append(row)
             rows = left
             if not rows:
                 return found
         raise UserError(
-            f"attempts = {self.attempts}: every heart drawn for a film was too near a training patient (last score "
-            f"{found.turned_down[rows[0]][-1]:.2f}, threshold {float(network.threshold):.2f}); raise attempts, choose "
+            f"attempts = {self.attempts}: every heart drawn for a video was too near a training patient (last score "
+            f"{found.rejected[rows[0]][-1]:.2f}, threshold {float(network.threshold):.2f}); raise attempts, choose "
             "another seed, or, if the threshold is wrong, run calibrate_filter.json."
         )
 
-    def animate(self, hearts: torch.Tensor, noise: torch.Tensor, conditions: torch.Tensor, network: Any):
-        """Films (B, 1, T, H, W) in [0, 1] of hearts (B, C, h, w) from noise (B, C, T, h, w) at EFs in percent (B, 1).
+    def generate_video(self, hearts: torch.Tensor, noise: torch.Tensor, conditions: torch.Tensor, network: Any):
+        """Videos (B, 1, T, H, W) in [0, 1] of hearts (B, C, h, w) from noise (B, C, T, h, w) at EFs in percent (B, 1).
 
         Raises:
             UserError: T below the network's window, or an overlap that is as long as it.
         """
-        latents = self.animate_latents(hearts, noise, conditions, network)
+        latents = self.generate_latents(hearts, noise, conditions, network)
         return network.decode(latents).float().clamp(0, 1)
 
-    def animate_latents(self, hearts, noise, conditions, network) -> torch.Tensor:
-        """The latents (B, C, T, h, w) of `animate`."""
+    def generate_latents(self, hearts, noise, conditions, network) -> torch.Tensor:
+        """The latents (B, C, T, h, w) of `generate_video`."""
         denoise = guided(network.video.denoise, conditions.to(noise), self.guidance, {"image": hearts})
         if noise.shape[2] != network.frames:
             denoise = stitched(denoise, network.frames, self.overlap, self.fade)
@@ -158,10 +158,10 @@ def stream_of(noise: torch.Tensor) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") % 2**63)
 
 
-class SplitCined(MapTransform):
-    """Take the channels of `CineInferer` apart: the key keeps the film [1, T, H, W]; "privacy" holds the rest.
+class SplitOutputsd(MapTransform):
+    """Take the channels of `CineInferer` apart: the key keeps the video [1, T, H, W]; "privacy" holds the rest.
 
-    "privacy" is {"score", "threshold", "nearest_patient", "hearts_drawn"}, or None where nothing was filtered.
+    "privacy" is {"score", "threshold", "nearest_patient", "n_attempts"}, or None where nothing was filtered.
 
     Args:
         keys: key of the inferer's output [5, T, H, W].
@@ -178,6 +178,6 @@ class SplitCined(MapTransform):
                     "score": round(score, 4),
                     "threshold": round(threshold, 4),
                     "nearest_patient": int(nearest),
-                    "hearts_drawn": int(drawn),
+                    "n_attempts": int(drawn),
                 }
         return data

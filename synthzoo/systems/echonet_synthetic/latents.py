@@ -1,7 +1,7 @@
-"""Clips of films as latents, encoded once and kept in memory: for losses in the latent space of a `LatentCine`.
+"""Clips of videos as latents, encoded once and kept in memory: for losses in the latent space of a `LatentVideo`.
 
 Latents of `Latents/<name>.pt` that EchoNet-Synthetic's own code wrote are samples on three channels at the published
-scale; here the posterior's mean is taken, so that a film has one latent.
+scale; here the posterior's mean is taken, so that a video has one latent.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class LatentClips(Dataset):
     network. It is what `PatientPairs` takes, too.
 
     Attributes:
-        patients: whose each film is, int64 (N,).
+        patients: whose each video is, int64 (N,).
 
     Args:
-        network: a `LatentCine`, its autoencoder trained.
+        network: a `LatentVideo`, its autoencoder trained.
         clips: rows with "video" (1, T, H, W) in [0, 1], "ef" as a fraction and "patient". Where they have a
             `cache_dir`, their latents are kept there, too, for the stages that follow.
-        batch_size: films encoded at once.
+        batch_size: videos encoded at once.
     """
 
     def __init__(self, network: torch.nn.Module, clips: Dataset, batch_size: int = 16):
@@ -67,13 +67,13 @@ class LatentClips(Dataset):
         }
 
     def frames(self, row: int, which: Callable[[int], np.ndarray] | None = None) -> torch.Tensor:
-        """Latents of chosen frames of a film, float32 (n, C, h, w); None takes all."""
-        film = self.latents[row].transpose(0, 1)
-        return film if which is None else film[torch.as_tensor(np.asarray(which(len(film))))]
+        """Latents of chosen frames of a video, float32 (n, C, h, w); None takes all."""
+        video = self.latents[row].transpose(0, 1)
+        return video if which is None else video[torch.as_tensor(np.asarray(which(len(video))))]
 
 
 class LatentStills(Dataset):
-    """Rows {"latents": (C, 1, h, w), "conditions": (0,)}: a frame of each film, drawn anew each time.
+    """Rows {"latents": (C, 1, h, w), "conditions": (0,)}: a frame of each video, drawn again each time.
 
     Args:
         clips: see `LatentClips`.
@@ -86,13 +86,13 @@ class LatentStills(Dataset):
         return len(self.clips)
 
     def __getitem__(self, row: int) -> dict:
-        film = self.clips.latents[row]
-        frame = int(torch.randint(film.shape[1], ()))
-        return {"latents": film[:, frame : frame + 1], "conditions": torch.zeros(0)}
+        video = self.clips.latents[row]
+        frame = int(torch.randint(video.shape[1], ()))
+        return {"latents": video[:, frame : frame + 1], "conditions": torch.zeros(0)}
 
 
 def kept_at(network: torch.nn.Module, clips: Dataset) -> Path | None:
-    """Where the latents of clips that have a cache lie: beside the films, by the weights that made them."""
+    """Where the latents of clips that have a cache lie: beside the videos, by the weights that made them."""
     folder = getattr(clips, "cache_dir", None)
     if folder is None:
         return None
@@ -109,9 +109,9 @@ def encode_all(network: torch.nn.Module, clips: Dataset, batch_size: int, device
     latents, efs, owners = [], [], []
     for first in tqdm(range(0, len(clips), batch_size), desc="encode", mininterval=5.0):
         rows = [clips[row] for row in range(first, min(first + batch_size, len(clips)))]
-        films = torch.stack([row["video"] for row in rows]).to(device)
-        flat = network.autoencoder.encode(films.transpose(1, 2).flatten(0, 1))[0]
-        latents.append(flat.unflatten(0, (len(films), -1)).transpose(1, 2).cpu())
+        videos = torch.stack([row["video"] for row in rows]).to(device)
+        flat = network.autoencoder.encode(videos.transpose(1, 2).flatten(0, 1))[0]
+        latents.append(flat.unflatten(0, (len(videos), -1)).transpose(1, 2).cpu())
         efs += [float(row["ef"]) for row in rows]
         owners += [int(row["patient"]) for row in rows]
     return {"latents": torch.cat(latents), "ef": torch.tensor(efs), "patient": torch.tensor(owners)}

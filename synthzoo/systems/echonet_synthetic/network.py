@@ -1,10 +1,10 @@
-"""Latent diffusion of echo films in two steps, a heart and then its motion (EchoNet-Synthetic, arXiv 2406.00808).
+"""Latent diffusion of echo videos in two steps, a heart and then its motion (EchoNet-Synthetic, arXiv 2406.00808).
 
 One module holds all that a bundle needs, so that one state dict is the whole model: an autoencoder of single frames, a
 denoiser of single latents that draws hearts, a network that tells patients apart in latent space with the embeddings
 of those it was trained on, and a denoiser of latent clips that moves a heart at an ejection fraction (EF).
 
-    z = (encode(x) - mean) scale;    mean a number a channel, scale one number, both measured on the training films
+    z = (encode(x) - mean) scale;    mean a number a channel, scale one number, both measured on the training videos
     s(z) = max over training frames g of compare(e(z), e(g));    a heart is too near a patient where s(z) > threshold
 """
 
@@ -68,7 +68,7 @@ class StillUNet(nn.Module):
         return flat.unflatten(0, (batch, frames)).transpose(1, 2)
 
 
-class LatentCine(nn.Module):
+class LatentVideo(nn.Module):
     """Autoencoder, heart denoiser, patient filter and clip denoiser as one network of a bundle.
 
     Args:
@@ -82,7 +82,7 @@ class LatentCine(nn.Module):
         frames: T of the clips that `video` was made for.
         fps: frames a second of the clips.
         embedding: K.
-        gallery: frames of training films whose embeddings are kept, at most.
+        gallery: frames of training videos whose embeddings are kept, at most.
         preview: (denoise, noise, schedule) -> latents, the short sampler behind `forward`.
     """
 
@@ -153,7 +153,7 @@ class LatentCine(nn.Module):
         """Keep what the filter compares with.
 
         Args:
-            embeddings: of frames of the training films, (N, K).
+            embeddings: of frames of the training videos, (N, K).
             patients: whose they are, whole numbers from 0, (N,).
 
         Raises:
@@ -162,7 +162,7 @@ class LatentCine(nn.Module):
         if len(embeddings) > len(self.gallery):
             raise UserError(
                 f"network_def#gallery = {len(self.gallery)}: the filter keeps {len(embeddings)} frames of training "
-                f"films; set it to {len(embeddings)} or more and train the network anew."
+                f"videos; set it to {len(embeddings)} or more and train the network again."
             )
         self.gallery.zero_()
         self.gallery_patient.fill_(-1)
@@ -189,7 +189,7 @@ class LatentCine(nn.Module):
     # --- a plain call ------------------------------------------------------------------------------------------------
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Noise (B, C, 1 + T, h, w) -> film (B, 1, T, H, W) of no stated EF in few steps, for export tools.
+        """Noise (B, C, 1 + T, h, w) -> video (B, 1, T, H, W) of no stated EF in few steps, for export tools.
 
         The first frame of the noise becomes the heart; nothing is filtered.
         """

@@ -28,17 +28,17 @@ def best_scores(network: torch.nn.Module, latents: torch.Tensor, chunk: int = 51
 
 
 class FilterCalibration:
-    """Embeds the training films, measures the threshold and writes the weights.
+    """Embeds the training videos, measures the threshold and writes the weights.
 
     Args:
-        network: a `LatentCine` with its other parts trained.
-        training: `LatentClips` of its training films; the first frame of each goes into the gallery, as published.
+        network: a `LatentVideo` with its other parts trained.
+        training: `LatentClips` of its training videos; the first frame of each goes into the gallery, as published.
         unseen: `LatentClips` of patients that were not trained on, at least 20.
         percentile: of their scores.
         save_to: the state dict of the whole network.
 
     Raises:
-        UserError: more films than the gallery holds, fewer than 20 unseen ones.
+        UserError: more videos than the gallery holds, fewer than 20 unseen ones.
     """
 
     def __init__(
@@ -64,5 +64,5 @@ class FilterCalibration:
         network.threshold.fill_(threshold)
         if self.save_to:
             save_weights(network, self.save_to, half=True)
-        print(f"threshold {threshold:.4f} of {len(self.unseen)} films; gallery of {len(first)} frames")
+        print(f"threshold {threshold:.4f} of {len(self.unseen)} videos; gallery of {len(first)} frames")
         return threshold

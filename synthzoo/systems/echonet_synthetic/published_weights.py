@@ -6,7 +6,7 @@
     reidentification_*  ->  reid.*
 
 Each is a folder of diffusers (config.json and diffusion_pytorch_model.safetensors or .bin), the last a `.pth`. Latents
-are what the encoder gives times .18215, without a mean. The filter's gallery stays empty: it needs training films.
+are what the encoder gives times .18215, without a mean. The filter's gallery stays empty: it needs training videos.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def todays_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def published_state(
     parts: Mapping[str, Mapping[str, torch.Tensor]], network: torch.nn.Module
 ) -> dict[str, torch.Tensor]:
-    """State dict of a `LatentCine` of the published networks.
+    """State dict of a `LatentVideo` of the published networks.
 
     Args:
         parts: "vae", "lidm", "lvdm" and "reid" -> state dict, the last with the names of our `ReidNetwork` (see

@@ -1,12 +1,13 @@
-"""A shareable stand-in for a data set of echo films, in EchoNet's layout (EchoNet-Synthetic, arXiv 2406.00808).
+"""A shareable stand-in for a data set of echo videos, in EchoNet's layout (EchoNet-Synthetic, arXiv 2406.00808).
 
-    FileList.csv, Videos/<name>.avi   what readers of EchoNet-Dynamic expect; EF is what was asked for
-    privacy_scores.csv                of each film: the score of its heart, the threshold, the nearest training patient,
-                                      how many hearts were drawn for it and the scores of those turned down
-    requests.json                     from which every film follows
+    FileList.csv, Videos/<name>.avi   what readers of EchoNet-Dynamic expect; EF is what was requested
+    privacy_scores.csv                of each video: the score of its heart, the threshold, the nearest training
+    patient,
+                                      how many hearts were drawn for it and the scores of those rejected
+    requests.json                     from which every video follows
     datasheet.md                      what the set is, how it was made and how well its labels hold
 
-Film n depends on (seed, n) alone, so a run may be killed, started again, extended, and shared by several processes.
+Video n depends on (seed, n) alone, so a run may be killed, started again, extended, and shared by several processes.
 """
 
 from __future__ import annotations
@@ -35,28 +36,28 @@ from synthzoo.systems.echonet_synthetic.inferer import CineInferer
 
 SCORES, REQUESTS, DATASHEET = "privacy_scores.csv", "requests.json", "datasheet.md"
 SHARES = {"train": 0.75, "validation": 0.125, "test": 0.125}  # of EchoNet-Dynamic, about
-MEASURED_AT_MOST = 256  # films whose EF the datasheet measures
+MEASURED_AT_MOST = 256  # videos whose EF the datasheet measures
 
 
 class SurrogateDataset:
-    """Fills a folder with films of hearts that passed the filter, and tells what is in it.
+    """Fills a folder with videos of hearts that passed the filter, and tells what is in it.
 
     Args:
-        network: a trained and calibrated `LatentCine`.
+        network: a trained and calibrated `LatentVideo`.
         inferer: the bundle's.
         output_dir: the folder; what is complete in it is kept.
-        count: number of films.
+        count: number of videos.
         seed: of hearts, motion, EFs and splits.
         ef: EF in percent: one number for all, or the ends of a range in which it is drawn evenly.
         ef_like: folder in EchoNet's layout; EFs are then drawn from those of its TRAIN rows, as the authors advise,
             cut to what the network knows.
-        frames: of a film.
-        batch_size: films at once.
+        frames: of a video.
+        batch_size: videos at once.
         bundle, weights: named in the datasheet.
-        measure: read the EF of the finished films by both instruments for the datasheet.
+        measure: read the EF of the finished videos by both instruments for the datasheet.
 
     Raises:
-        UserError: no films asked for, EFs out of range, a folder begun with other settings, an inferer without filter.
+        UserError: no videos requested, EFs out of range, a folder begun with other settings, an inferer without filter.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class SurrogateDataset:
         measure: bool = True,
     ):
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise UserError(f"num_samples = {count!r}: a data set holds a whole number of films, at least 1.")
+            raise UserError(f"num_samples = {count!r}: a data set holds a whole number of videos, at least 1.")
         if not inferer.filter:
             raise UserError("filter is false: a surrogate is filtered; set it to true, or run inference.json alone.")
         self.network, self.inferer, self.folder = network.eval(), inferer, Path(output_dir)
@@ -93,7 +94,7 @@ class SurrogateDataset:
         rows = list(range(rank, self.count, world))
         with EchoNetWriter(self.folder, extra_table=SCORES) as writer:
             rows = [row for row in rows if self.name(row) not in writer]
-            for first in tqdm(range(0, len(rows), self.batch_size), desc="films", unit="batch"):
+            for first in tqdm(range(0, len(rows), self.batch_size), desc="videos", unit="batch"):
                 self._make(rows[first : first + self.batch_size], writer)
             done = [self.name(row) in writer for row in range(self.count)]
         if rank == 0 and all(done):
@@ -101,41 +102,41 @@ class SurrogateDataset:
         return self.folder
 
     def name(self, row: int) -> str:
-        """The file's name of a film."""
+        """The file's name of a video."""
         return hashed_name(f"{self.bundle}:{self.seed}:{row}")
 
     def request(self, row: int) -> dict[str, Any]:
-        """EF in percent, split and seed of the noise of a film."""
+        """EF in percent, split and seed of the noise of a video."""
         rng = np.random.default_rng([self.seed, row])
         ef = rng.choice(self.efs) if self.efs is not None else rng.uniform(*self.ef)
         split = rng.choice(list(SHARES), p=list(SHARES.values()))
         return {"ef": round(float(ef), 2), "split": str(split), "noise": int(rng.integers(2**62))}
 
     def _make(self, rows: list[int], writer: EchoNetWriter) -> None:
-        asked = [self.request(row) for row in rows]
+        requested = [self.request(row) for row in rows]
         shape = self.network.latent_shape
         shape = (shape[0], 1 + self.frames, *shape[1:])
-        noise = [torch.randn(shape, generator=torch.Generator().manual_seed(one["noise"])) for one in asked]
+        noise = [torch.randn(shape, generator=torch.Generator().manual_seed(one["noise"])) for one in requested]
         device = next(self.network.parameters()).device
         noise = torch.stack(noise).to(device)
         with torch.inference_mode():
-            hearts = self.inferer.draw_hearts(noise[:, :, 0], self.network)
-            conditions = torch.tensor([[one["ef"]] for one in asked], device=device)
-            films = self.inferer.animate(hearts.latents, noise[:, :, 1:], conditions, self.network).cpu()
+            hearts = self.inferer.sample_references(noise[:, :, 0], self.network)
+            conditions = torch.tensor([[one["ef"]] for one in requested], device=device)
+            videos = self.inferer.generate_video(hearts.latents, noise[:, :, 1:], conditions, self.network).cpu()
         threshold = round(float(self.network.threshold), 4)
-        for n, (row, one) in enumerate(zip(rows, asked)):
-            turned_down = hearts.turned_down[n]
+        for n, (row, one) in enumerate(zip(rows, requested)):
+            rejected = hearts.rejected[n]
             extra = {
                 "Score": round(hearts.scores[n], 4),
                 "Threshold": threshold,
                 "NearestPatient": hearts.nearest[n],
-                "HeartsDrawn": 1 + len(turned_down),
-                "ScoresTurnedDown": " ".join(f"{score:.4f}" for score in turned_down) or "none",
+                "NAttempts": 1 + len(rejected),
+                "RejectedScores": " ".join(f"{score:.4f}" for score in rejected) or "none",
             }
-            writer.add(self.name(row), films[n], self.network.fps, one["ef"], one["split"], extra=extra)
+            writer.add(self.name(row), videos[n], self.network.fps, one["ef"], one["split"], extra=extra)
 
     def _agree(self) -> None:
-        """Refuse a folder whose films come from other settings."""
+        """Refuse a folder whose videos come from other settings."""
         inferer = self.inferer
         said = {"bundle": self.bundle, "weights": self._checksum(), "seed": self.seed, "frames": self.frames}
         said |= {"ef": list(self.ef) if self.efs is None else sorted(set(self.efs.tolist()))}
@@ -163,47 +164,48 @@ class SurrogateDataset:
     # --- the datasheet -----------------------------------------------------------------------------------------------
 
     def datasheet(self) -> str:
-        """The text of datasheet.md, of the films that are there (after Gebru et al., Datasheets for Datasets, 2021)."""
+        """The text of datasheet.md, of the videos that are there (after Gebru et al., Datasheets for Datasets,
+        2021)."""
         rows = read_echonet(self.folder)
         with EchoNetWriter(self.folder, extra_table=SCORES) as writer:
             extras = [writer.rows[row["name"]]["extra"] for row in rows]
         efs = np.array([row["ef"] for row in rows])
         splits = {split: sum(row["split"] == split for row in rows) for split in SHARES}
-        drawn = sum(int(extra["HeartsDrawn"]) for extra in extras)
+        drawn = sum(int(extra["NAttempts"]) for extra in extras)
         scores = np.array([float(extra["Score"]) for extra in extras])
         low, middle, high = np.percentile(efs, [0, 50, 100])
-        law = f"evenly in {self.ef[0]:g} to {self.ef[1]:g} percent"
-        law = law if self.efs is None else f"from {len(self.efs)} EFs of a known set"
+        prior = f"evenly in {self.ef[0]:g} to {self.ef[1]:g} percent"
+        prior = prior if self.efs is None else f"from {len(self.efs)} EFs of a known set"
         network, inferer = self.network, self.inferer
         refused = drawn - len(rows)
         return f"""# Datasheet
 
-**What it is.** {len(rows)} synthetic films of the heart in apical four-chamber view, made by `{self.bundle}`
-(weights {self._checksum()[:12] or "unnamed"}), seed {self.seed}. No film shows a person. It stands for the films on
+**What it is.** {len(rows)} synthetic videos of the heart in apical four-chamber view, made by `{self.bundle}`
+(weights {self._checksum()[:12] or "unnamed"}), seed {self.seed}. No video shows a person. It stands for the videos on
 which that model was trained where those cannot be shared. Research only; not for diagnosis.
 
-**Composition.** {splits["train"]} TRAIN, {splits["validation"]} VAL and {splits["test"]} TEST films of {self.frames}
+**Composition.** {splits["train"]} TRAIN, {splits["validation"]} VAL and {splits["test"]} TEST videos of {self.frames}
 frames at {network.fps:g} a second, grey in three equal channels, Motion JPEG. `{FILE_LIST}` has the columns of
-EchoNet-Dynamic; ESV and EDV are empty, since the model knows no millilitres. EF was drawn {law}: {low:.1f} to
-{high:.1f} percent, median {middle:.1f}. Each film is a patient of its own.
+EchoNet-Dynamic; ESV and EDV are empty, since the model knows no millilitres. EF was drawn {prior}: {low:.1f} to
+{high:.1f} percent, median {middle:.1f}. Each video is a patient of its own.
 
-**Labels.** EF is what was asked of the model, not what a reader found. {self._labels(rows)}
+**Labels.** EF is what was requested of the model, not what a reader found. {self._labels(rows)}
 
 **How it was made.** A latent diffusion model drew a heart; a re-identification network compared it with
-{int((network.gallery_patient >= 0).sum())} frames of the training films; a second diffusion model moved it
+{int((network.gallery_patient >= 0).sum())} frames of the training videos; a second diffusion model moved it
 ({inferer.sampler_name}, {inferer.steps} steps, guidance {inferer.guidance:g}, eta {inferer.eta:g}); an autoencoder
-decoded it. `{REQUESTS}` holds all that a film depends on besides its number.
+decoded it. `{REQUESTS}` holds all that a video depends on besides its number.
 
 **Privacy.** A heart whose score against its nearest training patient lay above {float(network.threshold):.4f} was
-drawn anew. That is the threshold above which 5 percent of unseen patients would fall, so that what passed is no nearer
-to a training patient than strangers are, as far as this network can tell: {drawn} hearts were drawn, {refused}
-({100 * refused / drawn:.1f} percent) were turned down, and the scores of those kept run to {scores.max():.4f}.
+drawn again. That is the threshold above which 5 percent of unseen patients would fall, so that what passed is no nearer
+to a training patient than unseen patients are, as far as this network can tell: {drawn} hearts were drawn, {refused}
+({100 * refused / drawn:.1f} percent) were rejected, and the scores of those kept run to {scores.max():.4f}.
 `{SCORES}` lists them. A filter is no proof of anonymity: it judges single frames by one network.
 
-**Uses.** Teaching and testing software, and training models before they meet real films. Not for conclusions on
+**Uses.** Training and testing software, and training models before they meet real videos. Not for conclusions on
 populations: how often a heart or an EF occurs here is the model's doing and the table's, not nature's.
 
-**Biases.** Whatever the training films lack, these lack too; fine texture is smoother than in real films.
+**Biases.** Whatever the training videos lack, these lack too; fine texture is smoother than in real videos.
 
 **Upkeep.** Running the same command again checks and completes the set; another seed makes another one.
 """
@@ -212,14 +214,14 @@ populations: how often a heart or an EF occurs here is the model's doing and the
         if not self.measure or len(rows) < 3:
             return "It was not measured again."
         chosen = rows[:MEASURED_AT_MOST]
-        films = np.stack([read_avi(self.folder / VIDEOS / f"{row['name']}.avi").frames for row in chosen])
-        found = measure_ef(torch.from_numpy(films.astype(np.float32) / 255))
-        asked = np.array([row["ef"] for row in chosen])
+        videos = np.stack([read_avi(self.folder / VIDEOS / f"{row['name']}.avi").frames for row in chosen])
+        found = measure_ef(torch.from_numpy(videos.astype(np.float32) / 255))
+        requested = np.array([row["ef"] for row in chosen])
         said = []
         for name in ("regressor", "discs"):
-            got = reported(asked, 100 * found[name])
+            got = reported(requested, 100 * found[name])
             said.append(f"by {name} mean error {got['mae']:.1f} points, R2 {got['r2']:.2f}")
-        return f"Measured on {len(chosen)} films by two instruments that no training knew: {'; '.join(said)}."
+        return f"Measured on {len(chosen)} videos by two instruments that no training knew: {'; '.join(said)}."
 
 
 def filled(text: str, width: int = 120) -> str:

@@ -1,10 +1,10 @@
-"""How far the re-identification ruler can be trusted: on phantoms the truth of every answer is known.
+"""How far the re-identification metric can be trusted: on phantoms the truth of every answer is known.
 
-1. AUC on unseen patients, two frames of one film and two films of one patient, beside raw pixels.
-2. Controlled recall: new films of a known share q of the training patients; the learned share must be q.
-3. Controls: other frames of the training films (recall near 1); films of unseen patients (memorised near 5 %).
-4. Planted copies of training films under faint noise are flagged.
-5. Consistency curves: real films, frames shuffled across patients, a change of patient at mid-film.
+1. AUC on unseen patients, two frames of one video and two videos of one patient, beside raw pixels.
+2. Controlled recall: new videos of a known share q of the training patients; the learned share must be q.
+3. Controls: other frames of the training videos (recall near 1); videos of unseen patients (memorised near 5 %).
+4. Planted copies of training videos under faint noise are flagged.
+5. Consistency curves: real videos, frames shuffled across patients, a change of patient at mid-video.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from tqdm import tqdm
 from synthzoo.io.files import write_bytes, write_json
 from synthzoo.phantoms.echo.sets import list_recall
 from synthzoo.systems.hidden_subspaces import scores as rs
-from synthzoo.systems.hidden_subspaces.gallery import Gallery, embed_films, embed_frames
-from synthzoo.systems.hidden_subspaces.videos import PhantomFilms, spread
+from synthzoo.systems.hidden_subspaces.gallery import Gallery, embed_frames, embed_videos
+from synthzoo.systems.hidden_subspaces.videos import PhantomVideos, spread
 
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
-ASKED = {
+REQUESTED = {
     "auc_within_video": 0.995,
     "auc_cross_session": 0.98,
     "recall_error_most": 0.03,
@@ -43,8 +43,8 @@ class ReidEvaluation:
         training: patients of TRAIN that the audits compare with.
         unseen: patients for the thresholds, and as many others for the lower control.
         pairs: unseen patients for the AUC.
-        films: of each patient in the controlled recall.
-        film_frames: over which a film's embedding is averaged.
+        videos: of each patient in the controlled recall.
+        video_frames: over which a video's embedding is averaged.
         draws: of the bootstrap.
         cache_dir: keeps the phantoms.
         save_to, figure: metrics.json and a PNG.
@@ -58,8 +58,8 @@ class ReidEvaluation:
         training: int = 400,
         unseen: int = 600,
         pairs: int = 300,
-        films: int = 20,
-        film_frames: int = 4,
+        videos: int = 20,
+        video_frames: int = 4,
         draws: int = 1000,
         cache_dir: str | None = None,
         save_to: str = "docs/metrics.json",
@@ -68,14 +68,14 @@ class ReidEvaluation:
         device="cpu",
     ):
         self.network = network.to(device).eval()
-        self.training, self.unseen, self.pairs, self.films = training, unseen, pairs, films
-        self.film_frames, self.draws, self.cache_dir = film_frames, draws, cache_dir
+        self.training, self.unseen, self.pairs, self.videos = training, unseen, pairs, videos
+        self.video_frames, self.draws, self.cache_dir = video_frames, draws, cache_dir
         self.save_to, self.figure, self.command, self.device = Path(save_to), figure, command, device
         self.figures: dict[str, float] = {}
 
     def run(self) -> dict:
         """All tests in turn; returns and writes the tables and figures."""
-        gallery = Gallery(self._films("TRAIN", self.training), self._films("TEST", self.unseen), self.film_frames)
+        gallery = Gallery(self._videos("TRAIN", self.training), self._videos("TEST", self.unseen), self.video_frames)
         gallery.fit(self.network)
         tables, curves = [], {}
         parts = {
@@ -90,7 +90,7 @@ class ReidEvaluation:
             tables += found if isinstance(found, list) else []
             print(f"{name}: {self.figures}", flush=True)
         self.figures["threshold"] = round(gallery.threshold, 3)
-        tables.append(self._asked())
+        tables.append(self._requested())
         result = {"command": self.command, "tables": tables, "figures": self.figures}
         write_json(self.save_to, result)
         if self.figure:
@@ -98,16 +98,16 @@ class ReidEvaluation:
         print(json.dumps(self.figures, indent=1))
         return result
 
-    def _films(self, split: str, patients: int, **kwargs) -> PhantomFilms:
-        return PhantomFilms("tiny", split, patients, cache_dir=self.cache_dir, **kwargs)
+    def _videos(self, split: str, patients: int, **kwargs) -> PhantomVideos:
+        return PhantomVideos("tiny", split, patients, cache_dir=self.cache_dir, **kwargs)
 
     # --- 1 -----------------------------------------------------------------------------------------------------------
 
     def _areas(self, curves: dict) -> list[dict]:
         rows = []
         for shrink, label in ((1.0, "patients as they are"), (0.5, "patients that are hard to tell apart")):
-            films = self._films("TEST", self.pairs, sessions=2, shrink=shrink)
-            frames = torch.stack([films.frames(row, lambda _: np.array([2, 9])) for row in range(len(films))])
+            videos = self._videos("TEST", self.pairs, sessions=2, shrink=shrink)
+            frames = torch.stack([videos.frames(row, lambda _: np.array([2, 9])) for row in range(len(videos))])
             frames = frames.unflatten(0, (self.pairs, 2))  # patient, session, frame
             embedded = embed_frames(self.network, frames.flatten(0, 2)).unflatten(0, frames.shape[:3])
             pixels = frames.numpy()
@@ -142,17 +142,17 @@ class ReidEvaluation:
     # --- 2 -----------------------------------------------------------------------------------------------------------
 
     def _recall(self, gallery: Gallery) -> list[dict]:
-        videos, _ = list_recall("tiny", 1.0, self.films, self.training)
-        films = PhantomFilms("tiny", videos=videos, cache_dir=self.cache_dir)
+        videos, _ = list_recall("tiny", 1.0, self.videos, self.training)
+        videos = PhantomVideos("tiny", videos=videos, cache_dir=self.cache_dir)
         best, found = rs.nearest(
-            gallery.compare(embed_films(self.network, films, self.film_frames), gallery.embeddings)
+            gallery.compare(embed_videos(self.network, videos, self.video_frames), gallery.embeddings)
         )
         rows, errors, sure_errors = [], [], []
         for share in SHARES:
-            _, seeds = list_recall("tiny", share, self.films, self.training)
-            own = np.isin(films.patients, seeds)
+            _, seeds = list_recall("tiny", share, self.videos, self.training)
+            own = np.isin(videos.patients, seeds)
             true = len(seeds) / self.training
-            right = float((gallery.training.patients[found[own]] == films.patients[own]).mean())
+            right = float((gallery.training.patients[found[own]] == videos.patients[own]).mean())
             learned = len(np.unique(found[own])) / self.training
             sure = len(np.unique(found[own & (best > gallery.threshold)])) / self.training
             errors.append(learned - true)
@@ -164,7 +164,7 @@ class ReidEvaluation:
         self.figures["recall_error_most_above_threshold"] = round(float(np.abs(sure_errors).max()), 4)
         self.figures["nearest_is_right"] = rows[-1][6]
         columns = [
-            "films",
+            "videos",
             "true share",
             "learned",
             "error",
@@ -172,41 +172,42 @@ class ReidEvaluation:
             "its error",
             "nearest is right",
         ]
-        title = f"Known recall: {self.films} new films of each of a share of {self.training} training patients"
+        title = f"Known recall: {self.videos} new videos of each of a share of {self.training} training patients"
         return [{"title": title, "columns": [*columns, "memorised"], "rows": rows}]
 
     # --- 3 and 4 -----------------------------------------------------------------------------------------------------
 
     def _controls(self, gallery: Gallery) -> list[dict]:
-        films = gallery.training
-        known = set(spread(films.films.videos[0].frames, self.film_frames).tolist())
-        others = np.array([n for n in range(films.films.videos[0].frames) if n not in known])[:: 16 // 8][
-            : self.film_frames
+        videos = gallery.training
+        known = set(spread(videos.videos.videos[0].frames, self.video_frames).tolist())
+        others = np.array([n for n in range(videos.videos.videos[0].frames) if n not in known])[:: 16 // 8][
+            : self.video_frames
         ]
         rows, rng = [], np.random.default_rng(0)
         queries = {
-            "other frames of the training films": [films.frames(row, lambda _: others) for row in range(len(films))],
-            "copies of the training films under noise": [
-                self._copy(films.frames(row, lambda n: spread(n, self.film_frames)), rng) for row in range(len(films))
+            "other frames of the training videos": [videos.frames(row, lambda _: others) for row in range(len(videos))],
+            "copies of the training videos under noise": [
+                self._copy(videos.frames(row, lambda n: spread(n, self.video_frames)), rng)
+                for row in range(len(videos))
             ],
         }
-        fresh = self._films("VAL", self.unseen)
-        queries["films of unseen patients"] = [
-            fresh.frames(row, lambda n: spread(n, self.film_frames)) for row in range(len(fresh))
+        fresh = self._videos("VAL", self.unseen)
+        queries["videos of unseen patients"] = [
+            fresh.frames(row, lambda n: spread(n, self.video_frames)) for row in range(len(fresh))
         ]
         for name, frames in queries.items():
             count = len(frames[0])
             embedded = embed_frames(self.network, torch.cat(frames)).unflatten(0, (-1, count)).mean(1)
             best, found = rs.nearest(gallery.compare(embedded, gallery.embeddings))
-            learned = rs.learned_share(found, len(films))
+            learned = rs.learned_share(found, len(videos))
             memorised = rs.memorised_share(best, gallery.threshold)
             rows.append([name, len(frames), round(learned, 4), round(memorised, 4), rs.largest_hub(found)])
         self.figures["upper_control_learned"] = rows[0][2]
         self.figures["planted_memorised"] = rows[1][3]
         self.figures["unseen_memorised"] = rows[2][3]
         self.figures["unseen_learned"] = rows[2][2]
-        columns = ["queries", "films", "learned", "memorised", "largest hub"]
-        title = f"Controls against {len(films)} training films, threshold from {self.unseen} unseen patients"
+        columns = ["queries", "videos", "learned", "memorised", "largest hub"]
+        title = f"Controls against {len(videos)} training videos, threshold from {self.unseen} unseen patients"
         return [{"title": title, "columns": columns, "rows": rows}]
 
     def _copy(self, frames: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -216,8 +217,8 @@ class ReidEvaluation:
     # --- 5 -----------------------------------------------------------------------------------------------------------
 
     def _consistency(self, gallery: Gallery, curves: dict) -> list[dict]:
-        films = self._films("TEST", self.pairs)
-        embedded = torch.stack([embed_frames(self.network, films.frames(row)) for row in range(len(films))])
+        videos = self._videos("TEST", self.pairs)
+        embedded = torch.stack([embed_frames(self.network, videos.frames(row)) for row in range(len(videos))])
         count, length = embedded.shape[:2]
         rng = np.random.default_rng(0)
         other = (np.arange(count) + rng.integers(1, count, count)) % count
@@ -225,12 +226,12 @@ class ReidEvaluation:
         shuffled = torch.stack([embedded[(np.arange(count) + n * 7) % count, n] for n in range(length)], 1)
         rows, means = [], {}
         kinds = {
-            "real films": embedded,
+            "real videos": embedded,
             "frames shuffled across patients": shuffled,
             "another patient from the middle": switched,
         }
         for name, sets in kinds.items():
-            scores = np.stack([gallery.compare(film[:1], film)[0] for film in sets])
+            scores = np.stack([gallery.compare(video[:1], video)[0] for video in sets])
             breaks = [rs.identity_break(curve, gallery.different) for curve in scores]
             exact = np.mean([place == length // 2 for place in breaks])
             near = np.mean([place is not None and abs(place - length // 2) <= 1 for place in breaks])
@@ -245,23 +246,23 @@ class ReidEvaluation:
         self.figures["shuffled_below_limit"] = float(rows[1][1] < gallery.different)
         self.figures["switch_found_at_its_frame"] = rows[2][5]
         self.figures["switch_found_within_one_frame"] = rows[2][6]
-        self.figures["switch_seen_in_real_films"] = rows[0][4]
-        columns = ["films", "mean score", "deviation between films", "frames below the limit", "change found"]
+        self.figures["switch_seen_in_real_videos"] = rows[0][4]
+        columns = ["videos", "mean score", "deviation between videos", "frames below the limit", "change found"]
         columns += ["at frame 8", "at 7 to 9"]
         title = f"Score of frame k against frame 0, {count} unseen patients, limit {gallery.different:.2f}"
         return [{"title": title, "columns": columns, "rows": rows}]
 
     def _speed(self, gallery: Gallery) -> None:
-        film = self._films("TEST", 1).frames(0)
+        video = self._videos("TEST", 1).frames(0)
         start, repeats = time.process_time(), 20
         for _ in range(repeats):
-            gallery.audit(embed_frames(self.network, film))
+            gallery.audit(embed_frames(self.network, video))
         kind = "gpu" if "cuda" in str(self.device) else "cpu"
         self.figures[f"seconds_per_sample_{kind}"] = round((time.process_time() - start) / repeats, 4)
 
-    def _asked(self) -> dict:
+    def _requested(self) -> dict:
         rows = []
-        for name, bar in ASKED.items():
+        for name, bar in REQUESTED.items():
             value = self.figures[name]
             met = value <= bar if name.startswith("recall_error") else value >= bar
             rows.append(
@@ -288,7 +289,7 @@ class ReidEvaluation:
             own, floor = self.figures[f"auc_{way}"], self.figures[f"auc_{way}_raw_pixels"]
             rows.append([f"auc_{way}", f"above raw pixels, {floor}", own, bool(own > floor)])
         self.figures["bars_met"], self.figures["bars"] = sum(row[-1] for row in rows), len(rows)
-        return {"title": "What was asked", "columns": ["figure", "asked", "reached", "met"], "rows": rows}
+        return {"title": "What was requested", "columns": ["figure", "requested", "reached", "met"], "rows": rows}
 
 
 def draw(tables: list[dict], curves: dict, limit: float) -> bytes:
@@ -300,7 +301,7 @@ def draw(tables: list[dict], curves: dict, limit: float) -> bytes:
     FigureCanvasAgg(sheet)
     left, middle, right = sheet.subplots(1, 3)
     curves = dict(curves)
-    films = curves.pop("consistency")
+    videos = curves.pop("consistency")
     for name, (false, true) in curves.items():
         left.plot(np.maximum(false, 1e-4), true, label=name, linestyle=":" if "pixels" in name else "-")
     left.set(xscale="log", xlabel="false positive rate", ylabel="true positive rate", title="Unseen patients")
@@ -311,7 +312,7 @@ def draw(tables: list[dict], curves: dict, limit: float) -> bytes:
     middle.plot([row[1] for row in rows], [row[4] for row in rows], "s--", label="learned, above the threshold")
     middle.set(xlabel="true share of training patients", ylabel="measured share", title="Known recall")
     middle.legend(fontsize=7)
-    for name, scores in films.items():
+    for name, scores in videos.items():
         mean, width = scores[:, 1:].mean(0), scores[:, 1:].std(0)
         frames = np.arange(1, scores.shape[1])
         right.plot(frames, mean, label=name)

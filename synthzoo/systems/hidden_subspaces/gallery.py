@@ -1,4 +1,4 @@
-"""The training films that an audit compares with, embedded once, and the thresholds that unseen patients give."""
+"""The training videos that an audit compares with, embedded once, and the thresholds that unseen patients give."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def embed_frames(network: torch.nn.Module, frames: torch.Tensor) -> torch.Tensor
         return torch.cat([network(piece.float().to(device)).float().cpu() for piece in frames.split(AT_ONCE)])
 
 
-def embed_films(network: torch.nn.Module, films, frames: int) -> torch.Tensor:
-    """Embedding of every film, the mean over `frames` evenly spread frames, float32 (N, K)."""
+def embed_videos(network: torch.nn.Module, videos, frames: int) -> torch.Tensor:
+    """Embedding of every video, the mean over `frames` evenly spread frames, float32 (N, K)."""
     found, waiting = [], []
-    for row in range(len(films)):
-        waiting.append(films.frames(row, lambda count: spread(count, frames)))
-        if sum(map(len, waiting)) >= AT_ONCE or row == len(films) - 1:
+    for row in range(len(videos)):
+        waiting.append(videos.frames(row, lambda count: spread(count, frames)))
+        if sum(map(len, waiting)) >= AT_ONCE or row == len(videos) - 1:
             parts = embed_frames(network, torch.cat(waiting)).split([len(part) for part in waiting])
             found += [part.mean(0) for part in parts]
             waiting = []
@@ -35,24 +35,24 @@ def embed_films(network: torch.nn.Module, films, frames: int) -> torch.Tensor:
 
 
 class Gallery:
-    """Training films, their embeddings and the thresholds; the network is given at the first `fit`.
+    """Training videos, their embeddings and the thresholds; the network is given at the first `fit`.
 
     Args:
-        training: films that the generator was trained on, see `reid_films`.
-        unseen: films of patients that it never saw, for the threshold; None needs `threshold`.
-        frames: of each film, over which its embedding is averaged.
-        percentile: of the best scores of unseen patients, above which a film counts as memorised.
+        training: videos that the generator was trained on, see `reid_videos`.
+        unseen: videos of patients that it never saw, for the threshold; None needs `threshold`.
+        frames: of each video, over which its embedding is averaged.
+        percentile: of the best scores of unseen patients, above which a video counts as memorised.
         threshold: instead of that percentile, as a logit.
 
     Attributes (after `fit`):
         embeddings: float32 (N, K).
         threshold: as a logit.
         different: logit below which two frames are of two patients, halfway between the 95th percentile of frames of
-            two unseen patients and the 5th of two frames of one film.
-        unseen_learned: number of training films that are nearest to an unseen film.
+            two unseen patients and the 5th of two frames of one video.
+        unseen_learned: number of training videos that are nearest to an unseen video.
 
     Raises:
-        UserError: no training films, or neither unseen films nor a threshold.
+        UserError: no training videos, or neither unseen videos nor a threshold.
     """
 
     def __init__(
@@ -61,28 +61,28 @@ class Gallery:
         if unseen is None and threshold is None:
             raise UserError(
                 "unseen_dir is empty and training_dir has no FileList.csv that names other splits: give a folder with "
-                "films of patients that the generator never saw, or a threshold (a logit)."
+                "videos of patients that the generator never saw, or a threshold (a logit)."
             )
         if not 0 < percentile < 100:
             raise UserError(f"percentile is {percentile}, but must lie between 0 and 100.")
         if frames < 1:
-            raise UserError(f"film_frames is {frames}, but a film's embedding needs at least 1 frame.")
+            raise UserError(f"video_frames is {frames}, but a video's embedding needs at least 1 frame.")
         self.training, self.unseen, self.frames = training, unseen, int(frames)
-        self.percentile, self.asked = float(percentile), threshold
+        self.percentile, self.requested = float(percentile), threshold
         self.network: torch.nn.Module | None = None
 
     @property
     def identity(self) -> dict:
-        """What the audit compares with, for sidecars: name, number and digest of the training films, never a path."""
+        """What the audit compares with, for sidecars: name, number and digest of the training videos, never a path."""
         digest = hashlib.sha256("\n".join(self.training.names).encode()).hexdigest()
-        return {"name": self.training.name, "films": len(self.training), "names_sha256": digest}
+        return {"name": self.training.name, "videos": len(self.training), "names_sha256": digest}
 
     def fit(self, network: torch.nn.Module) -> Gallery:
-        """Embed all films with this network and set the thresholds; once a network."""
+        """Embed all videos with this network and set the thresholds; once a network."""
         if self.network is network:
             return self
         network.eval()
-        self.embeddings = embed_films(network, self.training, self.frames)
+        self.embeddings = embed_videos(network, self.training, self.frames)
         reference = self.training if self.unseen is None else self.unseen
         ends = torch.cat(
             [reference.frames(row, lambda count: np.array([0, count - 1])) for row in range(len(reference))]
@@ -92,15 +92,15 @@ class Gallery:
         self.network = network
         between = self.compare(first, first)[owners[:, None] != owners[None]]
         if not len(between):
-            raise UserError(f"{reference.name}: films of at least two patients are needed to tell patients apart.")
+            raise UserError(f"{reference.name}: videos of at least two patients are needed to tell patients apart.")
         within = np.diagonal(self.compare(first, last))
         high, low = float(np.percentile(between, 100 - TAIL)), float(np.percentile(within, TAIL))
         self.different = max(high, (high + low) / 2)
-        self.threshold = self.asked
+        self.threshold = self.requested
         if self.unseen is not None:
-            best, found = nearest(self.compare(embed_films(network, self.unseen, self.frames), self.embeddings))
+            best, found = nearest(self.compare(embed_videos(network, self.unseen, self.frames), self.embeddings))
             self.unseen_learned = len(np.unique(found))
-            if self.asked is None:
+            if self.requested is None:
                 self.threshold = unseen_threshold(best, self.percentile)
         self.threshold = float(self.threshold)
         return self
@@ -114,14 +114,14 @@ class Gallery:
         return torch.cat(found).numpy()
 
     def audit(self, embeddings: torch.Tensor) -> dict:
-        """What the embeddings (T, K) of a film's frames say.
+        """What the embeddings (T, K) of a video's frames say.
 
-        A film that changes its patient is compared part by part, since the mean of two patients is like neither.
+        A video that changes its patient is compared part by part, since the mean of two patients is like neither.
 
         Returns:
             curve, the scores of all frames against the first one, float32 (T,); identity_break (number of the frame
             where the patient changes, or None); parts, a dict each with first and last frame, score (logit) and
-            nearest (number of the training film); score and nearest of the part that scores highest.
+            nearest (number of the training video); score and nearest of the part that scores highest.
         """
         curve = self.compare(embeddings[:1], embeddings)[0]
         cut = identity_break(curve, self.different)

@@ -1,6 +1,6 @@
-"""The audit of a generator's films: read them, compare them with the training films, write what was found.
+"""The audit of a generator's videos: read them, compare them with the training videos, write what was found.
 
-Per film `<case>_reid.tsv` (the consistency curve), `<case>_reid.png` and the sidecar `<case>_reid.json`; for the set
+Per video `<case>_reid.tsv` (the consistency curve), `<case>_reid.png` and the sidecar `<case>_reid.json`; for the set
 `audit.tsv`, `audit.json` and `audit.png`.
 """
 
@@ -18,11 +18,11 @@ from synthzoo.cases.images import ImageTable
 from synthzoo.io.files import write_text
 from synthzoo.results.volume import SaveResult, Written
 from synthzoo.systems.hidden_subspaces.gallery import Gallery, embed_frames
-from synthzoo.systems.hidden_subspaces.videos import find_films, read_frames, resized
+from synthzoo.systems.hidden_subspaces.videos import find_videos, read_frames, resized
 
 
-class FilmTable(ImageTable):
-    """Films as a data set: item -> {"image": path as text, "case": stem, "row": number}; see `ImageTable`.
+class VideoTable(ImageTable):
+    """Videos as a data set: item -> {"image": path as text, "case": stem, "row": number}; see `ImageTable`.
 
     Args:
         images: a path, a list, a folder or a pattern: `.avi`, `.png` (one frame), NIfTI (time first), latents.
@@ -35,16 +35,16 @@ class FilmTable(ImageTable):
         super().__init__(images, channels=channels, suffix=suffix, **kwargs)
 
     def find(self, images, exclude=None) -> list[Path]:
-        """The films that a user means."""
-        return find_films(images, exclude, self.channels)
+        """The videos that a user means."""
+        return find_videos(images, exclude, self.channels)
 
     @staticmethod
     def check(path: Path, channels: int = 1) -> None:
-        """Read a film whole and raise what is wrong with it."""
+        """Read a video whole and raise what is wrong with it."""
         read_frames(path, channels)
 
 
-class LoadFilmd(MapTransform):
+class LoadVideod(MapTransform):
     """Read a path into a MetaTensor [C, T, H, W] float32 of the network's frame size; every fault is one sentence.
 
     Args:
@@ -68,29 +68,29 @@ class LoadFilmd(MapTransform):
 
 
 class ReidInferer(Inferer):
-    """Embeddings of all frames of films; the gallery is embedded with the same network at the first call.
+    """Embeddings of all frames of videos; the gallery is embedded with the same network at the first call.
 
-    Called with films (B, C, T, H, W), or frames (B, C, H, W), and the network; returns (B, K, T) in (0, 1).
+    Called with videos (B, C, T, H, W), or frames (B, C, H, W), and the network; returns (B, K, T) in (0, 1).
 
     Args:
-        gallery: what the films are compared with afterwards.
+        gallery: what the videos are compared with afterwards.
     """
 
     def __init__(self, gallery: Gallery):
         self.gallery = gallery
 
     def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args, **kwargs) -> torch.Tensor:
-        films = torch.as_tensor(inputs).as_subclass(torch.Tensor)
-        films = films[:, :, None] if films.ndim == 4 else films
+        videos = torch.as_tensor(inputs).as_subclass(torch.Tensor)
+        videos = videos[:, :, None] if videos.ndim == 4 else videos
         self.gallery.fit(network)
-        found = [embed_frames(network, film.movedim(1, 0)).T for film in films]
-        return torch.stack(found).to(films.device)
+        found = [embed_frames(network, video.movedim(1, 0)).T for video in videos]
+        return torch.stack(found).to(videos.device)
 
 
-class AuditFilmd(Transform):
+class AuditVideod(Transform):
     """Add to a sample what its embeddings `pred` [K, T] say against the gallery.
 
-    Added: score, threshold, memorised (bool), nearest_film and nearest_patient (names), nearest (number), curve
+    Added: score, threshold, memorised (bool), nearest_video and nearest_patient (names), nearest (number), curve
     (float32 [T]), different_below, consistency (mean of the curve without its first frame, None for one frame),
     identity_break (number of a frame, or None), parts (see `Gallery.audit`), training and unseen (what was
     compared with).
@@ -106,33 +106,33 @@ class AuditFilmd(Transform):
         gallery = self.gallery
         found = gallery.audit(torch.as_tensor(data["pred"]).as_subclass(torch.Tensor).float().cpu().T)
         curve = found["curve"]
-        unseen = None if gallery.unseen is None else {"name": gallery.unseen.name, "films": len(gallery.unseen)}
+        unseen = None if gallery.unseen is None else {"name": gallery.unseen.name, "videos": len(gallery.unseen)}
         if unseen:
-            unseen["training_films_nearest"] = gallery.unseen_learned
+            unseen["training_videos_nearest"] = gallery.unseen_learned
         return {
             **data,
             **found,
             "threshold": gallery.threshold,
             "memorised": bool(found["score"] > gallery.threshold),
-            "nearest_film": gallery.training.names[found["nearest"]],
+            "nearest_video": gallery.training.names[found["nearest"]],
             "nearest_patient": str(gallery.training.patients[found["nearest"]]),
             "different_below": gallery.different,
             "consistency": float(curve[1:].mean()) if len(curve) > 1 else None,
-            "parts": [{**part, "nearest_film": gallery.training.names[part["nearest"]]} for part in found["parts"]],
+            "parts": [{**part, "nearest_video": gallery.training.names[part["nearest"]]} for part in found["parts"]],
             "training": {**gallery.identity, "patients": len(np.unique(gallery.training.patients))},
             "unseen": unseen,
         }
 
 
 class SaveAudit(SaveResult):
-    """Write one film's curve as a table, and its sidecar. Use as the last entry of the postprocessing.
+    """Write one video's curve as a table, and its sidecar. Use as the last entry of the postprocessing.
 
     Args:
         table: the run's.
         kwargs: see `SaveResult`.
     """
 
-    KEYS = ("score", "threshold", "memorised", "nearest_film", "nearest_patient", "consistency", "identity_break")
+    KEYS = ("score", "threshold", "memorised", "nearest_video", "nearest_patient", "consistency", "identity_break")
     KEYS += ("parts", "different_below", "training", "unseen")
 
     def __init__(self, table, outputs: dict[str, str] | None = None, **kwargs):

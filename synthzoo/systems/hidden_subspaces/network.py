@@ -3,7 +3,7 @@ Models Using Re-Identification" (2024, arXiv 2411.04956): do two frames show one
 
     e(x) = sigmoid(ResNet(x)) in (0, 1)^K,    logit(q, t) = b + sum_k w_k |e_qk - e_tk|
 
-Each frame is scaled to [-1, 1] by its own least and greatest value inside the network, so that films of any range and
+Each frame is scaled to [-1, 1] by its own least and greatest value inside the network, so that videos of any range and
 any source are treated alike. With the names and shapes of torchvision's ResNet, so that published weights fit.
 """
 

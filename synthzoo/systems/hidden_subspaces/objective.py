@@ -44,7 +44,9 @@ class ReidLoss:
         own = torch.arange(len(logits), device=logits.device)[same.diagonal()]
         rank = 0 * pairs
         if self.rank_weight and len(own):
-            # Another frame of the same patient is no rival.
-            rivals = logits.masked_fill(same & ~torch.eye(len(same), dtype=torch.bool, device=same.device), -torch.inf)
-            rank = (F.cross_entropy(rivals[own], own) + F.cross_entropy(rivals.T[own], own)) / 2
+            # Another frame of the same patient is no baseline.
+            baselines = logits.masked_fill(
+                same & ~torch.eye(len(same), dtype=torch.bool, device=same.device), -torch.inf
+            )
+            rank = (F.cross_entropy(baselines[own], own) + F.cross_entropy(baselines.T[own], own)) / 2
         return {"loss": pairs + self.rank_weight * rank, "pairs": pairs, "rank": rank, "accuracy": right}

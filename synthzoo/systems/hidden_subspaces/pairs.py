@@ -1,8 +1,8 @@
-"""Pairs of frames for re-identification: of one film, of two films of one patient, or of two patients.
+"""Pairs of frames for re-identification: of one video, of two videos of one patient, or of two patients.
 
 Item i is of patient i. With probability `positives` its second frame is of the same patient (`same` = 1), else of any
 other (0). Whatever is random comes from torch's generator, which every worker process of a loader seeds differently,
-and `SeededLoader` seeds anew for each draw.
+and `SeededLoader` seeds again for each draw.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ class PatientPairs(Dataset):
     """{"image": float32 (2, C, H, W), "same": float32 0 or 1, "patient": int64 (2,)}.
 
     Args:
-        films: has `patients` (one number or name a film) and `frames(row, which)`, float32 (n, C, H, W) in [0, 1] of
-            the frames that `which(count)` chooses; see `reid_films`.
-        mode: "within_video" takes another frame of the same film, "cross_session" a frame of another film of the
-            patient, "both" either with equal chance; patients of one film always give "within_video" unless the mode
+        videos: has `patients` (one number or name a video) and `frames(row, which)`, float32 (n, C, H, W) in [0, 1] of
+            the frames that `which(count)` chooses; see `reid_videos`.
+        mode: "within_video" takes another frame of the same video, "cross_session" a frame of another video of the
+            patient, "both" either with equal chance; patients of one video always give "within_video" unless the mode
             is "cross_session", which leaves them out.
         positives: share of items that are of one patient; 1 leaves the other patients to an objective that compares
             within the batch.
-        noise: greatest standard deviation of white noise that is added, drawn anew for each frame.
+        noise: greatest standard deviation of white noise that is added, drawn again for each frame.
         gamma: greatest exponent, and the inverse of the least, of a change of contrast; 1 for none.
 
     Raises:
@@ -35,21 +35,21 @@ class PatientPairs(Dataset):
     """
 
     def __init__(
-        self, films, mode: str = "both", positives: float = 0.5, noise: float = 0.0, gamma: float = 1.0
+        self, videos, mode: str = "both", positives: float = 0.5, noise: float = 0.0, gamma: float = 1.0
     ) -> None:
         if mode not in MODES:
             raise UserError(f"mode = {mode!r}: pairs are made {', '.join(MODES)}.")
         if not 0 <= positives <= 1:
             raise UserError(f"positives = {positives}: the share of pairs of one patient is from 0 to 1.")
-        self.films, self.mode, self.positives = films, mode, float(positives)
+        self.videos, self.mode, self.positives = videos, mode, float(positives)
         self.noise, self.gamma = float(noise), float(gamma)
         rows: dict = {}
-        for row, patient in enumerate(films.patients):
+        for row, patient in enumerate(videos.patients):
             rows.setdefault(patient, []).append(row)
         least = 2 if mode == "cross_session" else 1
         self.rows = [own for own in rows.values() if len(own) >= least]
         if len(self.rows) < 2:
-            raise UserError(f"{len(self.rows)} patients with {least} or more films: pairs need at least two of them.")
+            raise UserError(f"{len(self.rows)} patients with {least} or more videos: pairs need at least two of them.")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -66,9 +66,9 @@ class PatientPairs(Dataset):
         elif len(own) > 1 and (self.mode == "cross_session" or (self.mode == "both" and rng.random() < 0.5)):
             second, within = int(rng.choice([row for row in own if row != first])), False
         if within:
-            images = self.films.frames(first, lambda count: rng.choice(count, 2, replace=count < 2))
+            images = self.videos.frames(first, lambda count: rng.choice(count, 2, replace=count < 2))
         else:
-            one = [self.films.frames(row, lambda count: rng.integers(count, size=1)) for row in (first, second)]
+            one = [self.videos.frames(row, lambda count: rng.integers(count, size=1)) for row in (first, second)]
             images = torch.cat(one)
         return {
             "image": self._vary(images, rng),

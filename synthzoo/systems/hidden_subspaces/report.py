@@ -14,21 +14,21 @@ from PIL import Image, ImageDraw
 from synthzoo.cases.table import CaseTable
 from synthzoo.io.files import write_bytes, write_json, write_text
 from synthzoo.results.dataset_files import case_of, sidecars
-from synthzoo.results.volume import Finish
+from synthzoo.results.volume import FinalizeDataset
 from synthzoo.systems.hidden_subspaces.gallery import Gallery
 from synthzoo.systems.hidden_subspaces.videos import spread
 
-COLUMNS = ("score", "memorised", "nearest_film", "nearest_patient", "consistency", "identity_break", "frames")
-SHOWN = 6  # frames of a film in its picture
+COLUMNS = ("score", "memorised", "nearest_video", "nearest_patient", "consistency", "identity_break", "frames")
+SHOWN = 6  # frames of a video in its picture
 SIDE = 96  # pixels of a frame there
 
 
 class SaveAuditPreview(Transform):
-    """Write `<case>_reid.png`: frames of the film above frames of the training film that is nearest to it.
+    """Write `<case>_reid.png`: frames of the video above frames of the training video that is nearest to it.
 
     Args:
         table: the run's.
-        gallery: has the training films.
+        gallery: has the training videos.
     """
 
     def __init__(self, table: CaseTable, gallery: Gallery):
@@ -36,23 +36,23 @@ class SaveAuditPreview(Transform):
 
     def __call__(self, data: dict) -> dict:
         if self.table.output_dir is not None and "case" in data:
-            film = torch.as_tensor(data["image"]).as_subclass(torch.Tensor).cpu().float().movedim(1, 0)
-            own = film[torch.from_numpy(spread(len(film), SHOWN))]
+            video = torch.as_tensor(data["image"]).as_subclass(torch.Tensor).cpu().float().movedim(1, 0)
+            own = video[torch.from_numpy(spread(len(video), SHOWN))]
             other = self.gallery.training.frames(int(data["nearest"]), lambda count: spread(count, SHOWN))
             word = "memorised" if data["memorised"] else "not memorised"
             titles = [
                 f"{data['case']}: score {data['score']:.2f}, threshold {data['threshold']:.2f}, {word}",
-                f"nearest training film: {data['nearest_film']}",
+                f"nearest training video: {data['nearest_video']}",
             ]
             write_bytes(self.table.path(str(data["case"]), "reid.png"), strips([own, other], titles))
         return data
 
 
-def strips(films: list[torch.Tensor], titles: list[str]) -> bytes:
+def strips(videos: list[torch.Tensor], titles: list[str]) -> bytes:
     """PNG of rows of frames (n, C, H, W), the first channel of each, with a line of text above."""
-    picture = Image.new("L", (SHOWN * SIDE, len(films) * (SIDE + 14)))
+    picture = Image.new("L", (SHOWN * SIDE, len(videos) * (SIDE + 14)))
     pen = ImageDraw.Draw(picture)
-    for number, (frames, text) in enumerate(zip(films, titles, strict=True)):
+    for number, (frames, text) in enumerate(zip(videos, titles, strict=True)):
         top = number * (SIDE + 14)
         pen.text((2, top + 1), text[:96], fill=255)
         for place, frame in enumerate(frames[:, 0].numpy()):
@@ -65,15 +65,15 @@ def strips(films: list[torch.Tensor], titles: list[str]) -> bytes:
 
 
 def summarise(records: list[dict]) -> dict:
-    """The figures of a set from its films' sidecars, which were all compared with the same training films."""
+    """The figures of a set from its videos' sidecars, which were all compared with the same training videos."""
     last = records[-1]
     training = last["training"]
-    owners = [record["nearest_film"] for record in records]
-    kept = [record["nearest_film"] for record in records if not record["memorised"]]
-    count, known = len(records), training["films"]
+    owners = [record["nearest_video"] for record in records]
+    kept = [record["nearest_video"] for record in records if not record["memorised"]]
+    count, known = len(records), training["videos"]
     steady = [record["consistency"] for record in records if record["consistency"] is not None]
     summary = {
-        "films": count,
+        "videos": count,
         "training": training,
         "unseen": last["unseen"],
         "threshold": last["threshold"],
@@ -81,7 +81,7 @@ def summarise(records: list[dict]) -> dict:
         "memorised_share": sum(record["memorised"] for record in records) / count,
         "learned": len(set(owners)),
         "learned_share": len(set(owners)) / min(known, count),
-        "learned_of_all_training_films": len(set(owners)) / known,
+        "learned_of_all_training_videos": len(set(owners)) / known,
         "learned_without_memorised": len(set(kept)),
         "largest_hub": max(owners.count(name) for name in set(owners)),
         "consistency_mean": float(np.mean(steady)) if steady else None,
@@ -90,7 +90,7 @@ def summarise(records: list[dict]) -> dict:
     }
     if last["unseen"]:
         unseen = last["unseen"]
-        summary["learned_share_of_unseen_patients"] = unseen["training_films_nearest"] / min(known, unseen["films"])
+        summary["learned_share_of_unseen_patients"] = unseen["training_videos_nearest"] / min(known, unseen["videos"])
     return summary
 
 
@@ -98,10 +98,10 @@ def write_audit(table: CaseTable, paths: list[Path], overlay: str | None = None)
     """Write audit.tsv, audit.json and audit.png of all cases in the output folder."""
     paths = sidecars(table)
     records = [json.loads(path.read_text()) for path in paths]
-    # Films of an earlier run against another training set would make no sense in one sum.
+    # Videos of an earlier run against another training set would make no sense in one sum.
     same = [n for n, record in enumerate(records) if record["training"] == records[-1]["training"]]
     paths, records = [paths[n] for n in same], [records[n] for n in same]
-    lines = ["\t".join(("film", *COLUMNS))]
+    lines = ["\t".join(("video", *COLUMNS))]
     for path, record in zip(paths, records):
         lines.append("\t".join([case_of(path, table), *(_cell(record[name]) for name in COLUMNS)]))
     write_text(table.output_dir / "audit.tsv", "\n".join(lines) + "\n")
@@ -110,20 +110,21 @@ def write_audit(table: CaseTable, paths: list[Path], overlay: str | None = None)
     curves = [_read_curve(table.path(case_of(path, table))) for path in paths]
     write_bytes(table.output_dir / "audit.png", figure(records, curves, summary))
     print(
-        f"{summary['films']} films against {summary['training']['films']} training films: {summary['memorised']} "
-        f"memorised (score above {summary['threshold']:.2f}), {summary['learned']} training films are nearest to at "
-        f"least one, {summary['identity_breaks']} films change their patient; see {table.output_dir / 'audit.json'}"
+        f"{summary['videos']} videos against {summary['training']['videos']} training videos: {summary['memorised']} "
+        f"memorised (score above {summary['threshold']:.2f}), {summary['learned']} training videos are nearest to at "
+        f"least one, {summary['identity_breaks']} videos change their patient; see {table.output_dir / 'audit.json'}"
     )
 
 
-class AuditFinish(Finish):
-    """Handler for the end of an audit: the texts as `Finish` writes them, and audit.tsv, audit.json, audit.png."""
+class FinalizeAudit(FinalizeDataset):
+    """Handler for the end of an audit: the texts as `FinalizeDataset` writes them, and audit.tsv, audit.json,
+    audit.png."""
 
     draw = staticmethod(write_audit)
 
 
 def figure(records: list[dict], curves: list[np.ndarray], summary: dict) -> bytes:
-    """PNG: the films' scores with the threshold, and their consistency curves."""
+    """PNG: the videos' scores with the threshold, and their consistency curves."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -134,7 +135,7 @@ def figure(records: list[dict], curves: list[np.ndarray], summary: dict) -> byte
     left.axvline(
         summary["threshold"], color="#cc3311", label=f"threshold: {summary['memorised']} of {len(records)} above"
     )
-    left.set(xlabel="score against the nearest training film (logit)", ylabel="films")
+    left.set(xlabel="score against the nearest training video (logit)", ylabel="videos")
     left.legend(fontsize=8)
     for curve, record in zip(curves[:200], records):
         broken = record["identity_break"] is not None

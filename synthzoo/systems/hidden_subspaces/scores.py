@@ -1,13 +1,13 @@
-"""What the scores of a re-identification network say of a generator: memorised films, learned patients, kept identity.
+"""What the scores of a re-identification network say of a generator: memorised videos, learned patients, kept identity.
 
-With scores s(q, t) of every query q against every training film t:
+With scores s(q, t) of every query q against every training video t:
 
     s(q) = max_t s(q, t)        a(q) = the t of that maximum
-    tau = 95th percentile of s(q) over films of patients who were never trained on
+    tau = 95th percentile of s(q) over videos of patients who were never trained on
     memorised = {q: s(q) > tau}
     learned = |{a(q)}| / min(N_train, N_queries)
 
-`learned` depends on the number of queries and on hubs (training films that are nearest to many), so it stands beside
+`learned` depends on the number of queries and on hubs (training videos that are nearest to many), so it stands beside
 the same figure of unseen patients, which is not 0. Scores need not be symmetric and may have any scale. NumPy alone.
 """
 
@@ -23,24 +23,24 @@ PERCENTILE = 95.0
 
 
 def nearest(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Best score of each query and the number of the training film that has it: (Q, N) -> float (Q,), int64 (Q,)."""
+    """Best score of each query and the number of the training video that has it: (Q, N) -> float (Q,), int64 (Q,)."""
     scores = np.asarray(scores)
     if scores.ndim != 2 or not scores.shape[1]:
-        raise UserError(f"scores of shape {scores.shape}: at least one training film is needed to compare with.")
+        raise UserError(f"scores of shape {scores.shape}: at least one training video is needed to compare with.")
     found = scores.argmax(1)
     return scores[np.arange(len(scores)), found], found
 
 
 def unseen_threshold(best: np.ndarray, percentile: float = PERCENTILE) -> float:
-    """tau: the percentile of the best scores of unseen patients' films.
+    """tau: the percentile of the best scores of unseen patients' videos.
 
     Raises:
-        UserError: fewer than 20 films, of which no such percentile can be told.
+        UserError: fewer than 20 videos, of which no such percentile can be told.
     """
     if len(best) < 20:
         raise UserError(
-            f"{len(best)} films of unseen patients: a threshold needs at least 20 of them; give more in unseen_dir, or "
-            "set threshold by hand."
+            f"{len(best)} videos of unseen patients: a threshold needs at least 20 of them; give more in unseen_dir, "
+            "or set threshold by hand."
         )
     return float(np.percentile(np.asarray(best, np.float64), percentile))
 
@@ -51,12 +51,12 @@ def memorised_share(best: np.ndarray, threshold: float) -> float:
 
 
 def learned_share(found: np.ndarray, training: int, patients: Sequence | None = None) -> float:
-    """Share of the training films, or of their patients, that are nearest to at least one query.
+    """Share of the training videos, or of their patients, that are nearest to at least one query.
 
     Args:
-        found: number of the nearest training film of each query, int (Q,).
-        training: N, how many training films (or, with `patients`, how many patients) there are.
-        patients: of each training film; None counts films.
+        found: number of the nearest training video of each query, int (Q,).
+        training: N, how many training videos (or, with `patients`, how many patients) there are.
+        patients: of each training video; None counts videos.
 
     Returns:
         distinct ones / min(training, Q); 0 without queries.
@@ -68,12 +68,12 @@ def learned_share(found: np.ndarray, training: int, patients: Sequence | None = 
 
 
 def largest_hub(found: np.ndarray) -> int:
-    """How many queries the most frequent nearest training film has."""
+    """How many queries the most frequent nearest training video has."""
     return int(np.unique(np.asarray(found), return_counts=True)[1].max()) if len(found) else 0
 
 
 def identity_break(curve: np.ndarray, least: float, shortest: int = 2) -> int | None:
-    """The frame at which a film becomes somebody else, from its scores against its own first frame.
+    """The frame at which a video becomes somebody else, from its scores against its own first frame.
 
     The curve is cut in two where its parts' means explain it best (least squares). The cut counts if the mean after it
     lies below `least` and the mean before it does not.
@@ -119,7 +119,8 @@ def auc(positives: np.ndarray, negatives: np.ndarray) -> float:
 def auc_interval(
     positives: np.ndarray, negatives: np.ndarray, draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """Bootstrap interval of the area under the curve: positives and negatives are drawn anew, each with replacement."""
+    """Bootstrap interval of the area under the curve: positives and negatives are drawn again, each with
+    replacement."""
     rng = np.random.default_rng(seed)
     positives, negatives = np.asarray(positives), np.asarray(negatives)
     found = [auc(rng.choice(positives, len(positives)), rng.choice(negatives, len(negatives))) for _ in range(draws)]

@@ -1,4 +1,4 @@
-"""Films to be told apart, from phantoms or from files: who each is of, and chosen frames at the network's size."""
+"""Videos to be told apart, from phantoms or from files: who each is of, and chosen frames at the network's size."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from synthzoo.io.videos import open_avi, read_avi
 from synthzoo.io.volumes import read_volume
 from synthzoo.phantoms.echo.sets import SPLITS, Video, preset_of
 
-FILMS = (*ENDINGS, ".avi", ".png")
+READABLE = (*ENDINGS, ".avi", ".png")
 TENSORS = (".pt",)  # latents
 PHANTOM_PATIENTS = {"TRAIN": 400, "TEST": 200}
 
 
-class PhantomFilms:
-    """Echo phantoms: `sessions` films of each of `patients` patients of a split.
+class PhantomVideos:
+    """Echo phantoms: `sessions` videos of each of `patients` patients of a split.
 
     Attributes:
-        patients: seed of each film's patient, int64 (N,).
-        names: of each film.
+        patients: seed of each video's patient, int64 (N,).
+        names: of each video.
 
     Args:
         preset: "tiny" or "small".
         split: "TRAIN", "VAL" or "TEST".
         patients: how many.
-        sessions: films of each patient, each of its own session and noise.
-        first_session: number of the first session; those of a split's own films start at 0.
-        cache_dir: folder that keeps the films, or None.
-        videos: films of another list, such as `list_recall` gives.
+        sessions: videos of each patient, each of its own session and noise.
+        first_session: number of the first session; those of a split's own videos start at 0.
+        cache_dir: folder that keeps the videos, or None.
+        videos: videos of another list, such as `list_recall` gives.
         size: side of the frames, None for the preset's.
         shrink: 0 to 1, how far patients differ.
     """
@@ -61,25 +61,25 @@ class PhantomFilms:
             start, frames = SPLITS[split][0], preset_of(preset).frames[0]
             visits = range(first_session, first_session + sessions)
             videos = [Video(seed, n, n, split, frames) for seed in range(start, start + patients) for n in visits]
-        self.films = EchoPhantomDataset(
+        self.videos = EchoPhantomDataset(
             preset, split, videos=videos, cache_dir=cache_dir or None, size=size, shrink=shrink
         )
         self.name = f"{preset} phantoms, {split}"
-        self.patients = np.array([video.patient for video in self.films.videos], np.int64)
-        self.names = [f"patient-{video.patient:06d}_ses-{video.session:04d}" for video in self.films.videos]
+        self.patients = np.array([video.patient for video in self.videos.videos], np.int64)
+        self.names = [f"patient-{video.patient:06d}_ses-{video.session:04d}" for video in self.videos.videos]
 
     def __len__(self) -> int:
         return len(self.patients)
 
     def frames(self, row: int, which: Callable[[int], np.ndarray] | None = None) -> torch.Tensor:
-        """Frames of a film, float32 (n, 1, S, S) in [0, 1]; `which(count)` chooses them, None takes all."""
-        film = self.films.frames(row)
-        film = film if which is None else film[which(len(film))]
-        return torch.from_numpy(film.astype(np.float32))[:, None] / 255
+        """Frames of a video, float32 (n, 1, S, S) in [0, 1]; `which(count)` chooses them, None takes all."""
+        video = self.videos.frames(row)
+        video = video if which is None else video[which(len(video))]
+        return torch.from_numpy(video.astype(np.float32))[:, None] / 255
 
 
 def spread(count: int, wanted: int) -> np.ndarray:
-    """`wanted` numbers of frames, evenly spread over a film of `count`; all of a shorter one, int64 (n,)."""
+    """`wanted` numbers of frames, evenly spread over a video of `count`; all of a shorter one, int64 (n,)."""
     return np.unique(np.linspace(0, count - 1, wanted).round().astype(np.int64))
 
 
@@ -91,12 +91,12 @@ def resized(frames: torch.Tensor, size: int | Sequence[int]) -> torch.Tensor:
     return F.interpolate(frames, size, mode="bilinear", antialias=True, align_corners=False)
 
 
-class FolderFilms:
-    """Films in files: AVI, NIfTI (time first), PNG (one frame each) or, for networks of several channels, latents.
+class FolderVideos:
+    """Videos in files: AVI, NIfTI (time first), PNG (one frame each) or, for networks of several channels, latents.
 
     Args:
         paths: the files.
-        patients: who each film is of; None takes every film for a patient of its own.
+        patients: who each video is of; None takes every video for a patient of its own.
         size: side of the frames, or height and width; None leaves them as they are.
         channels: 1 for pictures, more for latents `.pt` (T, C, h, w).
         name: of the set, for reports.
@@ -108,7 +108,7 @@ class FolderFilms:
         patients: Sequence | None = None,
         size: int | Sequence[int] | None = 32,
         channels: int = 1,
-        name: str = "films",
+        name: str = "videos",
     ) -> None:
         self.paths, self.size, self.channels, self.name = [Path(path) for path in paths], size, int(channels), name
         self.names = case_names(self.paths)
@@ -118,7 +118,7 @@ class FolderFilms:
         return len(self.paths)
 
     def frames(self, row: int, which: Callable[[int], np.ndarray] | None = None) -> torch.Tensor:
-        """Frames of a film, float32 (n, C, H, W); `which(count)` chooses them, None takes all.
+        """Frames of a video, float32 (n, C, H, W); `which(count)` chooses them, None takes all.
 
         Raises:
             UserError: what `read_frames` says.
@@ -145,19 +145,19 @@ def read_frames(
     """
     path, fps = Path(path), None
     if path.is_dir():
-        raise UserError(f"film {path} is a folder of DICOM slices, which have no order in time: export it as AVI.")
+        raise UserError(f"video {path} is a folder of DICOM slices, which have no order in time: export it as AVI.")
     if path.suffix.lower() == ".pt":
         frames = read_latents(path)
     elif path.suffix.lower() == ".avi":
         chosen = None if which is None else which(open_avi(path).count)
-        film = read_avi(path, chosen)
-        frames, fps, which = torch.from_numpy(film.frames.astype(np.float32) / 255)[:, None], film.fps, None
+        video = read_avi(path, chosen)
+        frames, fps, which = torch.from_numpy(video.frames.astype(np.float32) / 255)[:, None], video.fps, None
     elif path.suffix.lower() == ".png":
         frames = torch.from_numpy(_read_png(path))[None, None]
     else:
         frames = torch.from_numpy(read_volume(path)[0][0])[:, None]
     if frames.shape[1] != channels:
-        raise UserError(f"film {path} has {frames.shape[1]} channels, but this network takes {channels}.")
+        raise UserError(f"video {path} has {frames.shape[1]} channels, but this network takes {channels}.")
     return (frames if which is None else frames[which(len(frames))]).float(), fps
 
 
@@ -172,74 +172,74 @@ def _read_png(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise UserError(f"image {path} does not exist: check the path.") from None
     except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"frame {path} cannot be read as a PNG ({type(error).__name__}): export it anew.") from None
+        raise UserError(f"frame {path} cannot be read as a PNG ({type(error).__name__}): export it again.") from None
 
 
-def find_films(images, exclude: str | Path | None = None, channels: int = 1) -> list[Path]:
-    """The films that a user means: see `synthzoo.cases.images.find_images`, with AVI and PNG among the files.
+def find_videos(images, exclude: str | Path | None = None, channels: int = 1) -> list[Path]:
+    """The videos that a user means: see `synthzoo.cases.images.find_images`, with AVI and PNG among the files.
 
     For networks of several channels latents `.pt` count alone.
 
-    A folder as the zoo writes it holds pictures and label maps beside its films: where it has films or volumes, PNG
+    A folder as the zoo writes it holds pictures and label maps beside its videos: where it has videos or volumes, PNG
     files do not count, and label maps and heat maps never do.
 
     Raises:
-        UserError: nothing was given, or a folder or pattern holds no film.
+        UserError: nothing was given, or a folder or pattern holds no video.
     """
-    return find_images(images, exclude, endings=TENSORS if channels > 1 else FILMS, choose=without_previews)
+    return find_images(images, exclude, endings=TENSORS if channels > 1 else READABLE, choose=without_previews)
 
 
 def without_previews(paths: list[Path]) -> list[Path]:
-    """Files without label maps and heat maps and, where there are films, without pictures."""
+    """Files without label maps and heat maps and, where there are videos, without pictures."""
     paths = [path for path in paths if not is_label(path.name) and not stem(path.name).endswith("heatmap")]
-    films = [path for path in paths if path.suffix.lower() != ".png"]
-    return films or paths
+    videos = [path for path in paths if path.suffix.lower() != ".png"]
+    return videos or paths
 
 
-def training_films(
+def training_videos(
     folder: str | Path, part: str = "train", size: int | Sequence[int] = 32, channels: int = 1, unseen_dir: str = ""
 ):
-    """The films that a generator was trained on, or films of patients that it never saw.
+    """The videos that a generator was trained on, or videos of patients that it never saw.
 
     Args:
-        folder: of the training films. A folder with FileList.csv is read by it: its TRAIN rows are the training films
+        folder: of the training videos. A folder with FileList.csv is read by it: its TRAIN rows are the training videos
             and its VAL and TEST rows the unseen ones. Empty takes the phantoms' "tiny" set, 400 patients for
             training and 200 unseen ones.
         part: "train" or "unseen".
         size, channels: of the network.
-        unseen_dir: folder of unseen patients' films, instead of the split's.
+        unseen_dir: folder of unseen patients' videos, instead of the split's.
 
     Returns:
-        films, or None where unseen ones were not named and cannot be known.
+        videos, or None where unseen ones were not named and cannot be known.
 
     Raises:
-        UserError: a folder without films, a wrong table.
+        UserError: a folder without videos, a wrong table.
     """
     if part == "unseen" and unseen_dir:
         folder = Path(unseen_dir)
-        return FolderFilms(find_films(folder, None, channels), size=size, channels=channels, name=folder.name)
+        return FolderVideos(find_videos(folder, None, channels), size=size, channels=channels, name=folder.name)
     if not str(folder).strip():
-        return phantom_films("TRAIN" if part == "train" else "TEST")
+        return phantom_videos("TRAIN" if part == "train" else "TEST")
     folder = Path(folder)
     if (folder / FILE_LIST).is_file():
         source = LATENTS if channels > 1 else VIDEOS
         wanted = ("train",) if part == "train" else ("validation", "test")
         rows = [row for row in read_echonet(folder, source=source, trust="videos") if row["split"] in wanted]
         if rows or part == "unseen":
-            return FolderFilms([r["path"] for r in rows], [r["patient"] for r in rows], size, channels, folder.name)
+            return FolderVideos([r["path"] for r in rows], [r["patient"] for r in rows], size, channels, folder.name)
         raise UserError(f"{folder / FILE_LIST} has no rows of the split TRAIN, so there is nothing to compare with.")
     if part == "unseen":
         return None
-    return FolderFilms(find_films(folder, None, channels), size=size, channels=channels, name=folder.name)
+    return FolderVideos(find_videos(folder, None, channels), size=size, channels=channels, name=folder.name)
 
 
 @cache
-def phantom_films(split: str) -> PhantomFilms:
+def phantom_videos(split: str) -> PhantomVideos:
     """The phantoms that stand for a training set where none is named; made once a process."""
-    return PhantomFilms("tiny", split, PHANTOM_PATIENTS[split])
+    return PhantomVideos("tiny", split, PHANTOM_PATIENTS[split])
 
 
-def pair_films(
+def pair_videos(
     data_format: str = "phantom",
     dataset_dir: str | Path = "",
     patients: int = 400,
@@ -248,21 +248,21 @@ def pair_films(
     channels: int = 1,
     cache_dir: str | Path | None = None,
 ):
-    """Films to train the re-identification network on.
+    """Videos to train the re-identification network on.
 
     Args:
-        data_format: "phantom", `sessions` films of each of `patients` phantoms of TRAIN; "echonet", the TRAIN rows of
+        data_format: "phantom", `sessions` videos of each of `patients` phantoms of TRAIN; "echonet", the TRAIN rows of
             a data set in EchoNet's layout, videos for one channel and latents for more.
         dataset_dir: of that data set.
         size, channels: of the network's frames.
-        cache_dir: keeps the phantoms' films.
+        cache_dir: keeps the phantoms' videos.
     """
     if data_format == "phantom":
-        return PhantomFilms("tiny", "TRAIN", patients, sessions, cache_dir=cache_dir)
+        return PhantomVideos("tiny", "TRAIN", patients, sessions, cache_dir=cache_dir)
     if data_format == "echonet":
         if not dataset_dir:
             raise UserError(f"dataset_dir is empty: name the folder with {FILE_LIST} of the data set.")
         if not (Path(dataset_dir) / FILE_LIST).is_file():
             raise UserError(f"dataset_dir {dataset_dir} has no {FILE_LIST}: name the folder that holds it.")
-        return training_films(dataset_dir, "train", size, channels)
+        return training_videos(dataset_dir, "train", size, channels)
     raise UserError(f"data_format = {data_format!r}: pairs are made from phantom or echonet.")

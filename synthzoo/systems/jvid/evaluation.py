@@ -1,9 +1,9 @@
 """Evaluation of schedules by which an image and a video denoiser share one reverse process (JVID, arXiv 2409.14149).
 
-The deliverable is a trade-off: each schedule makes films from the same noise, hearts and ejection fractions (EF), for
-several seeds, and each film set is judged by its single frames, by its clips, by how steady what should stand still is,
-and by the EF that instruments read. The video denoiser alone and the image denoiser alone are the controls, phantoms
-through the autoencoder the ceiling. Films are kept in `work_dir`, so that a run that was killed goes on.
+The deliverable is a trade-off: each schedule makes videos from the same noise, hearts and ejection fractions (EF), for
+several seeds, and each video set is judged by its single frames, by its clips, by how steady what should stand still
+is, and by the EF that instruments read. The video denoiser alone and the image denoiser alone are the controls,
+phantoms through the autoencoder the ceiling. Videos are kept in `work_dir`, so that a run that was killed goes on.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from synthzoo.metrics.memorisation import memorisation
 from synthzoo.networks.saving import digest_of, save_atomically
 from synthzoo.phantoms.echo.sets import SPLITS, Video
 from synthzoo.results.video_preview import video_montage
-from synthzoo.systems.jvid.inferer import JointCineInferer
+from synthzoo.systems.jvid.inferer import JointVideoInferer
 from synthzoo.systems.jvid.sampler import image_steps
 
 ALL_V, ALL_I = "all_v", "all_i"
-ASKED = (0.15, 0.85)  # of EF, spread evenly
-ANEW = 720  # session and noise of phantoms that nothing else was measured on
+REQUESTED = (0.15, 0.85)  # of EF, spread evenly
+AGAIN = 720  # session and noise of phantoms that nothing else was measured on
 BATCH = 16
-FEATURED = 8  # every how many frames of a film are looked at: neighbours are much alike
+FEATURED = 8  # every how many frames of a video are looked at: neighbours are much alike
 INSTRUMENTS = ("regressor", "discs")
 # Bars of the design sheet, as shares of what the video denoiser reaches alone.
-FRAMES_GAIN, CLIPS_LOSS, I_CLIPS, I_FLICKER, MORE_FLICKER, EF_LOSS, DEAF, SPREAD = (
+FRAMES_GAIN, CLIPS_LOSS, I_CLIPS, I_FLICKER, MORE_FLICKER, EF_LOSS, INSENSITIVE, SPREAD = (
     0.9,
     1.05,
     2.0,
@@ -50,43 +50,43 @@ FRAMES_GAIN, CLIPS_LOSS, I_CLIPS, I_FLICKER, MORE_FLICKER, EF_LOSS, DEAF, SPREAD
 )
 
 
-class JointCineEvaluation:
+class JointVideoEvaluation:
     """All figures of a joint sampler, written as `metrics.json`, a plot of the trade-off and a looping preview.
 
     Args:
-        network: a `LatentCine` whose two denoisers are trained.
-        inferer: the bundle's `JointCineInferer`; its `switch` is the schedule that ships.
-        work_dir: keeps the films that were made, in a folder for each network.
+        network: a `LatentVideo` whose two denoisers are trained.
+        inferer: the bundle's `JointVideoInferer`; its `switch` is the schedule that ships.
+        work_dir: keeps the videos that were made, in a folder for each network.
         save_to: the metrics file.
         figure: PNG of the trade-off; None draws nothing.
-        preview: GIF of films by the controls and the shipped schedule; None draws nothing.
+        preview: GIF of videos by the controls and the shipped schedule; None draws nothing.
         schedules: rules to compare, or pairs of a rule and the blur of the split; the controls and the inferer's own
             are added.
-        films: of a seed.
+        videos: of a seed.
         seeds: of noise and of the phantoms to compare with.
-        reid: `ReidNetwork` of frames, says how alike the frames of a film are; None leaves that out.
-        train_size, sessions: patients and films of each that the video denoiser learnt from.
+        reid: `ReidNetwork` of frames, says how alike the frames of a video are; None leaves that out.
+        train_size, sessions: patients and videos of each that the video denoiser learnt from.
         cache_dir: keeps phantoms.
-        side: of a frame in pixels.
+        image_size: side of a frame in pixels.
         command: what a reader types to get the same numbers.
     """
 
     def __init__(
         self,
         network: torch.nn.Module,
-        inferer: JointCineInferer,
+        inferer: JointVideoInferer,
         work_dir: str | Path,
         save_to: str | Path = "docs/metrics.json",
         figure: str | Path | None = None,
         preview: str | Path | None = None,
         schedules: Sequence[Any] = ("late(1)", "late(2)", "late(4)", "late(8)"),
-        films: int = 64,
+        videos: int = 64,
         seeds: Sequence[int] = (0, 1, 2),
         reid: torch.nn.Module | None = None,
         train_size: int = 64,
         sessions: int = 3,
         cache_dir: str | None = None,
-        side: int = 32,
+        image_size: int = 32,
         command: str = "",
     ):
         self.network, self.inferer, self.reid = network.eval(), inferer, reid
@@ -94,7 +94,7 @@ class JointCineEvaluation:
         self.work_dir, self.save_to = Path(work_dir) / digest_of(network), Path(save_to)
         self.figure, self.preview, self.command = figure, preview, command
         self.train_size, self.sessions, self.cache_dir = int(train_size), int(sessions), cache_dir
-        self.films, self.seeds, self.side = int(films), [int(seed) for seed in seeds], int(side)
+        self.videos, self.seeds, self.image_size = int(videos), [int(seed) for seed in seeds], int(image_size)
         own = (inferer.switch, inferer.blur)
         listed = [(rule, None) if isinstance(rule, str) else tuple(rule) for rule in schedules]
         self.schedules = list(dict.fromkeys([(ALL_V, None), (ALL_I, None), *listed, own]))
@@ -102,7 +102,9 @@ class JointCineEvaluation:
 
     def run(self) -> dict:
         """Measure, write, and return what was written."""
-        ef = {seed: np.random.default_rng(seed).permutation(np.linspace(*ASKED, self.films)) for seed in self.seeds}
+        ef = {
+            seed: np.random.default_rng(seed).permutation(np.linspace(*REQUESTED, self.videos)) for seed in self.seeds
+        }
         real = {seed: self.phantoms(ef[seed], place) for place, seed in enumerate(self.seeds)}
         other = {seed: self.phantoms(ef[seed], place + len(self.seeds)) for place, seed in enumerate(self.seeds)}
         found = {"phantoms": self.judged(other, real, other, ef)}
@@ -128,67 +130,67 @@ class JointCineEvaluation:
         if self.figure:
             draw_trade_off({key: found[key] for key in self.schedules}, found["phantoms"], self.own, self.figure)
         if self.preview:
-            self.draw_films(kept, real[self.seeds[0]], ef[self.seeds[0]])
+            self.draw_videos(kept, real[self.seeds[0]], ef[self.seeds[0]])
         return result
 
-    # --- films -------------------------------------------------------------------------------------------------------
+    # --- videos -------------------------------------------------------------------------------------------------------
 
     def phantoms(self, ef: np.ndarray, place: int) -> torch.Tensor:
-        """Films (N, 1, T, S, S) of TEST patients at chosen EFs; another `place` has other patients."""
-        start, frames = SPLITS["TEST"][0] + place * self.films, self.network.frames
-        videos = [Video(start + n, ANEW, ANEW, "TEST", frames) for n in range(len(ef))]
-        films = EchoPhantomDataset("tiny", "TEST", videos=videos, size=self.side, fps=self.network.fps, ef=ef)
-        return torch.stack([films[row]["video"] for row in range(len(films))])
+        """Videos (N, 1, T, S, S) of TEST patients at chosen EFs; another `place` has other patients."""
+        start, frames = SPLITS["TEST"][0] + place * self.videos, self.network.frames
+        videos = [Video(start + n, AGAIN, AGAIN, "TEST", frames) for n in range(len(ef))]
+        videos = EchoPhantomDataset("tiny", "TEST", videos=videos, size=self.image_size, fps=self.network.fps, ef=ef)
+        return torch.stack([videos[row]["video"] for row in range(len(videos))])
 
     @torch.inference_mode()
-    def restored(self, films: dict[int, torch.Tensor]) -> dict[int, torch.Tensor]:
-        """Films of each seed through the autoencoder."""
+    def restored(self, videos: dict[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+        """Videos of each seed through the autoencoder."""
         found = {}
-        for seed, clips in films.items():
+        for seed, clips in videos.items():
             made = self.network.autoencoder(clips.transpose(1, 2).flatten(0, 1).to(self.device)).cpu().clamp(0, 1)
             found[seed] = made.unflatten(0, (len(clips), -1)).transpose(1, 2)
         return found
 
     def make(self, schedule: tuple, ef: dict[int, np.ndarray]) -> tuple[dict[int, torch.Tensor], float]:
-        """Films of a schedule for each seed, and processor seconds for each film (wall time on a GPU)."""
+        """Videos of a schedule for each seed, and processor seconds for each video (wall time on a GPU)."""
         inferer = self.varied(schedule)
         clock = time.process_time if self.device.type == "cpu" else time.perf_counter
         made, seconds = {}, []
-        settings = (inferer.steps, inferer.guidance, inferer.eta, self.films)
+        settings = (inferer.steps, inferer.guidance, inferer.eta, self.videos)
         for seed in self.seeds:
             name = "_".join(str(part) for part in (*schedule, *settings, seed))
             path = self.work_dir / f"{name}.pt"
             if not path.is_file():
                 began = clock()
-                films = self.sample(inferer, ef[seed], seed)
-                took = (clock() - began) / len(films)
-                save_atomically({"films": films, "seconds": torch.tensor(took)}, path)
+                videos = self.sample(inferer, ef[seed], seed)
+                took = (clock() - began) / len(videos)
+                save_atomically({"videos": videos, "seconds": torch.tensor(took)}, path)
             kept = torch.load(path, weights_only=True)
-            made[seed] = kept["films"]
+            made[seed] = kept["videos"]
             seconds.append(float(kept["seconds"]))
         return made, float(np.mean(seconds))
 
     @torch.inference_mode()
-    def sample(self, inferer: JointCineInferer, ef: np.ndarray, seed: int) -> torch.Tensor:
-        """Films (N, 1, T, S, S) of EFs as fractions; the noise is the same for every schedule."""
+    def sample(self, inferer: JointVideoInferer, ef: np.ndarray, seed: int) -> torch.Tensor:
+        """Videos (N, 1, T, S, S) of EFs as fractions; the noise is the same for every schedule."""
         generator = torch.Generator().manual_seed(seed)
         channels, height, width = self.network.latent_shape
         noise = torch.randn(len(ef), channels, 1 + self.network.frames, height, width, generator=generator)
-        asked = torch.tensor(100 * ef, dtype=torch.float32)[:, None]
-        parts = zip(noise.split(BATCH), asked.split(BATCH))
+        requested = torch.tensor(100 * ef, dtype=torch.float32)[:, None]
+        parts = zip(noise.split(BATCH), requested.split(BATCH))
         return torch.cat([inferer(a.to(self.device), self.network, b.to(self.device)).cpu() for a, b in parts])
 
-    def varied(self, schedule: tuple) -> JointCineInferer:
+    def varied(self, schedule: tuple) -> JointVideoInferer:
         """The bundle's inferer with another schedule."""
         own = self.inferer
-        return JointCineInferer(schedule[0], own.steps, own.guidance, own.eta, schedule[1], own.chunk)
+        return JointVideoInferer(schedule[0], own.steps, own.guidance, own.eta, schedule[1], own.chunk)
 
     # --- judgement ---------------------------------------------------------------------------------------------------
 
-    def judged(self, films, real, other, ef) -> dict[str, Any]:
-        """Of films by seed: each figure as a list over the seeds; Frechet distances over all seeds as "all_..."."""
+    def judged(self, videos, real, other, ef) -> dict[str, Any]:
+        """Of videos by seed: each figure as a list over the seeds; Frechet distances over all seeds as "all_..."."""
         found: dict[str, Any] = {}
-        for seed, made in films.items():
+        for seed, made in videos.items():
             row = {kind: value["fid"] for kind, value in frechet(made, real[seed], other[seed], FEATURED).items()}
             row["flicker"] = still_flicker(made) / still_flicker(real[seed])
             row["motion"] = float(motion_energy(made).mean() / motion_energy(real[seed]).mean())
@@ -196,15 +198,17 @@ class JointCineEvaluation:
             read = measure_ef(made)
             row |= {name: reported(100 * ef[seed], 100 * read[name])["r2"] for name in INSTRUMENTS}
             if self.reid is not None:
-                own, across = frame_likeness(self.reid.to(self.device), made)
-                row |= {"likeness": float(own.mean()), "likeness_spread": float(own.std()), "strangers": across}
+                own, across = frame_similarity(self.reid.to(self.device), made)
+                row |= {"similarity": float(own.mean()), "similarity_std": float(own.std()), "unseen patients": across}
             for key, value in row.items():
                 found.setdefault(key, []).append(value)
-        pooled = frechet(*(torch.cat([films[seed] for seed in self.seeds]) for films in (films, real, other)), FEATURED)
+        pooled = frechet(
+            *(torch.cat([videos[seed] for seed in self.seeds]) for videos in (videos, real, other)), FEATURED
+        )
         return found | {f"all_{kind}": value["fid"] for kind, value in pooled.items()}
 
     def trade_off(self, found, tables, figures) -> None:
-        """A row a schedule: means over the seeds, Frechet distances of all films."""
+        """A row a schedule: means over the seeds, Frechet distances of all videos."""
         rows = []
         for key, row in found.items():
             values = [row["all_frames"], row["all_clips"], *(mean(row[k]) for k in ("flicker", "motion", "spread"))]
@@ -215,8 +219,8 @@ class JointCineEvaluation:
                 calls, seconds = f"{self.inferer.steps - chosen} + {chosen}", round(row["seconds"], 2)
             rows.append([named(key), *(round(value, 4) for value in values), calls, seconds])
         columns = ["schedule", "frames", "clips", "flicker", "motion", "spread", "R2 by regressor", "R2 by discs"]
-        columns += ["steps, video + image", "s a film"]
-        sets = f"{len(self.seeds)} seeds of {self.films} films"
+        columns += ["steps, video + image", "s a video"]
+        sets = f"{len(self.seeds)} seeds of {self.videos} videos"
         title = f"{sets}: Frechet distances; flicker, motion and spread as shares of the phantoms'; EF in percent"
         tables.append({"title": title, "columns": columns, "rows": rows})
         own, video = found[self.own], found[ALL_V, None]
@@ -243,9 +247,9 @@ class JointCineEvaluation:
         tables.append({"title": title, "columns": columns, "rows": rows})
 
     def copying(self, made, real, tables, figures) -> None:
-        """Are films nearer to those that the video denoiser learnt from than to as many that nobody learnt from?"""
+        """Are videos nearer to those that the video denoiser learnt from than to as many that nobody learnt from?"""
         settings = {"patients": self.train_size, "sessions": self.sessions, "frames": self.network.frames}
-        settings |= {"size": self.side, "fps": self.network.fps, "cache_dir": self.cache_dir}
+        settings |= {"size": self.image_size, "fps": self.network.fps, "cache_dir": self.cache_dir}
         known, control = (training_clips(split=split, **settings) for split in ("train", "validation"))
         sets = [np.stack([rows[n]["video"][0].numpy() for n in range(len(rows))]) for rows in (known, control)]
         found = memorisation(made[:, 0].numpy(), sets[0], real[:, 0].numpy(), sets[1])
@@ -254,13 +258,13 @@ class JointCineEvaluation:
             ahead = found["nearer_to_training" if key == "generated" else "nearer_to_training_held_out"]
             rows.append([name, found[f"{key}_median"], found[f"{key}_min"], found[f"{key}_q_median"], ahead])
         columns = [
-            "films",
+            "videos",
             "median distance",
             "smallest",
             "over that to unseen ones",
             "share nearer to training ones",
         ]
-        title = f"Copying: nearest of {len(known)} training films, and of as many unseen ones: {found['verdict']}"
+        title = f"Copying: nearest of {len(known)} training videos, and of as many unseen ones: {found['verdict']}"
         tables.append({"title": title, "columns": columns, "rows": rows})
         figures |= {"nearer_to_training": found["nearer_to_training"], "copying_verdict": found["verdict"]}
 
@@ -289,25 +293,25 @@ class JointCineEvaluation:
             lost = round(mean(video[name]) - mean(own[name]), 4)
             what = f"{named(self.own)}, R2 of EF by {name} below {ALL_V}'s"
             bars.append([what, f"<= {EF_LOSS:g}", lost, lost <= EF_LOSS])
-        deaf = round(max(mean(image[name]) for name in INSTRUMENTS), 4)
+        insensitive = round(max(mean(image[name]) for name in INSTRUMENTS), 4)
         spread = round(abs(mean(own["spread"]) - 1), 4)
         bars += [
-            [f"{ALL_I}, larger R2 of EF of both", f"<= {DEAF:g}", deaf, deaf <= DEAF],
+            [f"{ALL_I}, larger R2 of EF of both", f"<= {INSENSITIVE:g}", insensitive, insensitive <= INSENSITIVE],
             [f"{named(self.own)}, spread of pixels off the phantoms'", f"<= {SPREAD:g}", spread, spread <= SPREAD],
         ]
         if self.reid is not None:
-            alike, real = mean(own["likeness"]), found["phantoms"]
-            off = round(abs(alike - mean(real["likeness"])) / mean(real["likeness_spread"]), 4)
-            figures |= {"likeness_off": off}
-            what = f"{named(self.own)}, likeness of a film's frames off the phantoms', in their standard deviations"
+            alike, real = mean(own["similarity"]), found["phantoms"]
+            off = round(abs(alike - mean(real["similarity"])) / mean(real["similarity_std"]), 4)
+            figures |= {"similarity_off": off}
+            what = f"{named(self.own)}, similarity of a video's frames off the phantoms', in their standard deviations"
             bars.append([what, "<= 1", off, off <= 1])
 
-    def draw_films(self, kept, real, ef, count: int = 4) -> None:
-        """GIF: films of low to high EF by the video denoiser, the shipped schedule, the image denoiser; a phantom."""
+    def draw_videos(self, kept, real, ef, count: int = 4) -> None:
+        """GIF: videos of low to high EF by the video denoiser, the shipped schedule, the image denoiser; a phantom."""
         order = np.argsort(ef)
         rows = order[np.linspace(0, len(ef) - 1, min(count, len(ef))).round().astype(int)]
         sets = [kept[ALL_V, None], kept[self.own], kept[ALL_I, None], real]
-        shown = [[(255 * films[row, 0].clamp(0, 1)).round().byte().numpy() for films in sets] for row in rows]
+        shown = [[(255 * videos[row, 0].clamp(0, 1)).round().byte().numpy() for videos in sets] for row in rows]
         titles = [f"EF {100 * ef[row]:.0f} %: {ALL_V} | {named(self.own)} | {ALL_I} | phantom" for row in rows]
         video_montage(shown, titles, [self.network.fps] * len(rows), self.preview, columns=1)
 
@@ -324,22 +328,22 @@ def mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
 
-def still_flicker(films: torch.Tensor) -> float:
-    """Mean flicker of films (N, 1, T, S, S) where the heart does not reach."""
-    return float(np.nanmean(flicker(films, quiet_region(films))))
+def still_flicker(videos: torch.Tensor) -> float:
+    """Mean flicker of videos (N, 1, T, S, S) where the heart does not reach."""
+    return float(np.nanmean(flicker(videos, quiet_region(videos))))
 
 
 @torch.inference_mode()
-def frame_likeness(reid: torch.nn.Module, films: torch.Tensor) -> tuple[np.ndarray, float]:
+def frame_similarity(reid: torch.nn.Module, videos: torch.Tensor) -> tuple[np.ndarray, float]:
     """How surely frame 0 and each later frame show one patient, the mean over these, (N,) logits; and frame 0 of one
-    film and the middle frame of another, a number, the control.
+    video and the middle frame of another, a number, the control.
 
     Args:
         reid: has `logits(embeddings, embeddings)` of frames (N, 1, S, S).
-        films: (N, 1, T, S, S) in [0, 1].
+        videos: (N, 1, T, S, S) in [0, 1].
     """
-    device, frames = next(reid.parameters()).device, films.shape[2]
-    embedded = reid(films.transpose(1, 2).flatten(0, 1).to(device)).unflatten(0, (len(films), frames))
+    device, frames = next(reid.parameters()).device, videos.shape[2]
+    embedded = reid(videos.transpose(1, 2).flatten(0, 1).to(device)).unflatten(0, (len(videos), frames))
     own = np.stack([reid.logits(clip[:1], clip[1:])[0].cpu().numpy() for clip in embedded]).mean(1)
     across = reid.logits(embedded[:, 0], embedded[:, frames // 2].roll(1, 0)).diagonal()
     return own, float(across.mean())

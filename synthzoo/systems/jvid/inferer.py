@@ -1,7 +1,7 @@
-"""Films from two denoisers that share one reverse process: JVID (Reynaud et al., arXiv 2409.14149) on echo latents.
+"""Videos from two denoisers that share one reverse process: JVID (Reynaud et al., arXiv 2409.14149) on echo latents.
 
-A heart is drawn by the image denoiser as in `latent_cine`; the film around it is denoised by the video denoiser, which
-knows motion, except at the steps that `switch` gives to the image denoiser, which knows single frames better.
+A heart is drawn by the image denoiser as in `latent_video`; the video around it is denoised by the video denoiser,
+which knows motion, except at the steps that `switch` gives to the image denoiser, which knows single frames better.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from synthzoo.systems.echonet_synthetic.inferer import CLIP, CineInferer, stream
 from synthzoo.systems.jvid.sampler import image_steps, joint_ddim
 
 
-class JointCineInferer(CineInferer):
-    """Films of the ejection fractions (EF) that are asked for, by an image and a video denoiser in turns.
+class JointVideoInferer(CineInferer):
+    """Videos of the ejection fractions (EF) that are requested, by an image and a video denoiser in turns.
 
-    Called with noise (B, C, 1 + T, h, w), of which the first frame becomes the heart, a `LatentCine` and the EFs in
-    percent (B, 1), NaN where left out; returns films (B, 1, T, H, W) in [0, 1].
+    Called with noise (B, C, 1 + T, h, w), of which the first frame becomes the heart, a `LatentVideo` and the EFs in
+    percent (B, 1), NaN where left out; returns videos (B, 1, T, H, W) in [0, 1].
 
     Args:
         switch: which reverse steps go to the image denoiser; see `synthzoo.systems.jvid.sampler.image_steps`.
-        steps: reverse steps of a heart and of a film.
+        steps: reverse steps of a heart and of a video.
         guidance: weight of classifier-free guidance at the steps of the video denoiser; 1 switches it off.
         eta: share of fresh noise, 0 (DDIM) to 1 (DDPM). Each row draws it from a stream of its own.
         blur: None, or the width in latent pixels below which the image denoiser's word counts at its steps, coarser
@@ -61,11 +61,12 @@ class JointCineInferer(CineInferer):
         noise = torch.as_tensor(inputs).as_subclass(torch.Tensor)
         if conditions is None:
             conditions = torch.full((len(noise), 1), float("nan"), device=noise.device)
-        hearts = self.draw_hearts(noise[:, :, 0], network).latents
-        return self.animate(hearts, noise[:, :, 1:], conditions, network)
+        hearts = self.sample_references(noise[:, :, 0], network).latents
+        return self.generate_video(hearts, noise[:, :, 1:], conditions, network)
 
-    def animate_latents(self, hearts, noise, conditions, network) -> torch.Tensor:
-        """Latents (B, C, T, h, w) of films of hearts (B, C, h, w) from noise (B, C, T, h, w), EFs in percent (B, 1)."""
+    def generate_latents(self, hearts, noise, conditions, network) -> torch.Tensor:
+        """Latents (B, C, T, h, w) of videos of hearts (B, C, h, w) from noise (B, C, T, h, w), EFs in percent (B,
+        1)."""
         video = guided(network.video.denoise, conditions.to(noise), self.guidance, {"image": hearts})
         if noise.shape[2] != network.frames:
             video = stitched(video, network.frames, self.overlap, self.fade)

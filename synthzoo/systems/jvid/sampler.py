@@ -1,9 +1,9 @@
 """One reverse process shared by two denoisers, an image and a video model (JVID, Reynaud et al., arXiv 2409.14149).
 
-At each step one of them denoises the whole clip. The video model knows the joint law of the frames, the image model,
-on frames folded into the batch, the law of a single frame. Legitimate if both were trained on the same noise levels,
-with independent noise per frame, on values of the same scale. Only the noisy clip is handed over from step to step, so
-any sampler without memory serves, and one that combines estimates of several steps does not.
+At each step one of them denoises the whole clip. The video model knows the joint distribution of the frames, the image
+model, on frames folded into the batch, the prior of a single frame. Legitimate if both were trained on the same noise
+levels, with independent noise per frame, on values of the same scale. Only the noisy clip is handed over from step to
+step, so any sampler without memory serves, and one that combines estimates of several steps does not.
 """
 
 from __future__ import annotations

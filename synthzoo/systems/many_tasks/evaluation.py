@@ -178,8 +178,8 @@ def summarise(cases: dict[str, list[Case]], heats: dict[str, dict[str, list]], s
         tables.append({"title": f"{name}: {count}", "columns": columns, "rows": rows})
         bars += _bars(name, ap, chance, single)
     tables.append(_by_lesion(cases, heats, sick))
-    columns = ["contrast", "the ensemble's voxel AP against", "asked", "reached", "met"]
-    tables.append({"title": "What was asked of the shipped ensemble", "columns": columns, "rows": bars})
+    columns = ["contrast", "the ensemble's voxel AP against", "requested", "reached", "met"]
+    tables.append({"title": "What was requested of the shipped ensemble", "columns": columns, "rows": bars})
     inside = {name: [float(h[c.mask].mean()) for h, c in zip(heats[name][ENSEMBLE], cases[name])] for name in cases}
     for word, which in (("healthy", well), ("lesions", sick)):
         scores = [inside[name][i] for name in cases for i in which[name]]
@@ -190,15 +190,16 @@ def summarise(cases: dict[str, list[Case]], heats: dict[str, dict[str, list]], s
 
 
 def _bars(name: str, ap: dict[str, float], chance: float, single: bool) -> list[list]:
-    """Rows of what the ensemble has to beat on one contrast; on FLAIR equalised intensity is reported, not asked."""
+    """Rows of what the ensemble has to beat on one contrast; on FLAIR equalised intensity is reported, not
+    requested."""
     own = ap[ENSEMBLE]
-    asked = [(f"{TIMES_CHANCE:g} times chance", TIMES_CHANCE * chance)]
+    requested = [(f"{TIMES_CHANCE:g} times chance", TIMES_CHANCE * chance)]
     if name != "FLAIR":
-        asked += [(key, ap[key]) for key in (Z_SCORE, EQUALISED)]
+        requested += [(key, ap[key]) for key in (Z_SCORE, EQUALISED)]
     if single:
         mean = float(np.mean([v for k, v in ap.items() if k.startswith("single task")]))
-        asked.append(("mean single task", mean))
-    rows = [[name, what, round(value, 3), round(own, 3), bool(own > value)] for what, value in asked]
+        requested.append(("mean single task", mean))
+    rows = [[name, what, round(value, 3), round(own, 3), bool(own > value)] for what, value in requested]
     if single:  # single tasks are not calibrated, so the ensemble is held against them without it too
         rows.append([name, "mean single task, not calibrated", round(mean, 3), round(ap[RAW], 3), bool(ap[RAW] > mean)])
     return rows

@@ -1,4 +1,4 @@
-"""The linear denoiser is what the normal law says, and it says nothing of a condition that was left out."""
+"""The linear denoiser is what the normal distribution says, and it says nothing of a condition that was left out."""
 
 import pytest
 import torch
@@ -10,8 +10,8 @@ SHAPE = (2, 3, 4, 3)
 SIZE = 72
 
 
-def law(samples: int = 1600, prediction: str = "v"):
-    """A fitted law, and latents of two strong directions, faint noise, and a known effect of c_1 and c_2^2."""
+def prior(samples: int = 1600, prediction: str = "v"):
+    """A fitted prior, and latents of two strong directions, faint noise, and a known effect of c_1 and c_2^2."""
     draw = torch.Generator().manual_seed(0)
     context = torch.rand(samples, 2, generator=draw)
     first, second = torch.randn(2, SIZE, generator=draw)
@@ -27,7 +27,7 @@ def law(samples: int = 1600, prediction: str = "v"):
 
 
 def test_the_law_is_found():
-    gaussian, *_ = law()
+    gaussian, *_ = prior()
     assert gaussian.variances.sqrt().tolist() == pytest.approx([6.0, 3.0], rel=0.1)
     assert float(gaussian.rest) == pytest.approx(0.09, rel=0.15)
     modes = gaussian.modes.flatten(1)
@@ -37,7 +37,7 @@ def test_the_law_is_found():
 @pytest.mark.parametrize("prediction", ["v", "epsilon"])
 @pytest.mark.parametrize("step", [30, 400, 900])
 def test_the_estimate_is_the_posterior_mean(prediction, step):
-    gaussian, _, latents, context = law(prediction=prediction)
+    gaussian, _, latents, context = prior(prediction=prediction)
     schedule, t = gaussian.schedule, torch.full((5,), step)
     noisy = schedule.add_noise(latents[:5], torch.randn(5, *SHAPE, generator=torch.Generator().manual_seed(1)), t)
     modes = gaussian.modes.flatten(1).double()
@@ -53,7 +53,7 @@ def test_the_estimate_is_the_posterior_mean(prediction, step):
 
 
 def test_a_condition_left_out_changes_nothing():
-    gaussian, template, latents, _ = law()
+    gaussian, template, latents, _ = prior()
     nothing = torch.full((1, 2), -1.0)
     assert not gaussian.expected(nothing).any()
     maps = gaussian(latents[:1], torch.tensor([100]), nothing)[1]
@@ -63,7 +63,7 @@ def test_a_condition_left_out_changes_nothing():
 
 @pytest.mark.parametrize("samples", [1, 2, 3, 6])
 def test_a_handful_of_scans_is_enough_to_run(samples):
-    gaussian, template, latents, context = law()
+    gaussian, template, latents, context = prior()
     few = LatentGaussian(SHAPE, 2, 8, gaussian.schedule)
     few.fit(template, latents[:samples], context[:samples].clone().fill_(-1.0))
     assert all(torch.isfinite(value).all() for value in few.state_dict().values())

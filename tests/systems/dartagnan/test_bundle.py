@@ -1,4 +1,4 @@
-"""The paper's claim on phantoms: the same patient with the ejection fraction that is asked for."""
+"""The paper's claim on phantoms: the same patient with the ejection fraction that is requested."""
 
 import json
 
@@ -19,8 +19,8 @@ PATIENTS = range(210_100, 210_106)
 
 @pytest.fixture(scope="module")
 def hearts(tmp_path_factory):
-    """Six films of patients that were never trained on, with an ejection fraction of one half."""
-    folder = tmp_path_factory.mktemp("films")
+    """Six videos of patients that were never trained on, with an ejection fraction of one half."""
+    folder = tmp_path_factory.mktemp("videos")
     clips = {f"heart{p}": make_clip(draw_params(p, ef=0.5), size=32) for p in PATIENTS}
     for name, clip in clips.items():
         write_avi(folder / f"{name}.avi", clip.frames, clip.fps)
@@ -28,8 +28,8 @@ def hearts(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def asked(hearts, tmp_path_factory):
-    """The bundle's results for three wishes, by wish and film."""
+def requested(hearts, tmp_path_factory):
+    """The bundle's results for three requests, by request and video."""
     found = {}
     for ef in (20, 50, 80):
         out = tmp_path_factory.mktemp(f"ef{ef}")
@@ -48,21 +48,21 @@ def frames(path, suffix="echo"):
     return read_avi(path.with_name(path.name.replace("echo.json", f"{suffix}.avi"))).frames.astype(float) / 255
 
 
-def test_more_is_ejected_where_more_is_asked_for_by_instruments_that_taught_nothing(asked):
+def test_more_is_ejected_where_more_is_requested_by_instruments_that_trained_nothing(requested):
     for name in ("ef", "ef_regressor"):
-        means = [np.mean([record(path)["measured"][name] for path in asked[ef].values()]) for ef in (20, 50, 80)]
+        means = [np.mean([record(path)["measured"][name] for path in requested[ef].values()]) for ef in (20, 50, 80)]
         assert means[0] + 10 < means[1] < means[2] - 5, f"{name}: {means}"
 
 
-def test_each_film_stays_its_own_patient(asked, hearts):
+def test_each_video_stays_its_own_patient(requested, hearts):
     own = np.stack([hearts[1][case].frames.mean(0).ravel() for case in sorted(hearts[1])])
     for ef in (20, 80):
-        made = np.stack([frames(asked[ef][case]).mean(0).ravel() for case in sorted(asked[ef])])
-        likeness = np.corrcoef(made, own)[: len(made), len(made) :]
-        assert (likeness.argmax(1) == np.arange(len(made))).all()
+        made = np.stack([frames(requested[ef][case]).mean(0).ravel() for case in sorted(requested[ef])])
+        similarity = np.corrcoef(made, own)[: len(made), len(made) :]
+        assert (similarity.argmax(1) == np.arange(len(made))).all()
 
 
-def test_a_counterfactual_is_nearer_to_the_true_one_than_the_input_is(asked, hearts):
+def test_a_counterfactual_is_nearer_to_the_true_one_than_the_input_is(requested, hearts):
     gains = []
     for ef in (20, 80):
         for case, clip in hearts[1].items():
@@ -70,16 +70,16 @@ def test_a_counterfactual_is_nearer_to_the_true_one_than_the_input_is(asked, hea
             area = true.masks.any(0)
             truth = true.frames[:, area] / 255
             copy = np.abs(clip.frames[:, area] / 255 - truth).mean()
-            gains.append(copy - np.abs(frames(asked[ef][case])[:, area] - truth).mean())
+            gains.append(copy - np.abs(frames(requested[ef][case])[:, area] - truth).mean())
     assert np.mean(gains) > 0
 
 
-def test_the_reconstruction_is_the_input_and_the_sidecar_says_all(asked, hearts):
-    for case, path in asked[20].items():
+def test_the_reconstruction_is_the_input_and_the_sidecar_says_all(requested, hearts):
+    for case, path in requested[20].items():
         assert np.abs(frames(path, "factual") - hearts[1][case].frames / 255).mean() < 0.06
         said = record(path)
         assert said["requested"] == {"ef": 20, "ef_factual": None}
-        assert 0 <= said["ef_factual"] <= 100 and said["window"]["film_frames"] == 16
+        assert 0 <= said["ef_factual"] <= 100 and said["window"]["video_frames"] == 16
         assert str(hearts[0]) not in path.read_text()
 
 
@@ -92,7 +92,7 @@ def test_a_data_set_in_echonet_s_layout_runs_with_its_own_ejection_fractions(tmp
         assert record(path)["ef_factual"] == pytest.approx(listed[path.parent.name], abs=0.06)
 
 
-def test_an_impossible_wish_is_refused_in_one_sentence_and_writes_nothing(hearts, tmp_path):
+def test_an_impossible_request_is_refused_in_one_sentence_and_writes_nothing(hearts, tmp_path):
     with pytest.raises(Exception) as caught:
         run_bundle(BUNDLE, overrides={"images": str(hearts[0]), "output_dir": str(tmp_path / "out"), "ef": 95})
     error = find_user_error(caught.value)

@@ -1,4 +1,4 @@
-"""Counterfactual films: the network of the bundle, its inferer, what is measured, and that an evaluation is fair."""
+"""Counterfactual videos: the network of the bundle, its inferer, what is measured, and that an evaluation is fair."""
 
 import json
 import math
@@ -14,9 +14,9 @@ from synthzoo.instruments.echo.ef import measure_video
 from synthzoo.metrics.agreement import reported
 from synthzoo.networks.saving import save_weights
 from synthzoo.phantoms.echo.phantom import counterfactual, draw_params, make_clip
-from synthzoo.systems.dartagnan.evaluation import CounterfactualEvaluation, choose_asked
+from synthzoo.systems.dartagnan.evaluation import CounterfactualEvaluation, choose_requested
 from synthzoo.systems.dartagnan.generator import PAPER, SMALL
-from synthzoo.systems.dartagnan.inferer import CounterfactualInferer, SplitWorldsd
+from synthzoo.systems.dartagnan.inferer import CounterfactualInferer, SplitOutputsd
 from synthzoo.systems.dartagnan.network import CounterfactualTwin, start_twin
 
 
@@ -38,7 +38,7 @@ def test_a_plain_call_gives_the_counterfactual_that_the_inferer_gives(network):
     assert torch.allclose(pred[:, :1], plain, atol=1e-6)
 
 
-def test_a_network_of_motions_reads_the_film_s_own_ef_where_none_is_known():
+def test_a_network_of_motions_reads_the_video_s_own_ef_where_none_is_known():
     torch.manual_seed(0)
     moves = CounterfactualTwin(generator={**SMALL["generator"], "answer": "motion"}).eval()
     torch.nn.init.normal_(moves.generator.factual.out.weight, std=0.5)
@@ -49,7 +49,7 @@ def test_a_network_of_motions_reads_the_film_s_own_ef_where_none_is_known():
     assert torch.allclose(100 * pred[:, 2, 0, 0, 0], own, atol=1e-3)
     assert not torch.allclose(plain, CounterfactualInferer(ef=30.0, ef_factual=80.0)(clips(), moves)[:, :1], atol=1e-3)
     with pytest.raises(UserError, match="multiple of 4"):
-        CounterfactualTwin(side=34, generator={**SMALL["generator"], "answer": "motion"})
+        CounterfactualTwin(image_size=34, generator={**SMALL["generator"], "answer": "motion"})
 
 
 def test_asking_for_the_factual_ejection_fraction_changes_nothing_with_and_without_noise(network):
@@ -63,7 +63,7 @@ def test_the_factual_ejection_fraction_is_the_known_one_else_the_expert_s(networ
     pred = inferer(clips(), network, torch.tensor([25.0, math.nan]))
     with torch.no_grad():
         read = network.read_ef(clips())
-    found = [SplitWorldsd("pred")({"pred": row}) for row in pred]
+    found = [SplitOutputsd("pred")({"pred": row}) for row in pred]
     assert found[0]["ef_factual"] == 25.0 and found[1]["ef_factual"] == pytest.approx(float(read[1]), abs=0.051)
     assert found[0]["pred"].shape == found[0]["factual"].shape == (1, 16, 32, 32)
     json.dumps({key: found[0][key] for key in ("ef_factual", "ef_expert")})
@@ -100,32 +100,32 @@ def test_the_twin_starts_with_the_expert_of_the_stage_before_alone(network, tmp_
 
 
 def test_r2_counts_lost_readings_as_the_mean():
-    asked = np.linspace(15, 85, 11)
-    assert reported(asked, asked) == {"r2": 1.0, "mae": 0.0, "rmse": 0.0, "spearman": 1.0, "n": 11, "lost": 0}
-    constant = reported(asked, np.full(11, 50.0))
+    requested = np.linspace(15, 85, 11)
+    assert reported(requested, requested) == {"r2": 1.0, "mae": 0.0, "rmse": 0.0, "spearman": 1.0, "n": 11, "lost": 0}
+    constant = reported(requested, np.full(11, 50.0))
     assert constant["r2"] == 0 and constant["spearman"] == 0
-    assert reported(asked, np.full(11, np.nan)) == {**constant, "lost": 11}
+    assert reported(requested, np.full(11, np.nan)) == {**constant, "lost": 11}
     with pytest.raises(UserError, match="3 of each"):
         reported([1.0, 2.0], [1.0, 2.0])
 
 
-def test_wishes_are_spread_evenly_and_apart_from_the_truth():
+def test_requests_are_spread_evenly_and_apart_from_the_truth():
     ef = np.random.default_rng(0).uniform(0.1, 0.85, 64)
-    asked = choose_asked(ef)
-    assert np.allclose(np.sort(asked), np.linspace(0.15, 0.85, 64))
-    assert np.abs(asked - ef).min() >= 0.1
+    requested = choose_requested(ef)
+    assert np.allclose(np.sort(requested), np.linspace(0.15, 0.85, 64))
+    assert np.abs(requested - ef).min() >= 0.1
 
 
-def test_a_film_of_a_known_heart_measures_as_it_was_made():
+def test_a_video_of_a_known_heart_measures_as_it_was_made():
     clip = make_clip(draw_params(210_003, ef=0.6), size=64)
     other = counterfactual(clip, 0.25)
-    for film, ef in ((clip, 60), (other, 25)):
-        found = measure_video(film.frames.astype(np.float32) / 255, 16.0)
+    for video, ef in ((clip, 60), (other, 25)):
+        found = measure_video(video.frames.astype(np.float32) / 255, 16.0)
         assert found["ef"] == pytest.approx(ef, abs=15) and found["ef_regressor"] == pytest.approx(ef, abs=15)
 
 
 class Oracle(nn.Module):
-    """Stands for a perfect network: it is told the true counterfactuals, and reads the EF that each film was given."""
+    """Stands for a perfect network: it is told the true counterfactuals, and reads the EF that each video was given."""
 
     side, frames, fps = 32, 16, 16.0
 
@@ -133,23 +133,23 @@ class Oracle(nn.Module):
         super().__init__()
         self.answers = answers
 
-    def read_ef(self, films):
-        return films.flatten(1).std(1) * 100
+    def read_ef(self, videos):
+        return videos.flatten(1).std(1) * 100
 
 
 class Knowing:
     def __init__(self, answers):
         self.answers = iter(answers) if answers is not None else None
 
-    def imagine(self, films, ef, asked, network):
-        if self.answers is None or len(films) > 1:
-            return films, films
-        return films, next(self.answers)[None]
+    def predict(self, videos, ef, requested, network):
+        if self.answers is None or len(videos) > 1:
+            return videos, videos
+        return videos, next(self.answers)[None]
 
 
 def evaluate(answers, folder, patients=12):
     evaluation = CounterfactualEvaluation(
-        Oracle(), Knowing(answers), patients=patients, save_to=folder / "metrics.json", figure=folder / "films.png"
+        Oracle(), Knowing(answers), patients=patients, save_to=folder / "metrics.json", figure=folder / "videos.png"
     )
     return evaluation.run()
 
@@ -159,8 +159,8 @@ def truth():
     from synthzoo.datasets.echo.phantoms import EchoPhantomDataset
 
     real = EchoPhantomDataset("tiny", "TEST", 12)
-    asked = choose_asked(np.array([real.params(row).ef for row in range(12)]))
-    made = EchoPhantomDataset("tiny", "TEST", 12, ef=asked)
+    requested = choose_requested(np.array([real.params(row).ef for row in range(12)]))
+    made = EchoPhantomDataset("tiny", "TEST", 12, ef=requested)
     return [made[row]["video"] for row in range(12)]
 
 
@@ -173,17 +173,17 @@ def test_the_true_counterfactuals_pass_where_copies_of_the_input_fail(truth, tmp
     assert copy["counterfactual_roi_ssim"] == copy["copy_roi_ssim"] < 0.95
     assert copy["counterfactual_ssim"] > 0.85  # why whole frames prove nothing
     assert right["same_patient"] == copy["same_patient"] == 1
-    assert (tmp_path / "a" / "metrics.json").is_file() and (tmp_path / "a" / "films.png").stat().st_size > 10_000
+    assert (tmp_path / "a" / "metrics.json").is_file() and (tmp_path / "a" / "videos.png").stat().st_size > 10_000
 
 
 def test_pixels_tell_patients_apart():
-    films = torch.stack([torch.from_numpy(make_clip(draw_params(p), size=32).frames / 255) for p in (1, 2, 3)])
-    scores = pixel_scores(films[:, None].float(), films[:, None].float())
+    videos = torch.stack([torch.from_numpy(make_clip(draw_params(p), size=32).frames / 255) for p in (1, 2, 3)])
+    scores = pixel_scores(videos[:, None].float(), videos[:, None].float())
     assert np.allclose(np.diag(scores), 1, atol=1e-5) and scores[~np.eye(3, dtype=bool)].max() < 0.99
 
 
 def test_one_training_step_at_the_published_scale_moves_generator_and_critic():
-    """On a crop of 4 frames of 32 x 32; the whole film has 64 of 112 x 112."""
+    """On a crop of 4 frames of 32 x 32; the whole video has 64 of 112 x 112."""
     from synthzoo.systems.dartagnan.generator import FrameDiscriminator
     from synthzoo.systems.dartagnan.objective import TwinCritic, TwinObjective
 

@@ -46,31 +46,31 @@ def test_two_clips_of_the_input_s_size_in_range_that_depend_on_their_ef(settings
     generator, z = make(TwinGenerator, **settings).eval(), clip()
     with torch.no_grad():
         ones = torch.ones_like(generator.draw_noise(z))
-        factual, asked = generator(z, torch.tensor([0.3, 0.6]), torch.tensor([0.7, 0.2]), ones)
+        factual, requested = generator(z, torch.tensor([0.3, 0.6]), torch.tensor([0.7, 0.2]), ones)
         again, other = generator(z, torch.tensor([0.3, 0.6]), torch.tensor([0.5, 0.2]), ones)
-    assert factual.shape == asked.shape == z.shape
-    assert float(asked.min()) >= 0 and float(asked.max()) <= 1
+    assert factual.shape == requested.shape == z.shape
+    assert float(requested.min()) >= 0 and float(requested.max()) <= 1
     assert torch.equal(factual, again)
-    assert not torch.allclose(asked[0], other[0], atol=1e-4)
-    assert torch.allclose(asked[1], other[1], atol=1e-6)
+    assert not torch.allclose(requested[0], other[0], atol=1e-4)
+    assert torch.allclose(requested[1], other[1], atol=1e-6)
 
 
 def test_asking_a_shared_branch_for_the_factual_ef_changes_nothing():
     generator, z, ef = make(TwinGenerator, **SMALL["generator"]), clip(), torch.tensor([0.3, 0.6])
-    factual, asked = generator(z, ef, ef)
-    assert torch.equal(factual, asked)
+    factual, requested = generator(z, ef, ef)
+    assert torch.equal(factual, requested)
 
 
 def test_branches_with_their_own_weights_differ_but_hear_the_same_noise():
     generator, z, ef = make(TwinGenerator, **PLANE).eval(), clip(), torch.tensor([0.3, 0.6])
     with torch.no_grad():
-        factual, asked = generator(z, ef, ef)
-        assert not torch.allclose(factual, asked, atol=1e-3)
+        factual, requested = generator(z, ef, ef)
+        assert not torch.allclose(factual, requested, atol=1e-3)
         generator.other.load_state_dict(generator.factual.state_dict())
         assert torch.equal(*generator(z, ef, ef))
 
 
-def test_the_noise_makes_other_clips_of_one_patient_and_is_drawn_anew():
+def test_the_noise_makes_other_clips_of_one_patient_and_is_drawn_again():
     generator, z, ef = make(TwinGenerator, **SMALL["generator"]).eval(), clip(), torch.tensor([0.3, 0.6])
     with torch.no_grad():
         assert not torch.equal(generator(z, ef, ef)[1], generator(z, ef, ef)[1])
@@ -90,11 +90,11 @@ def test_a_generator_of_motions_leaves_a_clip_with_its_own_ef_and_learns_to_move
     generator, z, ef = make(TwinGenerator, **MOTION), clip(), torch.tensor([0.3, 0.6])
     noise = generator.draw_noise(z)
     assert noise.shape == (2, 16, 2, 2, 2)
-    factual, asked = generator(z, ef, torch.tensor([0.7, 0.2]), noise)
+    factual, requested = generator(z, ef, torch.tensor([0.7, 0.2]), noise)
     assert torch.equal(factual, z)
-    assert torch.allclose(asked, z, atol=0.05) and not torch.equal(asked, z)
+    assert torch.allclose(requested, z, atol=0.05) and not torch.equal(requested, z)
     assert torch.equal(generator(z, ef, ef, noise)[1], z)
-    (asked - z.roll(1, -1)).abs().mean().backward()
+    (requested - z.roll(1, -1)).abs().mean().backward()
     assert float(generator.factual.stem[0].weight.grad.abs().sum()) > 0
 
 

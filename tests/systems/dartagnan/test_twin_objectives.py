@@ -1,4 +1,4 @@
-"""Losses of the twin network: which world each part holds, who learns from it, and what is asked for."""
+"""Losses of the twin network: which world each part holds, who learns from it, and what is requested."""
 
 import pytest
 import torch
@@ -7,7 +7,13 @@ from torch.utils.data import Dataset
 from synthzoo.datasets.loader import SeededLoader
 from synthzoo.errors import UserError
 from synthzoo.systems.dartagnan.generator import SMALL, EFExpert, FrameDiscriminator, TwinGenerator
-from synthzoo.systems.dartagnan.objective import ExpertObjective, TwinCritic, TwinObjective, change_at_rest, draw_asked
+from synthzoo.systems.dartagnan.objective import (
+    ExpertObjective,
+    TwinCritic,
+    TwinObjective,
+    change_at_rest,
+    draw_requested,
+)
 from synthzoo.training import ObjectiveTrainer
 
 
@@ -42,17 +48,17 @@ def gradient(network, part):
     return sum(float(p.grad.abs().sum()) for p in getattr(network, part).parameters() if p.grad is not None)
 
 
-def test_what_is_asked_for_is_whole_in_range_and_apart():
+def test_what_is_requested_is_whole_in_range_and_apart():
     generator = torch.Generator().manual_seed(0)
     ef = torch.tensor([0.55, 0.05]).repeat(4000)
-    asked = draw_asked(ef, 0.10, 0.15, 0.85, generator)
-    assert torch.allclose(asked * 100, (asked * 100).round(), atol=1e-4)
-    assert float((asked - ef).abs().min()) >= 0.0999
-    first = (asked[ef == 0.55] * 100).round().int()
+    requested = draw_requested(ef, 0.10, 0.15, 0.85, generator)
+    assert torch.allclose(requested * 100, (requested * 100).round(), atol=1e-4)
+    assert float((requested - ef).abs().min()) >= 0.0999
+    first = (requested[ef == 0.55] * 100).round().int()
     assert sorted(set(first.tolist())) == [*range(15, 46), *range(65, 86)]
     assert float((first < 50).float().mean()) == pytest.approx(31 / 52, abs=0.03)
     with pytest.raises(UserError, match="apart = 0.4"):
-        draw_asked(torch.tensor([0.5]), 0.4, 0.15, 0.85)
+        draw_requested(torch.tensor([0.5]), 0.4, 0.15, 0.85)
 
 
 def test_each_part_of_the_loss_holds_its_own_world():
@@ -64,7 +70,7 @@ def test_each_part_of_the_loss_holds_its_own_world():
         assert gradient(network, "expert") == 0
 
 
-def test_the_expert_is_asked_about_several_views_and_learns_from_views():
+def test_the_expert_is_requested_about_several_views_and_learns_from_views():
     shown = []
 
     def harden(clip):

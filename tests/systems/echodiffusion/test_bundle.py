@@ -1,4 +1,4 @@
-"""The paper's claim on phantoms: one frame and an ejection fraction give that patient's film with that fraction."""
+"""The paper's claim on phantoms: one frame and an ejection fraction give that patient's video with that fraction."""
 
 import json
 
@@ -33,8 +33,8 @@ def hearts(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def asked(hearts, tmp_path_factory):
-    """The bundle's results for two wishes, by wish and case."""
+def requested(hearts, tmp_path_factory):
+    """The bundle's results for two requests, by request and case."""
     found = {}
     for ef in (20, 80):
         out = tmp_path_factory.mktemp(f"ef{ef}")
@@ -53,26 +53,26 @@ def frames(path):
     return read_avi(path.with_suffix(".avi")).frames.astype(float) / 255
 
 
-def test_more_is_ejected_where_more_is_asked_for_by_instruments_that_taught_nothing(asked):
+def test_more_is_ejected_where_more_is_requested_by_instruments_that_trained_nothing(requested):
     for name in ("ef", "ef_regressor"):
-        means = [np.mean([record(path)["measured"][name] for path in asked[ef].values()]) for ef in (20, 80)]
+        means = [np.mean([record(path)["measured"][name] for path in requested[ef].values()]) for ef in (20, 80)]
         assert means[0] + 20 < means[1], f"{name}: {means}"
 
 
-def test_each_film_stays_the_patient_of_its_frame(asked, hearts):
+def test_each_video_stays_the_patient_of_its_frame(requested, hearts):
     own = np.stack([hearts[1][case].frames.mean(0).ravel() for case in sorted(hearts[1])])
     for ef in (20, 80):
-        made = np.stack([frames(asked[ef][case]).mean(0).ravel() for case in sorted(asked[ef])])
-        likeness = np.corrcoef(made, own)[: len(made), len(made) :]
-        assert (likeness.argmax(1) == np.arange(len(made))).all()
+        made = np.stack([frames(requested[ef][case]).mean(0).ravel() for case in sorted(requested[ef])])
+        similarity = np.corrcoef(made, own)[: len(made), len(made) :]
+        assert (similarity.argmax(1) == np.arange(len(made))).all()
 
 
-def test_a_film_moves_and_its_sidecar_says_how_it_was_made(asked):
-    path = asked[80][f"heart{PATIENTS[0]}"]
-    film, said = frames(path), record(path)
-    assert film.shape == (16, 32, 32) and np.abs(np.diff(film, axis=0)).mean() > 0.005
+def test_a_video_moves_and_its_sidecar_says_how_it_was_made(requested):
+    path = requested[80][f"heart{PATIENTS[0]}"]
+    video, said = frames(path), record(path)
+    assert video.shape == (16, 32, 32) and np.abs(np.diff(video, axis=0)).mean() > 0.005
     assert said["requested"] == {"ef": 80.0} and said["fps"] == 16.0 and said["seed"] == 0
-    assert said["source"] == {"frame": 0, "film_frames": 1} and said["sampler"]["steps"] == QUICK["steps"]
+    assert said["source"] == {"frame": 0, "video_frames": 1} and said["sampler"]["steps"] == QUICK["steps"]
 
 
 def test_both_stages_are_trained_and_hold_the_spread_of_their_data():
@@ -95,16 +95,16 @@ def test_the_paper_s_cascade_has_its_number_of_parameters():
     }
 
 
-def test_a_server_answers_with_a_film_for_a_volume_with_time_first(hearts, tmp_path):
+def test_a_server_answers_with_a_video_for_a_volume_with_time_first(hearts, tmp_path):
     clip = next(iter(hearts[1].values()))
     nib.save(nib.Nifti1Image(clip.frames.astype(np.float32), np.eye(4)), tmp_path / "study.nii.gz")
     served = ServedBundle(BUNDLE, device="cpu")
     values = {name: served.options[name].check(value) for name, value in {"ef": 30, "frame": 2, **QUICK}.items()}
     [case] = served.run(values, tmp_path / "out", image=tmp_path / "study.nii.gz")
     assert case.sidecar["requested"] == {"ef": 30.0} and case.sidecar["source"]["frame"] == 2
-    film = read_avi(tmp_path / "out" / "study" / "study_echo.avi").frames
+    video = read_avi(tmp_path / "out" / "study" / "study_echo.avi").frames
     given = np.asarray(nib.load(case.files["video"]).dataobj)
-    assert given.shape == (32, 32, 1, 16) and np.array_equal(given[:, :, 0].transpose(2, 1, 0), film)
+    assert given.shape == (32, 32, 1, 16) and np.array_equal(given[:, :, 0].transpose(2, 1, 0), video)
     with pytest.raises(UserError, match="between 10 and 85"):
         served.options["ef"].check(95)
 
@@ -123,14 +123,14 @@ def refusal(overrides, tmp_path, overlays=(), part="dataset") -> str:
 
 
 @pytest.fixture
-def film(hearts, tmp_path):
+def video(hearts, tmp_path):
     clip = next(iter(hearts[1].values()))
-    write_avi(tmp_path / "film.avi", clip.frames[:15], 13.0)  # odd frames at an odd rate are fine
-    return tmp_path / "film.avi", clip
+    write_avi(tmp_path / "video.avi", clip.frames[:15], 13.0)  # odd frames at an odd rate are fine
+    return tmp_path / "video.avi", clip
 
 
-def test_wishes_and_settings_out_of_range_are_refused(film, tmp_path):
-    images = {"images": str(film[0])}
+def test_requests_and_settings_out_of_range_are_refused(video, tmp_path):
+    images = {"images": str(video[0])}
     assert "between 10 and 85 percent" in refusal({**images, "ef": 9}, tmp_path)
     assert "between 10 and 85 percent" in refusal({**images, "ef": 850}, tmp_path)
     assert "frames 0 to 14" in refusal({**images, "frame": 15}, tmp_path)
@@ -138,8 +138,8 @@ def test_wishes_and_settings_out_of_range_are_refused(film, tmp_path):
     assert "frames = 15" in refusal({"network_def#frames": 15}, tmp_path, part="network_def")
 
 
-def test_films_that_cannot_be_used_are_refused_by_name(film, tmp_path):
-    _, clip = film
+def test_videos_that_cannot_be_used_are_refused_by_name(video, tmp_path):
+    _, clip = video
     data = bytearray(avi_bytes(clip.frames, 16.0))
     data[data.index(b"00dc") + 8 :] = bytes(len(data) - data.index(b"00dc") - 8)
     (tmp_path / "damaged.avi").write_bytes(bytes(data))

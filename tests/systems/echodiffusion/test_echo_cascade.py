@@ -9,7 +9,7 @@ from synthzoo.systems.echodiffusion.cascade import shrink_clip
 from synthzoo.systems.echodiffusion.evaluation import best_shift_ssim
 from synthzoo.systems.echodiffusion.inferer import CineInferer, closest
 from synthzoo.systems.echodiffusion.network import EchoCascade
-from synthzoo.systems.echodiffusion.objective import CineObjective, start_stage
+from synthzoo.systems.echodiffusion.objective import CascadeObjective, start_stage
 from synthzoo.systems.echodiffusion.sampler import preview, sample_cascade, sample_stage
 
 SMALL = {"channels": [8, 16], "time_attention": False, "middle_attention": False}
@@ -34,22 +34,22 @@ def alike(one, two):
     return float((one - two).abs().mean()) < 1e-3
 
 
-def test_a_plain_call_gives_a_film_and_always_the_same():
+def test_a_plain_call_gives_a_video_and_always_the_same():
     network, frame = stirred(cascade()), torch.rand(2, 1, 32, 32)
     with torch.no_grad():
-        film = network(frame)
-        assert film.shape == (2, 1, 16, 32, 32) and float(film.min()) >= 0 and float(film.max()) <= 1
-        assert torch.equal(network(frame), film)
-        assert alike(network(frame[:1]), film[:1])
+        video = network(frame)
+        assert video.shape == (2, 1, 16, 32, 32) and float(video.min()) >= 0 and float(video.max()) <= 1
+        assert torch.equal(network(frame), video)
+        assert alike(network(frame[:1]), video[:1])
 
 
 def test_the_first_stage_is_small_and_the_second_full_size():
-    shapes = cascade(frames=12, side=24, time=3, space=4).noise_shapes()
+    shapes = cascade(frames=12, image_size=24, time=3, space=4).noise_shapes()
     assert shapes == {"base": (1, 4, 6, 6), "low": (1, 12, 24, 24), "upsampling": (1, 12, 24, 24)}
     with pytest.raises(UserError, match="frames = 15"):
         cascade(frames=15)
-    with pytest.raises(UserError, match="side = 33"):
-        cascade(side=33)
+    with pytest.raises(UserError, match="image_size = 33"):
+        cascade(image_size=33)
 
 
 class KnownStage:
@@ -105,24 +105,24 @@ def test_guidance_zero_leaves_the_ejection_fraction_out_and_another_one_matters(
     network, frame = stirred(cascade()), torch.rand(1, 1, 32, 32)
     inferer = CineInferer(steps=2, upsampling_steps=2)
     low, high = torch.tensor([15.0]), torch.tensor([80.0])
-    none = [inferer.imagine(frame, ef, network, guidance=(0.0, 0.0)) for ef in (low, high)]
-    some = [inferer.imagine(frame, ef, network) for ef in (low, high)]
+    none = [inferer.predict(frame, ef, network, guidance=(0.0, 0.0)) for ef in (low, high)]
+    some = [inferer.predict(frame, ef, network) for ef in (low, high)]
     assert torch.equal(*none) and not torch.equal(*some)
 
 
-def test_the_noise_of_a_film_comes_from_its_frame_alone():
+def test_the_noise_of_a_video_comes_from_its_frame_alone():
     network, frames = stirred(cascade()), torch.rand(3, 1, 32, 32)
     inferer = CineInferer(ef=50, steps=2, upsampling_steps=2)
     together = inferer(frames, network)
     assert alike(inferer(frames.flip(0), network).flip(0), together)
     assert alike(inferer(frames[1:2], network), together[1:2])
-    asked = torch.full((3,), 50.0)
-    assert alike(inferer.imagine(frames, asked, network), together)
-    assert not alike(inferer.imagine(frames, asked, network, draw=1), together)
+    requested = torch.full((3,), 50.0)
+    assert alike(inferer.predict(frames, requested, network), together)
+    assert not alike(inferer.predict(frames, requested, network, draw=1), together)
     assert not alike(CineInferer(50, 2, 2, seed=1)(frames, network), together)
 
 
-def test_churn_is_the_films_own_noise_too():
+def test_churn_is_the_videos_own_noise_too():
     network, frames = stirred(cascade()), torch.rand(2, 1, 32, 32)
     inferer = CineInferer(ef=50, steps=3, upsampling_steps=3, churn=2.0)
     assert alike(inferer(frames, network)[1:], inferer(frames[1:], network))
@@ -136,11 +136,11 @@ def test_thresholded_stages_stay_in_range():
 
 
 def test_of_several_draws_the_one_with_the_right_ejection_fraction_is_kept():
-    films = [make_clip(draw_params(210_002, ef=ef), size=32).frames for ef in (0.2, 0.7)]
-    draws = [torch.from_numpy(film)[None, None] / 255 for film in films]
-    for asked, right in ((25.0, 0), (75.0, 1)):
-        film, chosen = closest(draws, torch.tensor([asked]))
-        assert list(chosen) == [right] and torch.equal(film, draws[right])
+    videos = [make_clip(draw_params(210_002, ef=ef), size=32).frames for ef in (0.2, 0.7)]
+    draws = [torch.from_numpy(video)[None, None] / 255 for video in videos]
+    for requested, right in ((25.0, 0), (75.0, 1)):
+        video, chosen = closest(draws, torch.tensor([requested]))
+        assert list(chosen) == [right] and torch.equal(video, draws[right])
 
 
 @pytest.mark.parametrize(
@@ -157,8 +157,8 @@ def test_a_setting_out_of_its_range_is_refused(settings):
 
 
 def rows(count=4):
-    films = [make_clip(draw_params(210_010 + n), size=32) for n in range(count)]
-    return [{"video": torch.from_numpy(f.frames)[None] / 255, "ef": torch.tensor(f.ef)} for f in films]
+    videos = [make_clip(draw_params(210_010 + n), size=32) for n in range(count)]
+    return [{"video": torch.from_numpy(f.frames)[None] / 255, "ef": torch.tensor(f.ef)} for f in videos]
 
 
 def batch_of(found):
@@ -173,17 +173,17 @@ def test_a_stage_learns_alone_and_from_the_spread_of_its_own_data(part):
     assert 0.2 < float(getattr(network, part).sigma_data) < 0.7 and float(getattr(network, other).sigma_data) == 0.5
     sizes = {"shrink": (2, 2)} if part == "base" else {"low": (2, 2), "window": 16}
     torch.manual_seed(0)
-    loss = CineObjective(part, **sizes)(network, batch_of(found))["loss"]
+    loss = CascadeObjective(part, **sizes)(network, batch_of(found))["loss"]
     loss.backward()
     assert torch.isfinite(loss)
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in getattr(network, part).parameters())
     assert all(p.grad is None for p in getattr(network, other).parameters())
 
 
-def test_the_first_stage_learns_a_film_by_heart():
+def test_the_first_stage_learns_a_video_by_heart():
     found = rows(1)
     network = start_stage(cascade(), "base", found).train()
-    objective, batch = CineObjective("base", (2, 2), still_share=0.0, mean=0.0), batch_of(found * 4)
+    objective, batch = CascadeObjective("base", (2, 2), still_share=0.0, mean=0.0), batch_of(found * 4)
     optimizer = torch.optim.Adam(network.base.parameters(), lr=5e-3)
     losses = []
     torch.manual_seed(0)
@@ -202,6 +202,6 @@ def test_a_stage_that_is_not_there_is_refused():
 
 
 def test_the_best_shift_finds_the_phase():
-    film = batch_of(rows(1))["video"]
-    late = film.roll(3, 2)
-    assert float(best_shift_ssim(film, late)[0]) > 0.999
+    video = batch_of(rows(1))["video"]
+    late = video.roll(3, 2)
+    assert float(best_shift_ssim(video, late)[0]) > 0.999

@@ -25,7 +25,7 @@ def basis():
     return torch.eye(FRAMES, dtype=torch.float64).reshape(FRAMES, 1, FRAMES, 1, 1)
 
 
-def law(denoise, sigmas):
+def prior(denoise, sigmas):
     """Mean (T,) and covariance (T, T) of a deterministic sampler that is affine in the noise, without any draw."""
     offset = heun(denoise, torch.zeros(1, 1, FRAMES, 1, 1, dtype=torch.float64), sigmas)
     matrix = (heun(denoise, basis(), sigmas) - offset).reshape(FRAMES, FRAMES)
@@ -34,21 +34,21 @@ def law(denoise, sigmas):
 
 def test_heun_reaches_mean_variance_and_correlation_of_the_frames():
     cov = covariance(FRAMES, VARIANCE, CORRELATION)
-    mean, found = law(edm_denoiser(cov, MEAN), karras_sigmas(128))
+    mean, found = prior(edm_denoiser(cov, MEAN), karras_sigmas(128))
     assert torch.allclose(mean, torch.full_like(mean, MEAN), atol=0.01)  # level 80 is not infinite
     assert torch.allclose(found, cov, atol=2e-3)
 
 
-def test_the_image_denoiser_gives_the_right_frames_and_no_film():
+def test_the_image_denoiser_gives_the_right_frames_and_no_video():
     one = torch.full((1, 1), VARIANCE, dtype=torch.float64)
-    _, found = law(edm_denoiser(one, MEAN), karras_sigmas(128))
+    _, found = prior(edm_denoiser(one, MEAN), karras_sigmas(128))
     assert torch.allclose(found, VARIANCE * torch.eye(FRAMES, dtype=torch.float64), atol=1e-3)
 
 
 def test_heun_is_of_second_order():
     one = torch.full((1, 1), VARIANCE, dtype=torch.float64)
     exact = VARIANCE * 400 / (VARIANCE + 400)  # what the flow from level 20 leaves
-    found = [float(law(edm_denoiser(one), karras_sigmas(n, 0.002, 20.0))[1][0, 0]) - exact for n in (16, 32, 64)]
+    found = [float(prior(edm_denoiser(one), karras_sigmas(n, 0.002, 20.0))[1][0, 0]) - exact for n in (16, 32, 64)]
     assert abs(found[1]) < abs(found[0]) / 3
     assert abs(found[2]) < abs(found[1]) / 3
 

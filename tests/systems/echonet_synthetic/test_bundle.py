@@ -1,5 +1,5 @@
-"""The paper's claim on phantoms: films of the ejection fraction asked for, of hearts that are no training patient's, as
-a data set that others can read; and what is wrong with films that it shall learn from."""
+"""The paper's claim on phantoms: videos of the ejection fraction requested, of hearts that are no training patient's,
+as a data set that others can read; and what is wrong with videos that it shall learn from."""
 
 import json
 import struct
@@ -33,8 +33,8 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory):
-    """Four films each of a weak and of a strong heart, by EF: their sidecars."""
+def videos(tmp_path_factory):
+    """Four videos each of a weak and of a strong heart, by EF: their sidecars."""
     found = {}
     for ef in (20, 75):
         out = tmp_path_factory.mktemp(f"ef{ef}")
@@ -45,28 +45,28 @@ def films(tmp_path_factory):
     return found
 
 
-def test_more_is_ejected_where_more_is_asked_for_by_instruments_that_taught_nothing(films):
+def test_more_is_ejected_where_more_is_requested_by_instruments_that_trained_nothing(videos):
     for name in ("ef", "ef_regressor"):
-        weak, strong = (np.mean([record["measured"][name] for record in films[ef]]) for ef in (20, 75))
+        weak, strong = (np.mean([record["measured"][name] for record in videos[ef]]) for ef in (20, 75))
         assert weak + 15 < strong, f"{name}: {weak} and {strong}"
 
 
-def test_each_film_tells_its_nearest_patient_and_lies_below_the_threshold(films):
-    for record in films[20] + films[75]:
+def test_each_video_tells_its_nearest_patient_and_lies_below_the_threshold(videos):
+    for record in videos[20] + videos[75]:
         privacy = record["privacy"]
         assert privacy["score"] <= privacy["threshold"] and privacy["nearest_patient"] >= 0
-        assert privacy["hearts_drawn"] >= 1
+        assert privacy["n_attempts"] >= 1
 
 
-def test_hearts_of_training_patients_are_turned_down_and_strangers_are_not(network):
+def test_hearts_of_training_patients_are_rejected_and_unseen_are_not(network):
     known = LatentClips(network, training_clips(patients=20)).latents
-    strangers = LatentClips(network, training_clips(patients=40, split="test")).latents
+    unseen = LatentClips(network, training_clips(patients=40, split="test")).latents
     with torch.no_grad():
         score, nearest = network.nearest_patient(known[:, :, 0])
         assert (score > network.threshold).all() and np.array_equal(nearest.numpy(), np.arange(20))
-        # The gallery holds first frames: later ones of the same films are found less surely.
+        # The gallery holds first frames: later ones of the same videos are found less surely.
         assert (network.nearest_patient(known[:, :, 9])[0] > network.threshold).float().mean() >= 0.7
-        assert (network.nearest_patient(strangers[:, :, 0])[0] > network.threshold).float().mean() <= 0.2
+        assert (network.nearest_patient(unseen[:, :, 0])[0] > network.threshold).float().mean() <= 0.2
 
 
 def test_one_command_makes_a_data_set_with_labels_scores_and_a_datasheet(tmp_path):
@@ -75,30 +75,30 @@ def test_one_command_makes_a_data_set_with_labels_scores_and_a_datasheet(tmp_pat
     rows = read_echonet(tmp_path)
     assert len(rows) == 6 and all(row["frames"] == 24 and row["fps"] == 16 for row in rows)
     scores = (tmp_path / "privacy_scores.csv").read_text().splitlines()
-    assert scores[0].startswith("FileName,Score,Threshold,NearestPatient,HeartsDrawn") and len(scores) == 7
-    assert "6 synthetic films" in (tmp_path / "datasheet.md").read_text()
+    assert scores[0].startswith("FileName,Score,Threshold,NearestPatient,NAttempts") and len(scores) == 7
+    assert "6 synthetic videos" in (tmp_path / "datasheet.md").read_text()
 
 
-def test_a_data_set_in_the_layout_of_bids_has_films_of_drawn_ejection_fractions(tmp_path):
+def test_a_data_set_in_the_layout_of_bids_has_videos_of_drawn_ejection_fractions(tmp_path):
     generate_dataset(BUNDLE, tmp_path, 2, settings={"ef": "20,70", "steps": 2})
     assert (tmp_path / "sub-0002" / "us" / "sub-0002_echo.avi").is_file()
     assert "sub-*/us/" in (tmp_path / ".bidsignore").read_text().split()
 
 
-def test_a_server_hands_the_film_over_as_a_volume_in_time(tmp_path):
+def test_a_server_hands_the_video_over_as_a_volume_in_time(tmp_path):
     case = ServedBundle(BUNDLE).run({"ef": 60.0, "seed": 2, "steps": 2}, tmp_path)[0]
     image = nib.load(case.files["video"])
-    film = read_avi(tmp_path / "sub-0001" / "sub-0001_echo.avi").frames
+    video = read_avi(tmp_path / "sub-0001" / "sub-0001_echo.avi").frames
     assert image.shape == (32, 32, 1, 16) and case.sidecar["frame_ms"] == 62.5
-    assert np.array_equal(np.asarray(image.dataobj)[:, :, 0].transpose(2, 1, 0), film)
+    assert np.array_equal(np.asarray(image.dataobj)[:, :, 0].transpose(2, 1, 0), video)
 
 
-# --- films of one's own that cannot be learnt from --------------------------------------------------------------------
+# --- videos of one's own that cannot be learnt from -------------------------------------------------------------------
 
 
 @pytest.fixture
 def echonet(tmp_path):
-    """A data set of ten films in EchoNet's layout."""
+    """A data set of ten videos in EchoNet's layout."""
     videos = list_videos("tiny", "TRAIN", 8) + list_videos("tiny", "VAL", 2)
     return export_phantoms(tmp_path / "echonet", "tiny", videos)
 
@@ -136,7 +136,7 @@ def test_rows_with_an_ef_outside_0_to_100_are_named_and_left_out(echonet, capsys
     assert "FileList.csv line 2, column EF: 155" in said and "between 0 and 100" in said
 
 
-def test_a_film_with_a_damaged_chunk_is_named_and_left_out(echonet, capsys):
+def test_a_video_with_a_damaged_chunk_is_named_and_left_out(echonet, capsys):
     path = read_echonet(echonet, "train")[0]["path"]
     raw = bytearray(path.read_bytes())
     place = raw.index(b"00dc", raw.index(b"movi")) + 8
@@ -147,7 +147,7 @@ def test_a_film_with_a_damaged_chunk_is_named_and_left_out(echonet, capsys):
     assert path.name in said and "frame 0" in said and "damaged JPEG" in said
 
 
-def test_films_of_odd_length_and_other_rates_are_brought_to_the_network_s_and_short_ones_left_out(echonet, capsys):
+def test_videos_of_odd_length_and_other_rates_are_brought_to_the_network_s_and_short_ones_left_out(echonet, capsys):
     first, second, third = (row["path"] for row in read_echonet(echonet, "train")[:3])
     frames = np.repeat(read_avi(first).frames, 4, 0)
     write_avi(first, frames[:63], 50.0)  # 1.26 s
@@ -159,7 +159,7 @@ def test_films_of_odd_length_and_other_rates_are_brought_to_the_network_s_and_sh
         assert clips[row]["video"].shape == (1, 16, 32, 32)
 
 
-def test_a_film_in_colour_counts_by_its_mean_grey(echonet):
+def test_a_video_in_colour_counts_by_its_mean_grey(echonet):
     path = read_echonet(echonet, "train")[0]["path"]
     grey = read_avi(path).frames
     tinted = np.stack([grey, grey // 2, np.zeros_like(grey)], -1)

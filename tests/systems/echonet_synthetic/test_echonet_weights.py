@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 import torch
 from bundle_runs import ROOT
-from small_cine import small_cine
+from small_video_model import small_video_model
 
 from synthzoo.bundle.compose import load_config
 from synthzoo.errors import UserError
@@ -27,7 +27,7 @@ class Holder(torch.nn.Module):
 
 def with_published_names():
     """A small network whose parts are called as the published ones."""
-    network = small_cine()
+    network = small_video_model()
     network.autoencoder.autoencoder = Holder(autoencoder=Holder(decoder=torch.nn.Linear(2, 3)))
     network.image.unet.unet = Holder(unet=Holder(time_embedding=torch.nn.Linear(3, 2)))
     network.video.unet = Holder(unet=Holder(add_embedding=torch.nn.Linear(4, 2)))

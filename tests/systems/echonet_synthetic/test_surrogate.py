@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from small_cine import small_cine
+from small_video_model import small_video_model
 
 from synthzoo.datasets.echo.clips import ClipDataset
 from synthzoo.datasets.echo.echonet import read_echonet
@@ -20,11 +20,11 @@ from synthzoo.systems.echonet_synthetic.surrogate import SHARES, SurrogateDatase
 
 @pytest.fixture(scope="module")
 def network():
-    made = small_cine()
+    made = small_video_model()
     training = LatentClips(made, training_clips(patients=4))
     FilterCalibration(made, training, LatentClips(made, training_clips(patients=20, split="validation"))).run()
     # Untrained hearts lie anywhere; the filter shall turn some down and keep some.
-    scores = CineInferer(steps=1, filter=False).draw_hearts(torch.randn(40, 3, 16, 16), made).latents
+    scores = CineInferer(steps=1, filter=False).sample_references(torch.randn(40, 3, 16, 16), made).latents
     with torch.no_grad():
         made.threshold.fill_(float(made.nearest_patient(scores)[0].quantile(0.7)))
     return made
@@ -37,7 +37,7 @@ def surrogate(network, folder, count=5, **settings):
 
 @pytest.fixture(scope="module")
 def made(network, tmp_path_factory):
-    """A set of 8 films, measured for its datasheet."""
+    """A set of 8 videos, measured for its datasheet."""
     return surrogate(network, tmp_path_factory.mktemp("set"), 8, measure=True).run()
 
 
@@ -54,23 +54,23 @@ def test_the_readers_of_echonet_take_the_set_and_its_labels(made):
     assert clip["video"].shape == (1, 16, 32, 32) and float(clip["ef"]) == pytest.approx(rows[0]["ef"] / 100)
 
 
-def test_every_film_has_its_score_below_the_threshold_and_its_nearest_patient(made, network):
+def test_every_video_has_its_score_below_the_threshold_and_its_nearest_patient(made, network):
     listed, scores = cells(made / "FileList.csv"), cells(made / "privacy_scores.csv")
     assert [row["FileName"] for row in listed] == [row["FileName"] for row in scores]
     owners = set(network.gallery_patient[network.gallery_patient >= 0].tolist())
     for row in scores:
         assert float(row["Score"]) <= float(row["Threshold"]) + 1e-4 and int(row["NearestPatient"]) in owners
-        turned_down = [] if row["ScoresTurnedDown"] == "none" else row["ScoresTurnedDown"].split()
-        assert len(turned_down) == int(row["HeartsDrawn"]) - 1
-        assert all(float(score) > float(row["Threshold"]) - 1e-4 for score in turned_down)
-    assert sum(int(row["HeartsDrawn"]) for row in scores) > 8  # some hearts were turned down
+        rejected = [] if row["RejectedScores"] == "none" else row["RejectedScores"].split()
+        assert len(rejected) == int(row["NAttempts"]) - 1
+        assert all(float(score) > float(row["Threshold"]) - 1e-4 for score in rejected)
+    assert sum(int(row["NAttempts"]) for row in scores) > 8  # some hearts were rejected
 
 
 def test_the_datasheet_counts_what_is_there(made):
     text, scores = (made / "datasheet.md").read_text(), cells(made / "privacy_scores.csv")
-    drawn = sum(int(row["HeartsDrawn"]) for row in scores)
-    assert "8 synthetic films" in text and f"{drawn} hearts were drawn" in " ".join(text.split())
-    for word in ("TRAIN", "Labels", "Privacy", "Measured on 8 films", "no proof of anonymity"):
+    drawn = sum(int(row["NAttempts"]) for row in scores)
+    assert "8 synthetic videos" in text and f"{drawn} hearts were drawn" in " ".join(text.split())
+    for word in ("TRAIN", "Labels", "Privacy", "Measured on 8 videos", "no proof of anonymity"):
         assert word in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 120
     assert filled("a b\nc\n\nd") == "a b c\n\nd\n"

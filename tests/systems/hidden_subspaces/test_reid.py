@@ -1,4 +1,4 @@
-"""Re-identification as a ruler: scores, recall and consistency on known embeddings, pairs of frames, and the loss."""
+"""Re-identification as a metric: scores, recall and consistency on known embeddings, pairs of frames, and the loss."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from synthzoo.systems.hidden_subspaces.gallery import Gallery
 from synthzoo.systems.hidden_subspaces.network import ReidNetwork, to_own_range
 from synthzoo.systems.hidden_subspaces.objective import ReidLoss
 from synthzoo.systems.hidden_subspaces.pairs import PatientPairs
-from synthzoo.systems.hidden_subspaces.videos import PhantomFilms
+from synthzoo.systems.hidden_subspaces.videos import PhantomVideos
 
 
 def small_network(**kwargs):
@@ -40,19 +40,19 @@ def test_nearest_memorised_and_learned_follow_their_definitions():
     assert best.tolist() == [5, 4, 6, 0] and found.tolist() == [1, 0, 1, 1]
     assert rs.memorised_share(best, 4.5) == 0.5
     assert rs.learned_share(found, 3) == pytest.approx(2 / 3)
-    assert rs.learned_share(found[:1], 3) == 1, "one query can reach one training film at most"
-    assert rs.learned_share(found, 1, patients=["a", "a", "b"]) == 1, "two films of one patient are one patient"
+    assert rs.learned_share(found[:1], 3) == 1, "one query can reach one training video at most"
+    assert rs.learned_share(found, 1, patients=["a", "a", "b"]) == 1, "two videos of one patient are one patient"
     assert rs.largest_hub(found) == 3
 
 
-def test_the_threshold_lets_five_of_a_hundred_unseen_films_through():
+def test_the_threshold_lets_five_of_a_hundred_unseen_videos_through():
     best = np.random.default_rng(0).normal(size=1000)
     assert rs.memorised_share(best, rs.unseen_threshold(best)) == pytest.approx(0.05, abs=0.002)
-    with pytest.raises(UserError, match="19 films of unseen patients: a threshold needs at least 20"):
+    with pytest.raises(UserError, match="19 videos of unseen patients: a threshold needs at least 20"):
         rs.unseen_threshold(best[:19])
 
 
-def test_recall_is_the_share_of_patients_that_a_perfect_ruler_sees_again():
+def test_recall_is_the_share_of_patients_that_a_perfect_metric_sees_again():
     embeddings = np.random.default_rng(0).random((50, 8))
     for count in (5, 25, 50):
         queries = np.repeat(embeddings[:count], 20, 0)
@@ -94,7 +94,7 @@ def test_the_floor_is_the_correlation_of_raw_pixels():
 
 
 class Numbered:
-    """Films whose every pixel says which film and frame it is: 10 film + frame."""
+    """Videos whose every pixel says which video and frame it is: 10 video + frame."""
 
     def __init__(self, patients, length=4):
         self.patients, self.length = np.array(patients), length
@@ -104,26 +104,26 @@ class Numbered:
 
 
 def origin(item):
-    """Films and frames of the two images of a pair."""
+    """Videos and frames of the two images of a pair."""
     return [divmod(int(value), 10) for value in item["image"][:, 0, 0, 0]]
 
 
-def test_pairs_within_a_video_are_two_frames_of_it_and_pairs_across_sessions_two_films_of_a_patient():
-    films = Numbered([7, 7, 8, 8, 9])
+def test_pairs_within_a_video_are_two_frames_of_it_and_pairs_across_sessions_two_videos_of_a_patient():
+    videos = Numbered([7, 7, 8, 8, 9])
     for n in range(60):
-        (film, frame), (other, later) = origin(PatientPairs(films, "within_video", positives=1)[n % 3])
-        assert film == other and frame != later
-        (film, _), (other, _) = origin(PatientPairs(films, "cross_session", positives=1)[n % 2])
-        assert film != other and films.patients[film] == films.patients[other]
-    seen = [origin(PatientPairs(films, "both", positives=1)[0]) for _ in range(60)]
+        (video, frame), (other, later) = origin(PatientPairs(videos, "within_video", positives=1)[n % 3])
+        assert video == other and frame != later
+        (video, _), (other, _) = origin(PatientPairs(videos, "cross_session", positives=1)[n % 2])
+        assert video != other and videos.patients[video] == videos.patients[other]
+    seen = [origin(PatientPairs(videos, "both", positives=1)[0]) for _ in range(60)]
     assert {first[0] == second[0] for first, second in seen} == {True, False}
 
 
 def test_the_label_says_whether_the_patients_are_one_and_half_of_the_pairs_are():
-    films = Numbered([7, 7, 8, 9])
-    items = [PatientPairs(films)[n % 3] for n in range(400)]
+    videos = Numbered([7, 7, 8, 9])
+    items = [PatientPairs(videos)[n % 3] for n in range(400)]
     for item in items:
-        owners = [films.patients[film] for film, _ in origin(item)]
+        owners = [videos.patients[video] for video, _ in origin(item)]
         assert (owners[0] == owners[1]) == bool(item["same"]) == (item["patient"][0] == item["patient"][1])
     assert 0.4 < np.mean([float(item["same"]) for item in items]) < 0.6
 
@@ -139,7 +139,7 @@ def test_workers_draw_different_pairs_and_one_seed_draws_the_same():
 
 
 def test_too_few_patients_and_unknown_modes_are_told():
-    with pytest.raises(UserError, match="1 patients with 2 or more films"):
+    with pytest.raises(UserError, match="1 patients with 2 or more videos"):
         PatientPairs(Numbered([1, 1, 2]), "cross_session")
     with pytest.raises(UserError, match="mode = 'any'"):
         PatientPairs(Numbered([1, 2]), "any")
@@ -159,8 +159,8 @@ def test_the_published_loss_is_the_cross_entropy_of_each_pair():
 
 
 def test_a_few_steps_on_phantoms_lower_both_losses():
-    films = PhantomFilms("tiny", patients=16, sessions=2)
-    loader = torch.utils.data.DataLoader(PatientPairs(films, positives=1.0), batch_size=16)
+    videos = PhantomVideos("tiny", patients=16, sessions=2)
+    loader = torch.utils.data.DataLoader(PatientPairs(videos, positives=1.0), batch_size=16)
     for loss in (ReidLoss(), ReidLoss(all_pairs=False)):
         network = small_network().train()
         optimizer = torch.optim.Adam(network.parameters(), 5e-3)
@@ -175,10 +175,10 @@ def test_a_few_steps_on_phantoms_lower_both_losses():
         assert np.mean(values[-2:]) < values[0]
 
 
-def test_a_film_of_two_patients_is_compared_part_by_part():
+def test_a_video_of_two_patients_is_compared_part_by_part():
     network = small_network()
     network.logits = lambda q, r: 10 - 100 * torch.cdist(q, r, p=1)
-    gallery = Gallery(PhantomFilms("tiny", patients=3), threshold=0.0, frames=2).fit(network)
+    gallery = Gallery(PhantomVideos("tiny", patients=3), threshold=0.0, frames=2).fit(network)
     gallery.embeddings, gallery.different = torch.eye(16)[:3], 0.0
     found = gallery.audit(torch.eye(16)[[2] * 6 + [0] * 6])
     assert found["identity_break"] == 6
@@ -187,4 +187,4 @@ def test_a_film_of_two_patients_is_compared_part_by_part():
 
 def test_a_gallery_without_unseen_patients_asks_for_them_or_for_a_threshold():
     with pytest.raises(UserError, match="unseen_dir is empty"):
-        Gallery(PhantomFilms("tiny", patients=3))
+        Gallery(PhantomVideos("tiny", patients=3))

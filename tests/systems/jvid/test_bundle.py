@@ -23,35 +23,35 @@ STEPS = 16
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Eight films a rule from the same seeds: folders by rule."""
+    """Eight videos a rule from the same seeds: folders by rule."""
     found = {}
     for rule in RULES:
-        found[rule] = tmp_path_factory.mktemp("films")
+        found[rule] = tmp_path_factory.mktemp("videos")
         settings = {"num_samples": 8, "ef": 60, "steps": STEPS, "switch": rule, "seed": 3}
         run_bundle(BUNDLE, overrides={**settings, "output_dir": str(found[rule])})
     return found
 
 
-def films_in(folder) -> torch.Tensor:
-    """Films (N, 1, T, S, S) in [0, 1] of a folder, in the order of their numbers."""
+def videos_in(folder) -> torch.Tensor:
+    """Videos (N, 1, T, S, S) in [0, 1] of a folder, in the order of their numbers."""
     frames = [read_avi(path).frames for path in sorted(folder.glob("*/*_echo.avi"))]
     return torch.from_numpy(np.stack(frames).astype(np.float32) / 255)[:, None]
 
 
 def test_the_more_steps_the_image_denoiser_has_the_less_steady_is_what_stands_still(made):
-    video, mixed, image = (still_flicker(films_in(made[rule])) for rule in RULES)
+    video, mixed, image = (still_flicker(videos_in(made[rule])) for rule in RULES)
     assert video < mixed < image and image > 3 * video
 
 
-def test_a_rule_changes_a_film_and_not_its_heart(made):
+def test_a_rule_changes_a_video_and_not_its_heart(made):
     """Means over time of the same seed are alike whatever the rule, those of different seeds are not."""
-    video, mixed = (films_in(made[rule]).mean((1, 2)).flatten(1).numpy() for rule in RULES[:2])
-    likeness = np.corrcoef(video, mixed)[:8, 8:]
-    assert (likeness.argmax(1) == np.arange(8)).all()
+    video, mixed = (videos_in(made[rule]).mean((1, 2)).flatten(1).numpy() for rule in RULES[:2])
+    similarity = np.corrcoef(video, mixed)[:8, 8:]
+    assert (similarity.argmax(1) == np.arange(8)).all()
     assert not np.array_equal(video, mixed)
 
 
-def test_the_sidecar_says_which_rule_made_the_film(made):
+def test_the_sidecar_says_which_rule_made_the_video(made):
     for rule in RULES:
         records = [json.loads(path.read_text()) for path in sorted(made[rule].glob("*/*_echo.json"))]
         assert len(records) == 8 and (made[rule] / "preview.gif").stat().st_size > 1000
@@ -70,10 +70,10 @@ def test_both_denoisers_learnt_and_stand_on_the_same_noise_levels():
     assert float(network.image.unet.unet.out[2].conv.weight.abs().max()) > 0
 
 
-def test_a_film_of_any_length_is_made_by_a_rule_of_ones_own(tmp_path):
+def test_a_video_of_any_length_is_made_by_a_rule_of_ones_own(tmp_path):
     settings = {"frames": 23, "steps": 4, "switch": "early(0.3)+late(1)", "eta": 1.0, "output_dir": str(tmp_path)}
     run_bundle(BUNDLE, overrides=settings)
-    assert films_in(tmp_path).shape == (1, 1, 23, 32, 32)
+    assert videos_in(tmp_path).shape == (1, 1, 23, 32, 32)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_server_offers_rules_and_takes_no_other(tmp_path):
     assert case.files["video"].is_file() and case.sidecar["sampler"]["switch"] == "late(0.25)"
 
 
-def test_the_film_stage_learns_from_films_in_echonets_layout(tmp_path):
+def test_the_video_stage_learns_from_videos_in_echonets_layout(tmp_path):
     videos = list_videos("tiny", "TRAIN", 8) + list_videos("tiny", "VAL", 2)
     folder = export_phantoms(tmp_path / "echonet", "tiny", videos)
     made = {"data_format": "echonet", "dataset_dir": str(folder)}

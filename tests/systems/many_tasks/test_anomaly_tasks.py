@@ -59,7 +59,7 @@ def test_poisson_blending_solves_its_equation_in_two_and_three_dimensions(shape)
     np.testing.assert_allclose(poisson_blend(target, source, np.zeros(shape, bool)), target, atol=1e-9)
 
 
-def test_a_source_patch_has_the_asked_box_and_stays_within_the_range_of_its_source():
+def test_a_source_patch_has_the_requested_box_and_stays_within_the_range_of_its_source():
     source = np.random.RandomState(1).rand(2, 40, 50).astype(np.float32)
     patch = source_patch(source, (12, 17), np.random.RandomState(2))
     assert patch.shape == (2, 12, 17)

@@ -164,8 +164,8 @@ def test_the_bundle_writes_map_regions_in_millilitres_score_and_preview(quick_ru
     assert 0 <= record["score"] <= 1 and record["threshold"]["chosen_on"] == "healthy phantoms only"
     voxel_ml = abs(np.linalg.det(scan.affine[:3, :3])) / 1000
     for region in record["regions"]:
-        asked = region["volume_ml"]
-        assert (regions.get_fdata() == region["label"]).sum() * voxel_ml == pytest.approx(asked, abs=0.001)
+        requested = region["volume_ml"]
+        assert (regions.get_fdata() == region["label"]).sum() * voxel_ml == pytest.approx(requested, abs=0.001)
     assert (case / "patient_heatmap.png").stat().st_size > 5000
 
 

@@ -42,7 +42,7 @@ class SynthZoo(ScriptedLoadableModule):
         parent.helpText = _(
             "<p><b>Research only: no map and no image of this module is a diagnosis.</b></p>"
             "<p>Start a server once: <code>{start}</code>, and press <i>Connect</i>. Choose a task; the panel then "
-            "shows what the model can be asked.</p>"
+            "shows what the model can be requested.</p>"
             "<ul><li><b>Map</b>: load a scan, press the button. The map lies over the scan; opacity and threshold have "
             "sliders, <i>Jump to the worst region</i> brings the slices there.</li>"
             "<li><b>Generate</b>: tick the conditions that matter, set them, press the button.</li>"

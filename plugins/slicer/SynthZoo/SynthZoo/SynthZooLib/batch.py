@@ -73,7 +73,7 @@ class BatchRun(Pending):
         task = self._begin()
         failures, stopped = 0, False
         while task.get("status") in RUNNING and not self.finished:
-            if not stopped and self._asked_to_stop.is_set():
+            if not stopped and self._stop_requested.is_set():
                 self.client.stop_batch()
                 stopped = True
             self._finished.wait(SECONDS_BETWEEN_LOOKS)
@@ -111,7 +111,7 @@ class BatchRun(Pending):
         return (same or heir)[-1]
 
     def _show(self, task: dict) -> None:
-        if self._asked_to_stop.is_set():
+        if self._stop_requested.is_set():
             return
         tally = tally_of(task)
         line = next(iter(task.get("details", ())[-1:]), "")

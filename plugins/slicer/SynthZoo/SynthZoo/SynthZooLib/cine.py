@@ -50,7 +50,7 @@ def read_frames(path: str) -> tuple[np.ndarray, np.ndarray, float | None]:
     return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="))), affine, frame_ms
 
 
-def is_film(path: str) -> bool:
+def is_video(path: str) -> bool:
     """Whether a file is a cine of more than one frame; who reads it says what else is wrong with it."""
     try:
         return len(read_frames(path)[0]) > 1

@@ -58,13 +58,13 @@ class Run(Pending):
         except Cancelled:
             raise
         except ZooError:
-            if not self._asked_to_stop.is_set():
+            if not self._stop_requested.is_set():
                 raise
             raise Cancelled(f"{self.model}: the request was cancelled.") from None
         self._end(Progress("done", f"Done in {self.seconds:.1f} s", 1.0))
 
     def _watch(self, phase: str, done: int, total: int) -> None:
-        if self._asked_to_stop.is_set():
+        if self._stop_requested.is_set():
             raise Cancelled(f"{self.model}: the request was cancelled.")
         word = "Sending the scan" if phase == "sends" else "Receiving"
         fraction = done / total if total else None
@@ -80,7 +80,7 @@ class Run(Pending):
         failures, stop_by = 0, None
         while not self._finished.wait(SECONDS_BETWEEN_LOOKS):
             try:
-                if self._asked_to_stop.is_set():
+                if self._stop_requested.is_set():
                     stop_by = stop_by or time.monotonic() + SECONDS_TO_STOP
                     self._pass_cancel_on()
                 elif self._progress.phase in ("waits", "runs"):

@@ -12,7 +12,7 @@ TASKS = {
     "anomaly_map": ("Map anomalies in a scan", "Map"),
     "synthesis": ("Generate a synthetic study", "Generate"),
     "translation": ("Translate a scan into another image", "Translate"),
-    "counterfactual": ("Show a scan as it might be otherwise", "Show"),
+    "counterfactual": ("Counterfactual", "Predict"),
     "grounding": ("Find what words describe", "Find"),
     "segmentation": ("Segment a scan", "Segment"),
     "classification": ("Classify a scan", "Classify"),

@@ -19,7 +19,7 @@ class Option:
     Args:
         name: the key that the server knows.
         kind: "number", "whole", "word" or "flag".
-        default: the value without a wish; None leaves a condition out.
+        default: the value without a request; None leaves a condition out.
         low, high: ends of the range of a number, both included.
         choices: the words.
         unit, meaning: for people.
@@ -49,7 +49,7 @@ class Option:
 
     @property
     def may_be_left_out(self) -> bool:
-        """Whether nothing may be asked for, which leaves a condition open and a setting to the model."""
+        """Whether nothing may be requested, which leaves a condition open and a setting to the model."""
         return self.condition or self.default is None
 
     @property

@@ -40,7 +40,7 @@ class Pending:
         self.error: ZooError | None = None
         self.began = time.monotonic()
         self._progress = Progress("waits", "Connecting")
-        self._finished, self._asked_to_stop = threading.Event(), threading.Event()
+        self._finished, self._stop_requested = threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=self._told, args=(function,), daemon=True) for function in work]
 
     def start(self):
@@ -66,7 +66,7 @@ class Pending:
 
     def cancel(self) -> None:
         """Take it back; `finished` follows within seconds."""
-        self._asked_to_stop.set()
+        self._stop_requested.set()
         if not self.finished:
             self._progress = Progress("waits", "Cancelling")
 

@@ -84,7 +84,7 @@ class Session:
         if model not in self.models:
             raise ZooError(f"The server has no model '{model}': it has {', '.join(self.models)}.")
         item = self.models[model]
-        options = {**wished(item, values, version), "store": bool(keep)}
+        options = {**requested(item, values, version), "store": bool(keep)}
         image, self.source = "", None
         if item.takes_images:
             if node is None:
@@ -141,7 +141,7 @@ class Session:
             raise ZooError(f"The server is at work on its studies with {self.batch.model}: wait for it, or stop it.")
         if not item.takes_images:
             raise ZooError(f"{item.title} takes no scan, so there is nothing to do for a study of the server.")
-        self.batch = BatchRun(client, model, wished(item, values, version))
+        self.batch = BatchRun(client, model, requested(item, values, version))
         return self.batch.start()
 
     def follow_batch(self) -> BatchRun | None:
@@ -178,7 +178,7 @@ class Session:
         return self.open_study(self.expect_client().next_study(WORST_FIRST))
 
 
-def wished(item: Model, values: dict, version: str = "") -> dict:
+def requested(item: Model, values: dict, version: str = "") -> dict:
     """The checked values that differ from the model's defaults, and the version if one is named.
 
     The index has the defaults of the newest weights; others may have their own, so with a version all values are sent.

@@ -64,7 +64,7 @@ def show_answer(scene, answer: Answer, model: Model, source=None) -> list[Shown]
     Args:
         scene: where to.
         answer: unpacked; its files may be removed afterwards.
-        model: that was asked; says what the outputs are.
+        model: that was requested; says what the outputs are.
         source: volume node that the request was made from.
 
     Raises:
@@ -110,7 +110,7 @@ def load_case(scene, case: Case, model: Model, source=None) -> Shown:
     for node in (made.volume, made.heat, made.segmentation):
         if node is not None:
             study = case.study if node is made.volume else ""
-            volumes.mark(node, model.name, study, case.sidecar, film=made.browser is not None)
+            volumes.mark(node, model.name, study, case.sidecar, video=made.browser is not None)
     return made
 
 

@@ -29,13 +29,13 @@ def open_study(scene, client: ZooClient, study: str) -> Shown:
         files = fetch_study(client, study, tags, folder, () if made.volume is None else ("image",))
         if "image" in files:
             path = files["image"].path
-            film = cine.is_film(path)
-            if film:
+            video = cine.is_video(path)
+            if video:
                 made.volume, made.browser, _ = cine.show(scene, path, study, made.sidecar.get("frame_ms"))
             else:
                 made.volume = volumes.read_volume(scene, path, study)
                 volumes.set_window(made.volume)
-            volumes.mark(made.volume, info.get("bundle", ""), study, info.get("sidecar"), film)
+            volumes.mark(made.volume, info.get("bundle", ""), study, info.get("sidecar"), video)
         array = None
         if "label" in files:
             tag, file = tag_of("label", tags), files["label"]

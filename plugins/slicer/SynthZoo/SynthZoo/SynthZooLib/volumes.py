@@ -13,7 +13,7 @@ import vtk
 from .errors import ZooError
 
 STUDY, MODEL, SIDECAR, SEEN = "SynthZoo.study", "SynthZoo.model", "SynthZoo.sidecar", "SynthZoo.fingerprint"
-FILM = "film"  # instead of the fingerprint of a volume that shows one frame after the other
+VIDEO = "video"  # instead of the fingerprint of a volume that shows one frame after the other
 WINDOW_PERCENTILES = (0.5, 99.5)
 MOST_LOOKED_AT = 500_000
 MOST_SHEAR = 1e-3
@@ -126,7 +126,7 @@ def set_window(node, modality: str = "", stated=None) -> tuple[float, float]:
 # --- where a node came from ------------------------------------------------------------------------------------------
 
 
-def mark(node, model: str = "", study: str = "", sidecar: dict | None = None, film: bool = False) -> None:
+def mark(node, model: str = "", study: str = "", sidecar: dict | None = None, video: bool = False) -> None:
     """Write into a node where it came from; it is saved with the scene."""
     for key, value in ((MODEL, model), (STUDY, study)):
         if value:
@@ -135,13 +135,13 @@ def mark(node, model: str = "", study: str = "", sidecar: dict | None = None, fi
         node.SetAttribute(SIDECAR, json.dumps(sidecar))
         node.SetDescription(", ".join(told(sidecar)))
     if study:
-        node.SetAttribute(SEEN, FILM if film else fingerprint(node))
+        node.SetAttribute(SEEN, VIDEO if video else fingerprint(node))
 
 
 def study_of(node) -> str:
     """The id in the server's datastore of a node that has not been changed since it came from there, or ""."""
     study = node.GetAttribute(STUDY) or ""
-    if not study or node.GetAttribute(SEEN) == FILM:
+    if not study or node.GetAttribute(SEEN) == VIDEO:
         return study
     return study if node.GetAttribute(SEEN) == fingerprint(node) else ""
 
@@ -165,9 +165,12 @@ def fingerprint(node) -> str:
 def told(sidecar: dict) -> list[str]:
     """The sidecar's request, seed and score as short texts."""
     units = sidecar.get("units") or {}
-    asked = {**(sidecar.get("requested") or {}), **{key: sidecar[key] for key in ("seed", "score") if key in sidecar}}
+    requested = {
+        **(sidecar.get("requested") or {}),
+        **{key: sidecar[key] for key in ("seed", "score") if key in sidecar},
+    }
     texts = []
-    for key, value in asked.items():
+    for key, value in requested.items():
         if value is not None:
             shown = f"{value:g}" if isinstance(value, float) else str(value)
             texts.append(f"{key} {shown}{' ' + units[key] if units.get(key) else ''}")

@@ -190,7 +190,7 @@ class SynthZooSceneTest(unittest.TestCase):
         frames = np.random.default_rng(1).integers(0, 200, (4, 1, 5, 6)).astype(np.int16)
         path = self.write_cine(frames, OBLIQUE, frame_ms=25.0)
         volume, browser, sequence = cine.show(self.scene, path, "cine")
-        self.assertTrue(cine.is_film(path))
+        self.assertTrue(cine.is_video(path))
         self.assertEqual((sequence.GetNumberOfDataNodes(), sequence.GetIndexUnit()), (4, "ms"))
         self.assertEqual([sequence.GetNthIndexValue(number) for number in range(4)], ["0", "25", "50", "75"])
         self.assertAlmostEqual(browser.GetPlaybackRateFps(), 40.0)
@@ -200,7 +200,7 @@ class SynthZooSceneTest(unittest.TestCase):
         np.testing.assert_allclose(volumes.affine_of(volume), OBLIQUE, atol=1e-4)
         with open(path, "r+b") as file:
             file.truncate(400)
-        volumes.mark(volume, "some_model", "study_8", film=True)
+        volumes.mark(volume, "some_model", "study_8", video=True)
         browser.SetSelectedItemNumber(1)
         self.assertEqual(volumes.study_of(volume), "study_8", "whatever frame is shown")
         with self.assertRaisesRegex(ZooError, "cine"):

@@ -1,20 +1,20 @@
-"""Views of clips: what may change, what may not, and that they are drawn anew."""
+"""Views of clips: what may change, what may not, and that they are drawn again."""
 
 import pytest
 import torch
 
-from synthzoo.systems.dartagnan.augmentation import ClipViews
+from synthzoo.systems.dartagnan.augmentation import RandClipAugmentation
 
 OFF = dict.fromkeys(("shift", "zoom", "turn", "smooth", "gain", "level", "noise", "hide", "reverse", "plain"), 0.0)
 
 
-def clip(batch=4, frames=6, side=16):
-    return torch.rand(batch, 1, frames, side, side, generator=torch.Generator().manual_seed(0))
+def clip(batch=4, frames=6, image_size=16):
+    return torch.rand(batch, 1, frames, image_size, image_size, generator=torch.Generator().manual_seed(0))
 
 
 def view(z, **settings):
     torch.manual_seed(0)
-    return ClipViews(**settings)(z)
+    return RandClipAugmentation(**settings)(z)
 
 
 def test_a_view_has_the_clip_s_shape_and_range_and_differs_from_it():
@@ -28,7 +28,7 @@ def test_a_view_has_the_clip_s_shape_and_range_and_differs_from_it():
 def test_equal_seeds_give_equal_views_and_each_call_another():
     assert torch.equal(view(clip()), view(clip()))
     torch.manual_seed(0)
-    views = ClipViews()
+    views = RandClipAugmentation()
     assert not torch.equal(views(clip()), views(clip()))
 
 

@@ -1,4 +1,4 @@
-"""Films for networks that see one beat: the right second at the right rate and size, known EF, and every bad film."""
+"""Videos for networks that see one beat: the right second at the right rate and size, known EF, and every bad video."""
 
 import json
 
@@ -15,25 +15,25 @@ from synthzoo.phantoms.echo.sets import list_videos
 from synthzoo.results.echonet_phantoms import export_phantoms
 
 
-def film(folder, frames=17, fps=16.0, size=32, name="film.avi"):
+def video(folder, frames=17, fps=16.0, size=32, name="video.avi"):
     clip = make_clip(draw_params(210_001), size=size, frames=frames, fps=fps)
     write_avi(folder / name, clip.frames, fps)
     return folder / name
 
 
-def ramp(folder, frames, fps, side=(32, 32), name="ramp.avi"):
+def ramp(folder, frames, fps, image_size=(32, 32), name="ramp.avi"):
     """Frame n is 2 n bright, so that a frame tells its number."""
     levels = (2 * np.arange(frames)).astype(np.uint8)
-    write_avi(folder / name, np.broadcast_to(levels[:, None, None], (frames, *side)), fps)
+    write_avi(folder / name, np.broadcast_to(levels[:, None, None], (frames, *image_size)), fps)
     return folder / name
 
 
 @pytest.mark.parametrize("frames", [16, 17, 31])
 def test_even_and_odd_numbers_of_frames_give_the_middle_sixteen(frames, tmp_path):
-    path = film(tmp_path, frames)
+    path = video(tmp_path, frames)
     clip, window = read_beat(path)
     first = (frames - 16) // 2
-    assert clip.shape == (1, 16, 32, 32) and window["film_frames"] == frames
+    assert clip.shape == (1, 16, 32, 32) and window["video_frames"] == frames
     assert window["start_s"] == pytest.approx(first / 16, abs=1e-3)
     assert torch.equal(clip[0], torch.from_numpy(read_avi(path).frames[first : first + 16] / np.float32(255)))
 
@@ -48,27 +48,27 @@ def test_another_rate_is_mixed_and_another_size_made_square(tmp_path):
 
 
 def test_a_wrong_header_is_put_right_by_hand(tmp_path):
-    path = film(tmp_path, 16, 16.0)
+    path = video(tmp_path, 16, 16.0)
     raw = path.read_bytes()
     place = raw.index(b"strh") + 8 + 20
     (tmp_path / "wrong.avi").write_bytes(raw[: place + 4] + (1000).to_bytes(4, "little") + raw[place + 8 :])
-    with pytest.raises(UserError, match=r"wrong.avi: its header states .* film_fps\.$"):
+    with pytest.raises(UserError, match=r"wrong.avi: its header states .* video_fps\.$"):
         read_beat(tmp_path / "wrong.avi")
-    assert torch.equal(read_beat(tmp_path / "wrong.avi", film_fps=16.0)[0], read_beat(path)[0])
+    assert torch.equal(read_beat(tmp_path / "wrong.avi", video_fps=16.0)[0], read_beat(path)[0])
 
 
-def test_a_film_stored_as_a_volume_with_time_first_is_the_same_film(tmp_path):
+def test_a_video_stored_as_a_volume_with_time_first_is_the_same_video(tmp_path):
     import nibabel as nib
 
-    path = film(tmp_path, 16)
+    path = video(tmp_path, 16)
     frames = read_avi(path).frames
-    nib.save(nib.Nifti1Image(frames, np.eye(4)), tmp_path / "film.nii.gz")
-    with pytest.raises(UserError, match="states no frames per second: give them as film_fps"):
-        read_beat(tmp_path / "film.nii.gz")
-    assert torch.equal(read_beat(tmp_path / "film.nii.gz", film_fps=16.0)[0], read_beat(path)[0])
+    nib.save(nib.Nifti1Image(frames, np.eye(4)), tmp_path / "video.nii.gz")
+    with pytest.raises(UserError, match="states no frames per second: give them as video_fps"):
+        read_beat(tmp_path / "video.nii.gz")
+    assert torch.equal(read_beat(tmp_path / "video.nii.gz", video_fps=16.0)[0], read_beat(path)[0])
     nib.save(nib.Nifti1Image(frames.astype(np.float32) * 9, np.eye(4)), tmp_path / "bright.nii")
     with pytest.raises(UserError, match="store it as bytes"):
-        read_beat(tmp_path / "bright.nii", film_fps=16.0)
+        read_beat(tmp_path / "bright.nii", video_fps=16.0)
 
 
 def bad_short(folder):
@@ -97,7 +97,7 @@ def bad_colour(folder):
 
     from PIL import Image
 
-    path = film(folder, 16)
+    path = video(folder, 16)
     red = np.zeros((32, 32, 3), np.uint8)
     red[..., 0] = 200
     buffer = BytesIO()
@@ -112,7 +112,7 @@ def bad_colour(folder):
 
 
 def bad_corrupt(folder):
-    path = film(folder, 16)
+    path = video(folder, 16)
     raw = bytearray(path.read_bytes())
     at = raw.index(b"00dc", raw.index(b"00dc") + 4)
     raw[at + 8 : at + 60] = b"\x11" * 52
@@ -125,15 +125,15 @@ def bad_missing(folder):
 
 
 def bad_kind(folder):
-    (folder / "film.mp4").write_bytes(b"\0\0\0\x18ftypisom" + b"\0" * 40)
-    return folder / "film.mp4", "an MP4"
+    (folder / "video.mp4").write_bytes(b"\0\0\0\x18ftypisom" + b"\0" * 40)
+    return folder / "video.mp4", "an MP4"
 
 
 BAD = [bad_short, bad_slow, bad_fast, bad_small, bad_blank, bad_colour, bad_corrupt, bad_missing, bad_kind]
 
 
 @pytest.mark.parametrize("make", BAD, ids=lambda make: make.__name__)
-def test_a_bad_film_is_named_before_anything_runs(make, tmp_path):
+def test_a_bad_video_is_named_before_anything_runs(make, tmp_path):
     path, words = make(tmp_path)
     with pytest.raises(UserError) as caught:
         BeatTable(str(path), output_dir=str(tmp_path / "out"))
@@ -141,8 +141,8 @@ def test_a_bad_film_is_named_before_anything_runs(make, tmp_path):
     assert str(path) in sentence and words in sentence and sentence[-1] == "." and "\n" not in sentence
 
 
-def test_bad_films_among_good_ones_are_left_out_and_kept_for_the_end(tmp_path, capsys):
-    film(tmp_path, 16, name="good.avi")
+def test_bad_videos_among_good_ones_are_left_out_and_kept_for_the_end(tmp_path, capsys):
+    video(tmp_path, 16, name="good.avi")
     bad_small(tmp_path)
     table = BeatTable(str(tmp_path), output_dir=str(tmp_path / "out"))
     assert [table.cases[row] for row in table.rows] == ["good"] and len(table.failures) == 1
@@ -162,7 +162,7 @@ def test_bad_films_among_good_ones_are_left_out_and_kept_for_the_end(tmp_path, c
 )
 def test_an_ejection_fraction_out_of_range_is_told_with_the_range(settings, words, tmp_path):
     with pytest.raises(UserError, match="ef") as caught:
-        BeatTable(str(film(tmp_path)), **settings)
+        BeatTable(str(video(tmp_path)), **settings)
     assert words in str(caught.value)
 
 
@@ -194,7 +194,7 @@ def test_a_list_without_a_column_is_told(dataset, column, tmp_path):
         BeatTable(dataset_dir=str(tmp_path))
 
 
-def test_films_are_named_in_one_way(dataset, tmp_path):
+def test_videos_are_named_in_one_way(dataset, tmp_path):
     with pytest.raises(UserError, match="both given"):
         BeatTable(str(tmp_path), dataset_dir=str(dataset))
     with pytest.raises(UserError, match="data_format"):

@@ -1,4 +1,4 @@
-"""A `LatentCine` of some thousand random weights, for tests that need its shape and not its skill."""
+"""A `LatentVideo` of some thousand random weights, for tests that need its shape and not its skill."""
 
 import torch
 from monai.networks.nets import AutoencoderKL, DiffusionModelUNet
@@ -8,12 +8,12 @@ from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.networks.clip_denoiser import ClipDenoiser
 from synthzoo.networks.conditions import ConditionNormaliser
 from synthzoo.networks.space_time import SpaceTimeUNet
-from synthzoo.systems.echonet_synthetic.network import FrameAutoencoder, LatentCine, StillUNet
+from synthzoo.systems.echonet_synthetic.network import FrameAutoencoder, LatentVideo, StillUNet
 from synthzoo.systems.hidden_subspaces.network import ReidNetwork
 
 
-def small_cine(gallery: int = 40, filtered: bool = True) -> LatentCine:
-    """Films of 16 frames of 32 x 32 by latents of 3 x 16 x 16; its filter knows nobody, or there is none."""
+def small_video_model(gallery: int = 40, filtered: bool = True) -> LatentVideo:
+    """Videos of 16 frames of 32 x 32 by latents of 3 x 16 x 16; its filter knows nobody, or there is none."""
     torch.manual_seed(0)
     autoencoder = AutoencoderKL(
         2, 1, 1, (1, 1), (8, 8), (False, False), 3, 8,
@@ -25,7 +25,7 @@ def small_cine(gallery: int = 40, filtered: bool = True) -> LatentCine:
     torch.nn.init.normal_(video.out.weight, std=0.1)
     torch.nn.init.normal_(image.out[2].conv.weight, std=0.1)
     reid = ReidNetwork(3, widths=(8, 8, 8, 8), embedding=16, first_size=3, first_stride=1, max_pool=False)
-    network = LatentCine(
+    network = LatentVideo(
         FrameAutoencoder(autoencoder),
         ClipDenoiser(StillUNet(image), ConditionNormaliser([], []), sigma_data=1.0),
         ClipDenoiser(video, ConditionNormaliser([10], [85]), sigma_data=1.0),

@@ -1,19 +1,19 @@
-"""Films by an image and a video denoiser in turns, at the level of the inferer that a bundle uses."""
+"""Videos by an image and a video denoiser in turns, at the level of the inferer that a bundle uses."""
 
 import pytest
 import torch
-from small_cine import small_cine
+from small_video_model import small_video_model
 
 from synthzoo.errors import UserError
 from synthzoo.systems.echonet_synthetic.inferer import CineInferer
-from synthzoo.systems.jvid.inferer import JointCineInferer
+from synthzoo.systems.jvid.inferer import JointVideoInferer
 
 EF = torch.tensor([[30.0], [float("nan")], [70.0]])
 
 
 @pytest.fixture(scope="module")
 def network():
-    return small_cine(filtered=False)
+    return small_video_model(filtered=False)
 
 
 def noise(rows=3, frames=16):
@@ -21,33 +21,33 @@ def noise(rows=3, frames=16):
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
-def test_with_no_step_for_the_image_denoiser_it_is_the_plain_latent_film_model_bit_for_bit(network, eta):
-    joint = JointCineInferer("all_v", steps=3, eta=eta)
+def test_with_no_step_for_the_image_denoiser_it_is_the_plain_latent_video_model_bit_for_bit(network, eta):
+    joint = JointVideoInferer("all_v", steps=3, eta=eta)
     plain = CineInferer("ddim", steps=3, guidance=1.5, eta=eta, filter=False)
     start, hearts = noise()[:, :, 1:], noise()[:, :, 0]
-    made = [inferer.animate(hearts, start, EF, network) for inferer in (joint, plain)]
+    made = [inferer.generate_video(hearts, start, EF, network) for inferer in (joint, plain)]
     assert torch.equal(*made) and made[0].shape == (3, 1, 16, 32, 32)
 
 
 def test_with_all_steps_for_the_image_denoiser_nobody_hears_the_ejection_fraction(network):
-    joint = JointCineInferer("all_i", steps=2)
+    joint = JointVideoInferer("all_i", steps=2)
     assert torch.equal(joint(noise(), network, EF), joint(noise(), network, EF.flip(0)))
-    mixed = JointCineInferer("late(1)", steps=2)
+    mixed = JointVideoInferer("late(1)", steps=2)
     assert not torch.equal(mixed(noise(), network, EF), mixed(noise(), network, EF.flip(0)))
 
 
 @pytest.mark.parametrize("settings", [{"eta": 1.0}, {"blur": 1.0}, {"chunk": 5}])
-def test_a_request_gives_one_film_in_whatever_batch_it_is(network, settings):
-    joint = JointCineInferer("early(0.4)+late(1)", steps=4, **settings)
+def test_a_request_gives_one_video_in_whatever_batch_it_is(network, settings):
+    joint = JointVideoInferer("early(0.4)+late(1)", steps=4, **settings)
     together = joint(noise(), network, EF)
     alone = torch.cat([joint(noise()[n : n + 1], network, EF[n : n + 1]) for n in range(3)])
     assert torch.allclose(together, alone, atol=1e-4)
     assert float(together.min()) >= 0 and float(together.max()) <= 1
 
 
-def test_a_longer_film_is_stitched_at_the_steps_of_the_video_denoiser(network):
-    film = JointCineInferer("late(1)", steps=2)(noise(1, 23), network, EF[:1])
-    assert film.shape == (1, 1, 23, 32, 32)
+def test_a_longer_video_is_stitched_at_the_steps_of_the_video_denoiser(network):
+    video = JointVideoInferer("late(1)", steps=2)(noise(1, 23), network, EF[:1])
+    assert video.shape == (1, 1, 23, 32, 32)
 
 
 @pytest.mark.parametrize(
@@ -62,10 +62,10 @@ def test_a_longer_film_is_stitched_at_the_steps_of_the_video_denoiser(network):
 )
 def test_settings_that_cannot_be_are_told_in_one_sentence(settings, sentence):
     with pytest.raises(UserError, match="^[^\n]*$") as caught:
-        JointCineInferer(**settings)
+        JointVideoInferer(**settings)
     assert sentence in str(caught.value)
 
 
-def test_a_network_without_a_filter_says_so_when_it_is_asked_to_filter(network):
+def test_a_network_without_a_filter_says_so_when_it_is_requested_to_filter(network):
     with pytest.raises(UserError, match="set filter to false"):
         CineInferer(steps=1)(noise(1), network, EF[:1])

@@ -1,18 +1,18 @@
-"""Films in two steps, a heart and its motion: the network, the filter between them, long films, and the losses."""
+"""Videos in two steps, a heart and its motion: the network, the filter between them, long videos, and the losses."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from small_cine import small_cine
+from small_video_model import small_video_model
 
 from synthzoo.datasets.echo.clip_frames import ClipFrames
 from synthzoo.datasets.echo.training_clips import training_clips
 from synthzoo.errors import UserError
 from synthzoo.objectives.autoencoder import AutoencoderObjective
 from synthzoo.objectives.part import PartObjective
-from synthzoo.systems.echonet_synthetic.inferer import CineInferer, SplitCined
+from synthzoo.systems.echonet_synthetic.inferer import CineInferer, SplitOutputsd
 from synthzoo.systems.echonet_synthetic.latents import LatentClips, LatentStills
 from synthzoo.systems.echonet_synthetic.network import FrameAutoencoder
 from synthzoo.systems.echonet_synthetic.objective import ClipDiffusionObjective
@@ -29,8 +29,8 @@ def clips():
 
 @pytest.fixture(scope="module")
 def fitted(clips):
-    """A small network whose filter knows 12 patients and was set by 20 others, and the training films' latents."""
-    network = small_cine()
+    """A small network whose filter knows 12 patients and was set by 20 others, and the training videos' latents."""
+    network = small_video_model()
     training = LatentClips(network, torch.utils.data.Subset(clips, range(12)))
     unseen = LatentClips(network, training_clips(patients=20, split="validation"))
     FilterCalibration(network, training, unseen).run()
@@ -44,28 +44,28 @@ def noise(rows=2, frames=16, seed=1):
 # --- the network ------------------------------------------------------------------------------------------------------
 
 
-def test_one_tensor_of_noise_becomes_one_film_and_the_same_one_when_traced():
-    network, start = small_cine(), noise(1)
+def test_one_tensor_of_noise_becomes_one_video_and_the_same_one_when_traced():
+    network, start = small_video_model(), noise(1)
     with torch.no_grad():
-        film = network(start)
+        video = network(start)
         traced = torch.jit.trace(network, start, check_trace=False)
-        assert film.shape == (1, 1, 16, 32, 32) and 0 <= float(film.min()) <= float(film.max()) <= 1
-        assert torch.allclose(traced(start), film, atol=1e-5)
+        assert video.shape == (1, 1, 16, 32, 32) and 0 <= float(video.min()) <= float(video.max()) <= 1
+        assert torch.allclose(traced(start), video, atol=1e-5)
 
 
 def test_latents_have_no_mean_and_unit_variance_and_decode_to_what_the_autoencoder_gives(fitted, clips):
     network, training, _ = fitted
     assert torch.allclose(training.latents.mean((0, 2, 3, 4)), torch.zeros(3), atol=1e-4)
     assert float(training.latents.pow(2).mean()) == pytest.approx(1, abs=1e-3)
-    film = clips[3]["video"].transpose(0, 1)
+    video = clips[3]["video"].transpose(0, 1)
     with torch.no_grad():
         again = network.decode(training.latents[3:4])[0].transpose(0, 1)
-        assert torch.allclose(again, network.autoencoder(film), atol=1e-4)
-        assert torch.allclose(network.encode(film), training.frames(3), atol=1e-4)
+        assert torch.allclose(again, network.autoencoder(video), atol=1e-4)
+        assert torch.allclose(network.encode(video), training.frames(3), atol=1e-4)
 
 
 def test_the_statistics_are_measured_once(clips):
-    network = small_cine()
+    network = small_video_model()
     LatentClips(network, torch.utils.data.Subset(clips, range(4)))
     first = network.scale_factor.clone()
     LatentClips(network, torch.utils.data.Subset(clips, range(4, 12)))
@@ -73,7 +73,7 @@ def test_the_statistics_are_measured_once(clips):
 
 
 def test_the_image_denoiser_sees_a_clip_as_stills_so_that_it_may_take_over_from_the_video_denoiser():
-    network, x, t = small_cine(), noise(2)[:, :, 1:], torch.tensor([10, 800])
+    network, x, t = small_video_model(), noise(2)[:, :, 1:], torch.tensor([10, 800])
     with torch.no_grad():
         whole = network.image.denoise(x, t)
         one = network.image.denoise(x[:, :, 5], t)
@@ -99,7 +99,7 @@ def test_grey_frames_pass_an_autoencoder_of_three_channels():
 # --- the filter -------------------------------------------------------------------------------------------------------
 
 
-def test_copies_of_training_latents_are_nearest_to_their_own_patient_and_turned_down(fitted):
+def test_copies_of_training_latents_are_nearest_to_their_own_patient_and_rejected(fitted):
     network, training, _ = fitted
     copies = training.latents[:, :, 0]
     with torch.no_grad():
@@ -108,27 +108,27 @@ def test_copies_of_training_latents_are_nearest_to_their_own_patient_and_turned_
     assert (scores > network.threshold).all()
 
 
-def test_the_threshold_turns_one_stranger_in_twenty_down(fitted):
+def test_the_threshold_turns_one_unseen_patient_in_twenty_down(fitted):
     network, _, unseen = fitted
     scores = best_scores(network, unseen.latents[:, :, 0])
     assert (scores > float(network.threshold)).mean() == pytest.approx(0.05, abs=0.001)
 
 
 def test_a_gallery_that_is_too_small_and_a_filter_without_one_are_told(clips):
-    network = small_cine(gallery=2)
+    network = small_video_model(gallery=2)
     training = LatentClips(network, torch.utils.data.Subset(clips, range(3)))
     with pytest.raises(UserError, match=r"run calibrate_filter.json, or set filter to false\.$"):
         network.nearest_patient(training.latents[:, :, 0])
     with pytest.raises(UserError, match=r"gallery = 2: .* 3 or more"):
         FilterCalibration(network, training, training).run()
     with pytest.raises(UserError, match=r"at least 20"):
-        FilterCalibration(small_cine(), training, training).run()
+        FilterCalibration(small_video_model(), training, training).run()
 
 
 # --- sampling ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_request_gives_one_film_in_whatever_batch_it_is(fitted):
+def test_a_request_gives_one_video_in_whatever_batch_it_is(fitted):
     network, start, ef = fitted[0], noise(3), torch.tensor([[20.0], [50.0], [float("nan")]])
     for inferer in (CineInferer(steps=2, eta=1.0), CineInferer("dpm_solver", steps=2)):
         whole = inferer(start, network, ef)
@@ -137,37 +137,37 @@ def test_a_request_gives_one_film_in_whatever_batch_it_is(fitted):
         assert torch.allclose(whole[1:2], alone, atol=1e-4)
 
 
-def test_hearts_that_are_too_near_a_patient_are_drawn_anew_and_each_says_so(fitted):
+def test_hearts_that_are_too_near_a_patient_are_drawn_again_and_each_says_so(fitted):
     network = fitted[0]
     inferer, start = CineInferer(steps=2, attempts=50), noise(6)
-    plain = CineInferer(steps=2, filter=False).draw_hearts(start[:, :, 0], network)
+    plain = CineInferer(steps=2, filter=False).sample_references(start[:, :, 0], network)
     with torch.no_grad():
         scores = network.nearest_patient(plain.latents)[0]
     kept = network.threshold.clone()
     try:
         network.threshold.fill_(float(scores.median()))  # about half of them are too near now
-        found = inferer.draw_hearts(start[:, :, 0], network)
+        found = inferer.sample_references(start[:, :, 0], network)
         assert max(found.scores) <= float(network.threshold)
         changed = [not torch.equal(a, b) for a, b in zip(found.latents, plain.latents)]
-        assert changed == [len(scores) > 0 for scores in found.turned_down] and 0 < sum(changed) < 6
-        film = SplitCined("pred")({"pred": inferer(start[:1], network, torch.tensor([[40.0]]))[0]})
-        assert film["pred"].shape == (1, 16, 32, 32)
-        assert film["privacy"]["hearts_drawn"] == 1 + len(found.turned_down[0])
-        assert film["privacy"]["score"] == pytest.approx(found.scores[0], abs=1e-3)
+        assert changed == [len(scores) > 0 for scores in found.rejected] and 0 < sum(changed) < 6
+        video = SplitOutputsd("pred")({"pred": inferer(start[:1], network, torch.tensor([[40.0]]))[0]})
+        assert video["pred"].shape == (1, 16, 32, 32)
+        assert video["privacy"]["n_attempts"] == 1 + len(found.rejected[0])
+        assert video["privacy"]["score"] == pytest.approx(found.scores[0], abs=1e-3)
         network.threshold.fill_(-1e4)
         with pytest.raises(UserError, match=r"^attempts = 3: every heart .* calibrate_filter.json\.$"):
-            CineInferer(steps=2, attempts=3).draw_hearts(start[:1, :, 0], network)
+            CineInferer(steps=2, attempts=3).sample_references(start[:1, :, 0], network)
     finally:
         network.threshold.copy_(kept)
 
 
 def test_without_filter_nothing_is_said_of_privacy(fitted):
     made = CineInferer(steps=2, filter=False)(noise(1), fitted[0], torch.tensor([[40.0]]))
-    assert SplitCined("pred")({"pred": made[0]})["privacy"] is None
+    assert SplitOutputsd("pred")({"pred": made[0]})["privacy"] is None
 
 
 @pytest.mark.parametrize("frames", [17, 24, 48])
-def test_long_films_of_even_and_odd_length_are_stitched(fitted, frames):
+def test_long_videos_of_even_and_odd_length_are_stitched(fitted, frames):
     made = CineInferer(steps=2, filter=False)(noise(1, frames), fitted[0], torch.tensor([[40.0]]))
     assert made.shape == (1, 5, frames, 32, 32) and torch.isfinite(made[:, :1]).all()
 
@@ -216,16 +216,16 @@ def test_each_stage_has_a_loss_whose_gradient_reaches_its_part_alone(fitted, cli
     assert shown["reconstruction"].shape == (1, 32, 64)
 
 
-def test_latents_are_kept_beside_cached_films_by_the_weights_that_made_them(tmp_path):
-    network = small_cine()
-    films = training_clips(patients=2, cache_dir=tmp_path)
-    first = LatentClips(network, films)
+def test_latents_are_kept_beside_cached_videos_by_the_weights_that_made_them(tmp_path):
+    network = small_video_model()
+    videos = training_clips(patients=2, cache_dir=tmp_path)
+    first = LatentClips(network, videos)
     kept = list(tmp_path.glob("*/latents-*.pt"))
     assert len(kept) == 1
     stamp = kept[0].stat().st_mtime_ns
-    assert torch.equal(LatentClips(network, films).latents, first.latents) and kept[0].stat().st_mtime_ns == stamp
+    assert torch.equal(LatentClips(network, videos).latents, first.latents) and kept[0].stat().st_mtime_ns == stamp
     torch.nn.init.normal_(next(network.autoencoder.parameters()))
-    LatentClips(network, films)
+    LatentClips(network, videos)
     assert len(list(tmp_path.glob("*/latents-*.pt"))) == 2
 
 
