@@ -6,8 +6,6 @@ autoencoder   L = mean (D(x') - 1)^2                               per patch: Is
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from monai.losses import PatchAdversarialLoss
 from torch import nn
@@ -61,21 +59,3 @@ class PatchCritic(nn.Module):
         )
         self.steps += 1
         return {"loss": loss, "real": real.mean(), "fake": fake.mean()}
-
-
-def steps_with_critic(
-    step: dict[str, Any], critic: PatchCritic | None = None, learning_rate: float = 1e-4, from_iteration: int = 0
-) -> list[dict[str, Any]]:
-    """The trainer's `steps`: that of the autoencoder and, if there is a critic, the critic's own under Adam.
-
-    Args:
-        step: {"objective", "optimizer", "scheduler"} of the autoencoder.
-        critic: moved to the device of the autoencoder; None leaves its step out.
-        learning_rate: of the critic.
-        from_iteration: when the critic begins to learn.
-    """
-    if critic is None:
-        return [step]
-    critic.to(step["optimizer"].param_groups[0]["params"][0].device)
-    optimizer = torch.optim.Adam(critic.discriminator.parameters(), learning_rate)
-    return [step, {"objective": critic, "optimizer": optimizer, "from_iteration": from_iteration}]

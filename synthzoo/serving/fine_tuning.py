@@ -166,8 +166,7 @@ def fine_tune(
         "train#trainer#progress": False,
         "train#trainer#train_handlers": [keeper],
     }
-    if "common" in config:
-        overrides["common"] = None  # what init_from holds is more than a common start of the members
+    overrides |= config.get("fine_tuning", {})  # what a stage that starts from trained weights does otherwise
     if learning_rate is not None:
         overrides["learning_rate"] = learning_rate
     if device is not None:

@@ -23,7 +23,7 @@ STEPS = 2
 SMOKE = {"max_epochs": 1, "epoch_length": STEPS, "batch_size": 1, "train_size": 2 * STEPS}
 PLACES = {"save_to": "saved/model.pt", "checkpoint_dir": "saved", "log_dir": "logs"}
 WEIGHTS = "hashlib.sha256(b''.join(v.numpy().tobytes() for v in @network.state_dict().values())).hexdigest()"
-DRAWS = f"list(itertools.islice(@train#dataloader.batch_sampler, {STEPS}))"
+DRAWS = f"list(itertools.islice(@train#trainer.data_loader.batch_sampler, {STEPS}))"
 
 
 def _told(what: str, value: str) -> str:

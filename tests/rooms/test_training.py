@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from ignite.engine import Events
@@ -10,7 +12,7 @@ from torch.utils.data import Dataset
 from synthzoo.datasets.loader import SeededBatches, SeededLoader
 from synthzoo.errors import UserError
 from synthzoo.networks.weights import load_weights
-from synthzoo.training import ObjectiveTrainer, cosine_schedule
+from synthzoo.training import ObjectiveTrainer, cosine_schedule, stage
 
 
 class Rows(Dataset):
@@ -197,3 +199,57 @@ def test_tensorboard_gets_scalars_and_images(tmp_path):
     log = EventAccumulator(str(tmp_path / "logs"))
     log.Reload()
     assert len(log.Scalars("train/loss")) == 4 and log.Tags()["images"] == ["square"]
+
+
+def make_stage(folder, **more):
+    network = Network()
+    files = {"checkpoint_dir": folder, "log_dir": None, "save_to": folder / "model.pt"}
+    given = {"max_epochs": 3, "epoch_length": 4, "batch_size": 2, "learning_rate": 0.01, "seed": 5, "warmup": 2}
+    given |= {
+        "weight_decay": 0.0,
+        "floor": 0.0,
+        "save_half": False,
+        "ema_decay": 0.9,
+        "files": files,
+        "progress": False,
+    }
+    return stage(network, Rows(), objective, network.a.parameters(), **(given | more))
+
+
+def test_a_stage_is_the_trainer_that_one_would_build_by_hand(tmp_path):
+    by_hand, short = make_trainer(tmp_path / "hand", seed=5), make_stage(tmp_path / "stage")
+    by_hand.run(), short.run()
+    for name in ("model.pt", "checkpoint.pt"):
+        one, two = (torch.load(tmp_path / way / name, weights_only=True) for way in ("hand", "stage"))
+        one, two = one.get("network", one), two.get("network", two)
+        assert all(torch.equal(one[key], two[key]) for key in one), name
+
+
+def test_a_stage_without_a_length_takes_one_pass_and_a_schedule_of_none_keeps_the_rate(tmp_path):
+    trainer = make_stage(tmp_path, epoch_length=None, schedule=None)
+    assert trainer.state.epoch_length == 3  # 7 rows in batches of 2
+    trainer.run()
+    assert trainer.steps[0]["optimizer"].param_groups[0]["lr"] == 0.01
+
+
+def test_a_stage_takes_another_schedule_and_refuses_an_unknown_word(tmp_path):
+    halved = functools.partial(torch.optim.lr_scheduler.StepLR, step_size=12, gamma=0.5)
+    trainer = make_stage(tmp_path, schedule=halved)
+    trainer.run()
+    assert trainer.steps[0]["optimizer"].param_groups[0]["lr"] == pytest.approx(0.005)
+    with pytest.raises(UserError, match="schedule = 'linear': give \"cosine\""):
+        make_stage(tmp_path, schedule="linear")
+
+
+def test_the_critic_of_a_stage_learns_its_own_parameters_from_its_iteration_on(tmp_path):
+    class Critic(torch.nn.Linear):
+        name = "critic"
+
+        def forward(self, network, batch):
+            return {"loss": super().forward(batch["image"]).square().mean()}
+
+    critic, seen = Critic(3, 1), []
+    trainer = make_stage(tmp_path, critic=critic, critic_from=8)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: seen.append(critic.weight.detach().clone()))
+    trainer.run()
+    assert torch.equal(seen[0], seen[7]) and not torch.equal(seen[7], seen[8])

@@ -59,6 +59,7 @@ def training_clips(
     fps: float = 16.0,
     cache_dir: str | Path | None = None,
     split: str = "train",
+    like: torch.nn.Module | None = None,
 ) -> Dataset:
     """Rows {"video": float32 (1, frames, size, size) in [0, 1], "ef": fraction, ...} of patients for training.
 
@@ -69,10 +70,13 @@ def training_clips(
         patients, sessions, cache_dir: of the phantoms.
         frames, size, fps: of a clip.
         split: "train"; or "validation" or "test", patients that no training sees.
+        like: a network whose `frames`, `fps` and, where it has one, `image_size` the clips take.
 
     Raises:
         UserError: another data_format or split, no dataset_dir, and what the readers say.
     """
+    if like is not None:
+        frames, fps, size = like.frames, like.fps, getattr(like, "image_size", size)
     if data_format not in DATA_FORMATS:
         raise UserError(f"data_format = {data_format!r}: clips are made from {' or '.join(DATA_FORMATS)}.")
     if split not in PHANTOM_SPLITS:

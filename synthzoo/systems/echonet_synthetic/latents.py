@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from synthzoo.datasets.echo.training_clips import training_clips
 from synthzoo.networks.saving import save_atomically
 
 PERCENT = 100.0
@@ -89,6 +91,21 @@ class LatentStills(Dataset):
         video = self.clips.latents[row]
         frame = int(torch.randint(video.shape[1], ()))
         return {"latents": video[:, frame : frame + 1], "conditions": torch.zeros(0)}
+
+
+def latent_clips(network: torch.nn.Module, batch_size: int = 16, **clips: Any) -> LatentClips:
+    """`LatentClips` of the clips that `training_clips` reads, as long and as fast as the network's.
+
+    Args:
+        network, batch_size: see `LatentClips`.
+        clips: arguments of `training_clips` besides "like", such as "data_format", "patients" and "size".
+    """
+    return LatentClips(network, training_clips(like=network, **clips), batch_size)
+
+
+def latent_stills(network: torch.nn.Module, batch_size: int = 16, **clips: Any) -> LatentStills:
+    """`LatentStills` of `latent_clips` with the same arguments."""
+    return LatentStills(latent_clips(network, batch_size, **clips))
 
 
 def kept_at(network: torch.nn.Module, clips: Dataset) -> Path | None:

@@ -350,7 +350,7 @@ class ObjectiveTrainer(Trainer):
             self.writer = SummaryWriter(str(self.log_dir))
 
     def close_logs(self) -> None:
-        """FinalizeDataset the progress bar and the TensorBoard writer."""
+        """End the progress bar and the TensorBoard writer."""
         if self.bar is not None:
             self.bar.close()
         if self.writer is not None:
@@ -388,22 +388,6 @@ class ObjectiveTrainer(Trainer):
             if hasattr(step["objective"], "images"):
                 for name, image in step["objective"].images(network, batch, self.inferer).items():
                     self.writer.add_image(name, image.detach().float().clamp(0, 1).cpu(), self.state.iteration)
-
-
-def cosine_schedule(optimizer: torch.optim.Optimizer, total: int, warmup: int = 0, floor: float = 0.0):
-    """Learning-rate factor that rises linearly over `warmup` iterations and falls as a half cosine to `floor`.
-
-    Args:
-        total: iterations until `floor` is reached.
-    """
-
-    def factor(iteration: int) -> float:
-        if iteration < warmup:
-            return (iteration + 1) / warmup
-        done = min(1.0, (iteration - warmup) / max(1, total - warmup))
-        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def join_processes(backend: str | None = None) -> int:
