@@ -60,8 +60,16 @@ def metadata(version="0.1.0"):
         "synthzoo": {
             "system": "tiny",
             "task": "synthesis",
-            "conditions": {"age": {"unit": "years", "range": [20, 90], "meaning": "age at the scan"}},
-            "outputs": {"image": {"suffix": "T1w.nii.gz"}},
+            "conditions": {
+                "age": {
+                    "type": "number",
+                    "minimum": 20,
+                    "maximum": 90,
+                    "unit": "years",
+                    "description": "age at the scan",
+                }
+            },
+            "outputs": {"image": {"suffix": "T1w.nii.gz", "description": "a brain"}},
         },
     }
 

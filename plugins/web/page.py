@@ -193,8 +193,8 @@ def build_fields(condition: str) -> None:
                     v_model="values[field.name]",
                     update_modelValue=flush,
                     type="number",
-                    min=("field.low",),
-                    max=("field.high",),
+                    min=("field.minimum",),
+                    max=("field.maximum",),
                     step=("field.step",),
                     disabled=("!given[field.name]",),
                     density="compact",
@@ -211,23 +211,23 @@ def build_fields(condition: str) -> None:
             ):
                 v.VBtn(
                     "{{ choice }}",
-                    v_for="choice in field.choices",
+                    v_for="choice in field.enum",
                     key="choice",
                     value=("choice",),
                     size="small",
                 )
-            with html.Div(v_if="field.widget === 'words'", style="width: 180px"):
+            with html.Div(v_if="field.widget === 'menu'", style="width: 180px"):
                 v.VSelect(
                     v_model="values[field.name]",
                     update_modelValue=flush,
-                    items=("field.choices",),
+                    items=("field.enum",),
                     disabled=("!given[field.name]",),
                     density="compact",
                     variant="underlined",
                     hide_details=True,
                 )
             v.VSwitch(
-                v_if="field.widget === 'flag'",
+                v_if="field.widget === 'switch'",
                 v_model="values[field.name]",
                 update_modelValue=flush,
                 density="compact",
@@ -237,8 +237,8 @@ def build_fields(condition: str) -> None:
             v_if="field.widget === 'slider'",
             v_model="values[field.name]",
             update_modelValue=flush,
-            min=("field.low",),
-            max=("field.high",),
+            min=("field.minimum",),
+            max=("field.maximum",),
             step=("field.step",),
             disabled=("!given[field.name]",),
             density="compact",

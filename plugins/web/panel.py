@@ -11,24 +11,24 @@ MOST_BUTTONS = 4
 
 
 def panel_fields(model: Model) -> list[dict[str, Any]]:
-    """A field per option, in the server's order; widgets are "slider", "number" (typed), "buttons", "words", "flag"."""
+    """A field per option, in the server's order; widgets are "slider", "number", "buttons", "menu", "switch"."""
     fields = []
     for option in model.options.values():
-        widget = {"word": "words", "flag": "flag"}.get(option.kind, "slider" if option.bounded else "number")
-        if widget == "words" and len(option.choices) <= MOST_BUTTONS:
+        widget = {"string": "menu", "boolean": "switch"}.get(option.type, "slider" if option.bounded else "number")
+        if widget == "menu" and len(option.enum) <= MOST_BUTTONS:
             widget = "buttons"
         fields.append(
             {
                 "name": option.name,
                 "label": f"{option.title} ({option.unit})" if option.unit else option.title,
                 "widget": widget,
-                "low": option.low,
-                "high": option.high,
+                "minimum": option.minimum,
+                "maximum": option.maximum,
                 "step": option.step,
-                "choices": list(option.choices),
+                "enum": list(option.enum),
                 "help": option.help(),
                 "condition": option.condition,
-                "optional": option.may_be_left_out,
+                "optional": option.may_be_unset,
             }
         )
     return fields
@@ -41,10 +41,10 @@ def start_values(model: Model) -> tuple[dict[str, Any], dict[str, bool]]:
 
 
 def request_of(model: Model, values: Mapping[str, Any], given: Mapping[str, bool]) -> dict[str, Any]:
-    """What a filled-in panel asks for, typed; None for a condition that is left out.
+    """What a filled-in panel asks for, typed; None for a condition that is unset.
 
     Raises:
-        ZooError: a value of another kind or out of range.
+        ZooError: a value of another type or out of range.
     """
     return {
         name: option.check(values.get(name) if given.get(name) and values.get(name) != "" else None)

@@ -93,18 +93,23 @@ def metadata(name: str, task: str) -> dict:
             "outputs": {"pred": {**tensor, "value_range": [0, 1], "channel_def": {"0": "T1w"}}},
         }
         requested = {"conditions": {"age": AGE}}
-        outputs = {"image": {"suffix": "T1w.nii.gz", "meaning": "T1-weighted volume in [0, 1]"}}
+        outputs = {"image": {"suffix": "T1w.nii.gz", "description": "T1-weighted volume in [0, 1]"}}
     else:
         description = "A skeleton: a tiny network that finds where healthy phantom brains were changed."
         tensors = {
             "inputs": {"image": {**tensor, "value_range": [0, 1], "channel_def": {"0": "head"}}},
             "outputs": {"pred": {**tensor, "type": "logits", "channel_def": {"0": "anomaly"}}},
         }
-        threshold = {"range": [0, 1], "meaning": "heat from which a region is labelled"}
+        threshold = {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "description": "heat from which a region is labelled",
+        }
         requested = {"conditions": {}, "options": {"threshold": threshold}}
         outputs = {
-            "heat_map": {"suffix": "heatmap.nii.gz", "meaning": "anomaly in [0, 1] on the scan's own grid"},
-            "label": {"suffix": "dseg.nii.gz", "meaning": "regions above the threshold, 1 is the largest"},
+            "heat_map": {"suffix": "heatmap.nii.gz", "description": "anomaly in [0, 1] on the scan's own grid"},
+            "label": {"suffix": "dseg.nii.gz", "description": "regions above the threshold, 1 is the largest"},
         }
     return {
         "schema": OFFICIAL_SCHEMA,

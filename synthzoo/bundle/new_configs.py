@@ -5,7 +5,7 @@ from __future__ import annotations
 SPACING_MM = 4.0
 BRAIN_SHAPE = [48, 56, 48]  # of a phantom
 HEAD_SHAPE = [56, 64, 56]  # of a scan, see `synthzoo.transforms.head_grid`
-AGE = {"unit": "years", "range": [20, 90], "meaning": "age at the scan"}
+AGE = {"type": "number", "minimum": 20, "maximum": 90, "unit": "years", "description": "age at the scan"}
 COMMAND = (
     "seconds on a CPU; in bundles/{}: python -m monai.bundle run --config_file "
     "\"['configs/inference.json','configs/train.json']\""

@@ -17,26 +17,25 @@ import numpy as np
 import torch
 
 from synthzoo.cases.table import CaseTable
+from synthzoo.cases.values import check_seed, check_value, is_unset
 from synthzoo.errors import UserError
 from synthzoo.io.tables import table_lines
 
-LEFT_OUT = ("", "n/a", "na", "nan", "none", "null")
 OTHER_COLUMNS = ("participant_id", "seed")
-MAX_SEED = 2**62
-FIRST_ROUNDED = 2**53  # from here on a float stands for more than one whole number
 
 
 class RequestTable(CaseTable):
     """Requests as a data set: item -> {"image": noise, "conditions": values, "case": "sub-0001", "row": 0}.
 
     `image` is float32 [*noise_shape] standard normal noise from the row's seed; `conditions` is float32 [K] in the
-    order of `conditions`, in the user's units, a choice as its index in the list of choices, NaN where it was left out.
+    order of `conditions`, in the user's units, a string as its index in `enum`, NaN where it is unset.
 
     Args:
-        conditions: name -> {"unit", "range": [low, high], "meaning"} for a number or {"choices": [...]} for a word.
-        values: name -> one value for all rows, a list with one value per row, or None (left out).
+        conditions: name -> JSON Schema property, such as {"type": "number", "minimum": 20, "maximum": 90, "unit":
+            "years", "description"} or {"type": "string", "enum": [...]}; see `synthzoo.cases.values`.
+        values: name -> one value for all rows, a list with one value per row, or None (unset).
         requests: path of a CSV or TSV file; its columns are condition names and optionally `seed` and
-            `participant_id`; `n/a` or an empty cell leaves a value out. The file then decides how many rows there are.
+            `participant_id`; `n/a` or an empty cell leaves a value unset. The file then decides the number of rows.
         num_samples: number of rows without a file; None takes the length of the lists in `values`.
         seed: base seed; the row of `sub-0001` has seed + 0, `sub-0002` has seed + 1, ...
         noise_shape: shape [C, ...] of the start noise of one image.
@@ -62,10 +61,10 @@ class RequestTable(CaseTable):
         **kwargs,
     ):
         super().__init__(output_dir=output_dir, suffix=suffix, **kwargs)
-        self.conditions = {name: dict(rule) for name, rule in conditions.items()}
+        self.conditions = {name: dict(schema) for name, schema in conditions.items()}
         self.noise_shape = tuple(int(n) for n in noise_shape)
         self.seed = check_seed(seed, "seed")
-        first = _whole("first_index", first_index)
+        first = _positive("first_index", first_index)
         values = dict(values or {})
         for name in values:
             self._known(name, "")
@@ -96,7 +95,7 @@ class RequestTable(CaseTable):
         if num_samples is None:
             count = max([len(v) for v in lists.values()], default=1)
         else:
-            count = _whole("num_samples", num_samples)
+            count = _positive("num_samples", num_samples)
         for name, items in lists.items():
             if len(items) != count:
                 raise UserError(
@@ -116,7 +115,7 @@ class RequestTable(CaseTable):
         return {"seed": self.seeds[row], "requested": self.requested[row]}
 
     def vector(self, row: int) -> torch.Tensor:
-        """The conditions of a row as float32 [K], NaN where left out."""
+        """The conditions of a row as float32 [K], NaN where unset."""
         return encode(self.requested[row], self.conditions)
 
     def load(self, row: int) -> dict:
@@ -126,88 +125,15 @@ class RequestTable(CaseTable):
 
 
 def encode(requested: dict[str, Any], conditions: dict[str, dict]) -> torch.Tensor:
-    """Requested values by name -> float32 [K] in the order of `conditions`; a choice as its index, NaN if left out."""
+    """Requested values by name -> float32 [K] in the order of `conditions`; a string as its index, NaN if unset."""
     numbers = []
-    for name, rule in conditions.items():
+    for name, schema in conditions.items():
         value = requested.get(name)
         if value is None:
             numbers.append(math.nan)
         else:
-            numbers.append(float(rule["choices"].index(value) if "choices" in rule else value))
+            numbers.append(float(schema["enum"].index(value) if "enum" in schema else value))
     return torch.tensor(numbers, dtype=torch.float32)
-
-
-def check_value(name: str, value: Any, rule: dict, where: str = "") -> float | str | None:
-    """The value of a condition, typed and within its range; None where it was left out.
-
-    Args:
-        name: name of the condition.
-        value: a number, a word or its text; None, an empty text or `n/a` leave the condition out.
-        rule: {"range": [low, high], "unit"} or {"choices": [...]}.
-        where: file and line for the sentence, ending with a colon and a space.
-
-    Raises:
-        UserError: wrong type, not one of the choices, or out of range.
-    """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, str):
-        value = value.strip()
-        if "$" in value or value.startswith(("@", "%")):
-            raise UserError(f"{where}{name} is '{value}', which looks like a program, not a value: give a plain value.")
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, str) and value.lower() in LEFT_OUT:
-        return None
-    if "choices" in rule:
-        for choice in rule["choices"]:
-            if str(value).lower() == str(choice).lower():
-                return choice
-        raise UserError(f"{where}{name} is '{value}', but must be one of {', '.join(map(str, rule['choices']))}.")
-    unit = f" {rule['unit']}" if rule.get("unit") else ""
-    low, high = rule.get("range", (-math.inf, math.inf))
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        shown = str(value)[:60]
-        raise UserError(f"{where}{name} is '{shown}', but must be a number from {low:g} to {high:g}{unit}.") from None
-    if not low <= number <= high:
-        raise UserError(f"{where}{name} is {number:g}{unit}, but must lie between {low:g} and {high:g}{unit}.")
-    return number
-
-
-def check_seed(value: Any, name: str, where: str = "") -> int:
-    """A seed: a whole number from 0 to 2^62."""
-    try:
-        value = exact_whole(value)
-    except ValueError:
-        raise UserError(f"{where}{name} is '{value}', but must be a whole number in digits, such as 0 or 42.") from None
-    if not 0 <= value < MAX_SEED:
-        raise UserError(f"{where}{name} is {value}, but must lie between 0 and {MAX_SEED - 1}.")
-    return value
-
-
-def exact_whole(value: Any) -> int:
-    """A whole number as it was meant, whatever its size: digits never pass through float, which rounds above 2^53.
-
-    Args:
-        value: an int, its text, or a float below 2^53 without a fraction; beyond that a float may have been rounded.
-
-    Raises:
-        ValueError: anything else.
-    """
-    if isinstance(value, str):
-        try:
-            return int(value)
-        except ValueError:
-            value = float(value)  # "30.0" of a spreadsheet
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        return int(value)
-    if isinstance(value, (float, np.floating)) and abs(value) < FIRST_ROUNDED and value == int(value):
-        return int(value)
-    raise ValueError
 
 
 def read_table(path: str | Path, conditions: dict[str, dict]) -> list[dict]:
@@ -217,7 +143,7 @@ def read_table(path: str | Path, conditions: dict[str, dict]) -> list[dict]:
 
     Args:
         path: the file; a tab in the first line makes it TSV, else CSV; UTF-8.
-        conditions: name -> rule, as for `check_value`.
+        conditions: name -> property, as for `check_value`.
 
     Raises:
         UserError: the file is missing, empty or not text; a column or a row is wrong (named by its line).
@@ -262,24 +188,24 @@ def _check_columns(path: Path, columns: list[str], conditions: dict[str, dict]) 
 
 
 def _read_row(cells: dict[str, str], conditions: dict[str, dict], where: str) -> dict:
-    rules = {name: rule for name, rule in conditions.items() if name in cells}
-    requested = {name: check_value(name, cells[name], rule, where) for name, rule in rules.items()}
+    schemas = {name: schema for name, schema in conditions.items() if name in cells}
+    requested = {name: check_value(name, cells[name], schema, where) for name, schema in schemas.items()}
     seed, case = cells.get("seed", "").strip(), cells.get("participant_id", "").strip()
-    if case.lower() in LEFT_OUT:
+    if is_unset(case):
         case = ""
     if case and not re.fullmatch(r"sub-[A-Za-z0-9]{1,64}", case):
         raise UserError(f"{where}participant_id is '{case}', but must be sub- and letters or digits, such as sub-0001.")
     return {
         "requested": requested,
-        "seed": None if seed.lower() in LEFT_OUT else check_seed(seed, "seed", where),
+        "seed": None if is_unset(seed) else check_seed(seed, "seed", where),
         "case": case or None,
     }
 
 
-def _whole(name: str, value: Any) -> int:
-    """A whole number of at least 1."""
+def _positive(name: str, value: Any) -> int:
+    """An integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise UserError(f"{name} is {value!r}, but must be a whole number of at least 1.")
+        raise UserError(f"{name} is {value!r}, but must be an integer of at least 1.")
     return int(value)
 
 

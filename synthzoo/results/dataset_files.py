@@ -140,11 +140,11 @@ def _write_participants(table: CaseTable, paths: list[Path]) -> None:
             columns[key] = {"Description": "Seed of the start noise; the same seed and values give the same image."}
             continue
         said = "Measured on the image" if key.startswith("measured_") else "Requested"
-        columns[key] = {"Description": f"{said}: {rule.get('meaning') or key.removeprefix('measured_')}"}
+        columns[key] = {"Description": f"{said}: {rule.get('description') or key.removeprefix('measured_')}"}
         if rule.get("unit"):
             columns[key]["Units"] = rule["unit"]
-        if "choices" in rule:
-            columns[key]["Levels"] = {str(choice): str(choice) for choice in rule["choices"]}
+        if "enum" in rule:
+            columns[key]["Levels"] = {str(item): str(item) for item in rule["enum"]}
     write_json(table.output_dir / "participants.json", columns)
 
 

@@ -25,8 +25,8 @@ from monai.data.utils import list_data_collate
 from synthzoo.bundle.compose import load_config
 from synthzoo.bundle.find import read_json, write_json
 from synthzoo.bundle.order import walk
-from synthzoo.cases.requests import check_value
 from synthzoo.cases.table import sha256
+from synthzoo.cases.values import check_value
 from synthzoo.datasets.brain.participants import TABLE
 from synthzoo.datasets.loader import SeededRows, seed_everything
 from synthzoo.errors import UserError, find_user_error
@@ -213,15 +213,15 @@ def write_table(folder: Path, scans: Sequence[Scan], conditions: Mapping[str, Ma
     for number, scan in enumerate(scans):
         ending = ".nii.gz" if scan.path.name.endswith(".nii.gz") else ".nii"
         os.symlink(scan.path.resolve(), folder / "images" / f"{scan.name}{ending}")
-        cells = [known_value(name, scan.conditions.get(name), rule) for name, rule in conditions.items()]
+        cells = [known_value(name, scan.conditions.get(name), schema) for name, schema in conditions.items()]
         lines.append("\t".join([scan.name, *cells, "train" if number < len(scans) - held_out else "validation"]))
     (folder / TABLE).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def known_value(name: str, value: Any, rule: Mapping) -> str:
+def known_value(name: str, value: Any, schema: Mapping[str, Any]) -> str:
     """The cell of a condition: its value, or n/a where it is unknown or out of the range that the bundle takes."""
     try:
-        value = check_value(name, value, dict(rule))
+        value = check_value(name, value, schema)
     except UserError:
         value = None
     return "n/a" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

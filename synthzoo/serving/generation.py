@@ -22,8 +22,9 @@ from tqdm import tqdm
 from synthzoo.bundle.compose import load_workflow
 from synthzoo.bundle.find import read_json, read_metadata
 from synthzoo.bundle.order import walk
-from synthzoo.cases.requests import MAX_SEED, check_seed, check_value, read_table
+from synthzoo.cases.requests import read_table
 from synthzoo.cases.table import process_rank, stem
+from synthzoo.cases.values import MAX_SEED, check_seed, check_value
 from synthzoo.errors import UserError
 from synthzoo.io.files import write_text
 from synthzoo.results.dataset_files import BIDS_VERSION
@@ -52,7 +53,7 @@ def generate_dataset(
         requests: a table of one's own (see `synthzoo.cases.requests.read_table`); what it has no column for comes from
             `settings`.
         seed: decides the drawn conditions and, with the number of the subject, the start noise.
-        settings: condition -> value, "low,high" (drawn uniformly for each subject) or, for words, a list of those that
+        settings: condition -> value, "low,high" (drawn uniformly for each subject) or, of an enum, a list of those that
             may be drawn; and key of inference.json -> value, such as {"steps": 10, "batch_size": 8}.
 
     Returns:
@@ -136,7 +137,7 @@ def _batches(config: dict, table: str, size: int | None) -> dict[str, Any]:
     if size is None:
         return {}
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise UserError(f"--batch_size is {size!r}, but must be a whole number of at least 1.")
+        raise UserError(f"--batch_size is {size!r}, but must be an integer of at least 1.")
     if "batch_size" in config:
         return {"batch_size": size}
     return {"dataloader#batch_size": size, f"{table}#block": size}
@@ -153,7 +154,7 @@ def request_table(
     Subject n's values and seed depend on (seed, n) alone, so a longer table begins with the shorter one.
 
     Args:
-        conditions: name -> rule, as in `RequestTable`.
+        conditions: name -> property, as in `RequestTable`.
         requested: name -> value, "low,high" or list; see `generate_dataset`.
         num_samples: number of rows; None with `requests`, or 1.
         requests: path of the user's own table, or None.
@@ -170,7 +171,7 @@ def request_table(
     else:
         count = 1 if num_samples is None else num_samples
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise UserError(f"--num_samples is {count!r}, but must be a whole number of at least 1.")
+            raise UserError(f"--num_samples is {count!r}, but must be an integer of at least 1.")
         rows = [{"requested": {}, "seed": None, "case": None}] * count
     lines, cases = ["\t".join(["participant_id", "seed", *conditions])], set()
     for subject, row in enumerate(rows, start=1):
@@ -190,25 +191,25 @@ def subject_seed(seed: int, subject: int) -> int:
 
 
 class Law:
-    """How the values of one condition are drawn: always one, uniformly in a range, or uniformly among words.
+    """How the values of one condition are drawn: always one, uniformly in a range, or uniformly in a list.
 
     Args:
         name: of the condition.
-        requested: one value; two numbers as a pair or "low,high"; or words as a list or "F,M"; None leaves it out.
-        rule: {"range": [low, high], "unit"} or {"choices": [...]}.
+        requested: one value; two numbers as a pair or "low,high"; or strings as a list or "F,M"; None leaves it unset.
+        schema: JSON Schema property of the condition, see `synthzoo.cases.values`.
 
     Raises:
         UserError: a value out of range, of a wrong type, or a range that is none.
     """
 
-    def __init__(self, name: str, requested: Any, rule: dict):
+    def __init__(self, name: str, requested: Any, schema: Mapping[str, Any]):
         parts = requested.split(",") if isinstance(requested, str) else requested
         parts = list(parts) if isinstance(parts, (list, tuple)) else [parts]
-        self.values = [check_value(name, part, rule) for part in parts]
-        self.name, self.is_range = name, "choices" not in rule and len(parts) == 2
+        self.values = [check_value(name, part, schema) for part in parts]
+        self.name, self.is_range = name, "enum" not in schema and len(parts) == 2
         if len(parts) > 1 and None in self.values:
             raise UserError(f"{name} is '{requested}', but a range or a list cannot leave a value out.")
-        if "choices" not in rule and len(parts) > 2:
+        if "enum" not in schema and len(parts) > 2:
             raise UserError(f"{name} has {len(parts)} numbers: give one value or a range such as low,high.")
         if self.is_range and self.values[0] > self.values[1]:
             raise UserError(f"{name} is '{requested}', but a range starts with its lower end: low,high.")

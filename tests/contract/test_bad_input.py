@@ -148,11 +148,13 @@ def test_a_damaged_dicom_series_is_refused_by_name(bundle, phantom, tmp_path):
 
 @for_each(OF_REQUESTS)
 def test_a_value_out_of_range_is_told_with_the_range(bundle, tmp_path):
-    ranges = {name: rule for name, rule in read_metadata(bundle)["synthzoo"]["conditions"].items() if "range" in rule}
-    for name, rule in ranges.items():
-        sentence = refusal(bundle, "dataset", {name: rule["range"][1] + 7, "output_dir": str(tmp_path)})
-        assert all(f"{number:g}" in sentence for number in (*rule["range"], rule["range"][1] + 7))
-        assert sentence.startswith(name) and rule["unit"] in sentence
+    for name, schema in read_metadata(bundle)["synthzoo"]["conditions"].items():
+        if schema["type"] not in ("number", "integer"):
+            continue
+        low, high = schema["minimum"], schema["maximum"]
+        sentence = refusal(bundle, "dataset", {name: high + 7, "output_dir": str(tmp_path)})
+        assert all(f"{number:g}" in sentence for number in (low, high, high + 7))
+        assert sentence.startswith(name) and schema["unit"] in sentence
 
 
 @for_each(OF_REQUESTS)

@@ -30,7 +30,15 @@ def image_bundle(folder: Path) -> dict:
         steps = config["postprocessing"]["transforms"]
         steps.insert(1, {"_target_": "ShiftIntensityd", "keys": "pred", "offset": "@lesion"})
         block["task"] = "counterfactual"
-        block["conditions"] = {"lesion": {"range": [0, 1], "unit": "mL", "meaning": "volume of a lesion to add"}}
+        block["conditions"] = {
+            "lesion": {
+                "type": "number",
+                "minimum": 0,
+                "maximum": 1,
+                "unit": "mL",
+                "description": "volume of a lesion to add",
+            }
+        }
     write_json(paths["inference"], config)
     write_json(paths["metadata"], metadata)
     return made

@@ -161,7 +161,7 @@ def tiny_bundle(folder: Path) -> dict:
     }
     tensor = {"type": "image", "modality": "MR", "num_channels": 1, "spatial_shape": ["*", "*", "*"]}
     tensor["channel_def"] = {"0": "anomaly" if maps else "T2w"}
-    image = {"image": {"suffix": "T2w.nii.gz", "meaning": "the other contrast"}}
+    image = {"image": {"suffix": "T2w.nii.gz", "description": "the other contrast"}}
     heat = {"heat_map": {"suffix": "heatmap.nii.gz"}, "label": {"suffix": "dseg.nii.gz"}}
     metadata = {
         "version": "0.1.0",
@@ -171,7 +171,9 @@ def tiny_bundle(folder: Path) -> dict:
         "synthzoo": {
             "task": "anomaly_map" if maps else "translation",
             "conditions": {},
-            "options": {"threshold": {"range": [0, 1], "meaning": "of the map"}} if maps else {},
+            "options": {"threshold": {"type": "number", "minimum": 0, "maximum": 1, "description": "of the map"}}
+            if maps
+            else {},
             "outputs": heat if maps else image,
         },
     }
@@ -197,7 +199,7 @@ def tiny_generator(folder: Path) -> dict:
     # A tensor of four axes whose first one is longer than 1 is written as x, y, z, time.
     shape = [48, 40, 1, 12] if cine else [1, 16, 20, 12]
     suffix = "cine.nii.gz" if cine else "T1w.nii.gz"
-    gain = {"unit": "dB", "range": [-6, 6], "meaning": "gain of the probe"}
+    gain = {"type": "number", "minimum": -6, "maximum": 6, "unit": "dB", "description": "gain of the probe"}
     config |= {"seed": 0, "num_samples": 1, "gain": None}
     config["network_def"] |= {"in_channels": shape[0], "out_channels": shape[0]}
     config["dataset"] = {

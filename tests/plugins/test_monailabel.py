@@ -36,7 +36,7 @@ def test_every_bundle_of_the_index_is_offered_with_its_options(client, zoo):
     panel = info["models"][SYNTHESIS]["config"]
     assert panel["sex"] == ["", "F", "M"] and panel["steps"] == 2 and panel["sampler"][0] == config["sampler"]
     age = info["models"][SYNTHESIS]["synthzoo"]["options"]["age"]
-    assert age["range"] == [20, 90] and age["unit"] == "years" and age["condition"]
+    assert (age["minimum"], age["maximum"]) == (20, 90) and age["unit"] == "years" and age["condition"]
     assert {"most_anomalous_first", f"generate_{SYNTHESIS}"} <= set(info["strategies"])
     assert info["strategies"][f"generate_{SYNTHESIS}"]["config"]["sex"] == ["", "F", "M"]
     assert {SYNTHESIS, REAL_MAP} <= set(info["trainers"])
@@ -236,14 +236,14 @@ BAD_OPTIONS = {
     "wrong type": ({"age": "old"}, "number from 20 to 90"),
     "a list": ({"age": [70, 80]}, "is a list"),
     "an object": ({"steps": {"_target_": "os.system"}}, "is a dict"),
-    "a flag": ({"steps": True}, "number"),
-    "half a step": ({"steps": 1.5}, "whole number"),
+    "a boolean": ({"steps": True}, "must be an integer"),
+    "half a step": ({"steps": 1.5}, "integer"),
     "out of range": ({"age": 200}, "between 20 and 90"),
     "too many": ({"num_samples": 10**6}, "between 1 and 64"),
     "a seed out of range": ({"seed": 2**62}, f"seed is {2**62}, but must lie between 0 and {2**62 - 1}"),
-    "a rounded seed": ({"seed": 2.0**60}, "whole number"),
+    "a rounded seed": ({"seed": 2.0**60}, "integer"),
     "a number beyond floats": ({"age": 10**400}, "number from 20 to 90"),
-    "infinite steps": ({"steps": float("inf")}, "whole number from 1 to 200"),
+    "infinite steps": ({"steps": float("inf")}, "integer from 1 to 200"),
     "unknown": ({"output_dir": "/tmp"}, "no option 'output_dir'"),
     "config id": ({"inferer#steps": 3}, "no option"),
     "network": ({"network_def": {}}, "no option"),

@@ -80,7 +80,7 @@ def test_the_panel_is_built_from_the_index(seen, client):
     options = info[SYNTHESIS]["synthzoo"]["options"]
     fields = seen["generating"]["ranges"]
     for name in ("age", "ventricle_ml", "brain_ml", "steps"):
-        assert fields[name][:2] == options[name]["range"]
+        assert fields[name][:2] == [options[name]["minimum"], options[name]["maximum"]]
         assert fields[name][2].strip() == options[name].get("unit", "")
     assert seen["generating"]["left_out"] == [name for name, rule in options.items() if rule["condition"]]
 
@@ -193,7 +193,7 @@ def test_a_request_shows_its_progress_and_cancel_stops_it_on_the_server(seen):
 
 def test_what_is_refused_is_told_in_one_sentence(seen):
     seed, empty, nan = seen["what_is_refused"]["refused"]
-    assert seed == "Seed is 'many', but must be a whole number."
+    assert seed == "Seed is 'many', but must be an integer."
     assert "no voxels" in empty and "NaN" in nan
     assert seen["what_is_refused"]["said"] == [seed, empty, nan] and seen["what_is_refused"]["free"]
 

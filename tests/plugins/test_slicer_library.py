@@ -257,4 +257,4 @@ def test_every_model_of_the_server_is_read(zoo_client):
     assert set(models) == set(index)
     assert models[MAP].takes_images and not models[SYNTHESIS].takes_images
     age = models[SYNTHESIS].options["age"]
-    assert (age.low, age.high, age.unit, age.may_be_left_out) == (20, 90, "years", True)
+    assert (age.minimum, age.maximum, age.unit, age.may_be_unset) == (20, 90, "years", True)

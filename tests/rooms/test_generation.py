@@ -11,8 +11,8 @@ from synthzoo.results.volume import FinalizeDataset, SaveResult
 from synthzoo.serving.generation import Law, keep_table, request_table, subject_seed
 
 CONDITIONS = {
-    "age": {"unit": "years", "range": [20, 90], "meaning": "age at the scan"},
-    "sex": {"choices": ["F", "M"], "meaning": "sex"},
+    "age": {"type": "number", "minimum": 20, "maximum": 90, "unit": "years", "description": "age at the scan"},
+    "sex": {"type": "string", "enum": ["F", "M"], "description": "sex"},
 }
 
 

@@ -11,7 +11,7 @@ from synthzoo.cases.requests import RequestTable
 from synthzoo.errors import UserError
 from synthzoo.results.volume import SaveResult
 
-AGE = {"age": {"unit": "years", "range": [20, 90]}}
+AGE = {"age": {"type": "number", "minimum": 20, "maximum": 90, "unit": "years"}}
 
 
 def saved(folder, **kwargs):

@@ -11,8 +11,8 @@ from synthzoo.errors import UserError
 from synthzoo.results.volume import FinalizeDataset, SaveResult
 
 CONDITIONS = {
-    "age": {"unit": "years", "range": [20, 90], "meaning": "age at the scan"},
-    "sex": {"choices": ["F", "M"], "meaning": "sex"},
+    "age": {"type": "number", "minimum": 20, "maximum": 90, "unit": "years", "description": "age at the scan"},
+    "sex": {"type": "string", "enum": ["F", "M"], "description": "sex"},
 }
 
 
@@ -34,7 +34,7 @@ def table(values=None, **kwargs):
         ({}, {"num_samples": 1.5}, "num_samples is 1.5"),
         ({}, {"seed": -1}, "seed is -1"),
         ({}, {"seed": "x"}, "seed is 'x'"),
-        ({}, {"seed": 2.0**53}, "whole number in digits"),  # may stand for its neighbour
+        ({}, {"seed": 2.0**53}, "integer in digits"),  # may stand for its neighbour
     ],
 )
 def test_a_wrong_value_gives_one_sentence(values, kwargs, sentence):

@@ -17,9 +17,9 @@ from synthzoo.serving.store import ModelStore
 from synthzoo.transforms.heat_bands import band_names, heat_bands
 
 AGE = Option("age", "number", None, 20, 90, unit="years", condition=True)
-STEPS = Option("steps", "whole", 20, 1, 200)
-SEX = Option("sex", "word", None, choices=("F", "M"), condition=True)
-SEED = Option("seed", "whole", 0, 0, 2**62 - 1)
+STEPS = Option("steps", "integer", 20, 1, 200)
+SEX = Option("sex", "string", None, enum=("F", "M"), condition=True)
+SEED = Option("seed", "integer", 0, 0, 2**62 - 1)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ SEED = Option("seed", "whole", 0, 0, 2**62 - 1)
         (SEX, "f", "F"),
         (SEED, 2**61 + 1, 2**61 + 1),  # as a float it would lose its last digit
         (SEED, f" {2**53 + 1}", 2**53 + 1),
-        (Option("first", "whole", 0), 2**53 + 1, 2**53 + 1),  # whatever its name, and without a range
+        (Option("first", "integer", 0), 2**53 + 1, 2**53 + 1),  # whatever its name, and without a range
         (Option("guidance", "number", 1.5, 0, 9), float("nan"), 1.5),
     ],
 )
@@ -53,17 +53,17 @@ def test_a_good_value_is_typed(option, value, checked):
         (AGE, float("inf"), "between"),
         (AGE, True, "number"),
         (AGE, [70], "is a list"),
-        (STEPS, 1.5, "whole number from 1 to 200"),
+        (STEPS, 1.5, "integer from 1 to 200"),
         (STEPS, {"a": 1}, "is a dict"),
         (SEX, 1, "one of F, M"),
         (SEX, "X" * 300, "300 characters"),
         (SEED, -1, "between 0"),
         (SEED, 2**62, f"seed is {2**62}, but must lie between 0 and {2**62 - 1}"),
-        (SEED, float(2**53), "whole number from 0 .* in digits"),  # may stand for its neighbour
-        (STEPS, float("inf"), "whole number from 1 to 200"),
+        (SEED, float(2**53), "integer from 0 .* in digits"),  # may stand for its neighbour
+        (STEPS, float("inf"), "integer from 1 to 200"),
         (STEPS, 10**400, "a number of 401 digits"),
         (AGE, 10**400, "number from 20 to 90"),
-        (Option("store", "flag", True), "perhaps", "true or false"),
+        (Option("store", "boolean", True), "perhaps", "true or false"),
     ],
 )
 def test_a_bad_value_is_refused_with_a_sentence(option, value, words):
@@ -173,14 +173,17 @@ def test_scans_of_the_datastore_become_a_training_set(tmp_path, root):
     assert find_reader(config).startswith("train#dataset")
     for name in ("a", "b"):
         (tmp_path / f"{name}.nii.gz").write_bytes(b"")
-    rules = {"age": {"range": [20, 90], "unit": "years"}, "sex": {"choices": ["F", "M"]}}
+    schemas = {
+        "age": {"type": "number", "minimum": 20, "maximum": 90, "unit": "years"},
+        "sex": {"type": "string", "enum": ["F", "M"]},
+    }
     scans = [
         Scan("a", tmp_path / "a.nii.gz", {"age": 61, "sex": "m"}),
         Scan("b", tmp_path / "b.nii.gz", {"age": 300}),
     ]
     version = new_version(tmp_path / "versions")
     assert version.name == "0001" and new_version(tmp_path / "versions").name == "0002"
-    write_table(version / "data", scans, rules, held_out=1)
+    write_table(version / "data", scans, schemas, held_out=1)
     assert (version / "data" / "participants.tsv").read_text().splitlines() == [
         "id\tage\tsex\tsplit",
         "a\t61\tM\ttrain",

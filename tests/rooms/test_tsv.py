@@ -11,10 +11,10 @@ from synthzoo.datasets.brain.sources import training_images
 from synthzoo.errors import UserError
 
 CONDITIONS = {
-    "age": {"unit": "years", "range": [20, 90]},
-    "sex": {"choices": ["F", "M"]},
-    "ventricle_ml": {"unit": "mL", "range": [5, 120]},
-    "brain_ml": {"unit": "mL", "range": [900, 1600]},
+    "age": {"type": "number", "minimum": 20, "maximum": 90, "unit": "years"},
+    "sex": {"type": "string", "enum": ["F", "M"]},
+    "ventricle_ml": {"type": "number", "minimum": 5, "maximum": 120, "unit": "mL"},
+    "brain_ml": {"type": "number", "minimum": 900, "maximum": 1600, "unit": "mL"},
 }
 HEADER = "id\tsex\tage\tventricular\tbrain\tsplit"
 LINES = [

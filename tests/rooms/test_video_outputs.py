@@ -14,7 +14,7 @@ from synthzoo.io.videos import read_avi, write_avi
 from synthzoo.results.video import FinalizeVideos, SaveVideo
 from synthzoo.results.video_preview import video_montage
 
-EF = {"ef": {"unit": "%", "range": [5, 90], "meaning": "ejection fraction"}}
+EF = {"ef": {"type": "number", "minimum": 5, "maximum": 90, "unit": "%", "description": "ejection fraction"}}
 SHAPE = (1, 16, 32, 32)
 
 

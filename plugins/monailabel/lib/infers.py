@@ -47,15 +47,15 @@ class BundleInfer(InferTask):
         return str(path) if path.is_file() or not validate else None
 
     def config(self) -> dict[str, Any]:
-        """Options as the stock panel shows them: a list is a choice, everything else a field."""
+        """Options as the stock panel shows them: a list is a menu, everything else a field."""
         extras = extra_options(self.served)
         panel = {name: panel_value(option) for name, option in self.served.options.items()}
         if self.served.takes_images:
-            panel["result"] = list(extras["result"].choices)
+            panel["result"] = list(extras["result"].enum)
         if self.served.takes_labels:
             panel["source_tag"] = ""
-        if len(extras["model_version"].choices) > 1:
-            panel["model_version"] = list(extras["model_version"].choices)
+        if len(extras["model_version"].enum) > 1:
+            panel["model_version"] = list(extras["model_version"].enum)
         return panel
 
     def info(self) -> dict[str, Any]:
@@ -84,8 +84,8 @@ class BundleInfer(InferTask):
 
 
 def panel_value(option: Option) -> Any:
-    """An option's field in the stock panel: its default, or its choices with the default first."""
-    if option.kind == "word":
-        words = [word for word in option.choices if word != option.default]
-        return ["" if option.default is None else option.default, *words]
+    """An option's field in the stock panel: its default, or its enum with the default first."""
+    if option.type == "string":
+        others = [item for item in option.enum if item != option.default]
+        return ["" if option.default is None else option.default, *others]
     return "" if option.default is None else option.default

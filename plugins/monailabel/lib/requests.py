@@ -46,13 +46,14 @@ def extra_options(served: ServedBundle) -> dict[str, Option]:
     """How the answer shall look: which output, which file format, which weights, and what is kept."""
     kinds = (*served.outputs, *(["bands"] if "heat_map" in served.outputs else []))
     versions = tuple(served.known_versions())
+    newest = "weights; newest by default"
     return {
-        "result": Option("result", "word", None, choices=("auto", *kinds), meaning="which output comes back"),
-        "result_extension": Option("result_extension", "word", None, choices=(".nii.gz", ".nii", ".nrrd")),
-        "result_dtype": Option("result_dtype", "word", None, choices=("uint8", "float32")),
-        "model_version": Option("model_version", "word", None, choices=versions, meaning="weights; newest by default"),
-        "store": Option("store", "flag", True, meaning="add images that are made to the datastore"),
-        "save_label": Option("save_label", "flag", False, meaning="keep maps of a stored image as its labels"),
+        "result": Option("result", "string", None, enum=("auto", *kinds), description="which output comes back"),
+        "result_extension": Option("result_extension", "string", None, enum=(".nii.gz", ".nii", ".nrrd")),
+        "result_dtype": Option("result_dtype", "string", None, enum=("uint8", "float32")),
+        "model_version": Option("model_version", "string", None, enum=versions, description=newest),
+        "store": Option("store", "boolean", True, description="add images that are made to the datastore"),
+        "save_label": Option("save_label", "boolean", False, description="keep maps of a stored image as its labels"),
     }
 
 

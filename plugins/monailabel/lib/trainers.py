@@ -42,23 +42,23 @@ class BundleTrainer(TrainTask):
         devices = ["auto", "cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
         stages = training_stages(served.folder)
         self.options = {
-            "stage": Option("stage", "word", stages[-1], choices=tuple(stages), meaning="the bundle's training config"),
-            "epochs": Option("epochs", "whole", 10, 1, 10_000, meaning="passes over the images"),
-            "learning_rate": Option("learning_rate", "number", 1e-4, 1e-8, 1, meaning="of the optimiser"),
-            "device": Option("device", "word", "auto", choices=tuple(devices), meaning="where to train"),
-            "synthetic": Option("synthetic", "flag", False, meaning="learn from generated studies too"),
+            "stage": Option("stage", "string", stages[-1], enum=tuple(stages), description="a training config"),
+            "epochs": Option("epochs", "integer", 10, 1, 10_000, description="passes over the images"),
+            "learning_rate": Option("learning_rate", "number", 1e-4, 1e-8, 1, description="of the optimiser"),
+            "device": Option("device", "string", "auto", enum=tuple(devices), description="where to train"),
+            "synthetic": Option("synthetic", "boolean", False, description="learn from generated studies too"),
         }
         subjects = calibration_subjects(served.folder)
         if subjects is not None:
-            meaning = "healthy phantoms to set the new weights against in the end; 0 leaves that out"
-            self.options["calibrate"] = Option("calibrate", "whole", subjects, 0, MOST_SUBJECTS, meaning=meaning)
+            text = "healthy phantoms to set the new weights against in the end; 0 leaves that out"
+            self.options["calibrate"] = Option("calibrate", "integer", subjects, 0, MOST_SUBJECTS, description=text)
 
     def config(self) -> dict[str, Any]:
         """Options as the stock panel shows them."""
         panel: dict[str, Any] = {}
         for name, option in self.options.items():
-            if option.kind == "word":
-                panel[name] = [option.default, *(word for word in option.choices if word != option.default)]
+            if option.type == "string":
+                panel[name] = [option.default, *(item for item in option.enum if item != option.default)]
             else:
                 panel[name] = option.default
         return panel

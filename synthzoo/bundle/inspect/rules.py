@@ -248,7 +248,7 @@ def judge_path(path: str, own: frozenset[str] | set[str] = frozenset()) -> tuple
                 return found
             break
     # The library's own table of requests is called as the web client that may not hide in a path.
-    inner = words[3:] if words[:3] == ["synthzoo", "data", "requests"] else words[1:]
+    inner = words[3:] if words[:3] == ["synthzoo", "cases", "requests"] else words[1:]
     for word in inner:
         if word in ATTRIBUTES and ATTRIBUTES[word][0] == REFUSE and words[0] not in own:
             return ATTRIBUTES[word]

@@ -21,7 +21,8 @@ import torch
 from scipy import ndimage
 from torch.utils.data import Dataset
 
-from synthzoo.cases.requests import LEFT_OUT, check_value, encode
+from synthzoo.cases.requests import encode
+from synthzoo.cases.values import OutOfRange, check_value, is_unset
 from synthzoo.errors import UserError
 from synthzoo.io.files import write_array
 from synthzoo.io.tables import table_lines
@@ -40,7 +41,7 @@ def read_participants(path: str | Path, conditions: Mapping[str, Mapping]) -> li
 
     Args:
         path: the table; tabs (or commas) between cells, UTF-8, one subject per line.
-        conditions: name -> {"range": [low, high], "unit"} or {"choices": [...]}, as in the bundle's `dataset`. Columns
+        conditions: name -> JSON Schema property, as in the bundle's `dataset`; see `synthzoo.cases.values`. Columns
             that are no condition are passed over.
 
     Raises:
@@ -84,20 +85,18 @@ def _read_row(cells: dict[str, str], key: str, conditions: Mapping[str, Mapping]
     if not case or case in (".", "..") or any(mark in case for mark in "/\\\0*?["):
         raise UserError(f"{where}{key} is '{case}', but must be the name of the subject's file, such as sub-0001.")
     split = cells.get("split", "").strip().lower()
-    if split in LEFT_OUT:
+    if is_unset(split):
         split = "train"
     if split not in SPLITS:
         raise UserError(f"{where}split is '{split}', but must be train, validation or test.")
     requested = {}
-    for name, rule in conditions.items():
+    for name, schema in conditions.items():
         text = cells.get(name, "").strip()
-        if "choices" in rule and name == "sex":
+        if "enum" in schema and name == "sex":
             text = SEX_CODES.get(text.lower().removesuffix(".0"), text)
         try:
-            requested[name] = check_value(name, text, dict(rule), where)
-        except UserError as error:
-            if "must lie between" not in str(error):
-                raise
+            requested[name] = check_value(name, text, schema, where)
+        except OutOfRange as error:
             raise UserError(
                 f"{str(error)[:-1]}; empty the cell, or widen dataset#conditions#{name} (the volumes are in mL)."
             ) from None

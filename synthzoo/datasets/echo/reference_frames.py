@@ -16,13 +16,12 @@ from monai.transforms import MapTransform
 from PIL import Image, UnidentifiedImageError
 
 from synthzoo.cases.images import find_images
-from synthzoo.cases.requests import check_seed, check_value
+from synthzoo.cases.values import check_seed, check_value
 from synthzoo.datasets.echo.training_clips import resize_frames
-from synthzoo.datasets.echo.videos import DARKEST, SMALLEST, BeatTable, volume_video
+from synthzoo.datasets.echo.videos import CONDITIONS, DARKEST, SMALLEST, BeatTable, volume_video
 from synthzoo.errors import UserError
 from synthzoo.io.videos import TINT, TINTED, open_avi, read_avi
 
-CONDITIONS = {"ef": {"unit": "percent", "range": [10, 85], "meaning": "ejection fraction that is requested"}}
 ENDINGS = (".avi", ".png")
 LARGEST = 4096  # pixels of a side
 
@@ -132,7 +131,7 @@ class FrameTable(BeatTable):
     Args:
         images, dataset_dir, data_format, split: see `BeatTable`; pictures (`.png`) count too.
         loader: reads a sample {"image": path}; None takes `LoadFramed`.
-        conditions: range and unit of ef; None takes `CONDITIONS`.
+        conditions: property of ef; None takes that of `CONDITIONS`.
         ef: EF requested, percent.
         seed: of the noise; the frame decides the rest of it.
         kwargs: see `synthzoo.cases.images.ImageTable`.
@@ -144,9 +143,9 @@ class FrameTable(BeatTable):
     def __init__(self, images="", loader=None, conditions: dict | None = None, ef: float = 30.0, seed=0, **kwargs):
         self.seed = check_seed(seed, "seed")
         loader = LoadFramed("image") if loader is None else loader
-        stated = dict(conditions or CONDITIONS)
+        stated = dict(conditions or {"ef": CONDITIONS["ef"]})
         check_value("ef", ef, stated["ef"])
-        both = {**stated, "ef_factual": {"unit": "percent", "range": [0, 100]}}
+        both = {**stated, "ef_factual": CONDITIONS["ef_factual"]}
         super().__init__(images, loader=loader, conditions=both, ef=ef, **kwargs)
         self.conditions = stated
 

@@ -17,7 +17,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from synthzoo.cases.images import ImageTable, find_images
-from synthzoo.cases.requests import check_value
+from synthzoo.cases.values import check_value
 from synthzoo.datasets.echo.clips import clip_positions, frames_between
 from synthzoo.datasets.echo.echonet import read_echonet
 from synthzoo.datasets.echo.training_clips import resize_frames
@@ -26,8 +26,20 @@ from synthzoo.io.videos import open_avi, read_avi
 from synthzoo.io.volumes import read_video
 
 CONDITIONS = {
-    "ef": {"unit": "percent", "range": [10, 85], "meaning": "ejection fraction that is requested"},
-    "ef_factual": {"unit": "percent", "range": [0, 100], "meaning": "ejection fraction that the video shows"},
+    "ef": {
+        "type": "number",
+        "minimum": 10,
+        "maximum": 85,
+        "unit": "percent",
+        "description": "ejection fraction that is requested",
+    },
+    "ef_factual": {
+        "type": "number",
+        "minimum": 0,
+        "maximum": 100,
+        "unit": "percent",
+        "description": "ejection fraction that the video shows",
+    },
 }
 RATES = (8.0, 1000.0)  # frames a second between which a video can show a beat
 SMALLEST = 16  # pixels

@@ -97,7 +97,7 @@ def test_what_cannot_be_is_told_in_one_sentence_and_leaves_nothing(tmp_path, set
 def test_a_server_offers_rules_and_takes_no_other(tmp_path):
     served = ServedBundle(BUNDLE)
     option = served.options["switch"]
-    assert {"all_v", "late(0.125)", "all_i"} <= set(option.choices) and option.default in option.choices
+    assert {"all_v", "late(0.125)", "all_i"} <= set(option.enum) and option.default in option.enum
     with pytest.raises(UserError, match="one of"):
         option.check("random(0.5,1)")
     case = served.run({"ef": 60.0, "seed": 2, "steps": 8, "switch": "late(0.25)"}, tmp_path)[0]

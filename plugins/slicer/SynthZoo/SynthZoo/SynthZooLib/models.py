@@ -82,7 +82,7 @@ def read_models(index: dict) -> dict[str, Model]:
             options = {key: read_option(key, rule) for key, rule in (zoo.get("options") or {}).items()}
         except ZooError:
             continue
-        versions = (zoo.get("extras") or {}).get("model_version", {}).get("choices") or ()
+        versions = (zoo.get("extras") or {}).get("model_version", {}).get("enum") or ()
         models[name] = Model(
             name,
             zoo.get("title") or name,

@@ -9,7 +9,8 @@ from .errors import ZooError
 
 SLIDER_STEPS = 100
 UNBOUNDED = 1e9
-FIRST_ROUNDED = 2**53  # from here on a float stands for more than one whole number
+FIRST_ROUNDED = 2**53  # from here on a float stands for more than one integer
+TYPES = ("number", "integer", "boolean", "string")
 
 
 @dataclass(frozen=True)
@@ -18,22 +19,22 @@ class Option:
 
     Args:
         name: the key that the server knows.
-        kind: "number", "whole", "word" or "flag".
-        default: the value without a request; None leaves a condition out.
-        low, high: ends of the range of a number, both included.
-        choices: the words.
-        unit, meaning: for people.
-        condition: True for what the image shall show, False for how it is made.
+        type: "number", "integer", "boolean" or "string", as in JSON Schema.
+        default: the value without a request; None leaves a condition unset.
+        minimum, maximum: ends of the range of a number, both included.
+        enum: the strings to choose from.
+        unit, description: for people.
+        condition: True for what the image shall show, False for how it is generated.
     """
 
     name: str
-    kind: str
+    type: str
     default: object = None
-    low: float = -UNBOUNDED
-    high: float = UNBOUNDED
-    choices: tuple = field(default_factory=tuple)
+    minimum: float = -UNBOUNDED
+    maximum: float = UNBOUNDED
+    enum: tuple = field(default_factory=tuple)
     unit: str = ""
-    meaning: str = ""
+    description: str = ""
     condition: bool = False
 
     @property
@@ -48,30 +49,30 @@ class Option:
         return text[:1].upper() + text[1:]
 
     @property
-    def may_be_left_out(self) -> bool:
+    def may_be_unset(self) -> bool:
         """Whether nothing may be requested, which leaves a condition open and a setting to the model."""
         return self.condition or self.default is None
 
     @property
     def bounded(self) -> bool:
         """Whether the range is narrow enough for a slider."""
-        return self.kind in ("number", "whole") and self.high - self.low <= 1e5
+        return self.type in ("number", "integer") and self.maximum - self.minimum <= 1e5
 
     @property
     def decimals(self) -> int:
         """Digits behind the point that a field needs."""
-        if self.kind == "whole":
+        if self.type == "integer":
             return 0
-        shown = [number for number in (self.default, self.low, self.high) if isinstance(number, (int, float))]
+        shown = [number for number in (self.default, self.minimum, self.maximum) if isinstance(number, (int, float))]
         needed = max((digits_of(float(number)) for number in shown), default=0)
         return min(6, max(needed, -math.floor(math.log10(self.step)) if self.step < 1 else 0))
 
     @property
     def step(self) -> float:
         """One step of a slider: a round number, about a hundredth of the range."""
-        if self.kind == "whole":
+        if self.type == "integer":
             return 1.0
-        rough = (self.high - self.low) / SLIDER_STEPS
+        rough = (self.maximum - self.minimum) / SLIDER_STEPS
         if not 0 < rough < 1e5:
             return 1.0
         tens = 10.0 ** math.floor(math.log10(rough))
@@ -79,62 +80,62 @@ class Option:
 
     @property
     def start(self) -> object:
-        """What a field shows first: the default, else the middle of the range or the first word."""
+        """What a field shows first: the default, else the middle of the range or the first string."""
         if self.default is not None:
             return self.default
-        if self.kind == "word":
-            return self.choices[0] if self.choices else ""
-        if self.kind == "flag":
+        if self.type == "string":
+            return self.enum[0] if self.enum else ""
+        if self.type == "boolean":
             return False
-        middle = (self.low + self.high) / 2
+        middle = (self.minimum + self.maximum) / 2
         return round(middle / self.step) * self.step if abs(middle) < UNBOUNDED else 0.0
 
     def check(self, value: object) -> object:
         """The value with its type, as it goes to the server.
 
         Raises:
-            ZooError: not of this kind, or out of range.
+            ZooError: not of this type, or out of range.
         """
         if value is None:
             return None if self.condition else self.default
         try:
-            if self.kind == "flag":
+            if self.type == "boolean":
                 return bool(value)
-            if self.kind == "word":
-                if value not in self.choices:
+            if self.type == "string":
+                if value not in self.enum:
                     raise ValueError
                 return value
-            number = exact_whole(value) if self.kind == "whole" else float(value)  # type: ignore[arg-type]
-            if self.low <= number <= self.high:
+            number = exact_integer(value) if self.type == "integer" else float(value)  # type: ignore[arg-type]
+            if self.minimum <= number <= self.maximum:
                 return number
             if self.bounded or math.isnan(number):
-                raise ValueError  # the range stands in what is wanted
+                raise ValueError  # the range stands in what is allowed
         except (TypeError, ValueError, OverflowError):
-            raise ZooError(f"{self.title} is {value!r}, but must be {self.wanted()}.") from None
-        raise ZooError(f"{self.title} is {value!r}, but must lie between {self.low} and {self.high}.")
+            raise ZooError(f"{self.title} is {value!r}, but must be {self.allowed()}.") from None
+        raise ZooError(f"{self.title} is {value!r}, but must lie between {self.minimum} and {self.maximum}.")
 
-    def wanted(self) -> str:
+    def allowed(self) -> str:
         """What is allowed, as part of a sentence."""
-        if self.kind == "flag":
+        if self.type == "boolean":
             return "on or off"
-        if self.kind == "word":
-            return f"one of {', '.join(self.choices)}"
-        kind = "a whole number" if self.kind == "whole" else "a number"
+        if self.type == "string":
+            return f"one of {', '.join(self.enum)}"
+        kind = "an integer" if self.type == "integer" else "a number"
         unit = f" {self.unit}" if self.unit else ""
-        return f"{kind} from {self.low:g} to {self.high:g}{unit}" if self.high < UNBOUNDED else kind
+        return f"{kind} from {self.minimum:g} to {self.maximum:g}{unit}" if self.maximum < UNBOUNDED else kind
 
     def help(self) -> str:
-        """The tool tip: meaning, range and default."""
-        default = "left out" if self.default is None else f"{self.default}"
-        meaning = f"{self.meaning[:1].upper()}{self.meaning[1:]}. " if self.meaning else ""
-        return f"{meaning}{self.wanted()[:1].upper()}{self.wanted()[1:]}; default: {default}."
+        """The tool tip: description, range and default."""
+        default = "unset" if self.default is None else f"{self.default}"
+        description = f"{self.description[:1].upper()}{self.description[1:]}. " if self.description else ""
+        return f"{description}{self.allowed()[:1].upper()}{self.allowed()[1:]}; default: {default}."
 
 
-def exact_whole(value: object) -> int:
-    """A whole number of any size; digits never pass through float, which rounds above 2^53, as in seeds.
+def exact_integer(value: object) -> int:
+    """An integer of any size; digits never pass through float, which rounds above 2^53, as in seeds.
 
     Raises:
-        ValueError: not whole, or a float so large that it may have been rounded.
+        ValueError: not an integer, or a float so large that it may have been rounded.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -154,24 +155,24 @@ def digits_of(number: float) -> int:
 
 
 def read_option(name: str, described: dict) -> Option:
-    """An option from the index.
+    """An option from the index, where it stands as a property of JSON Schema with its default.
 
     Raises:
-        ZooError: of a kind that this extension does not know.
+        ZooError: of a type that this extension does not know.
     """
-    kind = described.get("kind")
-    if kind not in ("number", "whole", "word", "flag"):
-        raise ZooError(f"option {name} is of kind '{kind}', which this extension does not know: update it.")
-    low, high = described.get("range") or (-UNBOUNDED, UNBOUNDED)
+    kind = described.get("type")
+    if kind not in TYPES:
+        raise ZooError(f"option {name} is of type '{kind}', which this extension does not know: update it.")
+    low, high = described.get("minimum", -UNBOUNDED), described.get("maximum", UNBOUNDED)
     return Option(
         name,
         kind,
         described.get("default"),
-        low if kind == "whole" else float(low),
-        high if kind == "whole" else float(high),
-        tuple(described.get("choices") or ()),
+        low if kind == "integer" else float(low),
+        high if kind == "integer" else float(high),
+        tuple(described.get("enum") or ()),
         described.get("unit") or "",
-        described.get("meaning") or "",
+        described.get("description") or "",
         bool(described.get("condition")),
     )
 

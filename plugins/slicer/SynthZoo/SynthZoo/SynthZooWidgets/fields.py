@@ -1,4 +1,4 @@
-"""One field per option: sliders with units, choices, switches; a condition can be left out."""
+"""One field per option: sliders with units, choices, switches; a condition can stay unset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class OptionField:
         row = qt.QHBoxLayout(self.widget)
         row.setContentsMargins(0, 0, 0, 0)
         self.used = None
-        if option.may_be_left_out:
+        if option.may_be_unset:
             self.used = qt.QCheckBox()
             self.used.toolTip = _("Ask for it; without the tick it is left to chance, or to the model.")
             self.used.checked = option.default is not None
@@ -39,18 +39,18 @@ class OptionField:
 
     def _make(self):
         option = self.option
-        if option.kind == "flag":
+        if option.type == "boolean":
             return qt.QCheckBox()
-        if option.kind == "word":
+        if option.type == "string":
             box = qt.QComboBox()
-            for word in option.choices:
-                box.addItem(word)
+            for item in option.enum:
+                box.addItem(item)
             return box
         if not option.bounded:
             return qt.QLineEdit()
         slider = ctk.ctkSliderWidget()
         slider.decimals = option.decimals
-        slider.minimum, slider.maximum = option.low, option.high
+        slider.minimum, slider.maximum = option.minimum, option.maximum
         slider.singleStep = option.step
         slider.pageStep = option.step * 10
         if option.unit:
@@ -61,17 +61,16 @@ class OptionField:
         self.input.enabled = self.used is None or bool(self.used.checked)
 
     def value(self):
-        """The checked value; None where the condition is left out.
+        """The checked value; None where the condition is unset.
 
         Raises:
             SynthZooLib.errors.ZooError: what was typed is refused.
         """
         if self.used is not None and not self.used.checked:
             return None
-        kind = self.option.kind
-        if kind == "flag":
+        if self.option.type == "boolean":
             return bool(self.input.checked)
-        if kind == "word":
+        if self.option.type == "string":
             return self.option.check(self.input.currentText)
         if not self.option.bounded:
             text = self.input.text.strip()
@@ -79,16 +78,16 @@ class OptionField:
         return self.option.check(round(float(self.input.value), 6))
 
     def set_value(self, value) -> None:
-        """Ask for a value; None leaves the condition out."""
+        """Request a value; None leaves the condition unset."""
         if self.used is not None:
             self.used.checked = value is not None
         if value is not None:
             self._show(value)
 
     def _show(self, value) -> None:
-        if self.option.kind == "flag":
+        if self.option.type == "boolean":
             self.input.checked = bool(value)
-        elif self.option.kind == "word":
+        elif self.option.type == "string":
             self.input.setCurrentIndex(self.input.findText(str(value)))
         elif self.option.bounded:
             self.input.value = float(value)

@@ -232,28 +232,30 @@ class SynthZooSceneTest(unittest.TestCase):
             answer.unpack(path, os.path.join(self.folder, "in"))
 
     def test_options_become_fields_with_round_steps_and_refuse_what_the_server_would(self):
-        age = read_option("age", {"kind": "number", "range": [20, 90], "unit": "years", "condition": True})
+        age = read_option("age", {"type": "number", "minimum": 20, "maximum": 90, "unit": "years", "condition": True})
         self.assertEqual((age.step, age.decimals, age.start, age.check(None)), (1.0, 0, 55.0, None))
-        volume = read_option("ventricle_ml", {"kind": "number", "range": [5, 120], "unit": "mL", "default": 20})
+        volume = read_option(
+            "ventricle_ml", {"type": "number", "minimum": 5, "maximum": 120, "unit": "mL", "default": 20}
+        )
         self.assertEqual((volume.title, volume.step), ("Ventricle", 2.0))
-        frame = read_option("frame", {"kind": "whole", "range": [0, 99], "default": None})
-        left_out = [option.may_be_left_out for option in (age, volume, frame)]
-        self.assertEqual((left_out, frame.check(None)), ([True, False, True], None), "what has no default is not sent")
-        weight = read_option("guidance", {"kind": "number", "range": [0, 2], "default": 1.75})
+        frame = read_option("frame", {"type": "integer", "minimum": 0, "maximum": 99, "default": None})
+        unset = [option.may_be_unset for option in (age, volume, frame)]
+        self.assertEqual((unset, frame.check(None)), ([True, False, True], None), "what has no default is not sent")
+        weight = read_option("guidance", {"type": "number", "minimum": 0, "maximum": 2, "default": 1.75})
         self.assertEqual((weight.step, weight.decimals), (0.02, 2))
         for option, bad in ((age, 200), (volume, "much"), (weight, [1])):
             with self.assertRaisesRegex(ZooError, option.title):
                 option.check(bad)
         highest = 2**62 - 1
-        seed = read_option("seed", {"kind": "whole", "range": [0, highest], "default": 0})
+        seed = read_option("seed", {"type": "integer", "minimum": 0, "maximum": highest, "default": 0})
         self.assertEqual([seed.check(str(2**53 + 1)), seed.check(highest)], [2**53 + 1, highest], "to the last digit")
         for bad in (str(highest + 1), -1):
             with self.assertRaisesRegex(ZooError, f"between 0 and {highest}"):
                 seed.check(bad)
-        with self.assertRaisesRegex(ZooError, "must be a whole number"):
+        with self.assertRaisesRegex(ZooError, "must be an integer"):
             seed.check(float(2**53))  # may stand for its neighbour
         with self.assertRaisesRegex(ZooError, "update"):
-            read_option("text", {"kind": "prose"})
+            read_option("text", {"type": "prose"})
 
     def test_a_task_that_is_not_known_still_has_a_place_in_the_panel(self):
         index = {"x": {"synthzoo": {"task": "time_travel", "title": "X", "options": {}}}, "stock": {"type": "other"}}
