@@ -21,6 +21,7 @@ setup(
             "instruments/*/weights/*.pt",
             "instruments/*/weights/*.json",
             "bundle/schema/*.json",
+            "bundle/inspect/*.txt",
             "bundle/skeleton/*",
         ]
     },

@@ -1,4 +1,7 @@
-"""Python text judged by its syntax tree: `$` expressions of a config and the files in a bundle; nothing is executed."""
+"""Python files that no config of the bundle uses, judged by what they name; nothing is executed.
+
+What a config does use is read against the allow-list, in `grammar`.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from collections.abc import Callable
 
 from synthzoo.bundle.inspect.rules import ATTRIBUTES, BUILTINS, DUNDERS, PASS, REFUSE, REVIEW, judge_path
 
-# `@a#b`, `@a::b`, `@##sibling`: MONAI's references, which are no Python.
-REFERENCE = re.compile(r"@(?:#|::)*\w*(?:(?:#|::)\w+)*")
+# `@a::b`, and `@a#b` after MONAI has made `::` of every `#`: its references, which are no Python.
+REFERENCE = re.compile(r"@\w*(?:::\w*)*")
 Report = Callable[[str, int, str, str], None]
 
 
@@ -23,19 +26,31 @@ def check_code(text: str, report: Report, own: set[str], aliases: dict[str, set[
         own: top-level modules that the bundle brings along.
         aliases: what names mean from imports elsewhere in the same configs; grows by the imports found here.
     """
+    tree = parse(text, report)
+    if tree is not None:
+        Reader(report, own, {} if aliases is None else aliases).visit(tree)
+
+
+def parse(text: str, report: Report) -> ast.Module | None:
+    """The syntax tree of a text, or None after a report that it has none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(text.strip())
+            return ast.parse(text.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         report(REFUSE, getattr(error, "lineno", 0) or 0, text.strip()[:100], "cannot be parsed, so it cannot be judged")
-        return
-    Reader(report, own, {} if aliases is None else aliases).visit(tree)
+        return None
 
 
 def expression_text(value: str) -> str:
-    """A `$` string as Python: without the `$`, and with each reference as a plain name."""
-    return REFERENCE.sub("_reference_", value[1:])
+    """A `$` string as the Python that MONAI evaluates: each reference, also one within quotes, as a lookup.
+
+    Replaced within quotes a reference ends the text there (`'@f{x}'` becomes an f-string), so nothing else is judged.
+    """
+    value = value[1:].replace("#", "::")
+    for reference in sorted(set(REFERENCE.findall(value)), key=len, reverse=True):
+        value = value.replace(reference, f"__local_refs['{reference[1:]}']")
+    return value
 
 
 class Reader(ast.NodeVisitor):

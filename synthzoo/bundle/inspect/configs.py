@@ -6,16 +6,20 @@ import ast
 import configparser
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
 
-from synthzoo.bundle.inspect.code import Report, check_code, expression_text
+from synthzoo.bundle.inspect.code import Report, expression_text, parse
+from synthzoo.bundle.inspect.grammar import CODE_FILE, LOADERS, check_expression, import_table
 from synthzoo.bundle.inspect.rules import PASS, REFUSE, REVIEW, judge_target
 
 # Keys under which an address is documentation.
 DOCUMENTING = {"schema", "references", "data_source", "url", "description", "_desc_", "homepage", "citation", "licence"}
+# Arguments that decide whether a loader unpickles, with the value that does not.
+UNSAFE_LOADING = {"weights_only": True, "allow_pickle": False, "pickle_module": None}
+WRITER = re.compile(r"LogfileHandler|FileHandler|Saver|^Save|Writer|save")
 LOGGING_CLASSES = {
     "StreamHandler",
     "FileHandler",
@@ -58,62 +62,104 @@ def walk_item(value: Any, path: str, key: str) -> Iterator[tuple[str, str, Any]]
     yield from walk(value, path)
 
 
-def import_aliases(contents: list[Any], own: set[str]) -> dict[str, set[str]]:
+def import_aliases(contents: Sequence[Any]) -> dict[str, set[str]]:
     """What every name means after all imports of all configs, since overlays share one namespace."""
     aliases: dict[str, set[str]] = {}
     for content in contents:
         for _, _, value in walk(content):
-            if isinstance(value, str) and value.startswith(("$import ", "$from ")):
-                check_code(expression_text(value), lambda *_: None, own, aliases)
+            if isinstance(value, str) and re.match(r"\$\s*(import|from)\b", value):
+                tree = parse(expression_text(value), lambda *_: None)
+                for name, paths in (import_table(tree) if tree else {}).items():
+                    aliases.setdefault(name, set()).update(paths)
     return aliases
 
 
-def check_config(content: Any, text: str, report: Report, own: set[str], aliases: dict[str, set[str]]) -> None:
+def check_config(
+    content: Any,
+    text: str,
+    report: Report,
+    own: Mapping[str, set[str]],
+    aliases: Mapping[str, set[str]],
+    files: Collection[str] = (),
+) -> None:
     """Report what is not on the allow-list in one parsed config.
 
     Args:
         content: the parsed JSON or YAML.
         text: its text, to find line numbers.
         report: receives (verdict, line, what, why).
-        own: top-level modules of the bundle.
+        own: module of the bundle -> names that it defines.
         aliases: from `import_aliases`.
+        files: configs of the bundle that are read too, by their names.
     """
     lines = text.splitlines()
     for path, key, value in walk(content):
-        if key == "_mode_" and str(value).lower() == "debug":
-            report(REVIEW, line_of(lines, "_mode_"), path, "opens a debugger")
-        if not isinstance(value, str):
-            continue
-        line = line_of(lines, value)
+        # `network_def#_target_` in an overlay is the `_target_` of network_def.
+        key = re.split(r"#|::", key)[-1].lstrip("+~")
+        line = line_of(lines, value) if isinstance(value, str) else line_of(lines, key)
 
         def at(verdict: str, inner: int, what: str, why: str, line: int = line, path: str = path) -> None:
             report(verdict, line, f"{path}: {what}", why)
 
-        if value.startswith("$"):
-            check_code(expression_text(value), at, own, aliases)
-        elif value.startswith("%"):
-            check_macro(value, at)
-        elif key == "_target_":
+        if key == "_mode_" and str(value).lower() == "debug":
+            at(REVIEW, 0, "_mode_", "opens a debugger")
+        if key in UNSAFE_LOADING:
+            check_loading(key, value, at)
+        if isinstance(value, dict):
+            check_component(value, at)
+        if not isinstance(value, str):
+            continue
+        if key == "_target_":
             check_target(value, at, own)
+        elif value.startswith("$"):
+            check_expression(expression_text(value), at, own, aliases)
+        elif value.startswith("%"):
+            check_macro(value, at, files)
         else:
             check_string(key, value, at)
 
 
-def check_target(value: str, report: Report, own: set[str]) -> None:
-    """A `_target_` that is no expression."""
-    if value.startswith(("@", "%")):
-        report(REFUSE, 0, value, "a target behind a reference cannot be judged")
+def check_loading(key: str, value: Any, report: Report) -> None:
+    """An argument that makes a loader unpickle."""
+    if isinstance(value, str) and value[:1] in ("$", "@", "%"):
+        report(REVIEW, 0, f"{key} = {value}", "is computed, so it may read a pickle")
+    elif value is not UNSAFE_LOADING[key]:
+        report(REFUSE, 0, f"{key} = {value}", "reads a pickle, which can run anything")
+
+
+def check_component(node: dict, report: Report) -> None:
+    """What a `_target_` does with its neighbours: loaders that need a word, writers of files that could be run."""
+    target = node.get("_target_")
+    if not isinstance(target, str):
+        return
+    if target in LOADERS and node.get(LOADERS[target][0]) is not LOADERS[target][1]:
+        report(REVIEW, 0, target, f"say {LOADERS[target][0]}: {str(LOADERS[target][1]).lower()}, or it may unpickle")
+    if WRITER.search(target.rpartition(".")[2]):
+        for name, value in node.items():
+            if name[0] != "_" and isinstance(value, str) and CODE_FILE.search(value.strip("'\" ")):
+                report(REFUSE, 0, f"{name} = {value}", "writes a file that could be run or read as a config")
+
+
+def check_target(value: str, report: Report, own: Mapping[str, set[str]]) -> None:
+    """A `_target_`: only a plain text can be judged."""
+    if value[:1] in ("$", "@", "%"):
+        report(REFUSE, 0, value, "a computed target cannot be judged")
         return
     verdict, why = judge_target(value.strip(), own)
     if verdict != PASS:
         report(verdict, 0, value, why)
 
 
-def check_macro(value: str, report: Report) -> None:
-    """`%file.json::key` pulls in another file."""
-    file = re.split(r"::|#", value[1:])[0]
-    if re.search(r"\.(json|ya?ml)$", file) and (file.startswith(("/", "~")) or ".." in file or "://" in file):
+def check_macro(value: str, report: Report, files: Collection[str]) -> None:
+    """`%file.json::key` pulls in another file, which has to be one that is judged too."""
+    found = re.match(r"%(.*\.(?:json|ya?ml))(?=::|$)", value.replace("#", "::"), re.IGNORECASE)
+    if not found:
+        return
+    file = found[1]
+    if file.startswith(("/", "~")) or ".." in file or "://" in file or re.match(r"[A-Za-z]:", file):
         report(REFUSE, 0, value, "reads a config from outside the bundle")
+    elif not any(name == file.removeprefix("./") or name.endswith("/" + file.removeprefix("./")) for name in files):
+        report(REVIEW, 0, value, "reads a config that the bundle does not hold")
 
 
 def check_string(key: str, value: str, report: Report) -> None:
@@ -142,6 +188,8 @@ def check_logging(text: str, report: Report) -> None:
                 )
             elif key in ("args", "kwargs") and not only_literals(value):
                 report(REFUSE, line, f"[{section}] {key}={value}", "evaluated as code when logging starts")
+            elif key == "args" and CODE_FILE.search(re.split(r"['\"]", value)[1] if re.search(r"['\"]", value) else ""):
+                report(REFUSE, line, f"[{section}] {key}={value}", "writes a file that could be run")
             elif key == "args" and re.search(r"['\"](/|~|\.\.)|/\.\./", value):
                 report(REVIEW, line, f"[{section}] {key}={value}", "writes a file outside the bundle")
 

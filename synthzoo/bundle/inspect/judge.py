@@ -7,14 +7,17 @@ the allow-list is named, `review` that a person ought to read the lines shown, `
 
 from __future__ import annotations
 
+import ast
+import re
 import stat
+import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from synthzoo.bundle.inspect.code import check_code
+from synthzoo.bundle.inspect.code import check_code, parse
 from synthzoo.bundle.inspect.configs import (
     check_config,
     check_large_files,
@@ -22,8 +25,10 @@ from synthzoo.bundle.inspect.configs import (
     import_aliases,
     parse_config,
 )
+from synthzoo.bundle.inspect.grammar import check_module
+from synthzoo.bundle.inspect.packages import HARMLESS, NETWORK, RUNS_CODE, TRUSTED
 from synthzoo.bundle.inspect.rules import PASS, REFUSE, REVIEW, SEVERITY
-from synthzoo.bundle.inspect.weights import PICKLED, check_weights
+from synthzoo.bundle.inspect.weights import PICKLED, check_weights, is_pickle
 from synthzoo.errors import UserError
 
 EXIT_CODES = {PASS: 0, REVIEW: 2, REFUSE: 3}
@@ -32,6 +37,8 @@ LOGGING = (".conf", ".ini", ".cfg")
 NATIVE = (".so", ".dll", ".dylib", ".pyd", ".exe", ".pyc", ".pyo", ".jar", ".msi")
 SHELL = (".sh", ".bat", ".cmd", ".ps1", ".pth.py", ".ipynb")
 MOST_BYTES = 20e9
+# Names that a file beside a bundle's configs may not take, for the folder a bundle is run in comes first.
+STOCK = TRUSTED | HARMLESS | NETWORK | RUNS_CODE | {"sitecustomize", "usercustomize", "monailabel", "highdicom", "av"}
 
 
 @dataclass
@@ -110,7 +117,7 @@ def read_folder(root: Path, result: Inspection) -> Iterator[tuple[str, bytes]]:
     """(relative name, content) of every file; links that leave the folder are refused."""
     for file in sorted(root.rglob("*")):
         name = file.relative_to(root).as_posix()
-        if "__pycache__" in name or name.startswith(".git/"):
+        if name.startswith(".git/"):
             continue
         if file.is_symlink() and not file.resolve().is_relative_to(root.resolve()):
             add(result, REFUSE, name, 0, f"link to {file.readlink()}", "leaves the bundle")
@@ -147,7 +154,12 @@ def read_zip(path: Path, result: Inspection) -> Iterator[tuple[str, bytes]]:
 
 def check_contents(contents: dict[str, bytes], result: Inspection) -> None:
     """Send every file to the reader for its kind."""
-    own = {name.split("/")[0].removesuffix(".py") for name in contents if name.endswith(".py")}
+    own = own_modules(contents)
+    for root in sorted({name.split("/")[0] for name in contents}):
+        module = root.removesuffix(".py")
+        python = root.endswith(".py") or any(name.startswith(f"{root}/") and name.endswith(".py") for name in contents)
+        if python and (module in sys.stdlib_module_names or module in STOCK):
+            add(result, REFUSE, root, 0, f"module {module}", "takes the place of an installed module where it is run")
     parsed: dict[str, tuple[Any, str]] = {}
     for name, data in contents.items():
         if name.lower().endswith(CONFIGS):
@@ -158,7 +170,8 @@ def check_contents(contents: dict[str, bytes], result: Inspection) -> None:
                 said = str(error).splitlines()[0] if str(error) else type(error).__name__
                 add(result, REFUSE, name, 0, said, "cannot be parsed, so it cannot be judged")
     # Overlays are laid on each other, so an import in one file names things in all of them.
-    aliases = import_aliases([content for content, _ in parsed.values()], own)
+    aliases = import_aliases([content for content, _ in parsed.values()])
+    used = used_modules(own, [text for _, text in parsed.values()], contents)
     for name, data in contents.items():
 
         def report(verdict: str, line: int, what: str, why: str, name: str = name) -> None:
@@ -169,20 +182,84 @@ def check_contents(contents: dict[str, bytes], result: Inspection) -> None:
             content, text = parsed[name]
             if PurePosixPath(lower).stem == "large_files":
                 check_large_files(content, text, report)
-            elif not lower.startswith("docs/"):
-                check_config(content, text, report, own, aliases)
+            check_config(content, text, report, own, aliases, parsed)
         elif lower.endswith(".py"):
-            check_code(data.decode("utf-8", errors="replace"), report, own)
+            text = data.decode("utf-8", errors="replace")
+            if module_of(name) in used:
+                check_module(text, report, own)
+            else:
+                check_code(text, report, {module.split(".")[0] for module in own})
         elif lower.endswith(LOGGING):
             check_logging(data.decode("utf-8", errors="replace"), report)
+        elif "__pycache__/" in name:
+            report(REVIEW, 0, "bytecode", "may differ from its source; delete the folder __pycache__")
         elif lower.endswith(NATIVE):
             report(REFUSE, 0, "native or compiled code", "cannot be read")
         elif lower.endswith(SHELL):
             report(REVIEW, 0, "a program for another interpreter", "not run by MONAI, read it before you run it")
         elif lower.endswith(".whl"):
             check_wheel(name, data, report)
-        elif lower.endswith(PICKLED) or data[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        elif lower.endswith(PICKLED) or data[:1] == b"\x80" or is_pickle(data):
             check_weights(lower, data, report)
+
+
+def module_of(name: str) -> str:
+    """`scripts/losses.py` as `scripts.losses`, `scripts/__init__.py` as `scripts`."""
+    return name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+def own_modules(contents: dict[str, bytes]) -> dict[str, set[str]]:
+    """Module that the bundle brings -> names that it defines: functions, classes, methods, fields, re-exports."""
+    own: dict[str, set[str]] = {}
+    for name, data in contents.items():
+        if not name.endswith(".py"):
+            continue
+        tree = parse(data.decode("utf-8", errors="replace"), lambda *_: None)
+        names = own.setdefault(module_of(name), set())
+        for node in ast.walk(tree) if tree is not None else ():
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                names.add(node.name)
+            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                names.add(node.attr)
+            elif isinstance(node, ast.ImportFrom) and node.level:
+                names |= {alias.asname or alias.name for alias in node.names}
+        names |= {
+            target.id
+            for node in (tree.body if tree is not None else ())
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+    return own
+
+
+def used_modules(own: Mapping[str, set[str]], configs: Sequence[str], contents: dict[str, bytes]) -> set[str]:
+    """Modules of the bundle that its configs run: those that they name, and what these import in turn."""
+    text, found = "\n".join(configs), set()
+    roots = {module.split(".")[0] for module in own if re.search(rf"\b{re.escape(module.split('.')[0])}\b", text)}
+    waiting = [m for m in own if m in roots or (m.split(".")[0] in roots and re.search(rf"\b{re.escape(m)}\b", text))]
+    files = {module_of(name): (name, data) for name, data in contents.items() if name.endswith(".py")}
+    while waiting:
+        module = waiting.pop()
+        if module in found:
+            continue
+        found.add(module)
+        name, data = files[module]
+        package = module if name.endswith("__init__.py") else module.rpartition(".")[0]
+        tree = parse(data.decode("utf-8", errors="replace"), lambda *_: None)
+        named: set[str] = set()
+        for node in ast.walk(tree) if tree is not None else ():
+            if isinstance(node, ast.Import):
+                named |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                words = package.split(".")
+                base = words[: len(words) - node.level + 1] if node.level else []
+                source = ".".join([*base, *([node.module] if node.module else [])])
+                named |= {source} | {f"{source}.{alias.name}" for alias in node.names}
+        # `from scripts.a import b` runs scripts/__init__.py too; a bare folder on the path gives `a` as well.
+        parents = {other for other in own for target in named if target == other or target.startswith(other + ".")}
+        waiting += parents | {module for module in own if module.rpartition(".")[2] in named}
+    return found
 
 
 def check_wheel(name: str, data: bytes, report: Any) -> None:

@@ -5,11 +5,14 @@ A path such as `torch.hub.load` is judged by its longest entry in PATHS, then by
 
 from __future__ import annotations
 
+import builtins
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from synthzoo.bundle.inspect.allowed import is_allowed
 from synthzoo.bundle.inspect.packages import HARMLESS, NETWORK, RUNS_CODE, TRUSTED
 
 PASS, REVIEW, REFUSE = "pass", "review", "refuse"
@@ -203,6 +206,15 @@ ATTRIBUTES = {
         ],
         (REFUSE, "reaches a module of the system through another"),
     ),
+    **dict.fromkeys(
+        [
+            *("f_back", "f_builtins", "f_code", "f_globals", "f_locals", "tb_frame", "tb_next", "gi_frame", "gi_code"),
+            *("cr_frame", "cr_code", "ag_frame", "ag_code", "func_globals", "func_code", "mro", "meta_path"),
+            *("path_hooks", "dictConfig", "fileConfig"),
+        ],
+        (REFUSE, "reaches into the interpreter"),
+    ),
+    **dict.fromkeys(["symlink_to", "hardlink_to", "rename", "chmod", "touch"], (REVIEW, "changes files")),
     **dict.fromkeys(["rmtree", "unlink", "removedirs", "rmdir"], (REVIEW, "deletes files")),
     **dict.fromkeys(["extractall", "unpack_archive"], (REVIEW, "unpacks files")),
     **dict.fromkeys(["write_text", "write_bytes", "tofile"], (REVIEW, "writes files")),
@@ -269,21 +281,34 @@ def judge_path(path: str, own: frozenset[str] | set[str] = frozenset()) -> tuple
     return REVIEW, f"'{root}' is not on the allow-list"
 
 
-def judge_target(target: str, own: frozenset[str] | set[str] = frozenset()) -> tuple[str, str]:
-    """Verdict and reason for a `_target_`: a dotted path, or the bare name of anything defined in MONAI."""
+def judge_target(target: str, own: Mapping[str, set[str]] | None = None) -> tuple[str, str]:
+    """Verdict and reason for a `_target_`: a dotted path, or the bare name of anything defined in MONAI.
+
+    Args:
+        target: the text of the `_target_`.
+        own: module of the bundle -> names that it defines.
+    """
+    own = own or {}
     if "." in target:
-        root = target.split(".")[0]
-        if root in BUILTINS or root == "builtins":
+        words = target.split(".")
+        if words[0] in {module.split(".")[0] for module in own}:
+            module, _, name = target.rpartition(".")
+            defined = any(name in names for key, names in own.items() if key == module or key.startswith(module + "."))
+            return (PASS, "") if defined else (REVIEW, "no module of the bundle defines this")
+        if words[0] in BUILTINS or words[0] == "builtins":
             return REFUSE, "runs code from a string"
-        return judge_path(target, own)
-    if target in own:
-        return PASS, ""
+        if is_allowed(target):
+            return PASS, ""
+        if any(word.startswith("_") for word in words):
+            return REFUSE, "reaches a private name of a package"
+        verdict, why = judge_path(target)
+        return (REVIEW, "not on the allow-list") if verdict == PASS else (verdict, why)
     places = monai_names().get(target)
     if not places:
-        if target in BUILTINS or target in ("open", "getattr", "setattr", "print", "type", "map", "filter"):
+        if target in BUILTINS or target in dir(builtins):
             return REFUSE, "a builtin function, which MONAI finds by its bare name"
         return REVIEW, "MONAI has no component of this name"
-    return max((judge_path(place, own) for place in places), key=lambda found: SEVERITY[found[0]])
+    return max((judge_target(place) for place in places), key=lambda found: SEVERITY[found[0]])
 
 
 @lru_cache(maxsize=1)

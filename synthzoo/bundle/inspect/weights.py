@@ -36,6 +36,18 @@ PLAIN = {
 PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".ts", ".joblib", ".dill", ".npy", ".npz")
 
 
+def is_pickle(data: bytes) -> bool:
+    """Whether any file, whatever its name, is a whole pickle that would import or call something."""
+    calls = {"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "REDUCE", "NEWOBJ", "EXT1", "EXT2", "EXT4"}
+    found = False
+    try:
+        for opcode, _, _ in pickletools.genops(data):
+            found = found or opcode.name in calls
+    except Exception:  # any damage: no pickle, so no loader runs it
+        return False
+    return found
+
+
 def check_weights(name: str, data: bytes, report: Report) -> None:
     """Report every global that a file's pickles would import and that is not a plain tensor."""
     if name.endswith(".npy"):
