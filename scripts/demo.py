@@ -18,7 +18,7 @@ from scipy import ndimage as ndi
 from synthzoo.bundle.compose import run_bundle
 from synthzoo.instruments.brain.age import measure_age
 from synthzoo.instruments.brain.volumes import measure_brain
-from synthzoo.io.files import write_nifti
+from synthzoo.io.nifti import write_nifti
 from synthzoo.phantoms.brain.contrast import tissue_signals
 from synthzoo.phantoms.brain.lesions import tumour
 

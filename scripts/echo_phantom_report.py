@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from synthzoo.bundle.cards import fill_page
 from synthzoo.instruments.echo.discs import measure_echo
-from synthzoo.io.files import write_bytes, write_text
+from synthzoo.io.files import write_bytes, write_json
 from synthzoo.phantoms.echo.phantom import counterfactual, draw_params, ejection_curve, make_clip, make_masks
 
 SIZES = (32, 64, 112)
@@ -116,7 +116,7 @@ def main(output_dir: str = "docs", videos: int = 120) -> None:
         "discs_on_true_masks": {str(size): discs(size, videos) for size in SIZES},
         "raw_pixel_identity_at_32": {f"{shrink:g}": pixel_identity(60, shrink) for shrink in (1.0, 0.5)},
     }
-    write_text(folder / "echo_phantom.json", json.dumps(found, indent=2) + "\n")
+    write_json(folder / "echo_phantom.json", found)
     fill_page(folder / "echo_phantom.md", "report", report_table(found))
     print(json.dumps(found, indent=2))
 

@@ -4,8 +4,8 @@ import sys
 
 import fire
 
-from synthzoo.bundle.find import write_json
 from synthzoo.bundle.inspect.judge import inspect_bundle
+from synthzoo.io.files import write_json
 
 
 def main(path: str, report: str | None = None) -> None:

@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from synthzoo.bundle.cards import fill_page
+from synthzoo.io.files import write_json
 from synthzoo.phantoms.brain.phantom import BrainParams, draw_params, make_anatomy, make_brain, render
 from synthzoo.phantoms.brain.template import brain_affine, brain_grid
 from synthzoo.results.preview import montage
@@ -83,7 +84,7 @@ def main(output_dir: str = "docs", spacing_mm: float = 1.0, subjects: int = 100)
         "worst_relative_volume_error": volumes_met(subjects),
         "subjects_per_second_on_one_core": {"4 mm": speed(4.0, subjects), "2 mm": speed(2.0, max(5, subjects // 5))},
     }
-    (folder / "brain_phantom.json").write_text(json.dumps(found, indent=2) + "\n")
+    write_json(folder / "brain_phantom.json", found)
     fill_page(folder / "brain_phantom.md", "report", report_table(found))
     print(json.dumps(found, indent=2))
 

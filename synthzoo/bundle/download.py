@@ -19,9 +19,10 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from synthzoo.bundle.find import read_metadata, sha256
+from synthzoo.bundle.find import read_metadata
 from synthzoo.bundle.index import INDEX, zip_name
 from synthzoo.errors import UserError
+from synthzoo.io.files import sha256
 
 TIMEOUT_S = 30
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -59,32 +57,9 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: not valid JSON ({error}); mend the file.") from error
 
 
-def write_json(path: str | Path, content: Any) -> None:
-    """Write `content` as indented JSON with a final newline, to a temporary name that is then renamed."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
 def read_metadata(bundle: str | Path) -> dict:
     """`configs/metadata.json` of a bundle folder."""
     return read_json(Path(bundle) / "configs" / "metadata.json")
-
-
-def sha256(path: str | Path) -> str:
-    """Hexadecimal sha256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def bundle_files(bundle: str | Path) -> list[Path]:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from synthzoo.bundle import cards
-from synthzoo.bundle.find import bundle_files, find_bundles, read_json, read_metadata, write_text
+from synthzoo.bundle.find import bundle_files, find_bundles, read_json, read_metadata
 from synthzoo.bundle.schema import verify_metadata
 from synthzoo.errors import UserError
+from synthzoo.io.files import write_text
 
 INDEX = "bundle_index.json"
 FORMAT = 1

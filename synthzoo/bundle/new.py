@@ -10,11 +10,12 @@ import shutil
 from pathlib import Path
 
 from synthzoo import __version__
-from synthzoo.bundle.find import check_name, write_text
+from synthzoo.bundle.find import check_name
 from synthzoo.bundle.index import dump
 from synthzoo.bundle.new_configs import AGE, BRAIN_SHAPE, HEAD_SHAPE, INFERENCE, TRAIN
 from synthzoo.bundle.schema import OFFICIAL_SCHEMA
 from synthzoo.errors import UserError
+from synthzoo.io.files import write_text
 
 SKELETONS = tuple(INFERENCE)
 LOGGING = """[loggers]

@@ -18,10 +18,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from synthzoo.bundle.find import bundle_files, find_bundle, find_bundles, write_text
+from synthzoo.bundle.find import bundle_files, find_bundle, find_bundles
 from synthzoo.bundle.index import FORMAT, INDEX, dump, entry, plan_official, zip_name
 from synthzoo.bundle.schema import verify_metadata
 from synthzoo.errors import UserError
+from synthzoo.io.files import write_bytes, write_text
 
 # 2020-01-01 00:00:00 UTC; a zip cannot say anything before 1980.
 EPOCH = 1577836800
@@ -87,9 +88,7 @@ def pack_bundle(bundle: str | Path, path: str | Path, wheel: str | Path | None =
     if not listed_large_files(content.get("large_files.yml", b"")):
         content.pop("large_files.yml", None)
     data = zip_bytes({f"{bundle.name}/{name}": value for name, value in content.items()})
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    write_bytes(path, data)
     return {
         "bytes": len(data),
         "unpacked_bytes": sum(len(value) for value in content.values()),
@@ -156,5 +155,5 @@ def build_wheel(root: str | Path, output: str | Path) -> Path:
         with zipfile.ZipFile(built[0]) as archive:
             content = {name: archive.read(name) for name in archive.namelist()}
         path = output / built[0].name
-        path.write_bytes(zip_bytes(content))
+        write_bytes(path, zip_bytes(content))
     return path

@@ -16,8 +16,9 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from synthzoo.cases.table import CaseTable, process_rank, sha256, stem
+from synthzoo.cases.table import CaseTable, process_rank, stem
 from synthzoo.errors import UserError
+from synthzoo.io.files import sha256
 from synthzoo.io.volumes import is_dicom_folder, read_volume
 
 ENDINGS = (".nii", ".nii.gz")

@@ -8,7 +8,6 @@ In the BIDS layout (`folder` is set) label maps go to `<output_dir>/derivatives/
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -18,6 +17,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from synthzoo.errors import UserError
+from synthzoo.io.files import sha256
 
 LABELS = ("dseg", "mask", "probseg")  # the last word of the suffixes that BIDS keeps among the derivatives
 IDENTITY = ("bundle", "version", "weights_sha256", "sampler", "seed", "requested", "input")
@@ -39,15 +39,6 @@ def stem(name: str) -> str:
 def is_label(suffix: str) -> bool:
     """Whether a suffix such as `dseg.nii.gz` means a label map."""
     return stem(suffix).rsplit("_", 1)[-1] in LABELS
-
-
-def sha256(path: str | Path) -> str:
-    """The SHA-256 of a file in hexadecimal, read in blocks."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 class CaseTable(Dataset):

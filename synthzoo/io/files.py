@@ -1,17 +1,21 @@
-"""Files written whole or not at all: to a temporary name in the same folder, then renamed."""
+"""The one atomic write, the one SHA-256 and the one JSON writer of the package.
+
+A file is written whole or not at all: to a temporary name in the same folder, which is flushed to the disk where the
+file cannot be made again cheaply, and then renamed.
+"""
 
 from __future__ import annotations
 
 import errno
-import gzip
+import hashlib
 import json
 import math
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from synthzoo.errors import UserError
@@ -20,19 +24,27 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def atomic_path(path: str | Path):
-    """Give a temporary path in the same folder; rename it to `path` when the block ends well, remove it otherwise.
+def atomic_path(path: str | Path, durable: bool = True) -> Iterator[Path]:
+    """Temporary path in the folder of `path`, renamed to `path` when the block ends well and removed otherwise.
+
+    The temporary name is `.tmp<process>_<name>`: it keeps the ending, which decides the format for many writers, begins
+    with a dot, so that no reader takes it for a result, and tells two processes apart.
+
+    Args:
+        path: the file; its folder is made.
+        durable: flush the file to the disk before the rename, so that after a power failure the name never stands for
+            an empty file. Caches, which are made again at need, pass False.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written; nothing of this file is left behind.
     """
     path = Path(path)
-    # The temporary name keeps the ending, which decides the format for many writers, and starts with a dot, so that no
-    # reader takes it for a result; the process number keeps two processes apart.
     temporary = path.with_name(f".tmp{os.getpid()}_{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        if durable:
+            _flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
         if error.errno in FULL:
@@ -41,22 +53,50 @@ def atomic_path(path: str | Path):
                 "space and run the same command again to go on."
             ) from error
         if isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)) or error.errno == errno.EROFS:
-            raise UserError(f"{path} cannot be written ({error.strerror}): choose another output_dir.") from error
+            raise UserError(f"{path} cannot be written ({error.strerror}): choose another folder.") from error
         raise
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write bytes whole or not at all."""
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        file.write(data)
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: str | Path, data: bytes, durable: bool = True) -> None:
+    """Write bytes whole or not at all; `durable` as for `atomic_path`."""
+    with atomic_path(path, durable) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text whole or not at all."""
     write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, obj: Any) -> None:
+    """Write an object as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(plain(obj), indent=2, ensure_ascii=False) + "\n")
+
+
+def write_array(path: str | Path, array: np.ndarray) -> None:
+    """Cache an array as .npy, whole or not at all, also when several processes fill one cache."""
+    with atomic_path(path, durable=False) as temporary, open(temporary, "wb") as file:
+        np.save(file, array)
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file in hexadecimal, read in blocks."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def plain(value: Any) -> Any:
@@ -74,57 +114,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
-
-
-def write_array(path: str | Path, array: np.ndarray) -> None:
-    """Save an array as .npy, whole or not at all, also when several processes fill one cache."""
-    path = Path(path)
-    temporary = path.with_name(f"{path.stem}.{os.getpid()}.npy.tmp")
-    with open(temporary, "wb") as file:
-        np.save(file, array)
-    os.replace(temporary, path)
-
-
-def write_json(path: str | Path, obj: Any) -> None:
-    """Write an object as indented JSON, whole or not at all."""
-    write_text(path, json.dumps(plain(obj), indent=2, ensure_ascii=False) + "\n")
-
-
-def affine_of(spacing_mm, shape=None) -> np.ndarray:
-    """Affine [4, 4] float64 in RAS with this spacing (mm, a number or three), the volume's middle at the origin."""
-    spacing = np.broadcast_to(np.asarray(spacing_mm, dtype=np.float64), (3,))
-    affine = np.diag([*spacing, 1.0])
-    if shape is not None:
-        affine[:3, 3] = -spacing * (np.asarray(shape[-3:], dtype=np.float64) - 1) / 2
-    return affine
-
-
-def nifti_bytes(array: np.ndarray, affine: np.ndarray, compress: bool = True, frame_s: float | None = None) -> bytes:
-    """A NIfTI-1 file's bytes: spatial unit mm, qform and sform set to `affine` (scanner space), no date inside.
-
-    Args:
-        array: volume [D, H, W] (or [D, H, W, channels]); written in its own type, bool and int64 as uint8 and int32.
-        affine: [4, 4] voxel to world in mm, RAS.
-        compress: gzip the bytes; without a time stamp, so that equal voxels give equal files.
-        frame_s: seconds between two entries of the fourth axis, which then is time.
-    """
-    array = np.asarray(array)
-    if array.dtype == bool:
-        array = array.astype(np.uint8)
-    elif array.dtype in (np.int64, np.uint64):
-        array = array.astype(np.int32)
-    elif array.dtype in (np.float64, np.float16):
-        array = array.astype(np.float32)
-    image = nib.Nifti1Image(np.ascontiguousarray(array), np.asarray(affine, dtype=np.float64))
-    image.header.set_xyzt_units("mm", None if frame_s is None else "sec")
-    if frame_s is not None:
-        image.header.set_zooms((*image.header.get_zooms()[:3], frame_s))
-    image.set_qform(image.affine, code="scanner")
-    image.set_sform(image.affine, code="scanner")
-    data = image.to_bytes()
-    return gzip.compress(data, compresslevel=4, mtime=0) if compress else data
-
-
-def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray, frame_s: float | None = None) -> None:
-    """Write a volume as NIfTI-1, whole or not at all; `.nii.gz` is compressed. See `nifti_bytes` for the arguments."""
-    write_bytes(path, nifti_bytes(array, affine, str(path).endswith(".gz"), frame_s))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,29 +10,27 @@ from typing import Any
 import torch
 
 from synthzoo.errors import UserError
+from synthzoo.io.files import atomic_path
 from synthzoo.networks.weights import read_state
 
 LARGE = 100_000  # numbers; a buffer larger than that is a map or a basis and bears rounding
 
 
 def save_atomically(content: Any, path: str | Path, compressed: bool = False) -> None:
-    """`torch.save` to a temporary name beside `path`, then rename, so that no reader sees half a file.
+    """Save with `torch.save`, whole or not at all.
 
     Args:
         compressed: see `compress`.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        torch.save(content, temporary)
-        if compressed:
-            compress(temporary)
-        os.replace(temporary, path)
+        with atomic_path(path) as temporary:
+            torch.save(content, temporary)
+            if compressed:
+                compress(temporary)
+    except UserError:
+        raise
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
         raise UserError(f"{path}: cannot be written ({error}); free disk space or name another place.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def compress(path: Path) -> None:
@@ -41,14 +38,9 @@ def compress(path: Path) -> None:
 
     `torch.load` reads it as any other, except with `mmap=True`.
     """
-    packed = path.with_name(f"{path.name}.packed")
-    try:
-        with zipfile.ZipFile(path) as plain, zipfile.ZipFile(packed, "w") as small:
-            for entry in plain.infolist():
-                small.writestr(zipfile.ZipInfo(entry.filename), plain.read(entry), zipfile.ZIP_DEFLATED, 9)
-        os.replace(packed, path)
-    finally:
-        packed.unlink(missing_ok=True)
+    with atomic_path(path) as packed, zipfile.ZipFile(path) as plain, zipfile.ZipFile(packed, "w") as small:
+        for entry in plain.infolist():
+            small.writestr(zipfile.ZipInfo(entry.filename), plain.read(entry), zipfile.ZIP_DEFLATED, 9)
 
 
 def save_weights(network: torch.nn.Module, path: str | Path, half: bool = False) -> None:

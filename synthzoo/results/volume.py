@@ -16,7 +16,8 @@ from monai.transforms import Transform
 
 from synthzoo.cases.table import CaseTable
 from synthzoo.errors import UserError
-from synthzoo.io.files import affine_of, plain, write_bytes, write_json, write_nifti
+from synthzoo.io.files import plain, write_json
+from synthzoo.io.nifti import affine_of, write_nifti
 from synthzoo.results.dataset_files import (
     gather_failures,
     locked,
@@ -25,9 +26,6 @@ from synthzoo.results.dataset_files import (
     write_preview,
 )
 from synthzoo.results.external_host import external_host
-from synthzoo.results.preview import montage
-
-__all__ = ["FinalizeDataset", "SaveResult", "montage", "write_bytes", "write_json", "write_nifti"]
 
 
 class Written(NamedTuple):

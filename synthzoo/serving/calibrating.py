@@ -6,7 +6,6 @@ a threshold that was set for the released map says little about another one.
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from synthzoo.bundle.compose import load_config
 from synthzoo.bundle.find import read_json, read_metadata
 from synthzoo.errors import find_user_error
+from synthzoo.io.files import atomic_path
 from synthzoo.serving.options import bundle_options
 
 CONFIG = "calibrate"
@@ -44,24 +44,21 @@ def calibrate(
         UserError: weights that do not fit, a full disk.
     """
     bundle, weights = Path(bundle), Path(weights)
-    made = weights.with_name(f"{CONFIG}d.pt")
-    overrides: dict[str, Any] = {"weights": str(weights), "save_to": str(made)}
+    overrides: dict[str, Any] = {"weights": str(weights)}
     if subjects is not None:
         overrides["calibration#subjects"] = subjects
     if device is not None:
         overrides["device"] = f"$torch.device({device!r})"
     began = time.monotonic()
     try:
-        parser = load_config(bundle, overlays=(CONFIG,), overrides=overrides)
-        results = parser.get_parsed_content("run")
-        os.replace(made, weights)
+        with atomic_path(weights) as made:
+            parser = load_config(bundle, overlays=(CONFIG,), overrides={**overrides, "save_to": str(made)})
+            results = parser.get_parsed_content("run")
     except Exception as error:
         mistake = find_user_error(error)
         if mistake is not None:
             raise mistake from error
         raise
-    finally:
-        made.unlink(missing_ok=True)
     options = bundle_options(read_metadata(bundle), read_json(bundle / "configs" / "inference.json"))
     found = {name: value for result in results or () if isinstance(result, dict) for name, value in result.items()}
     settings = {name: options[name].check(value) for name, value in found.items() if name in options}

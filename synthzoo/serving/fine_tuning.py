@@ -23,13 +23,13 @@ from ignite.engine import Engine, Events
 from monai.data.utils import list_data_collate
 
 from synthzoo.bundle.compose import load_config
-from synthzoo.bundle.find import read_json, write_json
+from synthzoo.bundle.find import read_json
 from synthzoo.bundle.order import walk
-from synthzoo.cases.table import sha256
 from synthzoo.cases.values import check_value
 from synthzoo.datasets.brain.participants import TABLE
 from synthzoo.datasets.loader import SeededRows, seed_everything
 from synthzoo.errors import UserError, find_user_error
+from synthzoo.io.files import sha256, write_json, write_text
 from synthzoo.networks.saving import save_weights
 from synthzoo.serving.calibrating import calibrate, calibration_subjects, settings_of
 
@@ -215,7 +215,7 @@ def write_table(folder: Path, scans: Sequence[Scan], conditions: Mapping[str, Ma
         os.symlink(scan.path.resolve(), folder / "images" / f"{scan.name}{ending}")
         cells = [known_value(name, scan.conditions.get(name), schema) for name, schema in conditions.items()]
         lines.append("\t".join([scan.name, *cells, "train" if number < len(scans) - held_out else "validation"]))
-    (folder / TABLE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(folder / TABLE, "\n".join(lines) + "\n")
 
 
 def known_value(name: str, value: Any, schema: Mapping[str, Any]) -> str:

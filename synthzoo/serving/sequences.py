@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from synthzoo.io.files import write_nifti
+from synthzoo.io.nifti import write_nifti
 from synthzoo.io.videos import read_avi
 
 # Columns run to the patient's left and rows to the back, so that an axial view shows the video upright. A video says

@@ -14,7 +14,8 @@ def image_bundle(folder: Path) -> dict:
     """One of NAMES in `folder`, by its name; gives its entry of the index."""
     from small_zoo import tiny_bundle
 
-    from synthzoo.bundle.find import read_json, write_json
+    from synthzoo.bundle.find import read_json
+    from synthzoo.io.files import write_json
 
     made = tiny_bundle(folder)
     paths = {name: folder / "configs" / f"{name}.json" for name in ("inference", "metadata")}

@@ -22,8 +22,8 @@ def make_small_zoo(folder: Path) -> Path:
     import torch
 
     from synthzoo.bundle.compose import load_config
-    from synthzoo.bundle.find import write_json
     from synthzoo.bundle.index import entry
+    from synthzoo.io.files import write_json
     from synthzoo.networks.weights import read_state
 
     torch.manual_seed(0)
@@ -91,7 +91,7 @@ def tiny_bundle(folder: Path) -> dict:
     """A bundle that the app has never seen: one convolution from a scan to a heat map or to another image."""
     import torch
 
-    from synthzoo.bundle.find import write_json
+    from synthzoo.io.files import write_json
 
     maps = "anomaly_map" in folder.name
     steps: list[dict] = [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}]
@@ -188,7 +188,8 @@ def tiny_generator(folder: Path) -> dict:
     """A bundle that makes a cine of a beating disc, or an image with labels whose values are not consecutive."""
     import torch
 
-    from synthzoo.bundle.find import read_json, write_json
+    from synthzoo.bundle.find import read_json
+    from synthzoo.io.files import write_json
 
     cine = "video" in folder.name
     tiny_bundle(folder)

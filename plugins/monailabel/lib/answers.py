@@ -18,7 +18,7 @@ from monailabel.transform.writer import write_itk
 from lib.requests import Request
 from synthzoo.cases.table import IDENTITY
 from synthzoo.errors import UserError
-from synthzoo.io.files import write_nifti
+from synthzoo.io.nifti import write_nifti
 from synthzoo.serving.served import Case, ServedBundle
 from synthzoo.transforms.heat_bands import band_names, heat_bands
 

@@ -16,9 +16,8 @@ from typing import Any
 
 from lib.requests import read_request
 from lib.service import SCORES, Service
-from synthzoo.bundle.find import write_json
-from synthzoo.cases.table import sha256
 from synthzoo.errors import UserError, find_user_error
+from synthzoo.io.files import sha256, write_json
 from synthzoo.io.volumes import is_video
 from synthzoo.serving.served import Cancelled
 

@@ -10,6 +10,8 @@ from typing import Any
 from filelock import FileLock
 from monailabel.datastore.local import LocalDatastore
 
+from synthzoo.io.files import write_text
+
 
 class SafeDatastore(LocalDatastore):
     """The stock datastore with its table written to a temporary name and renamed, and one change at a time.
@@ -39,12 +41,7 @@ class SafeDatastore(LocalDatastore):
 
     def _write_table(self) -> None:
         text = json.dumps(self._datastore.model_dump(exclude={"base_path"}), indent=2, default=str)
-        partial = f"{self._datastore_config_path}.{os.getpid()}.partial"
-        with open(partial, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self._datastore_config_path)
+        write_text(self._datastore_config_path, text)
         self._config_ts = os.stat(self._datastore_config_path).st_mtime
 
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:

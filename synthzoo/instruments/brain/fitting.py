@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from synthzoo.instruments.brain import volumes as brain_volumes
 from synthzoo.instruments.brain.histograms import describe, place_prior
 from synthzoo.instruments.brain.levels import describe_levels
 from synthzoo.instruments.brain.phantoms import cut_blocks, instrument_cases
+from synthzoo.io.files import write_json
 from synthzoo.metrics.agreement import agreement
 
 CONTRASTS = ("T1w", "T2w", "FLAIR", "PD")
@@ -232,7 +231,5 @@ def state_errors(report: dict, contrast: str, instrument: str, rule: dict, test:
 
 def save_report(report: dict, path: Path) -> None:
     """Write the report and forget what was read of the old one."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(report, indent=2) + "\n")
-    os.replace(temporary, path)
+    write_json(path, report)
     brain_volumes.stated_errors.cache_clear()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import torch
 from synthzoo.instruments.echo import ef as echo_ef
 from synthzoo.instruments.echo.phantoms import FRAMES, REQUESTED_EF, instrument_videos
 from synthzoo.instruments.echo.training import blur
+from synthzoo.io.files import write_json
 from synthzoo.metrics.agreement import agreement
 
 SIZES = {32: 80, 64: 80, 112: 40}  # VAL and TEST patients by size of video
@@ -96,8 +95,6 @@ def make_report(folder: Path, cache: str | None = None) -> dict:
         "errors": stated,
         "frozen": stills,
     }
-    temporary = folder / "echo_instruments.tmp"
-    temporary.write_text(json.dumps(report, indent=2) + "\n")
-    os.replace(temporary, folder / "echo_instruments.json")
+    write_json(folder / "echo_instruments.json", report)
     echo_ef.instrument_errors.cache_clear()
     return report

@@ -16,6 +16,7 @@ import nilearn.datasets
 import numpy as np
 from scipy import ndimage as ndi
 
+from synthzoo.io.files import atomic_path
 from synthzoo.phantoms.brain import phantom as brain
 from synthzoo.phantoms.fields import smooth_noise
 
@@ -154,10 +155,9 @@ def load_pool(first_seed: int, size: int, folder: str | None = None, grid=GRID, 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"brain_pool_{first_seed}_{size}_{'x'.join(map(str, grid))}_{len(MAPS)}.npy"
     if not path.is_file():
-        temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp.npy")
-        pool = np.lib.format.open_memmap(temporary, "w+", np.uint8, (size, len(MAPS), *grid))
-        for i in (progress or iter)(range(size)):
-            pool[i] = anatomy_maps(first_seed + i, grid)
-        pool.flush()
-        os.replace(temporary, path)
+        with atomic_path(path, durable=False) as temporary:
+            pool = np.lib.format.open_memmap(temporary, "w+", np.uint8, (size, len(MAPS), *grid))
+            for i in (progress or iter)(range(size)):
+                pool[i] = anatomy_maps(first_seed + i, grid)
+            pool.flush()
     return np.load(path, mmap_mode="r")

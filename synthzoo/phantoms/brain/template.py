@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -20,6 +21,8 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage as ndi
 
+from synthzoo.errors import UserError
+from synthzoo.io.files import atomic_path
 from synthzoo.phantoms.fields import to_table
 
 FOV_MM = (192.0, 224.0, 192.0)
@@ -212,8 +215,6 @@ def load_template(spacing_mm: float) -> BrainTemplate:
     The first call takes some seconds; the result is kept in `~/.cache/synthzoo` (or `SYNTHZOO_CACHE`) for the next.
     """
     if not 1.0 <= spacing_mm <= 6.0:
-        from synthzoo.errors import UserError
-
         raise UserError(f"spacing_mm = {spacing_mm}: brain phantoms are made from 1 to 6 mm; choose such a value.")
     path = _cache_folder() / f"icbm152_{_fingerprint()}_{spacing_mm:g}mm.npz"
     maps = _read_cache(path)
@@ -234,10 +235,7 @@ def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
 
 
 def _write_cache(path: Path, maps: dict[str, np.ndarray]) -> None:
-    temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp.npz")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(temporary, **{k: v if k == "origin_mm" else v.astype(np.float16) for k, v in maps.items()})
-        os.replace(temporary, path)
-    except OSError:  # a read-only home only costs time
-        temporary.unlink(missing_ok=True)
+    halved = {k: v if k == "origin_mm" else v.astype(np.float16) for k, v in maps.items()}
+    # A read-only home or a full disk only costs time.
+    with suppress(OSError, UserError), atomic_path(path, durable=False) as temporary:
+        np.savez(temporary, **halved)

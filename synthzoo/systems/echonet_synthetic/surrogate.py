@@ -12,7 +12,6 @@ Video n depends on (seed, n) alone, so a run may be killed, started again, exten
 
 from __future__ import annotations
 
-import hashlib
 import json
 import textwrap
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from synthzoo.datasets.echo.echonet import read_echonet
 from synthzoo.datasets.echo.echonet_table import FILE_LIST, VIDEOS
 from synthzoo.errors import UserError
 from synthzoo.instruments.echo.ef import measure_ef
-from synthzoo.io.files import write_text
+from synthzoo.io.files import sha256, write_text
 from synthzoo.io.videos import read_avi
 from synthzoo.metrics.agreement import reported
 from synthzoo.results.echonet import EchoNetWriter, hashed_name
@@ -159,7 +158,7 @@ class SurrogateDataset:
     def _checksum(self) -> str:
         if self.weights is None or not self.weights.is_file():
             return ""
-        return hashlib.sha256(self.weights.read_bytes()).hexdigest()
+        return sha256(self.weights)
 
     # --- the datasheet -----------------------------------------------------------------------------------------------
 
