@@ -4,9 +4,9 @@ Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models i
 inference time", ICML 2022.
 """
 
-import fire
 import torch
 
+from synthzoo.cli import run
 from synthzoo.errors import UserError
 from synthzoo.networks.saving import save_atomically
 from synthzoo.networks.weights import read_state
@@ -43,4 +43,4 @@ def _said(size: tuple[int, ...] | None) -> str:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run(main)

@@ -8,12 +8,12 @@ import os
 import platform
 from pathlib import Path
 
-import fire
 import numpy as np
 import torch
 
 from synthzoo.bundle.compose import load_config
 from synthzoo.bundle.find import read_json
+from synthzoo.cli import run
 from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
 from synthzoo.errors import UserError
 from synthzoo.evaluation.baselines import GenerativeSampler, MonaiSampler
@@ -120,4 +120,4 @@ def paper(
 
 
 if __name__ == "__main__":
-    fire.Fire({"sampling": sampling, "paper": paper})
+    run({"sampling": sampling, "paper": paper})

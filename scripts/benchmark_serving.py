@@ -16,13 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fire
 import nibabel as nib
 import numpy as np
 import requests
 import torch
 
 from synthzoo.bundle.cards import fill_page
+from synthzoo.cli import run
 from synthzoo.io.files import write_json
 from synthzoo.phantoms.brain.phantom import draw_params, make_brain
 from synthzoo.serving.served import ServedBundle
@@ -102,4 +102,4 @@ def main(url: str = "http://127.0.0.1:8000", turns: int = 3, spacing_mm: float =
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run(main)

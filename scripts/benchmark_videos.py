@@ -4,10 +4,10 @@ import os
 import platform
 from pathlib import Path
 
-import fire
 import torch
 
 from synthzoo.bundle.compose import load_config
+from synthzoo.cli import run
 from synthzoo.evaluation.video_benchmark import measure_videos
 from synthzoo.io.files import write_json
 
@@ -55,4 +55,4 @@ def main(
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run(main)

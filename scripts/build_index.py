@@ -2,9 +2,8 @@
 
 import sys
 
-import fire
-
 from synthzoo.bundle.index import build_index
+from synthzoo.cli import run
 
 
 def main(root: str = ".", base_url: str | None = None, check: bool = False) -> None:
@@ -18,4 +17,4 @@ def main(root: str = ".", base_url: str | None = None, check: bool = False) -> N
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run(main)

@@ -6,9 +6,8 @@ python scripts/check_json.py
 import sys
 from pathlib import Path
 
-import fire
-
 from synthzoo.bundle.order import all_problems
+from synthzoo.cli import run
 
 
 def main(root: str = str(Path(__file__).resolve().parents[1])) -> None:
@@ -19,4 +18,4 @@ def main(root: str = str(Path(__file__).resolve().parents[1])) -> None:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run(main)

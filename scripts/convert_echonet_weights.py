@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import fire
-
 from synthzoo.bundle.compose import load_config
+from synthzoo.cli import run
 from synthzoo.networks.saving import save_atomically
 from synthzoo.systems.echonet_synthetic.published_weights import published_state, read_folder
 from synthzoo.systems.hidden_subspaces.published_weights import convert_reid
@@ -41,4 +40,4 @@ def main(
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run(main)

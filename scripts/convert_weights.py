@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import fire
-
 from synthzoo.bundle.compose import load_config
+from synthzoo.cli import run
 from synthzoo.networks.saving import save_atomically
 from synthzoo.networks.weights import read_state
 from synthzoo.systems.brain_ldm.published_weights import MD5, composite_state, md5
@@ -40,4 +39,4 @@ def main(
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run(main)

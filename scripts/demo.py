@@ -10,12 +10,12 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import fire
 import nibabel as nib
 import numpy as np
 from scipy import ndimage as ndi
 
 from synthzoo.bundle.compose import run_bundle
+from synthzoo.cli import run
 from synthzoo.instruments.brain.age import measure_age
 from synthzoo.instruments.brain.volumes import measure_brain
 from synthzoo.io.nifti import write_nifti
@@ -119,4 +119,4 @@ def map_line(folder: Path, case: str, truth: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run(main)

@@ -10,12 +10,12 @@ import json
 import time
 from pathlib import Path
 
-import fire
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from synthzoo.bundle.cards import fill_page
+from synthzoo.cli import run
 from synthzoo.instruments.echo.discs import measure_echo
 from synthzoo.io.files import write_bytes, write_json
 from synthzoo.phantoms.echo.phantom import counterfactual, draw_params, ejection_curve, make_clip, make_masks
@@ -142,4 +142,4 @@ def report_table(found: dict) -> str:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run(main)

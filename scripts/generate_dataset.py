@@ -6,10 +6,9 @@ torchrun --nproc_per_node=2 scripts/generate_dataset.py --bundle brain_mr_synthe
 
 from pathlib import Path
 
-import fire
-
 from synthzoo.bundle.find import find_bundle
 from synthzoo.cases.table import process_rank
+from synthzoo.cli import run
 from synthzoo.serving.generation import generate_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,4 +32,4 @@ def main(bundle: str, out: str, num_samples=None, requests: str | None = None, s
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run(main)

@@ -2,9 +2,8 @@
 
 import sys
 
-import fire
-
 from synthzoo.bundle.inspect.judge import inspect_bundle
+from synthzoo.cli import run
 from synthzoo.io.files import write_json
 
 
@@ -18,4 +17,4 @@ def main(path: str, report: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run(main)

@@ -15,9 +15,10 @@ import json
 import tempfile
 from pathlib import Path
 
-import fire
 import numpy as np
 import torch
+
+from synthzoo.cli import run
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNTS = ("epoch_length", "iterations", "size", "train_size", "validation_size", "steps_per_epoch")
@@ -145,4 +146,4 @@ def _digest(arrays) -> str:
 
 
 if __name__ == "__main__":
-    fire.Fire({"save": save, "compare": compare})
+    run({"save": save, "compare": compare})

@@ -1,8 +1,7 @@
 """A release folder with one zip per bundle: python scripts/package_bundles.py --output dist --base_url https://..."""
 
-import fire
-
 from synthzoo.bundle.pack import package_bundles
+from synthzoo.cli import run
 
 
 def main(root: str = ".", output: str = "dist", base_url: str | None = None) -> None:
@@ -12,4 +11,4 @@ def main(root: str = ".", output: str = "dist", base_url: str | None = None) -> 
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run(main)

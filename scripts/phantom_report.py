@@ -8,12 +8,12 @@ import json
 import time
 from pathlib import Path
 
-import fire
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from synthzoo.bundle.cards import fill_page
+from synthzoo.cli import run
 from synthzoo.io.files import write_json
 from synthzoo.phantoms.brain.phantom import BrainParams, draw_params, make_anatomy, make_brain, render
 from synthzoo.phantoms.brain.template import brain_affine, brain_grid
@@ -102,4 +102,4 @@ def report_table(found: dict) -> str:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run(main)

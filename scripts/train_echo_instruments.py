@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import fire
 import torch
 
 from synthzoo.bundle.cards import fill_page
+from synthzoo.cli import run
 from synthzoo.datasets.loader import SeededLoader, seed_everything
 from synthzoo.instruments.echo.calibration import make_report
 from synthzoo.instruments.echo.networks import NETWORKS, WEIGHTS, load_network, to_grid
@@ -92,4 +92,4 @@ def everything(cache: str | None = None, folder: str = str(WEIGHTS)):
 
 
 if __name__ == "__main__":
-    fire.Fire({"regressor": regressor, "cavity": cavity, "calibrate": calibrate, "all": everything})
+    run({"regressor": regressor, "cavity": cavity, "calibrate": calibrate, "all": everything})

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import fire
 import torch
 
+from synthzoo.cli import run
 from synthzoo.datasets.loader import SeededLoader
 from synthzoo.instruments.brain import segmentation as brain_segmentation
 from synthzoo.instruments.brain.fitting import CONTRASTS, TissueLoss, make_rules
@@ -89,4 +89,4 @@ def everything(cache: str | None = None, folder: str = WEIGHTS) -> None:
 
 
 if __name__ == "__main__":
-    fire.Fire({"segmentation": segmentation, "rules": rules, "all": everything})
+    run({"segmentation": segmentation, "rules": rules, "all": everything})

@@ -35,7 +35,7 @@ SCALE = {
 def synthesis(name: str) -> dict:
     """inference.json of a synthesis skeleton, with the common keys in their common order."""
     return {
-        "imports": ["$import synthzoo", "$import torch"],
+        "imports": ["$import synthzoo.cli", "$import torch"],
         "bundle_root": ".",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "seed": 0,
@@ -86,7 +86,7 @@ def synthesis(name: str) -> dict:
 def anomaly_map(name: str) -> dict:
     """inference.json of an anomaly-map skeleton: a head comes to one grid, its map goes back to the scan's own."""
     return {
-        "imports": ["$import synthzoo", "$import torch"],
+        "imports": ["$import synthzoo.cli", "$import torch"],
         "bundle_root": ".",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "seed": 0,

@@ -132,7 +132,7 @@ def test_inference_stands_alone(bundle, only_here):
 
     config = read_json(bundle / "configs" / "inference.json")
     assert config["bundle_root"] == "."
-    assert "$import synthzoo" in config["imports"], "imports lack '$import synthzoo', which words users' mistakes"
+    assert "$import synthzoo.cli" in config["imports"], "imports lack '$import synthzoo.cli', which words mistakes"
     parser = ConfigParser(config)
     parser.parse()
     assert missing_references(parser) == []

@@ -33,7 +33,7 @@ def _told(what: str, value: str) -> str:
 
 # An overlay of one's own: each process also says what it draws, and which weights it began and ended with.
 SAY = {
-    "imports": [f"$import {name}" for name in ("synthzoo", "torch", "hashlib", "itertools", "json", "os")],
+    "imports": [f"$import {name}" for name in ("synthzoo.cli", "torch", "hashlib", "itertools", "json", "os")],
     "run": [
         _told("began", WEIGHTS),
         _told("draws", f"json.dumps({DRAWS})"),
