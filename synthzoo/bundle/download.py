@@ -7,24 +7,45 @@ no member may leave the target, and the bundle appears whole under its name or n
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import shutil
 import stat
 import tempfile
-import urllib.error
-import urllib.parse
-import urllib.request
+import unicodedata
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from tqdm import tqdm
+import jsonschema
 
 from synthzoo.bundle.find import read_metadata
 from synthzoo.bundle.index import INDEX, zip_name
+from synthzoo.bundle.sources import Source, copy_at_most, open_source, safe_member
 from synthzoo.errors import UserError
 from synthzoo.io.files import sha256
 
-TIMEOUT_S = 30
+LARGEST_INDEX = 64_000_000  # bytes
+DIGEST = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+SIZE = {"type": "integer", "minimum": 0}
+# What a download needs of an index entry.
+ENTRY = jsonschema.Draft7Validator(
+    {
+        "type": "object",
+        "required": ["name", "version", "files"],
+        "properties": {
+            "name": {"type": "string"},
+            "version": {"type": "string", "maxLength": 100},
+            "files": {"type": "object", "additionalProperties": {"type": "object", "required": ["sha256"]}},
+            "zip": {
+                "type": ["object", "null"],
+                "required": ["bytes", "unpacked_bytes", "sha256"],
+                "properties": {"bytes": SIZE, "unpacked_bytes": SIZE, "sha256": DIGEST, "file": {"type": "string"}},
+            },
+        },
+    }
+)
 
 
 def download(
@@ -46,14 +67,14 @@ def download(
     Raises:
         UserError: unknown name, unreachable source, other hash, damaged or unsafe zip, no space, changed files.
     """
-    bundle_dir = Path(bundle_dir)
+    bundle_dir = Path(bundle_dir).expanduser()
     safe_member(name, str(source))
     place = open_source(str(source))
     index = read_index(place)
     if name not in index["bundles"]:
         known = ", ".join(sorted(index["bundles"])) or "none"
         raise UserError(f"{name}: {source} has no bundle of this name; names there: {known}.")
-    item = index["bundles"][name]
+    item = checked_entry(index["bundles"][name], name, source)
     if version is not None and str(version) != item["version"]:
         raise UserError(f"{name}: {source} has version {item['version']}, not {version}; take it without --version.")
     target = bundle_dir / name
@@ -65,12 +86,13 @@ def download(
         raise UserError(f"{name}: the index at {source} names no packed zip; run scripts/package_bundles.py there.")
     make_folder(bundle_dir)
     expect_space(bundle_dir, packed["bytes"] + packed["unpacked_bytes"])
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", suffix=".partial", dir=bundle_dir) as folder:
+    file = packed.get("file", zip_name(item))
+    partial = {"prefix": ".download.", "suffix": ".partial", "dir": bundle_dir}
+    with no_space_is_said(bundle_dir), tempfile.TemporaryDirectory(**partial) as folder:
         archive = Path(folder) / "bundle.zip"
-        with no_space_is_said(bundle_dir):
-            place.fetch(packed.get("file", zip_name(item)), archive)
-            expect_hash(archive, packed["sha256"], f"{source}/{packed.get('file', zip_name(item))}")
-            unpack(archive, Path(folder), name)
+        place.fetch(file, archive, packed["bytes"])
+        expect_hash(archive, packed["sha256"], f"{source}/{file}")
+        unpack(archive, Path(folder), name, packed["unpacked_bytes"])
         replace(Path(folder) / name, target)
     print(
         f"{target}: version {item['version']}, sha256 verified; its configs are code, MONAI runs their $ expressions."
@@ -78,128 +100,46 @@ def download(
     return target
 
 
-class FolderSource:
-    """A folder on this machine, also as file:// address."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def __str__(self) -> str:
-        return str(self.folder)
-
-    def fetch(self, file: str, target: Path) -> None:
-        """Copy `file` to `target`."""
-        path = self.folder / safe_member(file, str(self.folder))
-        if not path.is_file():
-            raise UserError(f"{path}: this file does not exist; --source must be a folder made by package_bundles.py.")
-        shutil.copyfile(path, target)
-
-
-class WebSource:
-    """A plain web server that serves the files of a release beside each other."""
-
-    def __init__(self, url: str):
-        self.url = url.rstrip("/").removesuffix(f"/{INDEX}")
-
-    def __str__(self) -> str:
-        return self.url
-
-    def fetch(self, file: str, target: Path) -> None:
-        """Download `file` to `target` with a progress bar."""
-        url = f"{self.url}/{safe_member(file, self.url)}"
-        try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer, open(target, "wb") as out:
-                total = int(answer.headers.get("Content-Length") or 0) or None
-                with tqdm(total=total, unit="B", unit_scale=True, desc=PurePosixPath(file).name) as bar:
-                    while piece := answer.read(1 << 18):
-                        out.write(piece)
-                        bar.update(len(piece))
-        except urllib.error.HTTPError as error:
-            raise UserError(f"{url}: the server answers {error.code} {error.reason}; check --source.") from error
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            reason = getattr(error, "reason", error)
-            raise UserError(f"{url}: cannot be reached ({reason}); check --source and the network.") from error
-        if total is not None and target.stat().st_size != total:
-            raise UserError(f"{url}: the connection broke after {target.stat().st_size} of {total} bytes; try again.")
-
-
-class HubSource:
-    """A Hugging Face repository; `hf:owner/repo` or `hf:owner/repo@revision`."""
-
-    def __init__(self, name: str):
-        self.repo, _, self.revision = name.partition("@")
-
-    def __str__(self) -> str:
-        return f"hf:{self.repo}"
-
-    def fetch(self, file: str, target: Path) -> None:
-        """Download `file` through huggingface_hub and copy it to `target`."""
-        try:
-            from huggingface_hub import hf_hub_download
-        except ImportError as error:
-            raise UserError("hf: sources need the package huggingface_hub; `pip install huggingface_hub`.") from error
-        try:
-            path = hf_hub_download(
-                self.repo,
-                file,
-                revision=self.revision or None,
-                endpoint=os.environ.get("HF_ENDPOINT"),
-                cache_dir=target.parent / "hub",
-            )
-        except Exception as error:  # the hub's errors and its HTTP client's differ from version to version
-            if type(error).__module__.split(".")[0] not in ("huggingface_hub", "requests", "httpx", "httpcore"):
-                raise
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(f"hf:{self.repo}: {file} cannot be fetched ({said}); check name and network.") from error
-        shutil.copyfile(path, target)
-
-
-def open_source(source: str) -> FolderSource | WebSource | HubSource:
-    """The kind of place that `source` names."""
-    if source.startswith("hf:"):
-        return HubSource(source[3:])
-    if source.startswith(("http://", "https://")):
-        return WebSource(source)
-    if source.startswith("file://"):
-        source = urllib.request.url2pathname(urllib.parse.urlparse(source).path)
-    elif "://" in source:
-        raise UserError(f"{source}: --source takes http://, https://, file://, a folder or hf:owner/repo.")
-    path = Path(source)
-    path = path.parent if path.name == INDEX else path
-    if not path.is_dir():
-        raise UserError(f"{source}: --source is no folder; give one made by package_bundles.py, a URL or hf:name.")
-    return FolderSource(path)
-
-
-def read_index(place: FolderSource | WebSource | HubSource) -> dict:
+def read_index(place: Source) -> dict[str, Any]:
     """bundle_index.json at a source; UserError if it is none."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / INDEX
-        place.fetch(INDEX, path)
+        place.fetch(INDEX, path, LARGEST_INDEX)
         try:
             index = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(index["bundles"], dict):
                 raise TypeError("'bundles' is no object")
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{place}/{INDEX}: not an index of bundles ({error}); check --source.") from error
     return index
 
 
+def checked_entry(item: Any, name: str, source: str | Path) -> dict[str, Any]:
+    """The entry of one bundle in an index, after its keys were checked; UserError names the first that is wrong."""
+    for problem in sorted(ENTRY.iter_errors(item), key=lambda problem: list(map(str, problem.path))):
+        where = "#".join(["bundles", name, *map(str, problem.path)])
+        said = problem.message if len(problem.message) < 200 else f"{problem.message[:200]}..."
+        raise UserError(f"{source}/{INDEX}: {where}: {said}; ask who published it for a whole index.")
+    return item
+
+
 def is_current(target: Path, item: dict, force: bool) -> bool:
     """Whether `target` is this version with unchanged files; UserError if its files were changed and not `force`."""
-    if not target.exists():
+    if not target.exists() and not target.is_symlink():
         return False
+    if target.is_symlink() or not target.is_dir():
+        raise UserError(f"{target}: is a link or a file, which is not replaced; choose another --bundle_dir.")
     if force:
         return False
     try:
         here = read_metadata(target)["version"]
-    except (UserError, KeyError) as error:
+    except (UserError, KeyError, TypeError) as error:
         raise UserError(f"{target}: exists and is no bundle; choose another --bundle_dir or give --force.") from error
     if here != item["version"]:
         print(f"{target}: version {here} is replaced by {item['version']}.")
         return False
     for name, file in item["files"].items():
-        path = target / name
+        path = target / safe_member(name, INDEX)
         if not path.is_file() or sha256(path) != file["sha256"]:
             raise UserError(f"{path}: differs from version {here} in the index; give --force to replace the bundle.")
     return True
@@ -215,47 +155,75 @@ def expect_hash(path: Path, wanted: str, shown: str) -> None:
         )
 
 
-def safe_member(name: str, shown: str) -> PurePosixPath:
-    """`name` as a path that stays inside its folder; UserError otherwise."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name.split("/")[0] or not path.parts:
-        raise UserError(f"{shown}: the member '{name}' leaves the target folder; nothing was unpacked.")
-    return path
+def unpack(archive: Path, folder: Path, name: str, unpacked_bytes: int) -> None:
+    """Unpack `archive` into `folder`; every member must lie under <name>/ and be a plain file or folder.
 
+    Args:
+        archive: the zip.
+        folder: where <name>/ appears.
+        name: the bundle's.
+        unpacked_bytes: what the index says that the files have together; more is refused before it is written.
 
-def unpack(archive: Path, folder: Path, name: str) -> None:
-    """Unpack `archive` into `folder`; every member must lie under <name>/ and be a plain file or folder."""
+    Raises:
+        UserError: a member that is unsafe, encrypted, damaged or stands twice; more bytes than the index says.
+    """
     try:
         with zipfile.ZipFile(archive) as opened:
             members = opened.infolist()
+            expect_safe(members, archive.name, name)
+            if sum(member.file_size for member in members) > unpacked_bytes:
+                raise UserError(
+                    f"{archive.name}: unpacks to more than the {unpacked_bytes} bytes that the index says; nothing was "
+                    "unpacked, do not use it."
+                )
             for member in members:
-                path = safe_member(member.filename, archive.name)
-                kind = stat.S_IFMT(member.external_attr >> 16)
-                if path.parts[0] != name:
-                    raise UserError(f"{archive.name}: the member '{member.filename}' does not lie under {name}/.")
-                if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise UserError(
-                        f"{archive.name}: the member '{member.filename}' is no plain file; nothing was unpacked."
-                    )
-            for member in members:
-                opened.extract(member, folder)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise UserError(f"{archive.name}: the zip is damaged ({error}); download it again.") from error
+                path = folder / member.filename
+                if member.is_dir():
+                    path.mkdir(parents=True, exist_ok=True)
+                    continue
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with opened.open(member) as packed:
+                    copy_at_most(packed.read, path, member.file_size, f"{archive.name}: {member.filename}")
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"{archive.name}: the zip is damaged or encrypted ({error}); download it again.") from error
     if not (folder / name / "configs" / "metadata.json").is_file():
         raise UserError(f"{archive.name}: holds no {name}/configs/metadata.json, so it is not this bundle.")
+
+
+def expect_safe(members: list[zipfile.ZipInfo], shown: str, name: str) -> None:
+    """UserError if a member would leave <name>/, is no plain file, or if two would be one file on some system."""
+    files: set[str] = set()
+    parents: set[str] = set()
+    for member in members:
+        path = safe_member(member.filename, shown)
+        kind = stat.S_IFMT(member.external_attr >> 16)
+        if path.parts[0] != name:
+            raise UserError(
+                f"{shown}: the member '{member.filename}' does not lie under {name}/; nothing was unpacked."
+            )
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise UserError(f"{shown}: the member '{member.filename}' is no plain file; nothing was unpacked.")
+        folded = unicodedata.normalize("NFC", str(path)).casefold()
+        if folded in files and not member.is_dir():
+            raise UserError(f"{shown}: two members are called '{path}' (upper and lower case count as one).")
+        if not member.is_dir():
+            files.add(folded)
+        parents |= {parent.as_posix() for parent in PurePosixPath(folded).parents}
+    if both := files & parents:
+        raise UserError(f"{shown}: '{sorted(both)[0]}' is a file and a folder; nothing was unpacked.")
 
 
 def replace(new: Path, target: Path) -> None:
     """Put the folder `new` at `target` by renaming; an older one goes away only when the new one stands."""
     old = new.with_name("replaced")
-    if target.exists():
-        os.rename(target, old)
     try:
+        if target.exists():
+            os.rename(target, old)
         os.rename(new, target)
-    except OSError:
+    except OSError as error:
         if old.exists():
             os.rename(old, target)
-        raise
+        raise UserError(f"{target}: cannot be put there ({error.strerror}); choose another --bundle_dir.") from error
 
 
 def make_folder(folder: Path) -> None:
@@ -277,7 +245,7 @@ def expect_space(folder: Path, needed: int) -> None:
 
 
 class no_space_is_said:
-    """Context in which a full disk becomes a UserError."""
+    """Context in which a full disk, or a folder that may not be written, becomes a UserError."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -290,3 +258,7 @@ class no_space_is_said:
 
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"{self.folder}: the disk is full; nothing was kept, free some space and retry.") from error
+        if isinstance(error, OSError) and not isinstance(error, UserError):
+            raise UserError(
+                f"{self.folder}: cannot be written ({error.strerror}); choose another --bundle_dir."
+            ) from error

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -83,7 +85,7 @@ def test_another_hash_is_refused_before_unpacking(own_release, tmp_path):
     assert nothing_is_left(tmp_path / "x")
 
 
-def put_zip(release, content: bytes):
+def put_zip(release, content: bytes, unpacked_bytes: int | None = None):
     """Replace the zip and make the index agree with it, as a hostile or careless publisher would."""
     import hashlib
 
@@ -91,7 +93,10 @@ def put_zip(release, content: bytes):
     path.unlink()
     path.write_bytes(content)
     index = json.loads((release / INDEX).read_text())
-    index["bundles"][NAME]["zip"]["sha256"] = hashlib.sha256(content).hexdigest()
+    packed = index["bundles"][NAME]["zip"]
+    packed |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    if unpacked_bytes is not None:
+        packed["unpacked_bytes"] = unpacked_bytes
     (release / INDEX).write_text(json.dumps(index))
 
 
@@ -171,3 +176,130 @@ def test_stock_monai_downloads_the_same_zip_and_runs_it_from_anywhere(release, t
     run = ("-m", "monai.bundle", "run", "--config_file", config, "--bundle_root", bundle)
     code, text = command(*run, cwd="/")
     assert code == 0 and "mean" in text, text
+
+
+def written(tmp_path, *members: tuple[str, str], encrypted: bool = False) -> bytes:
+    """A zip of these members beside a metadata.json."""
+    path = tmp_path / "made.zip"
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
+        warnings.simplefilter("ignore")
+        for name, text in [(f"{NAME}/configs/metadata.json", "{}"), *members]:
+            archive.writestr(name, text)
+    data = bytearray(path.read_bytes())
+    if encrypted:
+        for at in [n for n in range(len(data)) if data[n : n + 4] in (b"PK\x03\x04", b"PK\x01\x02")]:
+            data[at + (6 if data[at + 2] == 3 else 8)] |= 1
+    return bytes(data)
+
+
+SPOILT = {
+    "twice": [(f"{NAME}/a.txt", "1"), (f"{NAME}/a.txt", "2")],
+    "other case": [(f"{NAME}/a.txt", "1"), (f"{NAME}/A.txt", "2")],
+    "a file below a file": [(f"{NAME}/a", "1"), (f"{NAME}/a/b", "2")],
+    "a long name": [(f"{NAME}/{'a' * 300}", "1")],
+    "a control character": [(f"{NAME}/a\nb", "1")],
+    "too many bytes": [(f"{NAME}/zeros", "0" * 300_000)],
+}
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_a_zip_that_is_no_bundle_is_one_sentence_and_leaves_nothing(own_release, tmp_path, kind):
+    put_zip(own_release, written(tmp_path, *SPOILT[kind]), 1000)
+    with pytest.raises(UserError):
+        download(NAME, own_release, tmp_path / "x")
+    assert nothing_is_left(tmp_path / "x")
+
+
+def test_an_encrypted_zip_and_one_of_another_size_are_refused(own_release, tmp_path):
+    put_zip(own_release, written(tmp_path, (f"{NAME}/a", "1"), encrypted=True))
+    with pytest.raises(UserError, match="encrypted"):
+        download(NAME, own_release, tmp_path / "x")
+    index = json.loads((own_release / INDEX).read_text())
+    index["bundles"][NAME]["zip"]["bytes"] = 100
+    (own_release / INDEX).write_text(json.dumps(index))
+    with pytest.raises(UserError, match="larger than the 100 bytes"):
+        download(NAME, own_release, tmp_path / "x")
+    assert nothing_is_left(tmp_path / "x")
+
+
+ENTRIES = [None, 3, {}, {"name": NAME}, {"name": NAME, "version": 1, "files": {}}]
+ZIPS = [
+    {"bytes": "1", "unpacked_bytes": 1, "sha256": "0" * 64},
+    {"bytes": -1, "unpacked_bytes": 1, "sha256": "0" * 64},
+    {"bytes": 1, "unpacked_bytes": 1, "sha256": 5},
+    {"bytes": 1, "unpacked_bytes": 1, "sha256": "0" * 64, "file": 7},
+    {"bytes": 1},
+    [],
+]
+ENTRIES += [{"name": NAME, "version": "1", "files": {}, "zip": value} for value in ZIPS]
+
+
+@pytest.mark.parametrize("item", ENTRIES, ids=str)
+def test_a_damaged_entry_of_the_index_is_named(own_release, tmp_path, item):
+    index = json.loads((own_release / INDEX).read_text())
+    index["bundles"][NAME] = item
+    (own_release / INDEX).write_text(json.dumps(index))
+    with pytest.raises(UserError, match=f"bundles#{NAME}"):
+        download(NAME, own_release, tmp_path / "x")
+    assert nothing_is_left(tmp_path / "x")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"bundles": []}', "\xff", "[" * 100_000, '{"bundles": NaN}'])
+def test_what_is_no_index_is_said(own_release, tmp_path, text):
+    (own_release / INDEX).write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match="not an index"):
+        download(NAME, own_release, tmp_path / "x")
+
+
+@pytest.mark.parametrize("name", ["a" * 3000, "..", "a/../../b", "", "a\0b", "\udcff"])
+def test_a_name_that_is_no_bundles_is_one_sentence(own_release, tmp_path, name):
+    with pytest.raises(UserError):
+        download(name, own_release, tmp_path / "x")
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(own_release, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="bundle_dir"):
+        download(NAME, own_release, tmp_path / "file")
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / NAME).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="link"):
+        download(NAME, own_release, tmp_path / "x")
+
+
+class Odd(http.server.BaseHTTPRequestHandler):
+    """Answers as a broken or hostile server does, by the first word of the path."""
+
+    def do_GET(self):
+        kind = self.path.split("/")[1]
+        if kind in ("ftp", "file"):
+            self.send_response(302)
+            self.send_header("Location", f"{kind}://127.0.0.1/x")
+            self.end_headers()
+        elif kind == "length":
+            self.send_response(200)
+            self.send_header("Content-Length", "many")
+            self.end_headers()
+            self.wfile.write(b"{}")
+        elif kind == "short":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"{}")
+        else:
+            self.wfile.write(b"no HTTP at all\r\n\r\n")
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["ftp", "file", "length", "short", "garbage"])
+def test_an_odd_server_is_one_sentence(tmp_path, kind):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Odd)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(UserError):
+            download(NAME, f"http://127.0.0.1:{server.server_port}/{kind}", tmp_path / "x")
+    finally:
+        server.shutdown()
+    assert nothing_is_left(tmp_path / "x")
