@@ -16,8 +16,10 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from synthzoo.datasets.echo.clip_frames import ClipFrames
 from synthzoo.datasets.echo.training_clips import training_clips
 from synthzoo.networks.saving import save_atomically
+from synthzoo.systems.hidden_subspaces.pairs import PatientPairs
 
 PERCENT = 100.0
 
@@ -106,6 +108,21 @@ def latent_clips(network: torch.nn.Module, batch_size: int = 16, **clips: Any) -
 def latent_stills(network: torch.nn.Module, batch_size: int = 16, **clips: Any) -> LatentStills:
     """`LatentStills` of `latent_clips` with the same arguments."""
     return LatentStills(latent_clips(network, batch_size, **clips))
+
+
+def latent_pairs(network: torch.nn.Module, noise: float = 0.0, batch_size: int = 16, **clips: Any) -> PatientPairs:
+    """Pairs of latent frames of one or of two patients, from `latent_clips` with the same arguments.
+
+    Args:
+        noise: standard deviation of what is added to each latent, see `PatientPairs`.
+    """
+    videos = latent_clips(network, batch_size, **clips)
+    return PatientPairs(videos, mode="both", positives=1.0, noise=noise)
+
+
+def frames_of_clips(network: torch.nn.Module, **clips: Any) -> ClipFrames:
+    """Single frames of the clips that `latent_clips` would encode, for the stage that trains the autoencoder."""
+    return ClipFrames(training_clips(like=network, **clips))
 
 
 def kept_at(network: torch.nn.Module, clips: Dataset) -> Path | None:

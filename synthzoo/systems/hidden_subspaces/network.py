@@ -71,6 +71,11 @@ class ReidNetwork(nn.Module):
         return compare(queries, references, self.fc_end.weight[0], self.fc_end.bias[0])
 
 
+def published(channels: int = 4) -> ReidNetwork:
+    """The published network: ResNet-50, for latents (N, 4, 14, 14), 23.8 million parameters."""
+    return ReidNetwork(channels, "bottleneck", (3, 4, 6, 3))
+
+
 def to_own_range(image: torch.Tensor) -> torch.Tensor:
     """Each of (N, C, H, W) scaled to [-1, 1] by its own least and greatest value; a constant one becomes -1."""
     low, high = image.amin((1, 2, 3), keepdim=True), image.amax((1, 2, 3), keepdim=True)

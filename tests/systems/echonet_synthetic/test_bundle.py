@@ -109,16 +109,19 @@ def change_list(folder, change):
     path.write_text("\n".join(",".join(line) for line in change(lines)) + "\n")
 
 
-def clips_of(folder, stage="train_autoencoder"):
-    """What a stage of training learns from."""
+AUTOENCODER = ["train_video", "train_autoencoder"]
+
+
+def clips_of(folder):
+    """What the first stage of training learns from."""
     made = {"data_format": "echonet", "dataset_dir": str(folder)}
-    return load_config(BUNDLE, [stage], made).get_parsed_content("train#dataset#clips")
+    return load_config(BUNDLE, AUTOENCODER, made).get_parsed_content("train#dataset").clips
 
 
 def refusal(folder, **made) -> str:
     with pytest.raises(Exception) as caught:
         made = {"data_format": "echonet", "dataset_dir": str(folder), **made}
-        load_config(BUNDLE, ["train_autoencoder"], made).get_parsed_content("train#dataset")
+        load_config(BUNDLE, AUTOENCODER, made).get_parsed_content("train#dataset")
     error = find_user_error(caught.value)
     assert error is not None and "\n" not in str(error) and str(error).rstrip().endswith(".")
     return str(error)
