@@ -9,7 +9,7 @@ SLICER_RUN := $(SLICER_VENV)/bin/python
 SLICER_STAMP := $(SLICER_VENV)/installed
 BUNDLE ?= brain_mr_synthesis_ldm
 
-.PHONY: help setup slicer demo test lint index package bench evaluate
+.PHONY: help setup slicer demo test lint format index package bench evaluate
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -24,7 +24,7 @@ endef
 
 setup: $(STAMP)  ## make .venv and install what requirements.txt pins (once; 4 minutes, 6 GB with CUDA)
 
-$(STAMP): requirements.txt requirements-label.txt setup.py
+$(STAMP): requirements.txt requirements-label.txt pyproject.toml
 	@$(call check_python,setup,10)
 	@set -e; \
 	began=$$SECONDS; \
@@ -35,7 +35,7 @@ $(STAMP): requirements.txt requirements-label.txt setup.py
 	  $(RUN) -m pip install --disable-pip-version-check -r requirements.txt; \
 	  $(RUN) -m pip install --disable-pip-version-check --no-deps -r requirements-label.txt; \
 	else \
-	  echo "setup 2/3: the newest packages that setup.py allows (the pins are for Python 3.11 and 3.12)"; \
+	  echo "setup 2/3: the newest packages that pyproject.toml allows (the pins are for Python 3.11 and 3.12)"; \
 	  $(RUN) -m pip install --disable-pip-version-check -e '.[dev]' setuptools; \
 	fi; \
 	echo "setup 3/3: synthzoo itself, editable"; \
@@ -67,8 +67,15 @@ test: setup  ## the whole suite: offline, on the CPU, about 16 minutes (ARGS="--
 
 lint: setup  ## ruff, the order and form of the JSON files, and whether what is generated is fresh
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
 	$(RUN) scripts/check_json.py
 	$(RUN) scripts/build_index.py --check
+
+format: setup  ## bring Python and the bundles' JSON into their one form
+	$(RUN) -m ruff check --fix-only --quiet .
+	$(RUN) -m ruff format .
+	$(RUN) scripts/check_json.py --write
+	$(RUN) scripts/build_index.py
 
 index: setup  ## metadata + metrics files -> bundle_index.json, the cards' and the README's tables
 	$(RUN) scripts/build_index.py

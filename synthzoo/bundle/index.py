@@ -14,6 +14,7 @@ from typing import Any
 
 from synthzoo.bundle import cards
 from synthzoo.bundle.find import bundle_files, find_bundles, read_json, read_metadata
+from synthzoo.bundle.form import dump
 from synthzoo.bundle.schema import verify_metadata
 from synthzoo.errors import UserError
 from synthzoo.io.files import write_text
@@ -177,22 +178,3 @@ def zip_url(base_url: str, item: Mapping) -> str:
 def read_text(path: Path) -> str:
     """Text of a file as UTF-8."""
     return path.read_text(encoding="utf-8")
-
-
-def dump(content: Any, width: int = 110) -> str:
-    """JSON with what fits on a line kept on one line, so that shapes and ranges stay readable."""
-    return _dump(content, 0, width) + "\n"
-
-
-def _dump(content: Any, indent: int, width: int) -> str:
-    flat = json.dumps(content, ensure_ascii=False)
-    nested = isinstance(content, (dict, list)) and any(
-        isinstance(value, dict) for value in (content.values() if isinstance(content, dict) else content)
-    )
-    if not isinstance(content, (dict, list)) or not content or (len(flat) + indent < width and not nested and indent):
-        return flat
-    pad, close = " " * (indent + 2), " " * indent
-    if isinstance(content, dict):
-        inner = [f"{pad}{json.dumps(k, ensure_ascii=False)}: {_dump(v, indent + 2, width)}" for k, v in content.items()]
-        return "{\n" + ",\n".join(inner) + f"\n{close}}}"
-    return "[\n" + ",\n".join(pad + _dump(value, indent + 2, width) for value in content) + f"\n{close}]"

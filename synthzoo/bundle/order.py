@@ -1,14 +1,14 @@
-"""The form of a bundle's JSON files: one order of the common keys, expressions that fit on a line, no repeated key."""
+"""The order of a bundle's configs, common keys in one order and expressions that fit on a line; and all problems."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from synthzoo.bundle.find import bundle_files, find_bundles, read_json, read_metadata
+from synthzoo.bundle.form import canonical_files, form_problems
 
 # Keys of every inference.json; the conditions and then the sampler's settings stand between HEAD and BODY.
 HEAD = ("imports", "bundle_root", "device", "seed", "dataset_dir", "output_dir")
@@ -83,40 +83,16 @@ def expression_problems(path: str | Path) -> list[str]:
     return problems
 
 
-def form_problems(path: str | Path) -> list[str]:
-    """Whether a JSON file parses, repeats no key, and has neither tabs nor trailing blanks; a sentence each."""
-    path = Path(path)
-    text = path.read_text(encoding="utf-8")
-    problems = []
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict:
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                problems.append(f"{path}: the key '{key}' stands twice in one object, so that the first one is lost")
-            seen.add(key)
-        return dict(pairs)
-
-    try:
-        json.loads(text, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        return [f"{path}: not valid JSON ({error})"]
-    for number, line in enumerate(text.splitlines(), start=1):
-        if "\t" in line or line != line.rstrip():
-            problems.append(f"{path}:{number}: a tab or a blank at the end of the line")
-    if not text.endswith("\n"):
-        problems.append(f"{path}: no newline at the end of the file")
-    return problems
-
-
 def all_problems(root: str | Path = ".") -> list[str]:
     """The problems of every JSON file of every bundle under `root`, and of the index."""
     problems = []
+    canonical = canonical_files(root)
+    for path in canonical:
+        problems += form_problems(path, canonical=True)
     for bundle in find_bundles(root):
         for path in bundle_files(bundle):
-            problems += form_problems(path) if path.suffix == ".json" else []
+            problems += form_problems(path) if path.suffix == ".json" and path not in canonical else []
         for path in sorted((bundle / "configs").glob("*.json")):
             problems += [f"{bundle.name}: {problem}" for problem in expression_problems(path)]
         problems += [f"{bundle.name}: {problem}" for problem in order_problems(bundle)]
-    index = Path(root) / "bundle_index.json"
-    return problems + (form_problems(index) if index.is_file() else [])
+    return problems

@@ -130,8 +130,10 @@ def listed_large_files(content: bytes) -> list[dict]:
 def build_wheel(root: str | Path, output: str | Path) -> Path:
     """Build the library's wheel from a clean copy of its sources, offline, the same bytes each time."""
     root, output = Path(root).resolve(), Path(output).resolve()
-    if not (root / "setup.py").is_file():
-        raise UserError(f"{root / 'setup.py'}: absent, so no wheel can be built; give root=<checkout> or a wheel.")
+    if not (root / "pyproject.toml").is_file():
+        raise UserError(
+            f"{root / 'pyproject.toml'}: absent, so no wheel can be built; give root=<checkout> or a wheel."
+        )
     with tempfile.TemporaryDirectory() as folder:
         # A copy, because setuptools leaves build/ behind and would pack files that were deleted since.
         copy = Path(folder) / "source"
@@ -148,7 +150,7 @@ def build_wheel(root: str | Path, output: str | Path) -> Path:
         built = list(Path(folder).glob("*.whl"))
         if done.returncode or not built:
             raise UserError(
-                f"{root / 'setup.py'}: building the wheel failed ({done.stderr.strip().splitlines()[-1:]}); "
+                f"{root / 'pyproject.toml'}: building the wheel failed ({done.stderr.strip().splitlines()[-1:]}); "
                 "`pip install setuptools` and try again."
             )
         # setuptools writes RECORD last and in its own order; only dates and modes have to be made equal.

@@ -19,7 +19,8 @@ from bundle_runs import BUNDLE_NAMES, ROOT, SKELETON, alike, quick, results, vol
 
 from synthzoo.bundle.compose import config_files, load_config, load_workflow, run_bundle
 from synthzoo.bundle.find import read_json, read_metadata
-from synthzoo.bundle.order import expression_problems, form_problems, order_problems, walk
+from synthzoo.bundle.form import form_problems
+from synthzoo.bundle.order import expression_problems, order_problems, walk
 from synthzoo.bundle.schema import SCHEMA_FILE, metadata_problems
 
 pytestmark = pytest.mark.parametrize("bundle", BUNDLE_NAMES, indirect=True, scope="session")
@@ -114,7 +115,7 @@ def test_the_card_has_its_headings_and_pictures(bundle):
 
 
 def test_json_files_are_in_form_and_order(bundle):
-    problems = [problem for path in (bundle / "configs").glob("*.json") for problem in form_problems(path)]
+    problems = [problem for path in (bundle / "configs").glob("*.json") for problem in form_problems(path, True)]
     for name in ["inference", *overlays_of(bundle)]:
         problems += expression_problems(bundle / "configs" / f"{name}.json")
     assert problems + order_problems(bundle) == []

@@ -4,6 +4,8 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import torch
 from synthzoo import UserError
 from synthzoo.bundle.compose import expect_weights, run_bundle
 from synthzoo.bundle.find import check_name, find_bundle, find_bundles
+from synthzoo.bundle.form import form_problems, format_files
 from synthzoo.bundle.index import build_index
 from synthzoo.bundle.inspect.judge import inspect_bundle
 from synthzoo.bundle.new import SKELETONS, new_bundle
@@ -207,7 +210,8 @@ def test_results_flow_from_metrics_to_index_card_and_readme(tmp_path):
 def test_two_packings_give_the_same_bytes_with_wheel_and_safetensors(tmp_path):
     source = tmp_path / "zoo"
     bundle = samples.write_bundle(source)
-    shutil.copyfile(ROOT / "setup.py", source / "setup.py")
+    for name in ("pyproject.toml", "setup.py", "README.md"):
+        shutil.copyfile(ROOT / name, source / name)
     shutil.copytree(ROOT / "synthzoo", source / "synthzoo", ignore=shutil.ignore_patterns("__pycache__"))
     first = package_bundles(source, tmp_path / "one", "http://127.0.0.1:1")
     os.utime(bundle / "models" / "model.pt", (0, 0))
@@ -229,7 +233,7 @@ def test_packing_without_weights_says_so(bundle, tmp_path):
     (bundle / "models" / "model.pt").unlink()
     with pytest.raises(UserError, match="train"):
         pack_bundle(bundle, tmp_path / "x.zip")
-    with pytest.raises(UserError, match="setup.py"):
+    with pytest.raises(UserError, match="pyproject.toml"):
         build_wheel(tmp_path, tmp_path)
 
 
@@ -282,3 +286,29 @@ def test_a_new_bundle_is_sound_trains_and_runs(task, tmp_path, phantom_nifti):
 def test_a_task_without_skeleton_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match="--task grounding: there are skeletons for synthesis, anomaly_map"):
         new_bundle("brain_mr_grounding_first", "grounding", root=tmp_path)
+
+
+def test_form_is_judged_by_one_text_and_mended_by_format(tmp_path):
+    bundle = samples.write_bundle(tmp_path)
+    path = bundle / "configs" / "inference.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content, indent=4))
+    assert [problem.endswith("not in canonical form; run `make format`") for problem in form_problems(path, True)] == [
+        True
+    ]
+    assert path in format_files(tmp_path) and json.loads(path.read_text()) == content
+    assert form_problems(path, True) == [] and format_files(tmp_path) == []
+    twice = '{\n  "seed": 0,\n  "seed": 1\n}\n'
+    path.write_text(twice)
+    assert "'seed' stands twice" in form_problems(path, True)[0]
+    assert format_files(tmp_path) == [] and path.read_text() == twice, "which value is meant is not guessed"
+
+
+def test_what_the_checker_prints_names_the_file_the_line_and_the_remedy(tmp_path):
+    bundle = samples.write_bundle(tmp_path)
+    format_files(tmp_path)
+    path = bundle / "configs" / "metadata.json"
+    path.write_text(path.read_text().replace('": ', '":  ', 1))
+    command = [sys.executable, str(ROOT / "scripts" / "check_json.py"), "--root", str(tmp_path)]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 1 and f"{path}:2: not in canonical form; run `make format`" in told.stdout
