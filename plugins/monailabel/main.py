@@ -10,7 +10,10 @@
     parallel    requests that run at once (1)
     device      cpu, cuda, cuda:1 ... (what each bundle says)
     upload_mb   largest request that is taken (2000)
-    public      yes lets other machines connect; without it the server listens on the loopback only
+    public      yes lets other machines connect, and needs a token; without it the server listens on the loopback only
+    token       what every request has to carry, 16 characters or more (none)
+    hosts       NAME,NAME: names beside localhost by which the server may be called (none)
+    origins     ORIGIN,ORIGIN: other pages that may use the server, such as https://viewer.example (none)
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import logging
 
 from lib.batch import BatchRunner
 from lib.datastore import SafeDatastore
+from lib.guard import guard_server, read_guard
 from lib.infers import BundleInfer
 from lib.routes import install_routes, listen_on_loopback
 from lib.service import Service
@@ -43,6 +47,7 @@ class SynthZooApp(MONAILabelApp):
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]):
         conf = dict(conf or {})
+        read_guard(conf)  # a mistake there ends the start
         self.service = Service(app_dir, studies, conf)
         super().__init__(
             app_dir=app_dir,
@@ -95,4 +100,5 @@ class SynthZooApp(MONAILabelApp):
         super().on_init_complete()
         listen_on_loopback(self.conf)
         install_routes(self)
+        guard_server(self.conf, self.service.upload_bytes)
         self._batch_infer.resume()

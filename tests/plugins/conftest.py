@@ -66,6 +66,7 @@ class Server:
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen | None = None
+        self.headers: dict[str, str] = {}
 
     def start(self) -> None:
         command = [sys.executable, "-m", "monailabel.main", "start_server", "--app", str(self.app)]
@@ -90,7 +91,8 @@ class Server:
         raise AssertionError(f"the server did not start:\n{(self.folder / 'server.log').read_text()[-3000:]}")
 
     def get(self, path: str):
-        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
+        request = urllib.request.Request(self.url + path, headers=self.headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
     def kill(self) -> None:

@@ -39,6 +39,7 @@ from monailabel.interfaces.exception import MONAILabelException
 
 from lib.answers import pack
 from lib.batch import snapshot
+from lib.guard import is_public
 from lib.requests import expect_name, expect_object, read_params
 from lib.uploads import check_label, check_upload, drop_upload, keep_upload, limited_to
 from synthzoo.errors import UserError, find_user_error
@@ -333,7 +334,7 @@ def listen_on_loopback(conf: dict[str, str]) -> None:
 
     The stock command listens on all addresses by default, and the app is made before the socket is.
     """
-    if str(conf.get("public", "")).lower() in ("yes", "true", "1"):
+    if is_public(conf):
         return
     uvicorn = sys.modules.get("uvicorn")
     if uvicorn is None:

@@ -23,7 +23,10 @@ from synthzoo.serving.served import Case, ServedBundle
 from synthzoo.serving.store import Job, ModelStore
 
 logger = logging.getLogger(__name__)
-CONF = ("models", "zoo", "index", "bundle_dir", "models_dir", "memory_gb", "parallel", "device", "public", "upload_mb")
+CONF = (
+    *("models", "zoo", "index", "bundle_dir", "models_dir", "memory_gb", "parallel", "device", "upload_mb"),
+    *("public", "token", "hosts", "origins"),
+)
 UPLOAD_MB = 2000.0
 SCORES = "synthzoo_scores"  # key of an image's info: bundle -> {score, peak, threshold}
 

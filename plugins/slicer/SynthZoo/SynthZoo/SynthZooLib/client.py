@@ -10,7 +10,7 @@ import json
 import os
 import re
 import socket
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from .errors import Busy, Cancelled, NotFound, ZooError
 from .multipart import Form
@@ -25,7 +25,8 @@ class ZooClient:
     """One server.
 
     Args:
-        url: such as `http://127.0.0.1:8000`; without a scheme http is taken.
+        url: such as `http://127.0.0.1:8000`; without a scheme http is taken. A server that wants a token is given as
+            `http://TOKEN@host:8000`; the token goes into a header and stands in no message.
 
     Raises:
         ZooError: the address cannot be one of a server.
@@ -36,12 +37,14 @@ class ZooClient:
         text = (text if "://" in text else f"http://{text}").rstrip("/")
         try:
             parts = urlsplit(text)
-            self.host, self.port = parts.hostname, parts.port
+            self.host, self.port, token = parts.hostname, parts.port, parts.password or parts.username
         except ValueError:
             self.host = None
         if not self.host or parts.scheme not in ("http", "https") or re.search(r"\s", text):
             raise ZooError(f"'{url}' is no address of a server: give one such as http://127.0.0.1:8000.")
-        self.url, self.secure, self.prefix = text, parts.scheme == "https", parts.path
+        shown = text.replace(f"{parts.netloc.rpartition('@')[0]}@", "", 1) if "@" in parts.netloc else text
+        self.url, self.secure, self.prefix = shown, parts.scheme == "https", parts.path
+        self.headers = {"Authorization": f"Bearer {unquote(token)}"} if token else {}
 
     # --- what the server has -----------------------------------------------------------------------------------
 
@@ -138,7 +141,7 @@ class ZooClient:
 
     def _json(self, method: str, path: str, body: dict | None = None, timeout: float = 60):
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers = {**self.headers, **({"Content-Type": "application/json"} if body is not None else {})}
         try:
             connection = self._connect(timeout)
             try:
@@ -160,7 +163,7 @@ class ZooClient:
             connection = self._connect(None)
             try:
                 if form is None:
-                    connection.request("GET", self.prefix + path)
+                    connection.request("GET", self.prefix + path, headers=self.headers)
                 else:
                     self._post(connection, path, form, watch)
                 answer = self._expect(connection.getresponse(), path)
@@ -172,7 +175,7 @@ class ZooClient:
 
     def _post(self, connection: http.client.HTTPConnection, path: str, form: Form, watch) -> None:
         connection.putrequest("POST", self.prefix + path)
-        for key, value in form.headers().items():
+        for key, value in {**self.headers, **form.headers()}.items():
             connection.putheader(key, value)
         connection.endheaders()
         sent = 0
@@ -238,6 +241,10 @@ def refusal(status: int, body: bytes, url: str, path: str) -> ZooError:
         return Cancelled(str(detail))
     if status == 404:
         return NotFound(str(detail) or f"The server at {url} has no {path}.")
+    if status == 401:
+        return ZooError(
+            f"The server at {url} wants a token: give its address as http://TOKEN@{url.partition('://')[2]}."
+        )
     if status == 429:
         return Busy(str(detail) or f"The server at {url} is at work already.")
     if status < 500 and detail:
