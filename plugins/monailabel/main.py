@@ -24,7 +24,8 @@ from lib.batch import BatchRunner
 from lib.datastore import SafeDatastore
 from lib.guard import guard_server, read_guard
 from lib.infers import BundleInfer
-from lib.routes import install_routes, listen_on_loopback
+from lib.listening import listen_on_loopback
+from lib.routes import install_routes
 from lib.service import Service
 from lib.strategies import Generate, MostAnomalousFirst
 from lib.trainers import BundleTrainer, trainable

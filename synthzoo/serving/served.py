@@ -166,7 +166,7 @@ class ServedBundle:
         output_dir: str | Path,
         image: str | Path | None = None,
         version: str | None = None,
-        watch: Callable[[int, int, int], None] | None = None,
+        report: Callable[[int, int, int], None] | None = None,
     ) -> list[Case]:
         """Run one request and give its results, in the table's order.
 
@@ -175,7 +175,7 @@ class ServedBundle:
             output_dir: folder that receives the files; what is complete in it is not made again.
             image: input volume of a bundle that takes images.
             version: of the weights; None is the newest.
-            watch: called as watch(done, total, calls) after each sample and before each network call; what it raises
+            report: called as report(done, total, calls) after each sample and before each network call; what it raises
                 ends the run.
 
         Raises:
@@ -192,7 +192,7 @@ class ServedBundle:
             parser = load_config(self.folder, overrides=overrides)
             table = parser.get_parsed_content(self.table_id)
             evaluator = parser.get_parsed_content("evaluator")
-            with self._watched(evaluator, len(table), watch):
+            with self._reported(evaluator, len(table), report):
                 if len(table):
                     parser.get_parsed_content("run")
         except Exception as error:
@@ -224,21 +224,21 @@ class ServedBundle:
         return overrides
 
     @contextlib.contextmanager
-    def _watched(self, evaluator, total: int, watch: Callable | None):
-        """Tell `watch` of every sample and of every call of a part of the network."""
-        if watch is None:
+    def _reported(self, evaluator, total: int, report: Callable | None):
+        """Call `report` after every sample and before every call of a part of the network."""
+        if report is None:
             yield
             return
         count = {"done": 0, "calls": 0}
 
         def called(*_):
             count["calls"] += 1
-            watch(count["done"], total, count["calls"])
+            report(count["done"], total, count["calls"])
 
         def iterated(engine):
             batch = engine.state.batch
             count["done"] += len(batch) if isinstance(batch, list) else len(batch["image"])
-            watch(count["done"], total, count["calls"])
+            report(count["done"], total, count["calls"])
 
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, iterated)
         parts = [part for child in self.network.children() for part in parts_of(child)]

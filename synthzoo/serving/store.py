@@ -41,7 +41,7 @@ class Job:
     ended: float | None = None
     cancelled: bool = False
 
-    def watch(self, done: int, total: int, calls: int) -> None:
+    def report(self, done: int, total: int, calls: int) -> None:
         """Take the news of a run; raises `Cancelled` once the job is."""
         self.done, self.total, self.calls = done, total, calls
         if self.cancelled:

@@ -160,7 +160,7 @@ def test_a_waiting_and_a_running_job_can_be_cancelled(two):
             two.use(second).__enter__()
         two.cancel("first")
         with pytest.raises(Cancelled):
-            first.watch(0, 1, 1)
+            first.report(0, 1, 1)
     assert second.state == "cancelled"
     with pytest.raises(UserError, match="no job 'third'"):
         two.cancel("third")

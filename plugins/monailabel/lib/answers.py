@@ -25,28 +25,28 @@ from synthzoo.transforms.heat_bands import band_names, heat_bands
 SENT_ALONG = ("score", "peak", "threshold", "regions", "measured")
 
 
-def wanted_output(served: ServedBundle, request: Request) -> str:
+def wanted_output(bundle: ServedBundle, request: Request) -> str:
     """The kind of output that a request wants: as it says, bands for a viewer of segments, else the bundle's first."""
     requested = request.extras["result"]
     if requested not in (None, "auto"):
         return requested
-    if "heat_map" in served.outputs and request.extras["result_dtype"] == "uint8":
+    if "heat_map" in bundle.outputs and request.extras["result_dtype"] == "uint8":
         return "bands"
-    return next(iter(served.outputs))
+    return next(iter(bundle.outputs))
 
 
-def answer(served: ServedBundle, request: Request, case: Case) -> tuple[str, dict[str, Any]]:
+def answer(bundle: ServedBundle, request: Request, case: Case) -> tuple[str, dict[str, Any]]:
     """The file to send, a temporary one that the server removes, and the parameters beside it."""
-    kind = wanted_output(served, request)
+    kind = wanted_output(bundle, request)
     source = case.files.get("heat_map" if kind == "bands" else kind)
     if source is None:
-        raise UserError(f"{served.name} made no {kind} for this image; ask for one of {', '.join(case.files)}.")
+        raise UserError(f"{bundle.name} made no {kind} for this image; ask for one of {', '.join(case.files)}.")
     params: dict[str, Any] = {"result": kind, "sidecar": case.sidecar}
     params |= {key: case.sidecar[key] for key in SENT_ALONG if key in case.sidecar}
     if kind == "bands":
         params["label_names"] = band_names()
     elif kind == "label":
-        params["label_names"] = label_names(served, case)
+        params["label_names"] = label_names(bundle, case)
     return write_answer(source, kind, request), params
 
 
@@ -76,7 +76,7 @@ def write_answer(source: Path, kind: str, request: Request) -> str:
     return lone(target)
 
 
-def pack(served: ServedBundle, cases: list[Case], params: dict[str, Any]) -> Path:
+def pack(bundle: ServedBundle, cases: list[Case], params: dict[str, Any]) -> Path:
     """Every output of every result in one zip, the very bytes that the run wrote; the caller removes it.
 
     `answer.json` in it holds `params`, the task, and `cases`: each with its name, sidecar and `files`, kind of output
@@ -90,10 +90,10 @@ def pack(served: ServedBundle, cases: list[Case], params: dict[str, Any]) -> Pat
             for kind, path in case.files.items():
                 files[kind] = {"path": f"{number}/{kind}/{path.name}"}
                 if kind == "label":
-                    files[kind]["label_names"] = label_names(served, case)
+                    files[kind]["label_names"] = label_names(bundle, case)
                 archive.write(path, files[kind]["path"])
             described.append({"name": case.name, "sidecar": case.sidecar, "files": files})
-        answer = {**params, "task": served.task, "cases": described}
+        answer = {**params, "task": bundle.task, "cases": described}
         archive.writestr("answer.json", json.dumps(answer))
     return Path(name)
 
@@ -106,9 +106,9 @@ def lone(path: Path) -> str:
     return str(target)
 
 
-def label_names(served: ServedBundle, case: Case) -> dict[str, int]:
+def label_names(bundle: ServedBundle, case: Case) -> dict[str, int]:
     """Name -> value of a label map, values consecutive from 1, as the stock viewer needs them."""
-    stated = served.outputs["label"].get("names")
+    stated = bundle.outputs["label"].get("names")
     if stated:
         return {str(name): int(value) for name, value in stated.items()}
     if "regions" in case.sidecar:
@@ -119,9 +119,9 @@ def label_names(served: ServedBundle, case: Case) -> dict[str, int]:
     return {f"label {value}": value for value in range(1, highest + 1)}
 
 
-def study_id(served: ServedBundle, case: Case, source: str = "") -> str:
+def study_id(bundle: ServedBundle, case: Case, source: str = "") -> str:
     """The id of a generated study: equal requests have equal ids, so that nothing is stored twice."""
     identity = {key: case.sidecar[key] for key in IDENTITY if key in case.sidecar}
     digest = hashlib.sha256(json.dumps([identity, source], sort_keys=True).encode()).hexdigest()[:10]
     seed = f"_seed{identity['seed']}" if "seed" in identity else ""
-    return f"{source + '_' if source else ''}{served.name}{seed}_{digest}"
+    return f"{source + '_' if source else ''}{bundle.name}{seed}_{digest}"

@@ -14,12 +14,12 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from lib.requests import read_request
+from lib.requests import Request, read_request
 from lib.service import SCORES, Service
 from synthzoo.errors import UserError, find_user_error
 from synthzoo.io.files import sha256, write_json
 from synthzoo.io.volumes import is_video
-from synthzoo.serving.served import Cancelled
+from synthzoo.serving.served import Cancelled, ServedBundle
 
 logger = logging.getLogger(__name__)
 KEPT = ".synthzoo_batch.json"
@@ -56,16 +56,16 @@ class BatchRunner:
         Raises:
             UserError: a model without image input, or parameters that it does not take.
         """
-        served = self.service.store[model]
-        if not served.takes_images:
+        bundle = self.service.store[model]
+        if not bundle.takes_images:
             raise UserError(f"{model} takes no images, so a batch has nothing to run over: ask it for num_samples.")
         if images not in SELECTIONS:
             raise UserError(f"images is '{str(images)[:60]}', but must be one of {', '.join(SELECTIONS)}.")
         params = dict(params or {})
-        read_request(served, params)
+        read_request(bundle, params)
         limit = params.get("max_batch_size") or 0
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
-            raise UserError(f"max_batch_size is {limit!r}, but must be a whole number of at least 0.")
+            raise UserError(f"max_batch_size is {limit!r}, but must be an integer of at least 0.")
         request = {"model": model, "images": str(getattr(images, "value", images)), "params": params}
         task = {"id": str(uuid.uuid4()), "status": "SUBMITTED", "request": request, "start_ts": now()}
         task |= {"details": deque(maxlen=20), "total": 0, "done": 0, "skipped": 0, "failed": {}}
@@ -118,10 +118,10 @@ class BatchRunner:
 
     def _run_images(self, task: dict[str, Any]) -> None:
         model, params = task["request"]["model"], task["request"]["params"]
-        served, datastore = self.service.store[model], self.service.datastore
+        bundle, datastore = self.service.store[model], self.service.datastore
         listed = datastore.list_images()
         left_out = {i for i in listed if datastore.get_image_info(i).get("bundle") == model}  # what it made itself
-        if "video" not in served.outputs:
+        if "video" not in bundle.outputs:
             left_out |= {i for i in listed if is_video(datastore.get_image_uri(i))}
         image_ids = sorted(set(self._images(task["request"]["images"])) - left_out)
         image_ids = image_ids[: params.get("max_batch_size") or None]
@@ -129,10 +129,10 @@ class BatchRunner:
         for image_id in image_ids:
             if self._stop.is_set():
                 return
-            request = read_request(served, params)
-            if self.is_done(served, request, image_id):
+            request = read_request(bundle, params)
+            if self.is_done(bundle, request, image_id):
                 task["skipped"] += 1
-                self._tell(task, f"{image_id}: done before")
+                self._report(task, f"{image_id}: done before")
                 continue
             job = self.service.store.new_job(model)
             self._job = job.id
@@ -140,15 +140,15 @@ class BatchRunner:
                 self.service.infer({**params, "model": model, "image": image_id, "save_label": True}, job=job)
                 task["done"] += 1
                 score = datastore.get_image_info(image_id).get(SCORES, {}).get(model, {}).get("score")
-                self._tell(task, f"{image_id}: done" + ("" if score is None else f", score {score:g}"))
+                self._report(task, f"{image_id}: done" + ("" if score is None else f", score {score:g}"))
             except Cancelled:
-                self._tell(task, f"{image_id}: cancelled")
+                self._report(task, f"{image_id}: cancelled")
             except Exception as error:  # one bad image must not end the batch
                 mistake = find_user_error(error)
                 if mistake is None and not isinstance(error, LookupError):
                     logger.exception(f"batch: {image_id}")
                 task["failed"][image_id] = str(mistake or error)
-                self._tell(task, f"{image_id}: {mistake or error}")
+                self._report(task, f"{image_id}: {mistake or error}")
             finally:
                 self._job = None
 
@@ -158,21 +158,21 @@ class BatchRunner:
             return datastore.get_labeled_images()
         return datastore.get_unlabeled_images() if selection == "unlabeled" else datastore.list_images()
 
-    def is_done(self, served, request, image_id: str) -> bool:
+    def is_done(self, bundle: ServedBundle, request: Request, image_id: str) -> bool:
         """Whether the image has a result of this version, these settings and this very file."""
         datastore = self.service.datastore
-        if {"image", "video"} & set(served.outputs):
+        if {"image", "video"} & set(bundle.outputs):
             infos = [datastore.get_image_info(other) for other in datastore.list_images()]
             found = [info.get("sidecar") for info in infos if info.get("source") == image_id]
         else:
-            tag = "heatmap" if "heat_map" in served.outputs else request.extras["label_tag"]
+            tag = "heatmap" if "heat_map" in bundle.outputs else request.extras["label_tag"]
             found = [datastore.get_label_info(image_id, tag).get("sidecar")]
-        found = [sidecar for sidecar in found if sidecar and sidecar.get("bundle") == served.name]
+        found = [sidecar for sidecar in found if sidecar and sidecar.get("bundle") == bundle.name]
         if not found:
             return False
-        weights = sha256(served.weights(request.extras["model_version"]))
-        scan = sha256(self.service.input_path(served, request, image_id))
-        options = served.options_of(request.extras["model_version"])
+        weights = sha256(bundle.weights(request.extras["model_version"]))
+        scan = sha256(self.service.input_path(bundle, request, image_id))
+        options = bundle.options_of(request.extras["model_version"])
         requested = {**{name: option.default for name, option in options.items()}, **request.values}
 
         def same(sidecar: dict) -> bool:
@@ -186,7 +186,7 @@ class BatchRunner:
 
         return any(same(sidecar) for sidecar in found)
 
-    def _tell(self, task: dict[str, Any], line: str) -> None:
+    def _report(self, task: dict[str, Any], line: str) -> None:
         count = task["done"] + task["skipped"] + len(task["failed"])
         line = f"{count} of {task['total']}: {line}"
         task["details"].append(line)

@@ -21,19 +21,19 @@ class BundleInfer(InferTask):
 
     Args:
         service: runs the requests.
-        served: the bundle.
+        bundle: what is served.
     """
 
-    def __init__(self, service: Service, served: ServedBundle):
-        self.service, self.served = service, served
-        maps = served.takes_images and not {"image", "video"} & set(served.outputs)
-        labels = band_names() if "heat_map" in served.outputs else served.outputs.get("label", {}).get("names", {})
-        shape = served.metadata["network_data_format"]["outputs"]["pred"]["spatial_shape"]
+    def __init__(self, service: Service, bundle: ServedBundle):
+        self.service, self.bundle = service, bundle
+        maps = bundle.takes_images and not {"image", "video"} & set(bundle.outputs)
+        labels = band_names() if "heat_map" in bundle.outputs else bundle.outputs.get("label", {}).get("names", {})
+        shape = bundle.metadata["network_data_format"]["outputs"]["pred"]["spatial_shape"]
         super().__init__(
             type=InferType.SEGMENTATION if maps else InferType.OTHERS,
             labels=labels,
             dimension=3 if len(shape) > 2 else 2,
-            description=served.metadata["description"],
+            description=bundle.metadata["description"],
             config={},
         )
 
@@ -43,16 +43,16 @@ class BundleInfer(InferTask):
 
     def get_path(self, validate: bool = True) -> str | None:
         """The file of the newest weights."""
-        path = self.served.weights()
+        path = self.bundle.weights()
         return str(path) if path.is_file() or not validate else None
 
     def config(self) -> dict[str, Any]:
         """Options as the stock panel shows them: a list is a menu, everything else a field."""
-        extras = extra_options(self.served)
-        panel = {name: panel_value(option) for name, option in self.served.options.items()}
-        if self.served.takes_images:
+        extras = extra_options(self.bundle)
+        panel = {name: panel_value(option) for name, option in self.bundle.options.items()}
+        if self.bundle.takes_images:
             panel["result"] = list(extras["result"].enum)
-        if self.served.takes_labels:
+        if self.bundle.takes_labels:
             panel["source_tag"] = ""
         if len(extras["model_version"].enum) > 1:
             panel["model_version"] = list(extras["model_version"].enum)
@@ -60,20 +60,20 @@ class BundleInfer(InferTask):
 
     def info(self) -> dict[str, Any]:
         """The stock description, and under `synthzoo` what a client needs to build a panel of its own."""
-        served = self.served
-        extras = extra_options(served)
+        bundle = self.bundle
+        extras = extra_options(bundle)
         return super().info() | {
             "synthzoo": {
-                "task": served.task,
-                "title": served.metadata.get("name", served.name),
-                "version": served.metadata["version"],
-                "takes_images": served.takes_images,
-                "takes_labels": served.takes_labels,
-                "modality": served.modality,
-                "outputs": served.outputs,
-                "options": {name: option.describe() for name, option in served.options.items()},
+                "task": bundle.task,
+                "title": bundle.metadata.get("name", bundle.name),
+                "version": bundle.metadata["version"],
+                "takes_images": bundle.takes_images,
+                "takes_labels": bundle.takes_labels,
+                "modality": bundle.modality,
+                "outputs": bundle.outputs,
+                "options": {name: option.describe() for name, option in bundle.options.items()},
                 "extras": {name: option.describe() for name, option in extras.items()},
-                "intended_use": served.metadata.get("intended_use", ""),
+                "intended_use": bundle.metadata.get("intended_use", ""),
             }
         }
 

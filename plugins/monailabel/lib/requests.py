@@ -42,10 +42,10 @@ class Request:
     extras: dict[str, Any]
 
 
-def extra_options(served: ServedBundle) -> dict[str, Option]:
+def extra_options(bundle: ServedBundle) -> dict[str, Option]:
     """How the answer shall look: which output, which file format, which weights, and what is kept."""
-    kinds = (*served.outputs, *(["bands"] if "heat_map" in served.outputs else []))
-    versions = tuple(served.known_versions())
+    kinds = (*bundle.outputs, *(["bands"] if "heat_map" in bundle.outputs else []))
+    versions = tuple(bundle.known_versions())
     newest = "weights; newest by default"
     return {
         "result": Option("result", "string", None, enum=("auto", *kinds), description="which output comes back"),
@@ -78,13 +78,13 @@ def expect_object(params: Any) -> dict[str, Any]:
     return params
 
 
-def read_request(served: ServedBundle, requested: Mapping[str, Any]) -> Request:
+def read_request(bundle: ServedBundle, requested: Mapping[str, Any]) -> Request:
     """Check everything that a client sent.
 
     Raises:
         UserError: an unknown name, a value of the wrong type or out of range, text that could be a program or a path.
     """
-    extras_known = extra_options(served)
+    extras_known = extra_options(bundle)
     extras: dict[str, Any] = {name: option.default for name, option in extras_known.items()}
     extras |= {"label_tag": "original", "job": None, "source_tag": None}
     own: dict[str, Any] = {}
@@ -97,7 +97,7 @@ def read_request(served: ServedBundle, requested: Mapping[str, Any]) -> Request:
             expect_plain(name, value)
         else:
             own[name] = value
-    values = check_options(served.options, own, served.name)
+    values = check_options(bundle.options, own, bundle.name)
     return Request(values, extras)
 
 

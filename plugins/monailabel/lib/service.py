@@ -32,17 +32,17 @@ SCORES = "synthzoo_scores"  # key of an image's info: bundle -> {score, peak, th
 
 
 @dataclass
-class Solved:
+class Result:
     """A request that has run.
 
     Args:
-        served, request: what ran.
+        bundle, request: what ran.
         cases: the results, in the table's order.
         params: model, job, studies (id in the datastore and sidecar of each result), seconds.
         saved: id of the label that was stored, or "".
     """
 
-    served: ServedBundle
+    bundle: ServedBundle
     request: Request
     cases: list[Case]
     params: dict[str, Any]
@@ -89,17 +89,18 @@ class Service:
     def infer(self, requested: Mapping[str, Any], upload: Path | None = None, job: Job | None = None) -> dict[str, Any]:
         """Check a request, run it, store what belongs into the datastore, and give MONAI Label's answer.
 
-        Args: see `solve`.
+        Args: see `run_request`.
         """
-        with self.solve(requested, upload, job) as done:
-            file, more = answers.answer(done.served, done.request, done.cases[0])
-            label = done.saved or file
-            return {"label": label, "tag": done.request.extras["label_tag"], "file": file, "params": done.params | more}
+        with self.run_request(requested, upload, job) as result:
+            file, more = answers.answer(result.bundle, result.request, result.cases[0])
+            label = result.saved or file
+            tag = result.request.extras["label_tag"]
+            return {"label": label, "tag": tag, "file": file, "params": result.params | more}
 
     @contextmanager
-    def solve(
+    def run_request(
         self, requested: Mapping[str, Any], upload: Path | None = None, job: Job | None = None
-    ) -> Iterator[Solved]:
+    ) -> Iterator[Result]:
         """Check a request, run it and store what belongs into the datastore; its files are there while the block runs.
 
         Args:
@@ -108,46 +109,46 @@ class Service:
             job: to watch and cancel it by; None makes one.
         """
         requested = dict(requested)
-        served = self.store[str(requested.pop("model", ""))]
+        bundle = self.store[str(requested.pop("model", ""))]
         image_id = requested.pop("image", "") or ""
         requested.pop("description", None)
-        request = read_request(served, requested)
-        source = upload or self.input_path(served, request, image_id)
-        if served.takes_images and source is None:
-            raise UserError(f"{served.name} needs an image: name one of the datastore or upload one.")
+        request = read_request(bundle, requested)
+        source = upload or self.input_path(bundle, request, image_id)
+        if bundle.takes_images and source is None:
+            raise UserError(f"{bundle.name} needs an image: name one of the datastore or upload one.")
         folder = Path(tempfile.mkdtemp(prefix="synthzoo_"))
         try:
             started = time.time()
-            job, cases = self.run(served, request, folder, source, job)
+            job, cases = self.run(bundle, request, folder, source, job)
             known_image = image_id if upload is None else ""
-            params: dict[str, Any] = {"model": served.name, "job": job.id}
-            params["studies"] = self.keep(served, request, cases, known_image)
+            params: dict[str, Any] = {"model": bundle.name, "job": job.id}
+            params["studies"] = self.store_studies(bundle, request, cases, known_image)
             saved = ""
-            if request.extras["save_label"] and served.takes_images and known_image:
-                saved = self.save_result(served, request, cases[0], known_image)
+            if request.extras["save_label"] and bundle.takes_images and known_image:
+                saved = self.store_maps(bundle, request, cases[0], known_image)
             params["seconds"] = round(time.time() - started, 3)
-            yield Solved(served, request, cases, params, saved)
+            yield Result(bundle, request, cases, params, saved)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def run(
-        self, served: ServedBundle, request: Request, folder: Path, source: Path | None = None, job: Job | None = None
+        self, bundle: ServedBundle, request: Request, folder: Path, source: Path | None = None, job: Job | None = None
     ) -> tuple[Job, list[Case]]:
         """Wait for the turn, run, and write the progress into the log."""
-        job = job or self.store.new_job(served.name, request.extras["job"])
-        said = {"at": time.time()}
+        job = job or self.store.new_job(bundle.name, request.extras["job"])
+        logged = {"at": time.time()}
 
-        def watch(done: int, total: int, calls: int) -> None:
-            job.watch(done, total, calls)
-            if time.time() - said["at"] > 2 or done == total:
-                said["at"] = time.time()
-                logger.info(f"{served.name} job {job.id}: {done} of {total} done, {calls} network calls")
+        def report(done: int, total: int, calls: int) -> None:
+            job.report(done, total, calls)
+            if time.time() - logged["at"] > 2 or done == total:
+                logged["at"] = time.time()
+                logger.info(f"{bundle.name} job {job.id}: {done} of {total} done, {calls} network calls")
 
-        logger.info(f"{served.name} job {job.id}: waits with {request.values}")
+        logger.info(f"{bundle.name} job {job.id}: waits with {request.values}")
         with self.store.use(job) as item:
-            logger.info(f"{served.name} job {job.id}: runs")
-            cases = item.run(request.values, folder, source, request.extras["model_version"], watch)
-        logger.info(f"{served.name} job {job.id}: done in {job.describe()['seconds']} s")
+            logger.info(f"{bundle.name} job {job.id}: runs")
+            cases = item.run(request.values, folder, source, request.extras["model_version"], report)
+        logger.info(f"{bundle.name} job {job.id}: done in {job.describe()['seconds']} s")
         return job, cases
 
     # --- the datastore --------------------------------------------------------------------------------------------
@@ -164,57 +165,57 @@ class Service:
             raise LookupError(f"there is no image '{str(image_id)[:80]}' in the datastore.")
         return Path(self.datastore.get_image_uri(image_id))
 
-    def input_path(self, served: ServedBundle, request: Request, image_id: str) -> Path | None:
+    def input_path(self, bundle: ServedBundle, request: Request, image_id: str) -> Path | None:
         """What the bundle shall read: the image, or its label map where the bundle makes something of a label map.
 
         Raises:
             LookupError: there is no such image, or it has no such label.
         """
-        path = self.image_path(image_id) if served.takes_images else None
-        if path is None or not served.takes_labels:
+        path = self.image_path(image_id) if bundle.takes_images else None
+        if path is None or not bundle.takes_labels:
             return path
         have = self.datastore.get_labels_by_image_id(image_id)
         tag = request.extras["source_tag"] or next((tag for tag in ("final", "original") if tag in have), "final")
         if tag not in have:
             known = ", ".join(have) or "none"
             raise LookupError(
-                f"{served.name} needs a label map, but image '{image_id}' has no '{tag}': it has {known}."
+                f"{bundle.name} needs a label map, but image '{image_id}' has no '{tag}': it has {known}."
             )
         request.extras["source_tag"] = tag
         return Path(self.datastore.get_label_uri(have[tag], tag))
 
-    def keep(self, served: ServedBundle, request: Request, cases: list[Case], source: str = "") -> list[dict]:
+    def store_studies(self, bundle: ServedBundle, request: Request, cases: list[Case], source: str = "") -> list[dict]:
         """Add images and videos that were made to the datastore, with label maps; gives their ids and sidecars."""
-        kept = []
+        stored = []
         for case in cases:
             entry: dict[str, Any] = {"id": None, "sidecar": case.sidecar}
             made = case.files.get("image") or case.files.get("video")
             if request.extras["store"] and made:
-                image_id = answers.study_id(served, case, source)
-                info = {"synthetic": True, "bundle": served.name, "sidecar": case.sidecar}
+                image_id = answers.study_id(bundle, case, source)
+                info = {"synthetic": True, "bundle": bundle.name, "sidecar": case.sidecar}
                 if source:
                     info["source"] = source
-                    info |= {"source_tag": request.extras["source_tag"]} if served.takes_labels else {}
+                    info |= {"source_tag": request.extras["source_tag"]} if bundle.takes_labels else {}
                 entry["id"] = self.datastore.add_image(image_id, str(made), info)
                 if "label" in case.files:
-                    names = answers.label_names(served, case)
-                    label_info = {"model": served.name, "params": {"label_names": names}}
+                    names = answers.label_names(bundle, case)
+                    label_info = {"model": bundle.name, "params": {"label_names": names}}
                     self.datastore.save_label(image_id, str(case.files["label"]), "original", label_info)
-            kept.append(entry)
-        return kept
+            stored.append(entry)
+        return stored
 
-    def save_result(self, served: ServedBundle, request: Request, case: Case, image_id: str) -> str:
+    def store_maps(self, bundle: ServedBundle, request: Request, case: Case, image_id: str) -> str:
         """Store maps of an image as labels: regions under the requested tag, the float heat map under `heatmap`."""
-        info = {"model": served.name, "sidecar": case.sidecar}
+        info = {"model": bundle.name, "sidecar": case.sidecar}
         label = ""
         if "label" in case.files:
-            names = {"params": {"label_names": answers.label_names(served, case)}}
+            names = {"params": {"label_names": answers.label_names(bundle, case)}}
             tag = request.extras["label_tag"]
             label = self.datastore.save_label(image_id, str(case.files["label"]), tag, info | names)
         if "score" in case.sidecar:
             scores = self.datastore.get_image_info(image_id).get(SCORES, {})
             keys = ("score", "peak", "threshold", "weights_sha256")
-            scores[served.name] = {key: case.sidecar[key] for key in keys if key in case.sidecar}
+            scores[bundle.name] = {key: case.sidecar[key] for key in keys if key in case.sidecar}
             self.datastore.update_image_info(image_id, {SCORES: scores})
         if "heat_map" in case.files:  # the last, for a batch that goes on takes an image that has it for done
             heat = self.datastore.save_label(image_id, str(case.files["heat_map"]), "heatmap", dict(info))

@@ -21,13 +21,13 @@ class Generate(Strategy):
 
     Args:
         service: runs the request.
-        served: a bundle that makes images without an input.
+        bundle: a bundle that makes images without an input.
     """
 
-    def __init__(self, service: Service, served: ServedBundle):
-        super().__init__(f"Make a new study with {served.metadata.get('name', served.name)} and open it")
-        self.service, self.served = service, served
-        self.options = {name: option for name, option in served.options.items() if name != "num_samples"}
+    def __init__(self, service: Service, bundle: ServedBundle):
+        super().__init__(f"Make a new study with {bundle.metadata.get('name', bundle.name)} and open it")
+        self.service, self.bundle = service, bundle
+        self.options = {name: option for name, option in bundle.options.items() if name != "num_samples"}
 
     def info(self) -> dict[str, Any]:
         """The conditions stand in the Options panel; an empty seed takes the next one."""
@@ -38,15 +38,15 @@ class Generate(Strategy):
         """{"id"} of the new study."""
         requested = {key: value for key, value in request.items() if key != "strategy"}
         if "num_samples" in requested:
-            raise UserError(f"{self.served.name}: Next Sample makes one study; leave num_samples out.")
-        checked = read_request(self.served, requested)
+            raise UserError(f"{self.bundle.name}: Next Sample makes one study; leave num_samples out.")
+        checked = read_request(self.bundle, requested)
         if "seed" in self.options and str(requested.get("seed") or "").strip() == "" and requested.get("seed") != 0:
             checked.values["seed"] = self.next_seed(datastore)
         checked.extras["store"] = True
         folder = Path(tempfile.mkdtemp(prefix="synthzoo_"))
         try:
-            _, cases = self.service.run(self.served, checked, folder)
-            return {"id": self.service.keep(self.served, checked, cases)[0]["id"]}
+            _, cases = self.service.run(self.bundle, checked, folder)
+            return {"id": self.service.store_studies(self.bundle, checked, cases)[0]["id"]}
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -55,7 +55,7 @@ class Generate(Strategy):
         seeds = [-1]
         for image_id in datastore.list_images():
             info = datastore.get_image_info(image_id)
-            if info.get("bundle") == self.served.name:
+            if info.get("bundle") == self.bundle.name:
                 seeds.append(int(info.get("sidecar", {}).get("seed", -1)))
         return max(seeds) + 1
 

@@ -23,9 +23,9 @@ MOST_SUBJECTS = 64
 STOCK = (*PASSED_OVER, "run_id", "local_rank", "model", "dataset", "val_split", "name", "pretrained")
 
 
-def trainable(served: ServedBundle) -> bool:
+def trainable(bundle: ServedBundle) -> bool:
     """Whether a bundle has a training config that reads scans of one's own."""
-    return bool(training_stages(served.folder))
+    return bool(training_stages(bundle.folder))
 
 
 class BundleTrainer(TrainTask):
@@ -33,14 +33,14 @@ class BundleTrainer(TrainTask):
 
     Args:
         service: knows where versions go.
-        served: the bundle.
+        bundle: what is served.
     """
 
-    def __init__(self, service: Service, served: ServedBundle):
-        super().__init__(f"Fine-tune {served.metadata.get('name', served.name)} on the datastore's images")
-        self.service, self.served = service, served
+    def __init__(self, service: Service, bundle: ServedBundle):
+        super().__init__(f"Fine-tune {bundle.metadata.get('name', bundle.name)} on the datastore's images")
+        self.service, self.bundle = service, bundle
         devices = ["auto", "cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
-        stages = training_stages(served.folder)
+        stages = training_stages(bundle.folder)
         self.options = {
             "stage": Option("stage", "string", stages[-1], enum=tuple(stages), description="a training config"),
             "epochs": Option("epochs", "integer", 10, 1, 10_000, description="passes over the images"),
@@ -48,7 +48,7 @@ class BundleTrainer(TrainTask):
             "device": Option("device", "string", "auto", enum=tuple(devices), description="where to train"),
             "synthetic": Option("synthetic", "boolean", False, description="learn from generated studies too"),
         }
-        subjects = calibration_subjects(served.folder)
+        subjects = calibration_subjects(bundle.folder)
         if subjects is not None:
             text = "healthy phantoms to set the new weights against in the end; 0 leaves that out"
             self.options["calibrate"] = Option("calibrate", "integer", subjects, 0, MOST_SUBJECTS, description=text)
@@ -65,7 +65,7 @@ class BundleTrainer(TrainTask):
 
     def stats(self) -> dict[str, Any]:
         """What version.json of the newest version says."""
-        versions = sorted((self.service.models_dir / self.served.name).glob("[0-9]*/version.json"))
+        versions = sorted((self.service.models_dir / self.bundle.name).glob("[0-9]*/version.json"))
         try:
             if not versions:
                 return {}
@@ -87,7 +87,7 @@ class BundleTrainer(TrainTask):
                 expect_plain(name, value if not isinstance(value, (list, dict)) else None)
             else:
                 own[name] = value[0] if name == "stage" and isinstance(value, list) and value else value
-        checked = check_options(self.options, own, f"training of {self.served.name}")
+        checked = check_options(self.options, own, f"training of {self.bundle.name}")
         return {name: option.default for name, option in self.options.items()} | checked
 
     def __call__(self, request, datastore) -> dict[str, Any]:
@@ -100,14 +100,14 @@ class BundleTrainer(TrainTask):
             path = Path(datastore.get_image_uri(image_id))
             if path.name.endswith((".nii", ".nii.gz")) and (requested["synthetic"] or not info.get("synthetic")):
                 known = {**info, **(info.get("conditions") or {})}
-                scans.append(Scan(image_id, path, {name: known.get(name) for name in self.served.options}))
-        logger.info(f"training of {self.served.name} on {len(scans)} images: {requested}")
+                scans.append(Scan(image_id, path, {name: known.get(name) for name in self.bundle.options}))
+        logger.info(f"training of {self.bundle.name} on {len(scans)} images: {requested}")
         return fine_tune(
-            self.served.folder,
+            self.bundle.folder,
             requested["stage"],
             scans,
-            self.service.models_dir / self.served.name,
-            self.served.weights(),
+            self.service.models_dir / self.bundle.name,
+            self.bundle.weights(),
             epochs=requested["epochs"],
             learning_rate=requested["learning_rate"],
             device=device,
