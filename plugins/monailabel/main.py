@@ -34,6 +34,8 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 
+from synthzoo.bundle.outputs import kinds_shown_as
+
 logger = logging.getLogger(__name__)
 
 
@@ -85,10 +87,10 @@ class SynthZooApp(MONAILabelApp):
         """Generators as strategies, the worst scan first, and the plain ones."""
         strategies = {}
         bundles = self.service.store.bundles
-        if any("heat_map" in served.outputs for served in bundles.values()):
+        if any(kinds_shown_as("overlay", served.outputs) for served in bundles.values()):
             strategies["most_anomalous_first"] = MostAnomalousFirst(self.service)
         for name, served in bundles.items():
-            if not served.takes_images and "image" in served.outputs:
+            if not served.takes_images and kinds_shown_as("image", served.outputs):
                 strategies[f"generate_{name}"] = Generate(self.service, served)
         return {**strategies, "random": Random(), "first": First()}
 

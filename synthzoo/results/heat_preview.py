@@ -24,6 +24,8 @@ class SaveHeatPreview(Transform):
     A sample that is of no table has no case and gets no picture.
     """
 
+    served = False  # a server answers with results, not with pictures of them
+
     def __init__(
         self, table: CaseTable, image_key: Hashable = "image", heat_key: Hashable = "pred", threshold: float = 0.15
     ):

@@ -179,6 +179,7 @@ class FinalizeDataset:
         UserError: at the end, when inputs were left out because they could not be used.
     """
 
+    served = False  # a server answers with results, not with texts and pictures of a data set
     draw: Callable[[CaseTable, list[Path], str | None], None] = staticmethod(write_preview)
 
     def __init__(self, table: CaseTable, preview: int = 8, overlay: str | None = None, name: str | None = None):

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 import torch
@@ -25,7 +26,6 @@ from synthzoo.serving.calibrating import settings_of
 from synthzoo.serving.options import Option, bundle_options, plain_value
 from synthzoo.serving.sequences import as_sequence
 
-NOT_SERVED = ("FinalizeDataset", "Preview")  # ends of the names of handlers and transforms that make texts and pictures
 RELEASED = "released"
 
 
@@ -269,9 +269,12 @@ def find_table(config: Mapping) -> str:
 
 
 def is_served(item: Any) -> bool:
-    """Whether a handler or transform belongs to a served answer."""
-    target = item.get("_target_", "") if isinstance(item, dict) else ""
-    return not str(target).endswith(NOT_SERVED)
+    """Whether a handler or transform belongs to a served answer: its class may say `served = False`.
+
+    Those that write texts and pictures of a whole data set say so.
+    """
+    target = str(item.get("_target_", "")) if isinstance(item, dict) else ""
+    return bool(getattr(locate(target), "served", True)) if "." in target else True
 
 
 def parts_of(module: torch.nn.Module) -> list[torch.nn.Module]:

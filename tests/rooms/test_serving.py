@@ -9,10 +9,12 @@ import time
 import numpy as np
 import pytest
 
+from synthzoo.bundle.outputs import OUTPUT_KINDS, describe_outputs
+from synthzoo.bundle.schema import SCHEMA_FILE
 from synthzoo.errors import UserError
 from synthzoo.serving.fine_tuning import Scan, find_reader, new_version, training_stages, write_table
 from synthzoo.serving.options import Option, bundle_options, check_options
-from synthzoo.serving.served import Cancelled, ServedBundle
+from synthzoo.serving.served import Cancelled, ServedBundle, is_served
 from synthzoo.serving.store import ModelStore
 from synthzoo.transforms.heat_bands import band_names, heat_bands
 
@@ -82,6 +84,30 @@ def test_options_come_from_metadata_and_defaults_from_the_config(root):
                 assert option.check(option.default) == option.default
     with pytest.raises(UserError, match="no option 'x': the known ones are age"):
         check_options({"age": AGE}, {"x": 1}, "this bundle")
+
+
+def test_texts_and_pictures_of_a_data_set_are_not_served(root):
+    for folder in sorted((root / "bundles").iterdir()):
+        config = json.loads((folder / "configs" / "inference.json").read_text())
+        left = [item["_target_"] for item in config["handlers"] if is_served(item)]
+        assert left == [], f"{folder.name}: a request would run {left}"
+        steps = config["postprocessing"]["transforms"]
+        served = [step["_target_"] for step in steps if is_served(step)]
+        assert served and not [name for name in served if "Preview" in name], f"{folder.name}: {served}"
+
+
+def test_the_schema_knows_the_kinds_of_output_of_the_registry(root):
+    schema = json.loads(SCHEMA_FILE.read_text())
+    assert set(schema["definitions"]["synthzoo"]["properties"]["outputs"]["propertyNames"]["enum"]) == set(OUTPUT_KINDS)
+    stated = {"label": {"suffix": "dseg.nii.gz"}, "heat_map": {"suffix": "heatmap.nii.gz", "title": "confidence"}}
+    described = describe_outputs(stated)
+    assert list(described) == ["heat_map", "label"], "what lies behind labels comes first"
+    assert described["heat_map"] == {
+        "title": "confidence",
+        "view": "overlay",
+        "stored": "label",
+        "suffix": "heatmap.nii.gz",
+    }
 
 
 def test_bands_are_consecutive_and_keep_the_order_of_the_heat():

@@ -16,6 +16,7 @@ import numpy as np
 from monailabel.transform.writer import write_itk
 
 from lib.requests import Request
+from synthzoo.bundle.outputs import kinds_shown_as
 from synthzoo.cases.table import IDENTITY
 from synthzoo.errors import UserError
 from synthzoo.io.nifti import write_nifti
@@ -30,7 +31,7 @@ def wanted_output(bundle: ServedBundle, request: Request) -> str:
     requested = request.extras["result"]
     if requested not in (None, "auto"):
         return requested
-    if "heat_map" in bundle.outputs and request.extras["result_dtype"] == "uint8":
+    if kinds_shown_as("overlay", bundle.outputs) and request.extras["result_dtype"] == "uint8":
         return "bands"
     return next(iter(bundle.outputs))
 
@@ -38,7 +39,7 @@ def wanted_output(bundle: ServedBundle, request: Request) -> str:
 def answer(bundle: ServedBundle, request: Request, case: Case) -> tuple[str, dict[str, Any]]:
     """The file to send, a temporary one that the server removes, and the parameters beside it."""
     kind = wanted_output(bundle, request)
-    source = case.files.get("heat_map" if kind == "bands" else kind)
+    source = case.files.get(next(iter(kinds_shown_as("overlay", case.files)), kind) if kind == "bands" else kind)
     if source is None:
         raise UserError(f"{bundle.name} made no {kind} for this image; ask for one of {', '.join(case.files)}.")
     params: dict[str, Any] = {"result": kind, "sidecar": case.sidecar}

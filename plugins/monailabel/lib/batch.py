@@ -16,6 +16,7 @@ from typing import Any
 
 from lib.requests import Request, read_request
 from lib.service import SCORES, Service
+from synthzoo.bundle.outputs import OUTPUT_KINDS, kinds_shown_as, kinds_stored_as
 from synthzoo.errors import UserError, find_user_error
 from synthzoo.io.files import sha256, write_json
 from synthzoo.io.volumes import is_video
@@ -121,7 +122,7 @@ class BatchRunner:
         bundle, datastore = self.service.store[model], self.service.datastore
         listed = datastore.list_images()
         left_out = {i for i in listed if datastore.get_image_info(i).get("bundle") == model}  # what it made itself
-        if "video" not in bundle.outputs:
+        if not kinds_shown_as("video", bundle.outputs):
             left_out |= {i for i in listed if is_video(datastore.get_image_uri(i))}
         image_ids = sorted(set(self._images(task["request"]["images"])) - left_out)
         image_ids = image_ids[: params.get("max_batch_size") or None]
@@ -161,11 +162,12 @@ class BatchRunner:
     def is_done(self, bundle: ServedBundle, request: Request, image_id: str) -> bool:
         """Whether the image has a result of this version, these settings and this very file."""
         datastore = self.service.datastore
-        if {"image", "video"} & set(bundle.outputs):
+        if kinds_stored_as("study", bundle.outputs):
             infos = [datastore.get_image_info(other) for other in datastore.list_images()]
             found = [info.get("sidecar") for info in infos if info.get("source") == image_id]
         else:
-            tag = "heatmap" if "heat_map" in bundle.outputs else request.extras["label_tag"]
+            tags = [OUTPUT_KINDS[kind].tag for kind in kinds_stored_as("label", bundle.outputs)]
+            tag = next(filter(None, tags), request.extras["label_tag"])  # the one that is stored last
             found = [datastore.get_label_info(image_id, tag).get("sidecar")]
         found = [sidecar for sidecar in found if sidecar and sidecar.get("bundle") == bundle.name]
         if not found:

@@ -8,6 +8,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from lib.requests import extra_options
 from lib.service import Service
+from synthzoo.bundle.outputs import describe_outputs, kinds_shown_as, kinds_stored_as
 from synthzoo.serving.options import Option
 from synthzoo.serving.served import ServedBundle
 from synthzoo.transforms.heat_bands import band_names
@@ -26,8 +27,9 @@ class BundleInfer(InferTask):
 
     def __init__(self, service: Service, bundle: ServedBundle):
         self.service, self.bundle = service, bundle
-        maps = bundle.takes_images and not {"image", "video"} & set(bundle.outputs)
-        labels = band_names() if "heat_map" in bundle.outputs else bundle.outputs.get("label", {}).get("names", {})
+        maps = bundle.takes_images and not kinds_stored_as("study", bundle.outputs)
+        named = [bundle.outputs[kind].get("names", {}) for kind in kinds_shown_as("labels", bundle.outputs)]
+        labels = band_names() if kinds_shown_as("overlay", bundle.outputs) else next(iter(named), {})
         shape = bundle.metadata["network_data_format"]["outputs"]["pred"]["spatial_shape"]
         super().__init__(
             type=InferType.SEGMENTATION if maps else InferType.OTHERS,
@@ -70,7 +72,7 @@ class BundleInfer(InferTask):
                 "takes_images": bundle.takes_images,
                 "takes_labels": bundle.takes_labels,
                 "modality": bundle.modality,
-                "outputs": bundle.outputs,
+                "outputs": describe_outputs(bundle.outputs),
                 "options": {name: option.describe() for name, option in bundle.options.items()},
                 "extras": {name: option.describe() for name, option in extras.items()},
                 "intended_use": bundle.metadata.get("intended_use", ""),

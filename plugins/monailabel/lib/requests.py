@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from synthzoo.bundle.outputs import kinds_shown_as
 from synthzoo.errors import UserError
 from synthzoo.serving.options import Option, check_options
 from synthzoo.serving.served import ServedBundle
@@ -44,7 +45,7 @@ class Request:
 
 def extra_options(bundle: ServedBundle) -> dict[str, Option]:
     """How the answer shall look: which output, which file format, which weights, and what is kept."""
-    kinds = (*bundle.outputs, *(["bands"] if "heat_map" in bundle.outputs else []))
+    kinds = (*bundle.outputs, *(["bands"] if kinds_shown_as("overlay", bundle.outputs) else []))
     versions = tuple(bundle.known_versions())
     newest = "weights; newest by default"
     return {

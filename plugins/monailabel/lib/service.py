@@ -18,6 +18,7 @@ from lib.requests import Request, read_request
 from synthzoo.bundle.download import download, open_source, read_index
 from synthzoo.bundle.find import read_json
 from synthzoo.bundle.index import INDEX
+from synthzoo.bundle.outputs import OUTPUT_KINDS, can_be_shown, kinds_shown_as, kinds_stored_as
 from synthzoo.errors import UserError
 from synthzoo.serving.served import Case, ServedBundle
 from synthzoo.serving.store import Job, ModelStore
@@ -189,38 +190,38 @@ class Service:
         stored = []
         for case in cases:
             entry: dict[str, Any] = {"id": None, "sidecar": case.sidecar}
-            made = case.files.get("image") or case.files.get("video")
-            if request.extras["store"] and made:
+            study = next(iter(kinds_stored_as("study", case.files)), None)
+            if request.extras["store"] and study:
                 image_id = answers.study_id(bundle, case, source)
                 info = {"synthetic": True, "bundle": bundle.name, "sidecar": case.sidecar}
                 if source:
                     info["source"] = source
                     info |= {"source_tag": request.extras["source_tag"]} if bundle.takes_labels else {}
-                entry["id"] = self.datastore.add_image(image_id, str(made), info)
-                if "label" in case.files:
+                entry["id"] = self.datastore.add_image(image_id, str(case.files[study]), info)
+                for kind in kinds_shown_as("labels", case.files):
                     names = answers.label_names(bundle, case)
                     label_info = {"model": bundle.name, "params": {"label_names": names}}
-                    self.datastore.save_label(image_id, str(case.files["label"]), "original", label_info)
+                    self.datastore.save_label(image_id, str(case.files[kind]), "original", label_info)
             stored.append(entry)
         return stored
 
     def store_maps(self, bundle: ServedBundle, request: Request, case: Case, image_id: str) -> str:
-        """Store maps of an image as labels: regions under the requested tag, the float heat map under `heatmap`."""
+        """Store maps of an image as labels: regions under the requested tag, float maps under their own."""
         info = {"model": bundle.name, "sidecar": case.sidecar}
-        label = ""
-        if "label" in case.files:
-            names = {"params": {"label_names": answers.label_names(bundle, case)}}
-            tag = request.extras["label_tag"]
-            label = self.datastore.save_label(image_id, str(case.files["label"]), tag, info | names)
+        labels = []
         if "score" in case.sidecar:
             scores = self.datastore.get_image_info(image_id).get(SCORES, {})
             keys = ("score", "peak", "threshold", "weights_sha256")
             scores[bundle.name] = {key: case.sidecar[key] for key in keys if key in case.sidecar}
             self.datastore.update_image_info(image_id, {SCORES: scores})
-        if "heat_map" in case.files:  # the last, for a batch that goes on takes an image that has it for done
-            heat = self.datastore.save_label(image_id, str(case.files["heat_map"]), "heatmap", dict(info))
-            label = label or heat
-        return label
+        # Maps with a tag of their own come last, for a batch that goes on takes an image that has one for done.
+        for kind in sorted(kinds_stored_as("label", case.files), key=lambda name: bool(OUTPUT_KINDS[name].tag)):
+            more = dict(info)
+            if OUTPUT_KINDS[kind].view == "labels":
+                more["params"] = {"label_names": answers.label_names(bundle, case)}
+            tag = OUTPUT_KINDS[kind].tag or request.extras["label_tag"]
+            labels.append(self.datastore.save_label(image_id, str(case.files[kind]), tag, more))
+        return labels[0] if labels else ""
 
 
 def positive(conf: Mapping[str, str], key: str) -> float | None:
@@ -249,7 +250,7 @@ def find_folders(app_dir: Path, conf: Mapping[str, str]) -> list[Path]:
     bundle_dir = Path(conf.get("bundle_dir") or path.parent / "bundles")
     requested = conf.get("models") or "all"
     # An audit writes tables alone: no viewer has use for them.
-    shown = [name for name, entry in index["bundles"].items() if set(entry.get("outputs") or ["image"]) != {"table"}]
+    shown = [name for name, entry in index["bundles"].items() if can_be_shown(entry.get("outputs") or ["image"])]
     names = shown if requested == "all" else [name.strip() for name in requested.split(",") if name.strip()]
     folders = []
     for name in names:

@@ -12,6 +12,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from lib.infers import panel_value
 from lib.requests import read_request
 from lib.service import SCORES, Service
+from synthzoo.bundle.outputs import kinds_shown_as
 from synthzoo.errors import UserError
 from synthzoo.serving.served import ServedBundle
 
@@ -74,7 +75,7 @@ class MostAnomalousFirst(Strategy):
     def __init__(self, service: Service):
         super().__init__("The scan that looks least like healthy anatomy first, by the scores of an anomaly map")
         self.service = service
-        self.models = [name for name, item in service.store.bundles.items() if "heat_map" in item.outputs]
+        self.models = [name for name, item in service.store.bundles.items() if kinds_shown_as("overlay", item.outputs)]
 
     def info(self) -> dict[str, Any]:
         """Which map's scores count; auto is the one that has scored the most images."""

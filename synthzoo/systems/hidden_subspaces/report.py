@@ -31,6 +31,8 @@ class SaveAuditPreview(Transform):
         gallery: has the training videos.
     """
 
+    served = False  # a server answers with results, not with pictures of them
+
     def __init__(self, table: CaseTable, gallery: Gallery):
         self.table, self.gallery = table, gallery
 
