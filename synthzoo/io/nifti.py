@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from synthzoo.io.files import write_bytes
+from synthzoo.io.marks import Mark, mark_header
 
 
 def affine_of(spacing_mm, shape=None) -> np.ndarray:
@@ -20,7 +21,13 @@ def affine_of(spacing_mm, shape=None) -> np.ndarray:
     return affine
 
 
-def nifti_bytes(array: np.ndarray, affine: np.ndarray, compress: bool = True, frame_s: float | None = None) -> bytes:
+def nifti_bytes(
+    array: np.ndarray,
+    affine: np.ndarray,
+    compress: bool = True,
+    frame_s: float | None = None,
+    mark: Mark | None = None,
+) -> bytes:
     """A NIfTI-1 file's bytes: spatial unit mm, qform and sform set to `affine` (scanner space), no date inside.
 
     Args:
@@ -28,6 +35,7 @@ def nifti_bytes(array: np.ndarray, affine: np.ndarray, compress: bool = True, fr
         affine: [4, 4] voxel to world in mm, RAS.
         compress: gzip the bytes; without a time stamp, so that equal voxels give equal files.
         frame_s: seconds between two entries of the fourth axis, which then is time.
+        mark: what the header says of the content, see `synthzoo.io.marks`.
     """
     array = np.asarray(array)
     if array.dtype == bool:
@@ -42,10 +50,18 @@ def nifti_bytes(array: np.ndarray, affine: np.ndarray, compress: bool = True, fr
         image.header.set_zooms((*image.header.get_zooms()[:3], frame_s))
     image.set_qform(image.affine, code="scanner")
     image.set_sform(image.affine, code="scanner")
+    if mark is not None:
+        mark_header(image.header, mark)
     data = image.to_bytes()
     return gzip.compress(data, compresslevel=4, mtime=0) if compress else data
 
 
-def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray, frame_s: float | None = None) -> None:
+def write_nifti(
+    path: str | Path,
+    array: np.ndarray,
+    affine: np.ndarray,
+    frame_s: float | None = None,
+    mark: Mark | None = None,
+) -> None:
     """Write a volume as NIfTI-1, whole or not at all; `.nii.gz` is compressed. See `nifti_bytes` for the arguments."""
-    write_bytes(path, nifti_bytes(array, affine, str(path).endswith(".gz"), frame_s))
+    write_bytes(path, nifti_bytes(array, affine, str(path).endswith(".gz"), frame_s, mark))

@@ -1,0 +1,226 @@
+"""Marks that say of a file, in a form a machine reads, that its content is synthetic or was derived by a network.
+
+| file | where the mark stands |
+|---|---|
+| NIfTI | header extension code 6 (comment) with the sidecar's JSON; `descrip` says it in words |
+| PNG, JPEG, GIF, MP4 | XMP: `Iptc4xmpExt:DigitalSourceType` = trainedAlgorithmicMedia, the JSON under `synthzoo:record` |
+| AVI | INFO list: ISFT is the bundle, ICMT the JSON |
+| DICOM | (0008,001C) Synthetic Data = YES, and Contributing Equipment (109100, DCM, "Synthesizing Equipment") |
+| JSON sidecar | `Synthetic: true` |
+
+A map, a mask or a segmentation of an image that was given is no synthetic image: it says `DerivedBy` and claims neither
+DigitalSourceType nor Synthetic Data; in DICOM its equipment has the purpose (109102, DCM, "Processing Equipment").
+What the given image itself is, its own mark says.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synthzoo.errors import UserError
+from synthzoo.io import xmp
+from synthzoo.io.files import plain
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+TRAINED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+COMMENT = 6  # NIfTI's code of an extension that holds text
+SYNTHETIC_DATA = (0x0008, 0x001C)  # by number: pydicom 2.4 has no keyword for it
+PURPOSES = {True: ("109100", "Synthesizing Equipment"), False: ("109102", "Processing Equipment")}
+DESCRIPTION_LENGTH = 1024  # of a DICOM short text
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a file's mark says: whether its content is synthetic, and the sidecar's record of how it was made.
+
+    Args:
+        synthetic: True for a generated image; False for what a network derived from an image that was given.
+        record: the sidecar's content: bundle, version, seed, requested values and the rest.
+    """
+
+    synthetic: bool
+    record: Mapping[str, Any]
+
+    @property
+    def maker(self) -> str:
+        """Bundle and version."""
+        return " ".join(str(self.record[key]) for key in ("bundle", "version") if self.record.get(key)) or "unknown"
+
+    def __str__(self) -> str:
+        """One line: what the file is, by which bundle and version, and from which seed."""
+        seed = self.record.get("seed")
+        seeded = "" if seed is None else f", seed {seed}"
+        return f"synthetic, by {self.maker}{seeded}" if self.synthetic else f"derived from an image, by {self.maker}"
+
+    def json(self) -> str:
+        """The record as JSON, ASCII."""
+        return json.dumps(plain(dict(self.record)))
+
+
+def mark_of(record: Any) -> Mark | None:
+    """The mark that a sidecar's content states; None where it states none."""
+    if isinstance(record, Mapping) and record.get("Synthetic") is True:
+        return Mark(True, record)
+    return Mark(False, record) if isinstance(record, Mapping) and record.get("DerivedBy") else None
+
+
+def stated(synthetic: bool, bundle: str, version: str | None) -> dict[str, Any]:
+    """The sidecar's keys that state a mark."""
+    return {"Synthetic": True} if synthetic else {"DerivedBy": f"{bundle or 'synthzoo'} {version or ''}".strip()}
+
+
+def with_mark(data: bytes, mark: Mark | None) -> bytes:
+    """A PNG's, JPEG's, GIF's, MP4's or AVI's bytes with the mark inside; None leaves them as they are.
+
+    Raises:
+        ValueError: another kind of file.
+    """
+    if mark is None:
+        return data
+    source = {"DigitalSourceType": TRAINED} if mark.synthetic else {}
+    text = xmp.packet({**source, "CreatorTool": mark.maker, "record": mark.json()})
+    if data.startswith(xmp.PNG):
+        return xmp.into_png(data, text)
+    if data.startswith(xmp.JPEG):
+        return xmp.into_jpeg(data, text)
+    if data.startswith(b"GIF8"):
+        return xmp.into_gif(data, text)
+    if data[4:8] == b"ftyp":
+        return xmp.into_mp4(data, text)
+    if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
+        return xmp.into_avi(data, mark.maker, mark.json())
+    raise ValueError("only PNG, JPEG, GIF, MP4 and AVI files are marked by their bytes")
+
+
+def mark_header(header: Any, mark: Mark) -> None:
+    """Put the mark into a NIfTI header of nibabel: extension and `descrip`; voxels and affine stay."""
+    import nibabel as nib
+
+    header.extensions.append(nib.nifti1.Nifti1Extension(COMMENT, mark.json().encode()))
+    header["descrip"] = f"{'SYNTHETIC' if mark.synthetic else 'DERIVED'}: {mark}".encode("ascii", "replace")[:79]
+
+
+def mark_dataset(dataset: Dataset, mark: Mark) -> None:
+    """Put the mark into a DICOM data set."""
+    from pydicom.dataset import Dataset
+    from pydicom.sequence import Sequence
+
+    if mark.synthetic:
+        dataset.add_new(SYNTHETIC_DATA, "CS", "YES")
+    purpose, equipment = Dataset(), Dataset()
+    purpose.CodeValue, purpose.CodeMeaning = PURPOSES[mark.synthetic]
+    purpose.CodingSchemeDesignator = "DCM"
+    equipment.PurposeOfReferenceCodeSequence = Sequence([purpose])
+    equipment.Manufacturer = "SynthZoo"
+    equipment.ManufacturerModelName = str(mark.record.get("bundle") or "synthzoo")[:64]
+    equipment.SoftwareVersions = str(mark.record.get("version") or "unknown")[:64]
+    kept = ("Synthetic", "DerivedBy", "bundle", "version", "seed", "requested")
+    text = json.dumps(plain({key: mark.record[key] for key in kept if key in mark.record}))
+    if len(text) > DESCRIPTION_LENGTH:
+        text = json.dumps(plain({key: mark.record[key] for key in kept[:-1] if key in mark.record}))
+    equipment.ContributionDescription = text
+    dataset.ContributingEquipmentSequence = Sequence([*dataset.get("ContributingEquipmentSequence", []), equipment])
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_mark(path: str | Path) -> Mark | None:
+    """The mark inside a file of any kind of the table above; None where there is none.
+
+    Raises:
+        UserError: the file is missing, a folder, unreadable or damaged.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            if path.stat().st_size == 0:
+                return None
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return _read(path, data)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: check the path.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder: give a file, for example {path}/*.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from None
+    except (struct.error, IndexError, EOFError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}): copy it again.") from None
+
+
+def _read(path: Path, data: mmap.mmap) -> Mark | None:
+    head = data[:12]
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return _from_nifti(path)
+    if head.startswith(xmp.PNG):
+        return _from_xmp(xmp.from_png(data))
+    if head.startswith(xmp.JPEG):
+        return _from_xmp(xmp.from_jpeg(data))
+    if head.startswith(b"GIF8"):
+        return _from_xmp(xmp.from_gif(data))
+    if head[4:8] == b"ftyp":
+        return _from_xmp(xmp.from_mp4(data))
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return _from_json(xmp.from_avi(data).get("ICMT", ""))
+    if data[128:132] == b"DICM":
+        return _from_dicom(path)
+    return _from_json(data[:].decode("utf-8", "replace")) if path.suffix == ".json" else None
+
+
+def _from_json(text: str) -> Mark | None:
+    try:
+        return mark_of(json.loads(text))
+    except ValueError:
+        return None
+
+
+def _from_xmp(text: bytes | None) -> Mark | None:
+    """The mark of an XMP packet; one of another program says that the picture is synthetic, and no more."""
+    held = xmp.properties_of(text) if text else {}
+    own = _from_json(held.get("record", ""))
+    if own is not None or held.get("DigitalSourceType") not in (TRAINED, COMPOSITE):
+        return own
+    return Mark(True, {"bundle": held.get("CreatorTool", "")})
+
+
+def _from_nifti(path: Path) -> Mark | None:
+    import nibabel as nib
+
+    try:
+        extensions = nib.load(path).header.extensions
+    except nib.filebasedimages.ImageFileError as error:
+        raise ValueError(str(error)) from None
+    texts = [item.get_content() for item in extensions if item.get_code() == COMMENT]
+    # Plain text comes back as text or bytes, by the version of nibabel, and padded to a multiple of 16.
+    found = [
+        _from_json((text if isinstance(text, str) else text.decode("utf-8", "replace")).strip("\0 ")) for text in texts
+    ]
+    return next((mark for mark in found if mark is not None), None)
+
+
+def _from_dicom(path: Path) -> Mark | None:
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(path, stop_before_pixels=True)
+    except pydicom.errors.InvalidDicomError as error:
+        raise ValueError(str(error)) from None
+    for item in dataset.get("ContributingEquipmentSequence", []):
+        mark = _from_json(str(item.get("ContributionDescription", "")))
+        if mark is not None:
+            return mark
+    said = dataset.get(SYNTHETIC_DATA)
+    return (
+        Mark(True, {"bundle": str(dataset.get("Manufacturer", ""))})
+        if said is not None and said.value == "YES"
+        else None
+    )
