@@ -74,10 +74,10 @@ def synthesis(name: str) -> dict:
             "_target_": "Compose",
             "transforms": [
                 {"_target_": "Lambdad", "keys": "pred", "func": "$lambda pred: pred.clamp(0, 1)"},
-                {"_target_": "synthzoo.results.volume.SaveResult", "table": "@dataset", "spacing_mm": SPACING_MM},
+                {"_target_": "synthzoo.results.save.SaveResult", "table": "@dataset", "spacing_mm": SPACING_MM},
             ],
         },
-        "handlers": [{"_target_": "synthzoo.results.volume.FinalizeDataset", "table": "@dataset"}],
+        "handlers": [{"_target_": "synthzoo.results.finalize.FinalizeDataset", "table": "@dataset"}],
         "evaluator": EVALUATOR,
         "run": ["$@evaluator.run()"],
     }
@@ -136,7 +136,7 @@ def anomaly_map(name: str) -> dict:
                     "threshold": "@threshold",
                 },
                 {
-                    "_target_": "synthzoo.results.volume.SaveResult",
+                    "_target_": "synthzoo.results.save.SaveResult",
                     "table": "@dataset#data",
                     "outputs": {"pred": "heatmap.nii.gz", "dseg": "dseg.nii.gz"},
                     "sidecar_keys": ["score", "peak", "threshold", "regions"],
@@ -144,7 +144,7 @@ def anomaly_map(name: str) -> dict:
                 },
             ],
         },
-        "handlers": [{"_target_": "synthzoo.results.volume.FinalizeDataset", "table": "@dataset#data", "preview": 0}],
+        "handlers": [{"_target_": "synthzoo.results.finalize.FinalizeDataset", "table": "@dataset#data", "preview": 0}],
         "evaluator": EVALUATOR,
         "run": ["$@evaluator.run()"],
     }

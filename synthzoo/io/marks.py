@@ -3,7 +3,7 @@
 | file | where the mark stands |
 |---|---|
 | NIfTI | header extension code 6 (comment) with the sidecar's JSON; `descrip` says it in words |
-| PNG, JPEG, GIF, MP4 | XMP: `Iptc4xmpExt:DigitalSourceType` = trainedAlgorithmicMedia, the JSON under `synthzoo:record` |
+| PNG, JPEG, GIF, MP4 | XMP: `Iptc4xmpExt:DigitalSourceType` trainedAlgorithmicMedia; the JSON in `synthzoo:record` |
 | AVI | INFO list: ISFT is the bundle, ICMT the JSON |
 | DICOM | (0008,001C) Synthetic Data = YES, and Contributing Equipment (109100, DCM, "Synthesizing Equipment") |
 | JSON sidecar | `Synthetic: true` |
@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import mmap
 import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,7 +154,7 @@ def read_mark(path: str | Path) -> Mark | None:
         raise UserError(f"{path} is a folder: give a file, for example {path}/*.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}).") from None
-    except (struct.error, IndexError, EOFError, ValueError) as error:
+    except (struct.error, zlib.error, IndexError, EOFError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}): copy it again.") from None
 
 
@@ -200,10 +201,9 @@ def _from_nifti(path: Path) -> Mark | None:
     except nib.filebasedimages.ImageFileError as error:
         raise ValueError(str(error)) from None
     texts = [item.get_content() for item in extensions if item.get_code() == COMMENT]
-    # Plain text comes back as text or bytes, by the version of nibabel, and padded to a multiple of 16.
-    found = [
-        _from_json((text if isinstance(text, str) else text.decode("utf-8", "replace")).strip("\0 ")) for text in texts
-    ]
+    # Text comes back as str or bytes, by the version of nibabel, and padded to a multiple of 16.
+    texts = [text if isinstance(text, str) else text.decode("utf-8", "replace") for text in texts]
+    found = [_from_json(text.strip("\0 ")) for text in texts]
     return next((mark for mark in found if mark is not None), None)
 
 
@@ -219,8 +219,6 @@ def _from_dicom(path: Path) -> Mark | None:
         if mark is not None:
             return mark
     said = dataset.get(SYNTHETIC_DATA)
-    return (
-        Mark(True, {"bundle": str(dataset.get("Manufacturer", ""))})
-        if said is not None and said.value == "YES"
-        else None
-    )
+    if said is None or said.value != "YES":
+        return None
+    return Mark(True, {"bundle": str(dataset.get("Manufacturer", ""))})

@@ -8,12 +8,10 @@ from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import nibabel as nib
-
 import synthzoo
 from synthzoo.cases.table import CaseTable, process_rank, stem
 from synthzoo.io.files import write_json, write_text
-from synthzoo.results.preview import montage
+from synthzoo.io.marks import Mark, mark_of, stated
 
 BIDS_VERSION = "1.9.0"
 
@@ -81,19 +79,19 @@ def sidecars(table: CaseTable) -> list[Path]:
 
 def write_dataset_files(
     table: CaseTable,
+    draw: Callable[[CaseTable, list[Path], str | None], None],
     preview: int = 8,
     overlay: str | None = None,
     name: str | None = None,
-    draw: Callable[[CaseTable, list[Path], str | None], None] | None = None,
 ) -> None:
     """Write participants.tsv and .json, dataset_description.json and the preview beside the cases.
 
     Args:
         table: says the folder, the suffix, the conditions and the bundle.
+        draw: writes the preview from the table, sidecars and overlay.
         preview: cases in the preview, 0 for none.
-        overlay: suffix of the heat map drawn over them, or None.
+        overlay: suffix of a second file of each case for the preview, or None.
         name: `Name` of the set; None takes the bundle's.
-        draw: writes the preview from the table, sidecars and overlay; None is `write_preview`.
     """
     paths = sidecars(table)
     if not paths:
@@ -104,7 +102,19 @@ def write_dataset_files(
         label_maps = {**_description(table, f"Label maps of {name or table.bundle}"), "DatasetType": "derivative"}
         write_json(table.derivatives / "dataset_description.json", label_maps)
     if preview:
-        (draw or write_preview)(table, paths[:preview], overlay)
+        draw(table, paths[:preview], overlay)
+
+
+def mark_of_row(table: CaseTable, row: int, synthetic: bool) -> Mark:
+    """The mark of a picture of one case, made before its sidecar."""
+    return Mark(synthetic, {**stated(synthetic, table.bundle, table.version), **table.request(row)})
+
+
+def mark_of_set(table: CaseTable, paths: list[Path]) -> Mark | None:
+    """The mark of a picture of several cases: what the first sidecar says, with the names of all."""
+    record = json.loads(paths[0].read_text())
+    kept = {key: record[key] for key in ("Synthetic", "DerivedBy", "bundle", "version") if key in record}
+    return mark_of({**kept, "cases": [case_of(path, table) for path in paths]})
 
 
 def case_of(sidecar: Path, table: CaseTable) -> str:
@@ -175,17 +185,3 @@ def title(record: dict, case: str, conditions: dict[str, dict]) -> str:
     if isinstance(record.get("score"), (int, float)):
         parts.append(f"score {record['score']:.2f}")
     return f"{case}: {', '.join(parts)}" if parts else case
-
-
-def write_preview(table: CaseTable, paths: list[Path], overlay: str | None) -> None:
-    """Write preview.png: the volumes of these sidecars' cases, with a heat map over each if `overlay` is a suffix."""
-    volumes, titles, heats = [], [], []
-    for path in paths:
-        record, case = json.loads(path.read_text()), case_of(path, table)
-        titles.append(title(record, case, table.conditions))
-        main = nib.as_closest_canonical(nib.load(table.path(case)))
-        volumes.append(main.get_fdata(dtype="float32"))
-        heat = table.path(case, overlay) if overlay else None
-        found = heat is not None and heat.is_file()
-        heats.append(nib.as_closest_canonical(nib.load(heat)).get_fdata(dtype="float32") if found else None)
-    montage(volumes, titles, table.output_dir / "preview.png", overlays=heats if overlay else None)

@@ -25,8 +25,9 @@ from synthzoo.datasets.echo.echonet import SPLITS, video_name
 from synthzoo.datasets.echo.echonet_table import CHORDS, COLUMNS, FILE_LIST, LATENTS, TRACINGS, VIDEOS, table_of
 from synthzoo.datasets.echo.tracings import traced_area
 from synthzoo.errors import UserError
-from synthzoo.io.files import FULL, atomic_path, plain, write_text
-from synthzoo.io.videos import write_avi
+from synthzoo.io.files import FULL, atomic_path, plain, write_bytes, write_text
+from synthzoo.io.marks import Mark, with_mark
+from synthzoo.io.videos import as_uint8, avi_bytes
 from synthzoo.results.dataset_files import locked
 
 WORDS = {"train": "TRAIN", "validation": "VAL", "test": "TEST"}
@@ -92,6 +93,7 @@ class EchoNetWriter:
         tracings: Mapping[int, Any] | None = None,
         latents: torch.Tensor | None = None,
         extra: Mapping[str, Any] | None = None,
+        mark: Mark | None = None,
     ) -> bool:
         """Write one clip, unless it is complete already.
 
@@ -106,6 +108,7 @@ class EchoNetWriter:
                 readers of the published set expect.
             latents: (T, C, h, w), for `Latents/<name>.pt`.
             extra: column -> value for the extra table.
+            mark: what the video says of its content, see `synthzoo.io.marks`.
 
         Returns:
             whether the clip was written; False when it was there.
@@ -128,7 +131,8 @@ class EchoNetWriter:
         if latents is not None:
             with atomic_path(self.folder / LATENTS / f"{name}.pt") as temporary:
                 torch.save(latents.detach().cpu().clone(), temporary)
-        write_avi(self.folder / VIDEOS / f"{name}.avi", frames, fps)
+        path = self.folder / VIDEOS / f"{name}.avi"
+        write_bytes(path, with_mark(avi_bytes(as_uint8(frames, str(path)), fps, name=str(path)), mark))
         row = {"list": cells, "tracings": traced, "extra": {k: _text(v) for k, v in (extra or {}).items()}}
         self._note(name, row)
         self.rows.pop(name, None)  # of a video that was removed

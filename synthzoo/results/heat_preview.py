@@ -9,6 +9,7 @@ import torch
 from monai.transforms import Transform
 
 from synthzoo.cases.table import CaseTable
+from synthzoo.results.dataset_files import mark_of_row
 from synthzoo.results.preview import montage
 
 
@@ -40,5 +41,6 @@ class SaveHeatPreview(Transform):
             # The second panel's map is the same one faded below its threshold, so that both are cut at one place.
             faint = heat * (0.99 * self.threshold / max(float(heat.max()), 1e-6))
             path = self.table.path(case, "heatmap.png")
-            montage([image, image], titles, path, overlays=[heat, faint], threshold=self.threshold)
+            mark = mark_of_row(self.table, int(data["row"]), synthetic=False)
+            montage([image, image], titles, path, overlays=[heat, faint], threshold=self.threshold, mark=mark)
         return data

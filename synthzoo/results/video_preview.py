@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from synthzoo.io.files import write_bytes
+from synthzoo.io.marks import Mark, with_mark
 
 CELL = 224  # height of a video in the preview, in pixels; small videos are enlarged by a whole factor up to it
 GAP, LINE, FONT_SIZE = 6, 14, 11
@@ -25,6 +26,7 @@ def video_montage(
     fps: Sequence[float],
     path: str | Path,
     columns: int = 4,
+    mark: Mark | None = None,
 ) -> None:
     """Write videos as one GIF, each with its title; shorter ones start again when they end.
 
@@ -34,6 +36,7 @@ def video_montage(
         fps: frames per second of each cell's videos; all play in real time, the loop for at most 4 seconds.
         path: the GIF, written whole or not at all.
         columns: cells side by side.
+        mark: what the GIF says of its content, see `synthzoo.io.marks`.
     """
     font = _font()
     cells = [[_enlarged(video) for video in group] for group in videos]
@@ -65,7 +68,7 @@ def video_montage(
     buffer = BytesIO()
     duration = round(1000 * step)
     pages[0].save(buffer, "GIF", save_all=True, append_images=pages[1:], duration=duration, loop=0, optimize=False)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, with_mark(buffer.getvalue(), mark))
 
 
 def _enlarged(video: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from synthzoo.io.marks import read_mark
 from synthzoo.io.nifti import write_nifti
 from synthzoo.io.videos import read_avi
 
@@ -26,5 +27,5 @@ def as_sequence(path: str | Path) -> tuple[Path, float]:
     path, video = Path(path), read_avi(path)
     target = path.with_name(f"{path.stem}.nii.gz")
     volume = np.ascontiguousarray(video.frames.transpose(2, 1, 0)[:, :, None])
-    write_nifti(target, volume, UPRIGHT, frame_s=1.0 / video.fps)
+    write_nifti(target, volume, UPRIGHT, frame_s=1.0 / video.fps, mark=read_mark(path))
     return target, 1000.0 / video.fps

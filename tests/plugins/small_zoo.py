@@ -99,7 +99,7 @@ def tiny_bundle(folder: Path) -> dict:
     if maps:
         steps.append({"_target_": "synthzoo.transforms.regions.HeatMapRegionsd", "threshold": "@threshold"})
         outputs = {"pred": "heatmap.nii.gz", "dseg": "dseg.nii.gz"}
-    save = {"_target_": "synthzoo.results.volume.SaveResult", "table": "@dataset#data", "outputs": outputs}
+    save = {"_target_": "synthzoo.results.save.SaveResult", "table": "@dataset#data", "outputs": outputs}
     steps.append(save | {"sidecar_keys": ["score", "peak", "regions"]})
     config = {
         "imports": ["$import torch"],
@@ -147,7 +147,7 @@ def tiny_bundle(folder: Path) -> dict:
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
         "inferer": {"_target_": "SimpleInferer"},
         "postprocessing": {"_target_": "Compose", "transforms": steps},
-        "handlers": [{"_target_": "synthzoo.results.volume.FinalizeDataset", "table": "@dataset#data", "preview": 0}],
+        "handlers": [{"_target_": "synthzoo.results.finalize.FinalizeDataset", "table": "@dataset#data", "preview": 0}],
         "evaluator": {
             "_target_": "SupervisedEvaluator",
             "device": "@device",
@@ -216,7 +216,7 @@ def tiny_generator(folder: Path) -> dict:
         "bundle_root": "@bundle_root",
         "weights": "@weights",
     }
-    save = {"_target_": "synthzoo.results.volume.SaveResult", "table": "@dataset", "outputs": {"pred": suffix}}
+    save = {"_target_": "synthzoo.results.save.SaveResult", "table": "@dataset", "outputs": {"pred": suffix}}
     steps: list[dict] = [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}, save]
     outputs: dict[str, dict] = {"video": {"suffix": suffix, "frame_ms": 25}}
     if cine:

@@ -7,7 +7,8 @@ import pytest
 
 from synthzoo.cases.requests import RequestTable, read_table
 from synthzoo.errors import UserError
-from synthzoo.results.volume import FinalizeDataset, SaveResult
+from synthzoo.results.finalize import FinalizeDataset
+from synthzoo.results.save import SaveResult
 from synthzoo.serving.generation import Law, keep_table, request_table, subject_seed
 
 CONDITIONS = {
@@ -108,4 +109,4 @@ def test_label_maps_stand_among_the_derivatives(tmp_path):
         SaveResult(failing, outputs={"labels": "dseg.nii.gz", "pred": "T1w.nii.gz"})(
             {**failing[0], "labels": failing[0]["image"] > 0, "pred": failing[0]["image"] * float("nan")}
         )
-    assert not list((tmp_path / "f").iterdir())
+    assert not list((tmp_path / "f").rglob("*"))

@@ -9,7 +9,7 @@ import torch
 
 from synthzoo.cases.requests import RequestTable
 from synthzoo.errors import UserError
-from synthzoo.results.volume import SaveResult
+from synthzoo.results.save import SaveResult
 
 AGE = {"age": {"type": "number", "minimum": 20, "maximum": 90, "unit": "years"}}
 

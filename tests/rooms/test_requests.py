@@ -8,7 +8,8 @@ import torch
 
 from synthzoo.cases.requests import RequestTable
 from synthzoo.errors import UserError
-from synthzoo.results.volume import FinalizeDataset, SaveResult
+from synthzoo.results.finalize import FinalizeDataset
+from synthzoo.results.save import SaveResult
 
 CONDITIONS = {
     "age": {"type": "number", "minimum": 20, "maximum": 90, "unit": "years", "description": "age at the scan"},

@@ -11,7 +11,8 @@ from PIL import Image, ImageSequence
 from synthzoo.cases.requests import RequestTable
 from synthzoo.errors import UserError
 from synthzoo.io.videos import read_avi, write_avi
-from synthzoo.results.video import FinalizeVideos, SaveVideo
+from synthzoo.results.finalize import FinalizeDataset
+from synthzoo.results.save import SaveResult
 from synthzoo.results.video_preview import video_montage
 
 EF = {"ef": {"type": "number", "minimum": 5, "maximum": 90, "unit": "%", "description": "ejection fraction"}}
@@ -40,7 +41,7 @@ def test_a_case_is_an_avi_and_a_sidecar_that_says_what_was_requested(tmp_path):
         return {"ef": 54.5}
 
     row = table[0]
-    SaveVideo(table, fps=16, measure=measure)({**row, "pred": video_of(row)})
+    SaveResult(table, fps=16, measure=measure)({**row, "pred": video_of(row)})
     cine = read_avi(tmp_path / "sub-0001" / "sub-0001_echo.avi")
     assert cine.fps == 16 and cine.frames.shape == (16, 32, 32)
     assert np.abs(cine.frames - 255 * video_of(row)[0].clamp(0, 1).numpy()).mean() <= 2
@@ -55,12 +56,12 @@ def test_a_rerun_skips_what_is_complete_and_gives_the_same_bytes(tmp_path):
     for folder, rows in (("a", (0, 2)), ("b", (0, 1, 2))):
         table = requests(tmp_path / folder, 3)
         for index in rows:
-            SaveVideo(table, fps=16)({**table[index], "pred": video_of(table[index])})
+            SaveResult(table, fps=16)({**table[index], "pred": video_of(table[index])})
     again = requests(tmp_path / "a", 3)
     assert again.skipped == 2 and [again[n]["case"] for n in range(len(again))] == ["sub-0002"]
-    SaveVideo(again, fps=16)({**again[0], "pred": video_of(again[0])})
-    FinalizeVideos(again)()
-    FinalizeVideos(requests(tmp_path / "b", 3))()
+    SaveResult(again, fps=16)({**again[0], "pred": video_of(again[0])})
+    FinalizeDataset(again)()
+    FinalizeDataset(requests(tmp_path / "b", 3))()
     found = {folder: sorted(p for p in (tmp_path / folder).rglob("*") if p.is_file()) for folder in "ab"}
     assert [p.relative_to(tmp_path / "a") for p in found["a"]] == [p.relative_to(tmp_path / "b") for p in found["b"]]
     assert all(one.read_bytes() == two.read_bytes() for one, two in zip(found["a"], found["b"]))
@@ -73,8 +74,8 @@ def test_a_rerun_skips_what_is_complete_and_gives_the_same_bytes(tmp_path):
 def test_the_preview_loops_in_real_time_with_the_conditions_above(tmp_path):
     table = requests(tmp_path, 3, values={"ef": [30, 55, 70]})
     for index in range(3):
-        SaveVideo(table, fps=16)({**table[index], "pred": video_of(table[index])})
-    FinalizeVideos(table, preview=2)()
+        SaveResult(table, fps=16)({**table[index], "pred": video_of(table[index])})
+    FinalizeDataset(table, preview=2)()
     picture = Image.open(tmp_path / "preview.gif")
     assert picture.info["loop"] == 0 and not (tmp_path / "preview.png").exists()
     durations = [page.info["duration"] for page in ImageSequence.Iterator(picture)]
@@ -103,10 +104,10 @@ def test_a_second_video_and_a_label_map_may_stand_beside_the_first(tmp_path):
     table = requests(tmp_path, 1)
     row, save = table[0], {"pred": "echo.avi", "factual": "factual.avi", "labels": "dseg.nii.gz"}
     calls = []
-    measured = SaveVideo(table, outputs=save, fps=16, measure=lambda video, fps: calls.append(fps) or {"ef": 1.0})
+    measured = SaveResult(table, outputs=save, fps=16, measure=lambda video, fps: calls.append(fps) or {"ef": 1.0})
     video = video_of(row)
     measured({**row, "pred": video, "factual": video.flip(1), "labels": video > 0.5})
-    FinalizeVideos(table, overlay="factual.avi")()
+    FinalizeDataset(table, overlay="factual.avi")()
     folder = tmp_path / "sub-0001"
     assert (
         np.abs(read_avi(folder / "sub-0001_factual.avi").frames[::-1] - 255 * video[0].clamp(0, 1).numpy()).mean() < 2
@@ -119,7 +120,7 @@ def test_a_second_video_and_a_label_map_may_stand_beside_the_first(tmp_path):
 def test_the_rate_may_come_with_the_sample(tmp_path):
     table = requests(tmp_path, 2)
     for index, fps in enumerate([torch.tensor(25.0), np.float32(50)]):
-        SaveVideo(table)({**table[index], "pred": video_of(table[index]), "fps": fps})
+        SaveResult(table)({**table[index], "pred": video_of(table[index]), "fps": fps})
     assert [read_avi(p).fps for p in sorted(tmp_path.rglob("*.avi"))] == [25, 50]
 
 
@@ -135,31 +136,31 @@ def test_the_rate_may_come_with_the_sample(tmp_path):
 def test_a_video_that_is_wrong_leaves_nothing(tmp_path, change, sentence):
     table = requests(tmp_path, 1)
     with pytest.raises(UserError, match=sentence):
-        SaveVideo(table, fps=16)({**table[0], "pred": change(video_of(table[0]))})
+        SaveResult(table, fps=16)({**table[0], "pred": change(video_of(table[0]))})
     assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_or_impossible_rate_is_said(tmp_path):
     table = requests(tmp_path, 1)
     with pytest.raises(UserError, match="fps of sub-0001 is None, but must be a number of frames per second"):
-        SaveVideo(table)({**table[0], "pred": video_of(table[0])})
+        SaveResult(table)({**table[0], "pred": video_of(table[0])})
     with pytest.raises(UserError, match="fps is 0, but must be"):
-        SaveVideo(table, fps=0)
+        SaveResult(table, fps=0)
 
 
 def test_videos_of_a_data_set_stand_in_its_folders(tmp_path):
     table = requests(tmp_path, 1, folder="us")
-    SaveVideo(table, fps=16)({**table[0], "pred": video_of(table[0])})
-    FinalizeVideos(table)()
+    SaveResult(table, fps=16)({**table[0], "pred": video_of(table[0])})
+    FinalizeDataset(table)()
     assert (tmp_path / "sub-0001" / "us" / "sub-0001_echo.avi").is_file() and (tmp_path / "preview.gif").is_file()
 
 
 def test_a_broken_video_of_an_earlier_run_is_named_by_the_preview(tmp_path):
     table = requests(tmp_path, 1)
-    SaveVideo(table, fps=16)({**table[0], "pred": video_of(table[0])})
+    SaveResult(table, fps=16)({**table[0], "pred": video_of(table[0])})
     path = tmp_path / "sub-0001" / "sub-0001_echo.avi"
     path.write_bytes(path.read_bytes()[:-900])
     with pytest.raises(UserError, match="sub-0001_echo.avi is cut short"):
-        FinalizeVideos(requests(tmp_path, 1))()
+        FinalizeDataset(requests(tmp_path, 1))()
     write_avi(path, video_of(table[0]).clamp(0, 1), 16)
-    FinalizeVideos(requests(tmp_path, 1))()
+    FinalizeDataset(requests(tmp_path, 1))()

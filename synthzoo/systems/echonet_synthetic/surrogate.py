@@ -28,6 +28,7 @@ from synthzoo.datasets.echo.echonet_table import FILE_LIST, VIDEOS
 from synthzoo.errors import UserError
 from synthzoo.instruments.echo.ef import measure_ef
 from synthzoo.io.files import sha256, write_text
+from synthzoo.io.marks import Mark, stated
 from synthzoo.io.videos import read_avi
 from synthzoo.metrics.agreement import reported
 from synthzoo.results.echonet import EchoNetWriter, hashed_name
@@ -132,7 +133,9 @@ class SurrogateDataset:
                 "NAttempts": 1 + len(rejected),
                 "RejectedScores": " ".join(f"{score:.4f}" for score in rejected) or "none",
             }
-            writer.add(self.name(row), videos[n], self.network.fps, one["ef"], one["split"], extra=extra)
+            made = {"bundle": self.bundle, "seed": self.seed, "row": row, "requested": {"ef": one["ef"]}}
+            mark = Mark(True, {**stated(True, self.bundle, None), **made})
+            writer.add(self.name(row), videos[n], self.network.fps, one["ef"], one["split"], extra=extra, mark=mark)
 
     def _agree(self) -> None:
         """Refuse a folder whose videos come from other settings."""

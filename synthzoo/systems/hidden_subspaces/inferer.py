@@ -15,8 +15,6 @@ from monai.inferers import Inferer
 from monai.transforms import MapTransform, Transform
 
 from synthzoo.cases.images import ImageTable
-from synthzoo.io.files import write_text
-from synthzoo.results.volume import SaveResult, Written
 from synthzoo.systems.hidden_subspaces.gallery import Gallery, embed_frames
 from synthzoo.systems.hidden_subspaces.videos import find_videos, read_frames, resized
 
@@ -109,9 +107,17 @@ class AuditVideod(Transform):
         unseen = None if gallery.unseen is None else {"name": gallery.unseen.name, "videos": len(gallery.unseen)}
         if unseen:
             unseen["training_videos_nearest"] = gallery.unseen_learned
+        fps = float(data.get("fps", 0))
         return {
             **data,
             **found,
+            "table": {
+                "frame": list(range(len(curve))),
+                "seconds": [number / fps if fps else None for number in range(len(curve))],
+                "score": [float(value) for value in curve],
+                "other_patient": [int(value < gallery.different) for value in curve],
+            },
+            "frames": len(curve),
             "threshold": gallery.threshold,
             "memorised": bool(found["score"] > gallery.threshold),
             "nearest_video": gallery.training.names[found["nearest"]],
@@ -122,33 +128,3 @@ class AuditVideod(Transform):
             "training": {**gallery.identity, "patients": len(np.unique(gallery.training.patients))},
             "unseen": unseen,
         }
-
-
-class SaveAudit(SaveResult):
-    """Write one video's curve as a table, and its sidecar. Use as the last entry of the postprocessing.
-
-    Args:
-        table: the run's.
-        kwargs: see `SaveResult`.
-    """
-
-    KEYS = ("score", "threshold", "memorised", "nearest_video", "nearest_patient", "consistency", "identity_break")
-    KEYS += ("parts", "different_below", "training", "unseen")
-
-    def __init__(self, table, outputs: dict[str, str] | None = None, **kwargs):
-        super().__init__(table, outputs or {"curve": table.suffix}, sidecar_keys=self.KEYS, **kwargs)
-
-    def write(self, path: Path, suffix: str, key: str, data: dict) -> Written:
-        """Columns frame, seconds (n/a where the rate is unknown), score against the first frame, other_patient."""
-        curve, fps = np.asarray(data[key], np.float64), float(data.get("fps", 0))
-        lines = ["frame\tseconds\tscore\tother_patient"]
-        for number, value in enumerate(curve):
-            seconds = f"{number / fps:.4f}" if fps else "n/a"
-            lines.append(f"{number}\t{seconds}\t{value:.4f}\t{int(value < data['different_below'])}")
-        write_text(path, "\n".join(lines) + "\n")
-        return Written(curve, None, {"frames": len(curve)})
-
-    def _record(self, data: dict, row: int, main: Written, names: list[str]) -> dict:
-        record = super()._record(data, row, main, names)
-        record["measured"] = {"score": float(data["score"]), "memorised": int(data["memorised"])}
-        return record

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw
 
 from synthzoo.cases.table import CaseTable
 from synthzoo.io.files import write_bytes, write_json, write_text
-from synthzoo.results.dataset_files import case_of, sidecars
-from synthzoo.results.volume import FinalizeDataset
+from synthzoo.io.marks import with_mark
+from synthzoo.results.dataset_files import case_of, mark_of_row, mark_of_set, sidecars
 from synthzoo.systems.hidden_subspaces.gallery import Gallery
 from synthzoo.systems.hidden_subspaces.videos import spread
 
@@ -46,7 +46,9 @@ class SaveAuditPreview(Transform):
                 f"{data['case']}: score {data['score']:.2f}, threshold {data['threshold']:.2f}, {word}",
                 f"nearest training video: {data['nearest_video']}",
             ]
-            write_bytes(self.table.path(str(data["case"]), "reid.png"), strips([own, other], titles))
+            mark = mark_of_row(self.table, int(data["row"]), synthetic=False)
+            png = with_mark(strips([own, other], titles), mark)
+            write_bytes(self.table.path(str(data["case"]), "reid.png"), png)
         return data
 
 
@@ -110,19 +112,13 @@ def write_audit(table: CaseTable, paths: list[Path], overlay: str | None = None)
     summary = summarise(records)
     write_json(table.output_dir / "audit.json", summary)
     curves = [_read_curve(table.path(case_of(path, table))) for path in paths]
-    write_bytes(table.output_dir / "audit.png", figure(records, curves, summary))
+    png = with_mark(figure(records, curves, summary), mark_of_set(table, paths))
+    write_bytes(table.output_dir / "audit.png", png)
     print(
         f"{summary['videos']} videos against {summary['training']['videos']} training videos: {summary['memorised']} "
         f"memorised (score above {summary['threshold']:.2f}), {summary['learned']} training videos are nearest to at "
         f"least one, {summary['identity_breaks']} videos change their patient; see {table.output_dir / 'audit.json'}"
     )
-
-
-class FinalizeAudit(FinalizeDataset):
-    """Handler for the end of an audit: the texts as `FinalizeDataset` writes them, and audit.tsv, audit.json,
-    audit.png."""
-
-    draw = staticmethod(write_audit)
 
 
 def figure(records: list[dict], curves: list[np.ndarray], summary: dict) -> bytes:

@@ -1,0 +1,66 @@
+"""The one handler for the end of a run: the texts of the whole set, its preview, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ignite.engine import Engine, Events
+
+from synthzoo.cases.table import CaseTable
+from synthzoo.errors import UserError
+from synthzoo.results.dataset_files import gather_failures, locked, remove_leftovers, write_dataset_files
+from synthzoo.results.kinds import kind_of
+
+
+class FinalizeDataset:
+    """Handler for the end of a run: participants.tsv, dataset_description.json, a preview, and what was left out.
+
+    Under `torchrun` the last process to end does it for all. It also runs when nothing was left to do.
+
+    Args:
+        table: the table of the run.
+        preview: number of cases in the preview; 0 for none.
+        overlay: suffix of a second file of each case for the preview, such as a heat map or a second video, or None.
+        name: `Name` in dataset_description.json; None takes the bundle's name.
+        draw: (table, sidecars, overlay) -> None, writes the preview or another report of the set; None takes the
+            preview of the kind of the table's suffix.
+
+    Raises:
+        UserError: at the end, when inputs were left out because they could not be used.
+    """
+
+    served = False  # a server answers with results, not with texts and pictures of a data set
+
+    def __init__(
+        self,
+        table: CaseTable,
+        preview: int = 8,
+        overlay: str | None = None,
+        name: str | None = None,
+        draw: Callable[[CaseTable, list[Path], str | None], None] | None = None,
+    ):
+        self.table, self.preview, self.overlay, self.name = table, int(preview), overlay, name
+        self.draw = draw or kind_of(table.suffix).preview
+
+    def attach(self, engine: Engine) -> None:
+        """Run at the engine's end, or now when no row is left (MONAI then does not run the engine at all)."""
+        if len(self.table) == 0:
+            if self.table.skipped:
+                print(f"all {self.table.skipped} results exist already in {self.table.output_dir}; nothing to do")
+            self(engine)
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine | None = None) -> None:
+        failures = self.table.failures
+        if self.table.output_dir is not None:
+            with locked(self.table.output_dir):
+                found = gather_failures(self.table)
+                if found is None:
+                    return
+                failures = found
+                remove_leftovers(self.table)
+                write_dataset_files(self.table, self.draw, self.preview, self.overlay, self.name)
+        if failures:
+            more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+            raise UserError(f"{len(failures)} inputs could not be used, the others are done: {failures[0]}{more}")

@@ -1,0 +1,116 @@
+"""2D images as PNG: grey and maps with 16 bits, colours with 8, label maps as whole numbers; a map has its overlay."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Picture
+
+from synthzoo.cases.table import CaseTable, is_label
+from synthzoo.errors import UserError
+from synthzoo.io.files import plain, write_bytes
+from synthzoo.io.marks import Mark, with_mark
+from synthzoo.results.dataset_files import case_of, mark_of_set, title
+from synthzoo.results.kinds.base import Content, Kind, finite_array, is_map
+from synthzoo.results.preview import heat_colours, montage
+
+FAR_OUT = 0.5  # beyond [0, 1] by more than this is another range, not an overshoot
+
+
+class Image(Kind):
+    """PNG of grey images and maps [1, H, W] or [H, W] and colour images [3, H, W] in [0, 1], clipped to that range.
+
+    Grey is round(65535 x); label maps keep their whole numbers, 8 bits up to 255. A map of an image that lies in the
+    sample gets `<case>_<name>_overlay.png` beside it, the map in colour over the image.
+
+    Args:
+        overlay_on: key of the image [1, H, W] or [3, H, W] that a map is drawn over; a sample without it gets no
+            overlay.
+        pixel_mm: side of a pixel in mm, for the sidecar and for instruments; None where it is unknown.
+        opacity: of the map in its overlay, 0 to 1.
+    """
+
+    endings = (".png",)
+
+    def __init__(self, overlay_on: str = "image", pixel_mm: float | None = None, opacity: float = 0.5):
+        self.overlay_on, self.opacity = overlay_on, float(opacity)
+        self.pixel_mm = None if pixel_mm is None else float(plain(pixel_mm))
+
+    def prepare(self, value: Any, key: str, suffix: str, sample: Mapping) -> Content:
+        case = str(sample["case"])
+        array = finite_array(value, case, 2)
+        if not (array.ndim == 2 or (array.ndim == 3 and array.shape[0] == 3)):
+            raise UserError(
+                f"{key} of {case} has the shape {array.shape}, but an image [1, H, W] or [3, H, W] is needed."
+            )
+        if is_label(suffix) and not suffix.startswith("probseg"):
+            array = np.rint(array)
+            if array.min() < 0 or array.max() > 65535:
+                raise UserError(f"{key} of {case} has labels from {array.min():g} to {array.max():g}: 0 to 65535 fit.")
+            array = array.astype(np.uint8 if array.max() <= 255 else np.uint16)
+        else:
+            low, high = float(array.min()), float(array.max())
+            if low < -FAR_OUT or high > 1 + FAR_OUT:
+                raise UserError(
+                    f"{key} of {case} lies between {low:g} and {high:g}, but an image must lie in [0, 1]: scale it in "
+                    "the postprocessing."
+                )
+            array = array.clip(0, 1)
+        facts: dict[str, Any] = {"shape": list(array.shape)}
+        if self.pixel_mm is not None:
+            facts["spacing_mm"] = [self.pixel_mm, self.pixel_mm]
+        return Content(array, self.pixel_mm, facts, self._beneath(array, suffix, sample))
+
+    def _beneath(self, array: np.ndarray, suffix: str, sample: Mapping) -> np.ndarray | None:
+        """The image beneath a map as uint8 [H, W] or [3, H, W]; None where there is none of its size."""
+        if not is_map(suffix) or self.overlay_on not in sample:
+            return None
+        image = finite_array(sample[self.overlay_on], str(sample["case"]), 2)
+        if image.shape[-2:] != array.shape[-2:] or image.ndim > 3 or (image.ndim == 3 and image.shape[0] != 3):
+            return None
+        low, high = float(image.min()), float(image.max())
+        return np.uint8(np.rint(255 * (image - low) / max(high - low, 1e-6)))
+
+    def paths(self, path: Path, content: Content) -> list[Path]:
+        return [path] if content.extra is None else [path, path.with_name(f"{path.stem}_overlay.png")]
+
+    def write(self, path: Path, content: Content, mark: Mark) -> None:
+        paths = self.paths(path, content)
+        write_bytes(path, with_mark(png_bytes(content.array), mark))
+        if content.extra is not None:
+            write_bytes(paths[1], with_mark(png_bytes(self._overlay(content)), mark))
+
+    def _overlay(self, content: Content) -> np.ndarray:
+        """The image with the map over it, uint8 [3, H, W]; where the map is 0 the image stays as it is."""
+        grey = content.extra if content.extra.ndim == 3 else np.stack([content.extra] * 3)
+        heat = content.array.astype(np.float32)
+        if content.array.dtype.kind == "u":
+            heat /= max(float(heat.max()), 1.0)
+        share = self.opacity * np.minimum(1.0, 4.0 * heat)
+        return np.uint8(np.rint((1 - share) * grey + share * 255 * heat_colours(heat)))
+
+    @classmethod
+    def preview(cls, table: CaseTable, sidecars: list[Path], overlay: str | None = None) -> None:
+        """Write preview.png: the images beside each other; a map shows its overlay where there is one."""
+        images, titles = [], []
+        for path in sidecars:
+            record, case = json.loads(path.read_text()), case_of(path, table)
+            titles.append(title(record, case, table.conditions))
+            main = table.path(case, overlay)
+            drawn = main.with_name(f"{main.stem}_overlay.png")
+            images.append(np.asarray(Picture.open(drawn if drawn.is_file() else main)))
+        montage(images, titles, table.output_dir / "preview.png", columns=4, mark=mark_of_set(table, sidecars))
+
+
+def png_bytes(array: np.ndarray) -> bytes:
+    """PNG of [H, W] or [3, H, W]: floats in [0, 1] with 16 bits in grey and 8 in colour, whole numbers as they are."""
+    if array.dtype.kind == "f":
+        array = np.rint(array * (65535 if array.ndim == 2 else 255)).astype(np.uint16 if array.ndim == 2 else np.uint8)
+    buffer = BytesIO()
+    Picture.fromarray(np.ascontiguousarray(array if array.ndim == 2 else array.transpose(1, 2, 0))).save(buffer, "PNG")
+    return buffer.getvalue()
