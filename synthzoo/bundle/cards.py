@@ -71,8 +71,7 @@ def bundles_text(entries: Sequence[dict]) -> str:
     rows = []
     for entry in entries:
         seconds = entry["seconds_per_sample"]
-        figures = entry["results"].get("figures", {})
-        shown = [f"{name} {cell(value)}" for name, value in list(figures.items())[:3]]
+        shown = [f"{name} {cell(value)}" for name, value in list(entry["eval_metrics"].items())[:3]]
         rows.append(
             [
                 f"[{entry['name']}](bundles/{entry['name']}/docs/README.md)",

@@ -66,7 +66,7 @@ def plan_bundle(bundle: Path) -> dict[Path, str]:
     if metrics is not None:
         figures = metrics.get("figures", {})
         block = updated["synthzoo"]
-        block["results"] = {"command": metrics["command"], "figures": figures, "file": "docs/metrics.json"}
+        block["results"] = {"command": metrics["command"], "file": "docs/metrics.json"}
         updated["eval_metrics"] = {name: value for name, value in figures.items() if isinstance(value, (int, float))}
         for device in ("cpu", "gpu"):
             if (seconds := figures.get(f"seconds_per_sample_{device}")) is not None:
@@ -129,6 +129,7 @@ def entry(bundle: Path, planned: Mapping[Path, str] | None = None) -> dict[str, 
         "seconds_per_sample": block.get("seconds_per_sample", {}),
         "peak_memory_gb": block.get("peak_memory_gb"),
         "results": block.get("results", {}),
+        "eval_metrics": metadata.get("eval_metrics", {}),
         "exceptions": block.get("exceptions", {}),
         "bytes": sum(file["bytes"] for file in files.values()),
         "weights_bytes": files.get("models/model.pt", {}).get("bytes", 0),

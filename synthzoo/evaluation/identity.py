@@ -1,25 +1,25 @@
-"""Whether made videos show the patients of true ones, to a network that tells patients apart and to plain pixels."""
+"""Whether generated videos show the patients of real ones, to a re-identification network and to plain pixels."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from synthzoo.evaluation.report import at_least
+from synthzoo.evaluation.base import Found
 
 IMPOSTORS = 95.0  # percentile of the scores of different patients that a video of the same patient has to pass
 
 
-def judge_identity(videos, made, reid, requested: float, tables: list, figures: dict, bars: list) -> None:
-    """Add the table of identity, the share of videos that stay their patient's, and its bar.
+def identity(videos: torch.Tensor, generated: torch.Tensor, reid: Any = None) -> Found:
+    """The table of identity, and the share of videos that stay their patient's as the figure "same_patient".
 
     Args:
         videos: (N, 1, T, S, S) of N patients.
-        made: a video of each of them.
-        reid: a `ReidNetwork`, whose word then counts; None leaves it to pixels.
-        requested: least share.
-        tables, figures, bars: of the evaluation's report.
+        generated: a video of each of them.
+        reid: a `ReidNetwork`, whose verdict is then the figure; None leaves it to pixels.
     """
     judges = {"pixels": pixel_scores}
     if reid is not None:
@@ -28,14 +28,13 @@ def judge_identity(videos, made, reid, requested: float, tables: list, figures: 
     for name, judge in judges.items():
         between = judge(videos, videos)[~np.eye(len(videos), dtype=bool)]
         least = float(np.percentile(between, IMPOSTORS))
-        scores = judge(made, videos)
+        scores = judge(generated, videos)
         own, nearest = np.diag(scores) > least, scores.argmax(1) == np.arange(len(videos))
         rows.append([name, round(least, 4), round(float(own.mean()), 4), round(float(nearest.mean()), 4)])
+    found = Found(figures={"same_patient": rows[-1][2]})
     columns = ["judge", "threshold", "same patient", "nearest of all videos is the own"]
-    title = f"Identity: similarity above {IMPOSTORS:.0f} % of pairs of different patients"
-    tables.append({"title": title, "columns": columns, "rows": rows})
-    figures["same_patient"] = rows[-1][2]
-    bars.append(at_least(f"same patient by {rows[-1][0]}", requested, rows[-1][2]))
+    found.add(f"Identity: similarity above {IMPOSTORS:.0f} % of pairs of different patients", columns, rows)
+    return found
 
 
 def pixel_scores(one: torch.Tensor, two: torch.Tensor) -> np.ndarray:
@@ -45,8 +44,8 @@ def pixel_scores(one: torch.Tensor, two: torch.Tensor) -> np.ndarray:
     return (first @ second.T).numpy()
 
 
-def reid_scores(network, one: torch.Tensor, two: torch.Tensor, frames: int = 4) -> np.ndarray:
-    """How surely videos (N, 1, T, S, S) and (M, 1, T, S, S) show one patient, logits (N, M).
+def reid_scores(network: Any, one: torch.Tensor, two: torch.Tensor, frames: int = 4) -> np.ndarray:
+    """Scores of videos (N, 1, T, S, S) and (M, 1, T, S, S) as videos of one patient, logits (N, M).
 
     Args:
         network: a `ReidNetwork` of single frames; a video is the mean over a few.

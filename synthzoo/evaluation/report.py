@@ -1,33 +1,57 @@
-"""The end of an evaluation: what was requested against what was reached, and `metrics.json`."""
+"""The end of every evaluation: figures against acceptance criteria, `metrics.json`, and the printed verdicts."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from synthzoo.io.files import write_json
+from synthzoo.evaluation.criteria import count, judge
+from synthzoo.io.files import plain, write_json
+
+CRITERIA = "Acceptance criteria"  # title of the table of verdicts
 
 
-def write_report(save_to: str | Path, command: str, tables: list[dict], figures: dict, bars: list[list]) -> dict:
-    """Write and print what an evaluation found; gives what was written.
+class Report:
+    """Where an evaluation's figures go, what measures them again, and what they are judged by.
 
     Args:
-        save_to: the metrics file.
-        command: what a reader types to get the same numbers.
-        tables: each with "title", "columns" and "rows"; the table of the bars is added.
-        figures: name -> number; `bars_met` and `bars` are added.
-        bars: [what, requested, reached, whether it is met], one a row.
+        save_to: the metrics file; pictures and tables of an evaluation lie beside it.
+        command: the command line that gives the same numbers, for the card.
+        criteria: see `synthzoo.evaluation.criteria.judge`.
+
+    Raises:
+        UserError: a criterion that has not the agreed form.
     """
-    rows = [[what, wanted, value, "yes" if met else "no"] for what, wanted, value, met in bars]
-    tables.append({"title": "What was requested", "columns": ["figure", "requested", "reached", "met"], "rows": rows})
-    figures |= {"bars_met": sum(bool(bar[3]) for bar in bars), "bars": len(bars)}
-    result = {"command": command, "tables": tables, "figures": figures}
-    write_json(save_to, json.loads(json.dumps(result)))
-    for row in rows:
-        print(*row, sep=" | ")
-    return result
 
+    def __init__(self, save_to: str | Path, command: str = "", criteria: Sequence[Mapping[str, Any]] = ()):
+        judge(criteria, {})
+        self.save_to, self.command, self.criteria = Path(save_to), command, list(criteria)
 
-def at_least(what: str, least: float, value: float) -> list:
-    """A row of bars: [what, requested, reached, whether it is met]."""
-    return [what, f"at least {least:.2f}", value, bool(value >= least)]
+    def write(
+        self, tables: Sequence[dict], figures: Mapping[str, Any], settings: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Write and print figures and verdicts; returns what was written.
+
+        Args:
+            tables: each with "title", "columns" and "rows"; the acceptance criteria are put before them.
+            figures: name -> number or word; `criteria_met` and `criteria` are added.
+            settings: what was measured under, where the file shall say it.
+        """
+        rows, tables, figures = judge(self.criteria, figures), list(tables), dict(figures)
+        if rows:
+            tables.insert(0, {"title": CRITERIA, "columns": ["figure", "requested", "reached", "met"], "rows": rows})
+            figures |= count(rows)
+        content = {"command": self.command, "settings": settings, "tables": tables, "figures": figures}
+        content = plain({key: value for key, value in content.items() if value is not None})
+        write_json(self.save_to, content)
+        for name, value in figures.items():
+            print(f"{name}: {value}")
+        for row in rows:
+            print(*row, sep=" | ")
+        print(f"wrote {self.save_to}")
+        return content
+
+    def beside(self, name: str) -> Path:
+        """A file beside the metrics file."""
+        return self.save_to.with_name(name)

@@ -198,7 +198,8 @@ def test_results_flow_from_metrics_to_index_card_and_readme(tmp_path):
     assert set(build_index(tmp_path)) >= {"bundle_index.json", "README.md", "models/model_info.json"}
     assert build_index(tmp_path, check=True) == []
     entry = json.loads((tmp_path / "bundle_index.json").read_text())["bundles"][bundle.name]
-    assert entry["results"]["figures"]["r_ventricle"] == 0.98765
+    assert entry["eval_metrics"]["r_ventricle"] == 0.98765
+    assert entry["results"] == {"command": METRICS["command"], "file": "docs/metrics.json"}
     assert entry["seconds_per_sample"] == {"cpu": 1.5} and entry["licence"] == "Apache-2.0"
     assert "| ours | 0.9877 |" in (bundle / "docs" / "README.md").read_text()
     assert bundle.name in (tmp_path / "README.md").read_text()

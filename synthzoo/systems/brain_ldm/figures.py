@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from synthzoo.io.files import write_bytes, write_text
+from synthzoo.evaluation.pictures import new_figure, save_figure
+from synthzoo.io.files import write_text
 from synthzoo.results.preview import montage
 
 
@@ -33,11 +34,7 @@ def draw_agreement(
         measured: kind of image -> condition -> (N,).
         units: condition -> unit.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.2 * len(requested), 4.2))
-    FigureCanvasAgg(figure)
+    figure = new_figure(4.2 * len(requested), 4.2)
     colours = ("0.65", "tab:orange", "tab:blue")
     for axis, (name, values) in zip(np.atleast_1d(figure.subplots(1, len(requested))), requested.items(), strict=True):
         for (kind, found), colour in zip(measured.items(), colours):
@@ -47,10 +44,7 @@ def draw_agreement(
         axis.plot(ends, ends, "k-", linewidth=0.8)
         axis.set(xlabel=f"requested {name} ({units[name]})", ylabel=f"measured {name} ({units[name]})")
         axis.legend(fontsize=8)
-    figure.tight_layout()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
-    write_bytes(path, buffer.getvalue())
+    save_figure(figure, path)
 
 
 def draw_volumes(

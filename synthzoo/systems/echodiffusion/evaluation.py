@@ -1,189 +1,176 @@
-"""Evaluation of videos that were predicted around one frame of held-out echo phantoms.
+"""Evaluation of videos that were generated around one frame of held-out echo phantoms.
 
 Every figure stands beside what it has to be compared with: videos beside real ones that the same instrument read, the
 best of three draws beside one, an ejection fraction (EF) that was requested beside one in another order and beside none
-at all, a video beside its frame shown again and again.
+at all, a video beside its frame repeated.
 """
 
 from __future__ import annotations
 
-import time
-from io import BytesIO
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from synthzoo.datasets.echo.phantoms import EchoPhantomDataset
-from synthzoo.evaluation.identity import judge_identity
-from synthzoo.evaluation.report import at_least, write_report
+from synthzoo.evaluation.base import Found
+from synthzoo.evaluation.echo import (
+    EF_COLUMNS,
+    EF_RANGE,
+    INSTRUMENTS,
+    EchoEvaluation,
+    as_bytes,
+    by_ef,
+    ef_agreement,
+    ef_rows,
+    requested_efs,
+    stacked,
+)
+from synthzoo.evaluation.identity import identity
+from synthzoo.evaluation.pictures import new_figure, save_figure
 from synthzoo.instruments.echo.ef import measure_ef
 from synthzoo.instruments.echo.fidelity import frechet, motion_energy, roi_ssim
-from synthzoo.io.files import write_bytes
-from synthzoo.metrics.agreement import reported
 from synthzoo.metrics.memorisation import nearest_distances
 from synthzoo.results.video_preview import video_montage
 from synthzoo.systems.echodiffusion.inferer import closest
 
-INSTRUMENTS = ("regressor", "discs")
 DRAWS = 3
 BATCH = 8
-TRAINING = 512  # videos that the nearest neighbours are looked for among
-
-REQUESTED = (0.15, 0.85)  # of EF, spread evenly
+TRAINING = 512  # videos among which the nearest neighbours are sought
 
 
-class CascadeEvaluation:
-    """All figures of a cascade, written as `metrics.json`, a picture and a looping preview.
+class CascadeEvaluation(EchoEvaluation):
+    """All figures of a cascade, a picture and a looping preview.
 
     Args:
-        network: trained `EchoCascade`.
-        inferer: the bundle's `CineInferer`.
+        inferer: the bundle's.
+        figure: PNG of a frame and its videos; None draws nothing.
+        preview: GIF of videos; None draws nothing.
         patients: phantoms of TEST, one video and one frame of it each.
         reid: network that tells patients apart, or None: pixels alone are then compared.
         steps_of: pairs of noise levels of the two stages that are compared, beside the inferer's own.
         steps_patients: patients of that comparison.
-        cache_dir: keeps the phantoms' videos.
-        save_to: the metrics file.
-        figure: PNG of a frame and its videos; None draws nothing.
-        preview: GIF of videos; None draws nothing.
-        command: what a reader types to get the same numbers.
-        device: where the network runs.
+        shared: see `EchoEvaluation`.
     """
+
+    PARTS = ("ejection", "fidelity", "identity", "steps", "memory", "speed")
 
     def __init__(
         self,
-        network,
-        inferer,
+        inferer: Any,
+        figure: str | Path | None = None,
+        preview: str | Path | None = None,
         patients: int = 64,
-        reid=None,
-        steps_of=((4, 2), (8, 4), (16, 8), (32, 32)),
+        reid: Any = None,
+        steps_of: Sequence[Sequence[int]] = ((4, 2), (8, 4), (16, 8), (32, 32)),
         steps_patients: int = 32,
-        cache_dir: str | None = None,
-        save_to: str = "docs/metrics.json",
-        figure: str | None = None,
-        preview: str | None = None,
-        command: str = "",
-        device="cpu",
+        **shared: Any,
     ):
-        self.network, self.inferer, self.reid = network.to(device).eval(), inferer, reid
-        self.patients, self.cache_dir, self.command = int(patients), cache_dir, command
+        settings = {"patients": patients, "reid": reid is not None, "steps_of": [list(pair) for pair in steps_of]}
+        super().__init__(settings | {"steps_patients": steps_patients}, inferer=inferer, **shared)
+        self.figure, self.preview, self.patients, self.reid = figure, preview, int(patients), reid
         self.steps_of, self.steps_patients = [tuple(pair) for pair in steps_of], int(steps_patients)
-        self.save_to, self.figure, self.preview, self.device = Path(save_to), figure, preview, device
+        rng = np.random.default_rng(0)
+        self.requested = rng.permutation(requested_efs(self.patients))
+        self.frame_numbers = torch.from_numpy(rng.integers(0, self.network.frames, self.patients))
         self.inferer.progress = False
 
-    def run(self) -> dict:
-        """Measure, write, and return what was written."""
-        real = self.phantoms("TEST", self.patients)
-        ef = np.array([real.params(row).ef for row in range(len(real))])
-        videos = torch.stack([real[row]["video"] for row in range(len(real))])
-        rng = np.random.default_rng(0)
-        requested = rng.permutation(np.linspace(*REQUESTED, len(ef)))
-        given = videos[torch.arange(len(videos)), :, torch.from_numpy(rng.integers(0, videos.shape[2], len(videos)))]
-        draws, seconds = [], 0.0
-        for draw in range(DRAWS):
-            made, took = self.predict(given, requested, draw)
-            draws.append(made)
-            seconds += took / DRAWS
-        again = self.predict(given, ef)[0]
-        aimless = self.predict(given, requested, guidance=(0.0, 0.0))[0]
-        best = closest(draws, torch.from_numpy(100 * requested))[0]
-        tables: list[dict] = []
-        figures: dict[str, float] = {}
-        bars: list[list] = []
-        sets = {"made": draws[0], "second": draws[1], "third": draws[2], "best": best, "again": again, "none": aimless}
-        self.ejection(videos, sets, ef, requested, tables, figures, bars)
-        self.fidelity(videos, given, draws[0], again, tables, figures, bars)
-        judge_identity(videos, draws[0], self.reid, 0.9, tables, figures, bars)
-        self.steps(videos, given, requested, draws[0], seconds, tables, figures)
-        self.memory(videos, draws[0], tables, figures)
-        kind = "gpu" if torch.device(self.device).type == "cuda" else "cpu"
-        figures |= {f"seconds_per_sample_{kind}": round(seconds, 4)}
-        figures |= {"frames_per_second": round(videos.shape[2] / seconds, 3), "batch": BATCH}
-        result = write_report(self.save_to, self.command, tables, figures, bars)
-        if self.figure:
-            draw_videos(videos, given, draws[0], ef, requested, self.figure)
-        if self.preview:
-            chosen = np.argsort(requested)[
-                np.linspace(0, len(requested) - 1, min(8, len(requested))).round().astype(int)
-            ]
-            shown = [[_bytes(draws[0][row]), _bytes(videos[row])] for row in chosen]
-            titles = [
-                f"EF {100 * requested[row]:.0f} % requested; right: the patient, {100 * ef[row]:.0f} %"
-                for row in chosen
-            ]
-            video_montage(shown, titles, [self.network.fps] * len(shown), self.preview)
-        return result
+    # --- what the parts share ----------------------------------------------------------------------------------------
 
-    def phantoms(self, split: str, patients: int) -> EchoPhantomDataset:
-        """Videos of one split, at the network's size and rate."""
-        network = self.network
-        settings = {
-            "size": network.image_size,
-            "frames": network.frames,
-            "fps": network.fps,
-            "cache_dir": self.cache_dir,
-        }
-        return EchoPhantomDataset("tiny", split, patients, **settings)
+    @cached_property
+    def phantoms(self) -> Any:
+        """The patients' rows."""
+        return self.patients_of("TEST", self.patients)
 
-    def predict(self, given, ef, draw: int = 0, **settings) -> tuple[torch.Tensor, float]:
-        """Videos (N, 1, T, S, S) for frames (N, 1, S, S) and EFs as fractions (N,), and seconds for each video."""
-        # On a CPU its own time, so that what else runs there does not count.
-        clock = time.process_time if torch.device(self.device).type == "cpu" else time.perf_counter
-        made, start = [], clock()
-        wanted = torch.tensor(100 * np.asarray(ef), dtype=torch.float32)
-        for frames, part in zip(given.split(BATCH), wanted.split(BATCH), strict=True):
-            there = (frames.to(self.device), part.to(self.device))
-            made.append(self.inferer.predict(*there, self.network, draw, **settings).cpu())
-        return torch.cat(made), (clock() - start) / len(given)
+    @cached_property
+    def ef(self) -> np.ndarray:
+        """The patients' EFs as fractions (N,)."""
+        return np.array([self.phantoms.params(row).ef for row in range(len(self.phantoms))])
 
-    def ejection(self, videos, sets, ef, requested, tables, figures, bars) -> None:
+    @cached_property
+    def videos(self) -> torch.Tensor:
+        """The patients' videos (N, 1, T, S, S)."""
+        return stacked(self.phantoms)
+
+    @property
+    def given(self) -> torch.Tensor:
+        """The frames (N, 1, S, S) that the videos are generated around."""
+        return self.videos[torch.arange(len(self.videos)), :, self.frame_numbers]
+
+    def draw_of(self, draw: int) -> dict[str, torch.Tensor]:
+        """What `generate` gives for the EFs requested; another draw has other noise."""
+        return self.cached(f"draw_{draw}", lambda: self.generate(self.given, self.requested, draw))
+
+    def drawn(self, draw: int = 0) -> torch.Tensor:
+        """Videos (N, 1, T, S, S) of the EFs requested."""
+        return self.draw_of(draw)["videos"]
+
+    def own_ef(self) -> torch.Tensor:
+        """Videos of the patients' own EFs."""
+        return self.cached("own_ef", lambda: self.generate(self.given, self.ef))["videos"]
+
+    def seconds(self) -> float:
+        """Seconds for each video, the mean over the draws."""
+        return float(np.mean([float(self.draw_of(draw)["seconds"]) for draw in range(DRAWS)]))
+
+    def generate(self, given: torch.Tensor, ef: np.ndarray, draw: int = 0, **settings: Any) -> dict[str, torch.Tensor]:
+        """ "videos" (N, 1, T, S, S) for frames (N, 1, S, S) and EFs as fractions (N,), and "seconds" for each."""
+        videos, start = [], self.clock()
+        requested = torch.tensor(100 * np.asarray(ef), dtype=torch.float32)
+        for frames, part in zip(given.split(BATCH), requested.split(BATCH), strict=True):
+            inputs = (frames.to(self.device), part.to(self.device))
+            videos.append(self.inferer.predict(*inputs, self.network, draw, **settings).cpu())
+        seconds = (self.clock() - start) / len(given)
+        return {"videos": torch.cat(videos), "seconds": torch.tensor(seconds, dtype=torch.float64)}
+
+    # --- the parts ---------------------------------------------------------------------------------------------------
+
+    def ejection(self) -> Found:
         """EF requested against EF measured."""
-        found = {name: measure_ef(made) for name, made in {"real": videos, **sets}.items()}
-        shuffled = np.random.default_rng(1).permutation(requested)
+        no_ef = {"guidance": (0.0, 0.0)}
+        draws = [self.drawn(draw) for draw in range(DRAWS)]
+        sets = {"real": self.videos, "draw": draws[0], "second": draws[1], "third": draws[2]}
+        sets["best"] = closest(draws, torch.from_numpy(100 * self.requested))[0]
+        sets["own"] = self.own_ef()
+        sets["none"] = self.cached("no_ef", lambda: self.generate(self.given, self.requested, **no_ef))["videos"]
+        measured = {name: measure_ef(videos) for name, videos in sets.items()}
+        shuffled, requested = np.random.default_rng(1).permutation(self.requested), self.requested
         pairs = {
-            "real videos against their own EF (the instrument's own error)": (ef, "real"),
-            "one draw": (requested, "made"),
-            "second draw": (requested, "second"),
-            "third draw": (requested, "third"),
-            f"best of {DRAWS} draws, chosen by the regressor": (requested, "best"),
-            "one draw, the patient's own EF requested": (ef, "again"),
-            "EF left out, guidance 0 (control)": (requested, "none"),
-            "one draw, requests shuffled (control)": (shuffled, "made"),
+            "real": ("real videos against their own EF (the instrument's own error)", self.ef, "real"),
+            "draw": ("one draw", requested, "draw"),
+            "second": ("second draw", requested, "second"),
+            "third": ("third draw", requested, "third"),
+            "best": (f"best of {DRAWS} draws, chosen by the regressor", requested, "best"),
+            "own": ("one draw, the patient's own EF requested", self.ef, "own"),
+            "none": ("no EF requested, guidance 0 (control)", requested, "none"),
+            "shuffled": ("one draw, requests shuffled (control)", shuffled, "draw"),
         }
-        rows, values = [], {}
-        for title, (wanted, which) in pairs.items():
-            for name in INSTRUMENTS:
-                got = reported(100 * wanted, 100 * found[which][name])
-                values[which if title.find("shuffled") < 0 else "shuffled", name] = got
-                rows.append([title, name, *(got[key] for key in ("r2", "mae", "rmse", "spearman"))])
-        spread = f"requested evenly on {100 * REQUESTED[0]:.0f} to {100 * REQUESTED[1]:.0f} percent"
-        title = f"Ejection fraction in percent: {len(videos)} held-out patients, {spread}"
-        columns = ["videos", "measured by", "R2", "MAE", "RMSE", "Spearman"]
-        tables.append({"title": title, "columns": columns, "rows": rows})
-        names = {"made": "", "best": "best_of_3_", "again": "own_ef_", "none": "no_ef_", "shuffled": "shuffled_"}
-        figures |= {
-            f"{name}_r2": values["made", name]["r2"] for name in INSTRUMENTS
-        }  # the README shows the first three
-        figures["best_of_3_regressor_r2"] = values["best", "regressor"]["r2"]
+        values = {key: ef_agreement(ef, measured[which]) for key, (_, ef, which) in pairs.items()}
+        found = Found()
+        title = f"Ejection fraction in percent: {len(self.videos)} held-out patients, requested evenly on {EF_RANGE}"
+        rows = [row for key, (name, _, _) in pairs.items() for row in ef_rows(name, values[key])]
+        found.add(title, EF_COLUMNS, rows)
+        # The README shows the first three figures.
+        found.figures = {f"{name}_r2": values["draw"][name]["r2"] for name in INSTRUMENTS}
+        found.figures["best_of_3_regressor_r2"] = values["best"]["regressor"]["r2"]
+        names = {"draw": "", "best": "best_of_3_", "own": "own_ef_", "none": "no_ef_", "shuffled": "shuffled_"}
         for name in INSTRUMENTS:
             for which, word in names.items():
-                figures |= {f"{word}{name}_{key}": values[which, name][key] for key in ("r2", "mae")}
-            figures[f"{name}_r2_on_real"] = values["real", name]["r2"]
-        one, other = figures["regressor_r2"], figures["discs_r2"]
-        none = max(figures[f"no_ef_{name}_r2"] for name in INSTRUMENTS)
-        bars += [
-            at_least("one draw by the regressor, R2", 0.5, one),
-            ["one draw by discs, R2", "within 0.15 of the regressor's", other, abs(one - other) <= 0.15],
-            ["EF left out, larger R2 of both", "at most 0.1", none, none <= 0.1],
-        ]
+                found.figures |= {f"{word}{name}_{key}": values[which][name][key] for key in ("r2", "mae")}
+            found.figures[f"{name}_r2_on_real"] = values["real"][name]["r2"]
+        one, other = (found.figures[f"{name}_r2"] for name in INSTRUMENTS)
+        found.figures["r2_difference"] = round(abs(one - other), 4)
+        found.figures["no_ef_r2"] = max(found.figures[f"no_ef_{name}_r2"] for name in INSTRUMENTS)
+        return found
 
-    def fidelity(self, videos, given, made, again, tables, figures, bars) -> None:
+    def fidelity(self) -> Found:
         """Videos of the patient's own EF against the true ones, and sets against sets."""
-        held = given[:, :, None].expand_as(videos)
-        other = videos.roll(1, 0)
-        rows = []
-        compared = {"own EF requested": again, "the frame repeated": held, "another patient": other}
+        videos, drawn = self.videos, self.drawn()
+        held = self.given[:, :, None].expand_as(videos)
+        found, rows = Found(), []
+        compared = {"own EF requested": self.own_ef(), "the frame repeated": held, "another patient": videos.roll(1, 0)}
         for name, one in compared.items():
             error = round(float((one - videos).abs().mean()), 4)
             whole = round(float(np.mean(roi_ssim(one, videos))), 4)
@@ -192,63 +179,76 @@ class CascadeEvaluation:
             rows.append([name, whole, after, error, moved])
         columns = ["video", "SSIM", "SSIM, best shift in time", "L1", "motion, share of the true one"]
         title = f"Against the video that the frame came from: {len(videos)} patients; one frame tells no phase"
-        tables.append({"title": title, "columns": columns, "rows": rows})
-        figures |= {"factual_ssim": rows[0][1], "repeat_ssim": rows[1][1], "other_patient_ssim": rows[2][1]}
-        figures |= {"factual_shifted_ssim": rows[0][2], "repeat_shifted_ssim": rows[1][2], "motion_share": rows[0][4]}
-        met = rows[0][1] > rows[1][1]
-        bars.append(["own EF requested, SSIM", f"above the repeated frame's {rows[1][1]}", rows[0][1], met])
-        others = self.phantoms("VAL", len(videos))
-        others = torch.stack([others[row]["video"] for row in range(len(others))])
-        rows = []
-        for name, one in {"one draw": made, "the frame repeated": held}.items():
-            found = frechet(one, videos, others)
-            rows.append([name, *(found[kind][key] for kind in ("frames", "clips") for key in ("fid", "fid_real"))])
+        found.add(title, columns, rows)
+        found.figures = {"factual_ssim": rows[0][1], "repeat_ssim": rows[1][1], "other_patient_ssim": rows[2][1]}
+        found.figures |= {"factual_shifted_ssim": rows[0][2], "repeat_shifted_ssim": rows[1][2]}
+        found.figures |= {"motion_share": rows[0][4]}
+        others, rows = stacked(self.patients_of("VAL", len(videos))), []
+        for name, one in {"one draw": drawn, "the frame repeated": held}.items():
+            far = frechet(one, videos, others)
+            rows.append([name, *(far[kind][key] for kind in ("frames", "clips") for key in ("fid", "fid_real"))])
         columns = ["videos", "frames", "frames, real to real", "clips", "clips, real to real"]
         title = f"Frechet distance to real videos, {len(videos)} a set, features of the instruments"
-        tables.append({"title": title, "columns": columns, "rows": rows})
-        figures |= {"fid_frames": rows[0][1], "fid_frames_real": rows[0][2]}
-        figures |= {"fid_clips": rows[0][3], "fid_clips_real": rows[0][4]}
+        found.add(title, columns, rows)
+        names = ("fid_frames", "fid_frames_real", "fid_clips", "fid_clips_real")
+        found.figures |= dict(zip(names, rows[0][1:], strict=True))
+        return found
 
-    def steps(self, videos, given, requested, own, seconds, tables, figures) -> None:
+    def identity(self) -> Found:
+        """Whether videos stay their patient's."""
+        return identity(self.videos, self.drawn(), self.reid)
+
+    def steps(self) -> Found:
         """Quality and time against the number of steps."""
-        count = min(self.steps_patients, len(videos))
-        rows = []
+        count = min(self.steps_patients, self.patients)
+        requested, real, rows = self.requested[:count], self.videos[:count], []
+        other = self.videos[count : 2 * count] if self.patients >= 2 * count else self.videos
         for pair in [*self.steps_of, self.inferer.settings["steps"]]:
             if pair == self.inferer.settings["steps"]:
-                made, took = own[:count], seconds
+                videos, seconds = self.drawn()[:count], self.seconds()
             else:
-                made, took = self.predict(given[:count], requested[:count], steps=pair)
-            read = measure_ef(made)
-            r2 = [reported(100 * requested[:count], 100 * read[name])["r2"] for name in INSTRUMENTS]
-            distance = frechet(made, videos[:count], videos[count : 2 * count] if len(videos) >= 2 * count else videos)
-            calls = sum(2 * steps - 1 for steps in pair)
-            rows.append([*pair, calls, *r2, distance["frames"]["fid"], distance["clips"]["fid"], round(took, 3)])
+                videos, seconds = self.generate(self.given[:count], requested, steps=pair).values()
+            values = ef_agreement(requested, measure_ef(videos))
+            far = frechet(videos, real, other)
+            quality = [*(values[name]["r2"] for name in INSTRUMENTS), far["frames"]["fid"], far["clips"]["fid"]]
+            rows.append([*pair, sum(2 * steps - 1 for steps in pair), *quality, round(float(seconds), 3)])
         columns = ["steps", "steps of stage 2", "denoiser calls", "R2 by regressor", "R2 by discs", "frames", "clips"]
         title = f"Steps against quality: {count} patients; Frechet distances of frames and clips"
-        tables.append(
-            {"title": title, "columns": [*columns, "s a video"], "rows": sorted(rows, key=lambda row: row[2])}
-        )
+        found = Found()
+        found.add(title, [*columns, "s a video"], sorted(rows, key=lambda row: row[2]))
+        return found
 
-    def memory(self, videos, made, tables, figures) -> None:
+    def memory(self) -> Found:
         """Are videos nearer to training videos than real videos of the same patients are?"""
-        training = self.phantoms("TRAIN", TRAINING)
-        known = torch.stack([training[row]["video"] for row in range(len(training))])[:, 0].numpy()
-        rows, share = [], {}
-        for name, one in {"one draw": made, "real videos of the same patients": videos}.items():
+        known = stacked(self.patients_of("TRAIN", TRAINING))[:, 0].numpy()
+        rows = []
+        for name, one in {"one draw": self.drawn(), "real videos of the same patients": self.videos}.items():
             distances = nearest_distances(one[:, 0].numpy(), known)[0]
-            share[name] = distances
             rows.append([name, round(float(np.median(distances)), 4), round(float(distances.min()), 4)])
-        ratio = round(rows[0][1] / rows[1][1], 4)
-        columns = ["videos", "median distance", "smallest"]
+        found = Found(figures={"nearest_training_ratio": round(rows[0][1] / rows[1][1], 4)})
         title = f"Distance to the nearest of {len(known)} training videos (standardised pixels)"
-        tables.append({"title": title, "columns": columns, "rows": rows})
-        figures["nearest_training_ratio"] = ratio
+        found.add(title, ["videos", "median distance", "smallest"], rows)
+        return found
+
+    def speed(self) -> Found:
+        """Seconds for each video of a batch, and the pictures of the first draw."""
+        drawn, seconds = self.drawn(), self.seconds()
+        if self.figure:
+            draw_videos(self.videos, self.given, drawn, self.ef, self.requested, self.figure)
+        if self.preview:
+            chosen = by_ef(self.requested, 8)
+            shown = [[as_bytes(drawn[row]), as_bytes(self.videos[row])] for row in chosen]
+            efs = [(100 * self.requested[row], 100 * self.ef[row]) for row in chosen]
+            titles = [f"EF {one:.0f} % requested; right: the patient, {other:.0f} %" for one, other in efs]
+            video_montage(shown, titles, [self.network.fps] * len(shown), self.preview)
+        figures = {f"seconds_per_sample_{self.kind_of_device}": round(seconds, 4)}
+        return Found(figures=figures | {"frames_per_second": round(drawn.shape[2] / seconds, 3), "batch": BATCH})
 
 
 def best_shift_ssim(one: torch.Tensor, two: torch.Tensor, most: int = 8) -> np.ndarray:
     """SSIM of videos (N, 1, T, S, S) after the shift in time, of at most `most` frames, that suits each best, (N,).
 
-    Frames that have no partner after the shift are left out.
+    Frames that have no partner after the shift do not count.
     """
     most = min(most, one.shape[2] // 2)
     found = []
@@ -259,25 +259,23 @@ def best_shift_ssim(one: torch.Tensor, two: torch.Tensor, most: int = 8) -> np.n
     return np.max(found, axis=0)
 
 
-def _bytes(video: torch.Tensor) -> np.ndarray:
-    """A video (1, T, S, S) in [0, 1] as uint8 (T, S, S)."""
-    return (255 * video[0].clamp(0, 1)).round().byte().numpy()
-
-
-def draw_videos(videos, given, made, ef, requested, path: str | Path, patients: int = 5, frames: int = 6) -> None:
-    """PNG: for some patients the frame that was given, then a video strip that was made and the patient's own."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    order = np.argsort(requested)
-    chosen = order[np.linspace(0, len(order) - 1, min(patients, len(order))).round().astype(int)]
+def draw_videos(
+    videos: torch.Tensor,
+    given: torch.Tensor,
+    generated: torch.Tensor,
+    ef: np.ndarray,
+    requested: np.ndarray,
+    path: str | Path,
+    frames: int = 6,
+) -> None:
+    """PNG: for five patients the frame that was given, then a strip of the generated video and of the patient's own."""
+    chosen = by_ef(requested, 5)
     shown = np.linspace(0, videos.shape[2] - 1, frames).round().astype(int)
-    figure = Figure(figsize=(1.2 * (frames + 1), 2.6 * len(chosen)), facecolor="black")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.2 * (frames + 1), 2.6 * len(chosen), facecolor="black")
     axes = np.atleast_2d(figure.subplots(2 * len(chosen), frames + 1))
     for number, row in enumerate(chosen):
         strips = {
-            f"EF {100 * requested[row]:.0f} % requested": made[row, 0],
+            f"EF {100 * requested[row]:.0f} % requested": generated[row, 0],
             f"patient, EF {100 * ef[row]:.0f} %": videos[row, 0],
         }
         for line, (name, video) in enumerate(strips.items()):
@@ -287,7 +285,4 @@ def draw_videos(videos, given, made, ef, requested, path: str | Path, patients: 
                 if title:
                     axis.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1)
                     axis.set_title(title, color="white", fontsize=6)
-    figure.tight_layout(pad=0.3)
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=80, facecolor="black", metadata={"Software": None})
-    write_bytes(path, buffer.getvalue())
+    save_figure(figure, path, pad=0.3)

@@ -87,6 +87,12 @@ class CineInferer(Inferer):
             raise UserError(f"eta = {eta!r} with sampler {sampler}: it lies between 0 and 1, and only ddim takes it.")
         self.overlap, self.fade, self.filter, self.progress = int(overlap), bool(fade), bool(filter), progress
 
+    def varied(self, **changes: Any) -> CineInferer:
+        """The same inferer with some settings changed, by the names of its arguments."""
+        names = ("steps", "guidance", "eta", "overlap", "fade", "filter", "attempts", "progress")
+        own = {"sampler": self.sampler_name} | {name: getattr(self, name) for name in names}
+        return type(self)(**{**own, **changes})
+
     @torch.inference_mode()
     def __call__(self, inputs: torch.Tensor, network: Any, conditions=None, *args, **kwargs) -> torch.Tensor:
         noise = torch.as_tensor(inputs).as_subclass(torch.Tensor)

@@ -1,322 +1,234 @@
 """Evaluation of schedules by which an image and a video denoiser share one reverse process (JVID, arXiv 2409.14149).
 
-The deliverable is a trade-off: each schedule makes videos from the same noise, hearts and ejection fractions (EF), for
-several seeds, and each video set is judged by its single frames, by its clips, by how steady what should stand still
-is, and by the EF that instruments read. The video denoiser alone and the image denoiser alone are the controls,
-phantoms through the autoencoder the ceiling. Videos are kept in `work_dir`, so that a run that was killed goes on.
+The deliverable is a trade-off: each schedule generates videos from the same noise, reference latents and ejection
+fractions (EF), for several seeds, and each set of videos is judged by its single frames, by its clips, by how steady
+what should stand still is, and by the EF that instruments read. The video denoiser alone and the image denoiser alone
+are the controls, phantoms through the autoencoder the ceiling.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from io import BytesIO
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from synthzoo.datasets.echo.phantoms import EchoPhantomDataset
-from synthzoo.datasets.echo.training_clips import training_clips
-from synthzoo.evaluation.report import write_report
+from synthzoo.evaluation.base import Found
+from synthzoo.evaluation.echo import INSTRUMENTS, EchoEvaluation, as_bytes, by_ef, ef_agreement, requested_efs, stacked
+from synthzoo.evaluation.pictures import new_figure, save_figure
 from synthzoo.instruments.echo.ef import measure_ef
 from synthzoo.instruments.echo.fidelity import flicker, frechet, motion_energy, quiet_region
-from synthzoo.io.files import write_bytes
-from synthzoo.metrics.agreement import reported
 from synthzoo.metrics.memorisation import memorisation
-from synthzoo.networks.saving import digest_of, save_atomically
-from synthzoo.phantoms.echo.sets import SPLITS, Video
 from synthzoo.results.video_preview import video_montage
 from synthzoo.systems.jvid.inferer import JointVideoInferer
 from synthzoo.systems.jvid.sampler import image_steps
 
-ALL_V, ALL_I = "all_v", "all_i"
-REQUESTED = (0.15, 0.85)  # of EF, spread evenly
-AGAIN = 720  # session and noise of phantoms that nothing else was measured on
+ALL_V, ALL_I = "all_v", "all_i"  # the video denoiser alone, the image denoiser alone
+PHANTOMS, RESTORED = "phantoms", "phantoms through the autoencoder"
 BATCH = 16
 FEATURED = 8  # every how many frames of a video are looked at: neighbours are much alike
-INSTRUMENTS = ("regressor", "discs")
-# Bars of the design sheet, as shares of what the video denoiser reaches alone.
-FRAMES_GAIN, CLIPS_LOSS, I_CLIPS, I_FLICKER, MORE_FLICKER, EF_LOSS, INSENSITIVE, SPREAD = (
-    0.9,
-    1.05,
-    2.0,
-    3.0,
-    1.3,
-    0.1,
-    0.1,
-    0.05,
-)
+Schedule = tuple[str, Any]  # rule, and the blur of the split or None
 
 
-class JointVideoEvaluation:
-    """All figures of a joint sampler, written as `metrics.json`, a plot of the trade-off and a looping preview.
+class JointVideoEvaluation(EchoEvaluation):
+    """All figures of a joint sampler, a plot of the trade-off and a looping preview.
 
     Args:
-        network: a `LatentVideo` whose two denoisers are trained.
         inferer: the bundle's `JointVideoInferer`; its `switch` is the schedule that ships.
-        work_dir: keeps the videos that were made, in a folder for each network.
-        save_to: the metrics file.
         figure: PNG of the trade-off; None draws nothing.
         preview: GIF of videos by the controls and the shipped schedule; None draws nothing.
         schedules: rules to compare, or pairs of a rule and the blur of the split; the controls and the inferer's own
             are added.
+        clips_share: Frechet distance of clips, as a share of the video denoiser's, up to which a schedule counts among
+            those of which the best frames are reported.
         videos: of a seed.
         seeds: of noise and of the phantoms to compare with.
-        reid: `ReidNetwork` of frames, says how alike the frames of a video are; None leaves that out.
-        train_size, sessions: patients and videos of each that the video denoiser learnt from.
-        cache_dir: keeps phantoms.
-        image_size: side of a frame in pixels.
-        command: what a reader types to get the same numbers.
+        reid: `ReidNetwork` of frames, which measures how similar the frames of a video are; None leaves that out.
+        shared: see `EchoEvaluation`.
     """
+
+    PARTS = ("schedules", "copying")
+    SESSION = 720
 
     def __init__(
         self,
-        network: torch.nn.Module,
         inferer: JointVideoInferer,
-        work_dir: str | Path,
-        save_to: str | Path = "docs/metrics.json",
         figure: str | Path | None = None,
         preview: str | Path | None = None,
         schedules: Sequence[Any] = ("late(1)", "late(2)", "late(4)", "late(8)"),
+        clips_share: float = 1.05,
         videos: int = 64,
         seeds: Sequence[int] = (0, 1, 2),
         reid: torch.nn.Module | None = None,
-        train_size: int = 64,
-        sessions: int = 3,
-        cache_dir: str | None = None,
-        image_size: int = 32,
-        command: str = "",
+        **shared: Any,
     ):
-        self.network, self.inferer, self.reid = network.eval(), inferer, reid
-        self.device = next(network.parameters()).device
-        self.work_dir, self.save_to = Path(work_dir) / digest_of(network), Path(save_to)
-        self.figure, self.preview, self.command = figure, preview, command
-        self.train_size, self.sessions, self.cache_dir = int(train_size), int(sessions), cache_dir
-        self.videos, self.seeds, self.image_size = int(videos), [int(seed) for seed in seeds], int(image_size)
-        own = (inferer.switch, inferer.blur)
+        settings = {"schedules": list(schedules), "clips_share": clips_share, "videos": videos, "seeds": list(seeds)}
+        super().__init__(settings | {"reid": reid is not None}, inferer=inferer, **shared)
+        self.figure, self.preview, self.clips_share, self.reid = figure, preview, float(clips_share), reid
+        self.videos, self.seeds, self.own = int(videos), [int(seed) for seed in seeds], (inferer.switch, inferer.blur)
         listed = [(rule, None) if isinstance(rule, str) else tuple(rule) for rule in schedules]
-        self.schedules = list(dict.fromkeys([(ALL_V, None), (ALL_I, None), *listed, own]))
-        self.own = own
+        self.rules: list[Schedule] = list(dict.fromkeys([(ALL_V, None), (ALL_I, None), *listed, self.own]))
+        self.ef = {seed: requested_efs(self.videos, seed) for seed in self.seeds}
 
-    def run(self) -> dict:
-        """Measure, write, and return what was written."""
-        ef = {
-            seed: np.random.default_rng(seed).permutation(np.linspace(*REQUESTED, self.videos)) for seed in self.seeds
-        }
-        real = {seed: self.phantoms(ef[seed], place) for place, seed in enumerate(self.seeds)}
-        other = {seed: self.phantoms(ef[seed], place + len(self.seeds)) for place, seed in enumerate(self.seeds)}
-        found = {"phantoms": self.judged(other, real, other, ef)}
-        found["phantoms through the autoencoder"] = self.judged(self.restored(real), real, other, ef)
-        kept = {}
-        for schedule in self.schedules:
-            made, seconds = self.make(schedule, ef)
-            found[schedule] = self.judged(made, real, other, ef) | {"seconds": seconds}
-            kept[schedule] = made[self.seeds[0]]
-            row = found[schedule]
-            said = (f"{key} {mean(row[key]):.4g}" for key in ("frames", "clips", "flicker", *INSTRUMENTS))
-            print(named(schedule), *said, flush=True)
-        tables: list[dict] = []
-        figures: dict[str, Any] = {}
-        bars: list[list] = []
-        self.trade_off(found, tables, figures)
-        self.by_seed(found, tables)
-        self.copying(
-            torch.cat(list(self.make(self.own, ef)[0].values())), torch.cat(list(real.values())), tables, figures
-        )
-        self.claims(found, figures, bars)
-        result = write_report(self.save_to, self.command, tables, figures, bars)
-        if self.figure:
-            draw_trade_off({key: found[key] for key in self.schedules}, found["phantoms"], self.own, self.figure)
-        if self.preview:
-            self.draw_videos(kept, real[self.seeds[0]], ef[self.seeds[0]])
-        return result
+    # --- what the parts share ----------------------------------------------------------------------------------------
 
-    # --- videos -------------------------------------------------------------------------------------------------------
+    def real(self, place: int = 0) -> dict[int, torch.Tensor]:
+        """Phantoms (N, 1, T, S, S) of the requested EFs by seed; `place` 1 has other patients than 0."""
+        first = place * len(self.seeds) * self.videos
+        return {s: self.phantoms_of(self.ef[s], first=first + n * self.videos) for n, s in enumerate(self.seeds)}
 
-    def phantoms(self, ef: np.ndarray, place: int) -> torch.Tensor:
-        """Videos (N, 1, T, S, S) of TEST patients at chosen EFs; another `place` has other patients."""
-        start, frames = SPLITS["TEST"][0] + place * self.videos, self.network.frames
-        videos = [Video(start + n, AGAIN, AGAIN, "TEST", frames) for n in range(len(ef))]
-        videos = EchoPhantomDataset("tiny", "TEST", videos=videos, size=self.image_size, fps=self.network.fps, ef=ef)
-        return torch.stack([videos[row]["video"] for row in range(len(videos))])
-
-    @torch.inference_mode()
-    def restored(self, videos: dict[int, torch.Tensor]) -> dict[int, torch.Tensor]:
-        """Videos of each seed through the autoencoder."""
-        found = {}
-        for seed, clips in videos.items():
-            made = self.network.autoencoder(clips.transpose(1, 2).flatten(0, 1).to(self.device)).cpu().clamp(0, 1)
-            found[seed] = made.unflatten(0, (len(clips), -1)).transpose(1, 2)
-        return found
-
-    def make(self, schedule: tuple, ef: dict[int, np.ndarray]) -> tuple[dict[int, torch.Tensor], float]:
-        """Videos of a schedule for each seed, and processor seconds for each video (wall time on a GPU)."""
-        inferer = self.varied(schedule)
-        clock = time.process_time if self.device.type == "cpu" else time.perf_counter
-        made, seconds = {}, []
-        settings = (inferer.steps, inferer.guidance, inferer.eta, self.videos)
+    def generate(self, schedule: Schedule) -> tuple[dict[int, torch.Tensor], float]:
+        """Videos of a schedule by seed, and seconds for each video by `clock`."""
+        inferer = self.inferer.varied(switch=schedule[0], blur=schedule[1])
+        videos, seconds = {}, []
         for seed in self.seeds:
-            name = "_".join(str(part) for part in (*schedule, *settings, seed))
-            path = self.work_dir / f"{name}.pt"
-            if not path.is_file():
-                began = clock()
-                videos = self.sample(inferer, ef[seed], seed)
-                took = (clock() - began) / len(videos)
-                save_atomically({"videos": videos, "seconds": torch.tensor(took)}, path)
-            kept = torch.load(path, weights_only=True)
-            made[seed] = kept["videos"]
-            seconds.append(float(kept["seconds"]))
-        return made, float(np.mean(seconds))
+            name = "_".join(str(part) for part in (*schedule, seed))
+            found = self.cached(name, lambda seed=seed: self.timed(inferer, self.ef[seed], seed))
+            videos[seed] = found["videos"]
+            seconds.append(float(found["seconds"]))
+        return videos, float(np.mean(seconds))
 
     @torch.inference_mode()
-    def sample(self, inferer: JointVideoInferer, ef: np.ndarray, seed: int) -> torch.Tensor:
-        """Videos (N, 1, T, S, S) of EFs as fractions; the noise is the same for every schedule."""
+    def timed(self, inferer: JointVideoInferer, ef: np.ndarray, seed: int) -> dict[str, torch.Tensor]:
+        """ "videos" (N, 1, T, S, S) of EFs as fractions and "seconds" a video; every schedule has the same noise."""
         generator = torch.Generator().manual_seed(seed)
         channels, height, width = self.network.latent_shape
+        began = self.clock()
         noise = torch.randn(len(ef), channels, 1 + self.network.frames, height, width, generator=generator)
         requested = torch.tensor(100 * ef, dtype=torch.float32)[:, None]
         parts = zip(noise.split(BATCH), requested.split(BATCH))
-        return torch.cat([inferer(a.to(self.device), self.network, b.to(self.device)).cpu() for a, b in parts])
+        videos = torch.cat([inferer(a.to(self.device), self.network, b.to(self.device)).cpu() for a, b in parts])
+        return {"videos": videos, "seconds": torch.tensor((self.clock() - began) / len(videos))}
 
-    def varied(self, schedule: tuple) -> JointVideoInferer:
-        """The bundle's inferer with another schedule."""
-        own = self.inferer
-        return JointVideoInferer(schedule[0], own.steps, own.guidance, own.eta, schedule[1], own.chunk)
-
-    # --- judgement ---------------------------------------------------------------------------------------------------
-
-    def judged(self, videos, real, other, ef) -> dict[str, Any]:
+    def judged(self, videos: Mapping, real: Mapping, other: Mapping) -> dict[str, Any]:
         """Of videos by seed: each figure as a list over the seeds; Frechet distances over all seeds as "all_..."."""
         found: dict[str, Any] = {}
-        for seed, made in videos.items():
-            row = {kind: value["fid"] for kind, value in frechet(made, real[seed], other[seed], FEATURED).items()}
-            row["flicker"] = still_flicker(made) / still_flicker(real[seed])
-            row["motion"] = float(motion_energy(made).mean() / motion_energy(real[seed]).mean())
-            row["spread"] = float(made.std(0).mean() / real[seed].std(0).mean())
-            read = measure_ef(made)
-            row |= {name: reported(100 * ef[seed], 100 * read[name])["r2"] for name in INSTRUMENTS}
+        for seed, own in videos.items():
+            row = {kind: value["fid"] for kind, value in frechet(own, real[seed], other[seed], FEATURED).items()}
+            row["flicker"] = still_flicker(own) / still_flicker(real[seed])
+            row["motion"] = float(motion_energy(own).mean() / motion_energy(real[seed]).mean())
+            row["std"] = float(own.std(0).mean() / real[seed].std(0).mean())
+            row |= {name: values["r2"] for name, values in ef_agreement(self.ef[seed], measure_ef(own)).items()}
             if self.reid is not None:
-                own, across = frame_similarity(self.reid.to(self.device), made)
-                row |= {"similarity": float(own.mean()), "similarity_std": float(own.std()), "unseen patients": across}
+                similar, across = frame_similarity(self.reid.to(self.device), own)
+                row |= {"similarity": float(similar.mean()), "similarity_std": float(similar.std())}
+                row["similarity_across"] = across
             for key, value in row.items():
                 found.setdefault(key, []).append(value)
-        pooled = frechet(
-            *(torch.cat([videos[seed] for seed in self.seeds]) for videos in (videos, real, other)), FEATURED
-        )
-        return found | {f"all_{kind}": value["fid"] for kind, value in pooled.items()}
+        sets = (torch.cat([one[seed] for seed in self.seeds]) for one in (videos, real, other))
+        return found | {f"all_{kind}": value["fid"] for kind, value in frechet(*sets, FEATURED).items()}
 
-    def trade_off(self, found, tables, figures) -> None:
+    # --- the parts ---------------------------------------------------------------------------------------------------
+
+    def schedules(self) -> Found:
+        """Each schedule, its trade-off between frames and clips, and what depends on it."""
+        real, other = self.real(), self.real(1)
+        found = {PHANTOMS: self.judged(other, real, other)}
+        restored = {seed: self.restored(videos) for seed, videos in real.items()}
+        found[RESTORED] = self.judged(restored, real, other)
+        for schedule in self.rules:
+            videos, seconds = self.generate(schedule)
+            found[schedule] = self.judged(videos, real, other) | {"seconds": seconds}
+            row = found[schedule]
+            shown = (f"{key} {mean(row[key]):.4g}" for key in ("frames", "clips", "flicker", *INSTRUMENTS))
+            print(named(schedule), *shown, flush=True)
+        part = Found()
+        self.trade_off(found, part)
+        self.by_seed(found, part)
+        self.shares(found, part)
+        if self.figure:
+            draw_trade_off({key: found[key] for key in self.rules}, found[PHANTOMS], self.own, self.figure)
+        if self.preview:
+            self.draw_videos(real[self.seeds[0]])
+        return part
+
+    def trade_off(self, found: Mapping, part: Found) -> None:
         """A row a schedule: means over the seeds, Frechet distances of all videos."""
         rows = []
         for key, row in found.items():
-            values = [row["all_frames"], row["all_clips"], *(mean(row[k]) for k in ("flicker", "motion", "spread"))]
+            values = [row["all_frames"], row["all_clips"], *(mean(row[k]) for k in ("flicker", "motion", "std"))]
             values += [mean(row[name]) for name in INSTRUMENTS]
             calls, seconds = "", ""
             if isinstance(key, tuple):
                 chosen = sum(image_steps(key[0], self.inferer.steps))
                 calls, seconds = f"{self.inferer.steps - chosen} + {chosen}", round(row["seconds"], 2)
             rows.append([named(key), *(round(value, 4) for value in values), calls, seconds])
-        columns = ["schedule", "frames", "clips", "flicker", "motion", "spread", "R2 by regressor", "R2 by discs"]
-        columns += ["steps, video + image", "s a video"]
+        columns = ["schedule", "frames", "clips", "flicker", "motion", "std of pixels", "R2 by regressor"]
+        columns += ["R2 by discs", "steps, video + image", "s a video"]
         sets = f"{len(self.seeds)} seeds of {self.videos} videos"
-        title = f"{sets}: Frechet distances; flicker, motion and spread as shares of the phantoms'; EF in percent"
-        tables.append({"title": title, "columns": columns, "rows": rows})
-        own, video = found[self.own], found[ALL_V, None]
-        figures |= {"switch": named(self.own), "frames_share": round(own["all_frames"] / video["all_frames"], 4)}
-        figures |= {"clips_share": round(own["all_clips"] / video["all_clips"], 4)}
-        figures |= {f"ef_r2_{name}": round(mean(own[name]), 4) for name in INSTRUMENTS}
-        figures |= {f"ef_r2_{name}_all_v": round(mean(video[name]), 4) for name in INSTRUMENTS}
-        figures |= {"frechet_frames": own["all_frames"], "frechet_clips": own["all_clips"]}
-        figures |= {"frechet_frames_all_v": video["all_frames"], "frechet_clips_all_v": video["all_clips"]}
-        figures |= {"frechet_frames_phantoms": found["phantoms"]["all_frames"]}
-        figures |= {"frechet_clips_phantoms": found["phantoms"]["all_clips"]}
-        figures |= {"flicker": round(mean(own["flicker"]), 4), "spread": round(mean(own["spread"]), 4)}
-        kind = "gpu" if self.device.type == "cuda" else "cpu"
-        figures |= {f"seconds_per_sample_{kind}": round(own["seconds"], 3)}
+        title = f"{sets}: Frechet distances; flicker, motion and standard deviation (std) as shares of the phantoms'"
+        part.add(f"{title}; EF in percent", columns, rows)
+        own, video, real = found[self.own], found[ALL_V, None], found[PHANTOMS]
+        part.figures |= {"switch": named(self.own), "frames_share": round(own["all_frames"] / video["all_frames"], 4)}
+        part.figures |= {"clips_share": round(own["all_clips"] / video["all_clips"], 4)}
+        part.figures |= {f"ef_r2_{name}": round(mean(own[name]), 4) for name in INSTRUMENTS}
+        part.figures |= {f"ef_r2_{name}_all_v": round(mean(video[name]), 4) for name in INSTRUMENTS}
+        for ending, row in (("", own), ("_all_v", video), ("_phantoms", real)):
+            part.figures |= {f"frechet_{kind}{ending}": row[f"all_{kind}"] for kind in ("frames", "clips")}
+        part.figures |= {"flicker": round(mean(own["flicker"]), 4), "std": round(mean(own["std"]), 4)}
+        part.figures |= {f"seconds_per_sample_{self.kind_of_device}": round(own["seconds"], 3)}
 
-    def by_seed(self, found, tables) -> None:
+    def by_seed(self, found: Mapping, part: Found) -> None:
         """Shares of the video denoiser's distances, seed by seed."""
         rows, video = [], found[ALL_V, None]
-        for key in self.schedules[1:]:
+        for key in self.rules[1:]:
             shares = [np.divide(found[key][kind], video[kind]).round(3) for kind in ("frames", "clips", "flicker")]
             rows.append([named(key), *(", ".join(f"{value:g}" for value in values) for values in shares)])
-        columns = ["schedule", "frames", "clips", "flicker"]
         title = f"Shares of what {ALL_V} has, seeds {', '.join(map(str, self.seeds))}"
-        tables.append({"title": title, "columns": columns, "rows": rows})
+        part.add(title, ["schedule", "frames", "clips", "flicker"], rows)
 
-    def copying(self, made, real, tables, figures) -> None:
-        """Are videos nearer to those that the video denoiser learnt from than to as many that nobody learnt from?"""
-        settings = {"patients": self.train_size, "sessions": self.sessions, "frames": self.network.frames}
-        settings |= {"size": self.image_size, "fps": self.network.fps, "cache_dir": self.cache_dir}
-        known, control = (training_clips(split=split, **settings) for split in ("train", "validation"))
-        sets = [np.stack([rows[n]["video"][0].numpy() for n in range(len(rows))]) for rows in (known, control)]
-        found = memorisation(made[:, 0].numpy(), sets[0], real[:, 0].numpy(), sets[1])
+    def shares(self, found: Mapping, part: Found) -> None:
+        """Figures of the shipped schedule and of the controls that the acceptance criteria ask for."""
+        video, image, own = found[ALL_V, None], found[ALL_I, None], found[self.own]
+        gains = {
+            key: found[key]["all_frames"] / video["all_frames"]
+            for key in self.rules
+            if found[key]["all_clips"] <= self.clips_share * video["all_clips"]
+        }
+        best = min(gains, key=gains.get)
+        part.figures |= {"best_frames_share": round(gains[best], 4), "best_switch": named(best)}
+        part.figures |= {"flicker_share": round(mean(own["flicker"]) / mean(video["flicker"]), 4)}
+        part.figures |= {"all_i_clips_share": round(image["all_clips"] / video["all_clips"], 4)}
+        part.figures |= {"all_i_flicker_share": round(mean(image["flicker"]) / mean(video["flicker"]), 4)}
+        part.figures |= {f"ef_r2_{n}_below_all_v": round(mean(video[n]) - mean(own[n]), 4) for n in INSTRUMENTS}
+        part.figures |= {"all_i_ef_r2": round(max(mean(image[name]) for name in INSTRUMENTS), 4)}
+        part.figures |= {"std_off": round(abs(mean(own["std"]) - 1), 4)}
+        if self.reid is not None:
+            real = found[PHANTOMS]
+            off = abs(mean(own["similarity"]) - mean(real["similarity"])) / mean(real["similarity_std"])
+            part.figures |= {"similarity_off": round(off, 4)}
+
+    def copying(self) -> Found:
+        """Are videos nearer to those that the video denoiser was trained on than to as many unseen ones?"""
+        own, real = (torch.cat(list(one.values()))[:, 0].numpy() for one in (self.generate(self.own)[0], self.real()))
+        sets = [self.clips(split, self.train_size, self.sessions) for split in ("train", "validation")]
+        known, unseen = (stacked(rows)[:, 0].numpy() for rows in sets)
+        found = memorisation(own, known, real, unseen)
         rows = []
         for name, key in ((named(self.own), "generated"), ("phantoms of other patients", "held_out")):
             ahead = found["nearer_to_training" if key == "generated" else "nearer_to_training_held_out"]
             rows.append([name, found[f"{key}_median"], found[f"{key}_min"], found[f"{key}_q_median"], ahead])
-        columns = [
-            "videos",
-            "median distance",
-            "smallest",
-            "over that to unseen ones",
-            "share nearer to training ones",
-        ]
+        columns = ["videos", "median distance", "smallest", "over that to unseen ones", "share nearer to training ones"]
         title = f"Copying: nearest of {len(known)} training videos, and of as many unseen ones: {found['verdict']}"
-        tables.append({"title": title, "columns": columns, "rows": rows})
-        figures |= {"nearer_to_training": found["nearer_to_training"], "copying_verdict": found["verdict"]}
+        figures = {"nearer_to_training": found["nearer_to_training"], "copying_verdict": found["verdict"]}
+        part = Found(figures=figures)
+        part.add(title, columns, rows)
+        return part
 
-    def claims(self, found, figures, bars) -> None:
-        """What the design sheet asks for, of the shipped schedule and of the controls."""
-        video, image, own = found[ALL_V, None], found[ALL_I, None], found[self.own]
-        gains = {
-            key: found[key]["all_frames"] / video["all_frames"]
-            for key in self.schedules
-            if found[key]["all_clips"] <= CLIPS_LOSS * video["all_clips"]
-        }
-        best = min(gains, key=gains.get)
-        figures |= {"best_frames_share": round(gains[best], 4), "best_switch": named(best)}
-        clips = round(image["all_clips"] / video["all_clips"], 4)
-        unsteady = round(mean(image["flicker"]) / mean(video["flicker"]), 4)
-        more = round(mean(own["flicker"]) / mean(video["flicker"]), 4)
-        figures |= {"flicker_share": more, "all_i_clips_share": clips, "all_i_flicker_share": unsteady}
-        what = f"best frames of a schedule whose clips are within {CLIPS_LOSS:g} of {ALL_V}'s, share ({named(best)})"
-        bars += [
-            [what, f"<= {FRAMES_GAIN:g}", round(gains[best], 4), gains[best] <= FRAMES_GAIN],
-            [f"{ALL_I}, clips, share of {ALL_V}'s", f">= {I_CLIPS:g}", clips, clips >= I_CLIPS],
-            [f"{ALL_I}, flicker, share of {ALL_V}'s", f">= {I_FLICKER:g}", unsteady, unsteady >= I_FLICKER],
-            [f"{named(self.own)}, flicker, share of {ALL_V}'s", f"<= {MORE_FLICKER:g}", more, more <= MORE_FLICKER],
-        ]
-        for name in INSTRUMENTS:
-            lost = round(mean(video[name]) - mean(own[name]), 4)
-            what = f"{named(self.own)}, R2 of EF by {name} below {ALL_V}'s"
-            bars.append([what, f"<= {EF_LOSS:g}", lost, lost <= EF_LOSS])
-        insensitive = round(max(mean(image[name]) for name in INSTRUMENTS), 4)
-        spread = round(abs(mean(own["spread"]) - 1), 4)
-        bars += [
-            [f"{ALL_I}, larger R2 of EF of both", f"<= {INSENSITIVE:g}", insensitive, insensitive <= INSENSITIVE],
-            [f"{named(self.own)}, spread of pixels off the phantoms'", f"<= {SPREAD:g}", spread, spread <= SPREAD],
-        ]
-        if self.reid is not None:
-            alike, real = mean(own["similarity"]), found["phantoms"]
-            off = round(abs(alike - mean(real["similarity"])) / mean(real["similarity_std"]), 4)
-            figures |= {"similarity_off": off}
-            what = f"{named(self.own)}, similarity of a video's frames off the phantoms', in their standard deviations"
-            bars.append([what, "<= 1", off, off <= 1])
-
-    def draw_videos(self, kept, real, ef, count: int = 4) -> None:
+    def draw_videos(self, real: torch.Tensor) -> None:
         """GIF: videos of low to high EF by the video denoiser, the shipped schedule, the image denoiser; a phantom."""
-        order = np.argsort(ef)
-        rows = order[np.linspace(0, len(ef) - 1, min(count, len(ef))).round().astype(int)]
-        sets = [kept[ALL_V, None], kept[self.own], kept[ALL_I, None], real]
-        shown = [[(255 * videos[row, 0].clamp(0, 1)).round().byte().numpy() for videos in sets] for row in rows]
-        titles = [f"EF {100 * ef[row]:.0f} %: {ALL_V} | {named(self.own)} | {ALL_I} | phantom" for row in rows]
-        video_montage(shown, titles, [self.network.fps] * len(rows), self.preview, columns=1)
+        first = self.seeds[0]
+        chosen = by_ef(self.ef[first], 4)
+        sets = [*(self.generate(rule)[0][first] for rule in ((ALL_V, None), self.own, (ALL_I, None))), real]
+        shown = [[as_bytes(videos[row]) for videos in sets] for row in chosen]
+        names = f"{ALL_V} | {named(self.own)} | {ALL_I} | phantom"
+        titles = [f"EF {100 * self.ef[first][row]:.0f} %: {names}" for row in chosen]
+        video_montage(shown, titles, [self.network.fps] * len(chosen), self.preview, columns=1)
 
 
-def named(schedule: tuple | str) -> str:
+def named(schedule: Schedule | str) -> str:
     """What a table calls a schedule."""
     if isinstance(schedule, str):
         return schedule
@@ -335,8 +247,8 @@ def still_flicker(videos: torch.Tensor) -> float:
 
 @torch.inference_mode()
 def frame_similarity(reid: torch.nn.Module, videos: torch.Tensor) -> tuple[np.ndarray, float]:
-    """How surely frame 0 and each later frame show one patient, the mean over these, (N,) logits; and frame 0 of one
-    video and the middle frame of another, a number, the control.
+    """Scores of frame 0 against each later frame as one patient, the mean over these, (N,) logits; and frame 0 of one
+    video against the frame in the middle of another, a number, the control.
 
     Args:
         reid: has `logits(embeddings, embeddings)` of frames (N, 1, S, S).
@@ -349,27 +261,20 @@ def frame_similarity(reid: torch.nn.Module, videos: torch.Tensor) -> tuple[np.nd
     return own, float(across.mean())
 
 
-def draw_trade_off(found: dict, phantoms: dict, own: tuple, path: str | Path) -> None:
-    """PNG: frames against clips, and frames against flicker, a point a schedule; bars span the seeds."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 5))
-    FigureCanvasAgg(figure)
+def draw_trade_off(found: Mapping, phantoms: Mapping, own: Schedule, path: str | Path) -> None:
+    """PNG: frames against clips, and frames against flicker, a point a schedule; error bars span the seeds."""
+    figure = new_figure(11, 5)
     titles = {"clips": "Frechet distance of clips", "flicker": "flicker, share of the phantoms'"}
+    text = {"textcoords": "offset points", "fontsize": 7}
     for axis, (kind, title) in zip(figure.subplots(1, 2), titles.items()):
         for schedule, row in found.items():
             x, y = row[kind], row["frames"]
             colour = "tab:red" if schedule == own else "tab:blue"
             reach = [[[mean(v) - min(v)], [max(v) - mean(v)]] for v in (x, y)]
             axis.errorbar(mean(x), mean(y), reach[1], reach[0], fmt="o", color=colour, alpha=0.8, capsize=2)
-            axis.annotate(named(schedule), (mean(x), mean(y)), (4, 4), textcoords="offset points", fontsize=7)
+            axis.annotate(named(schedule), (mean(x), mean(y)), (4, 4), **text)
         axis.plot(mean(phantoms[kind]), mean(phantoms["frames"]), "k*", markersize=10)
-        axis.annotate("other phantoms", (mean(phantoms[kind]), mean(phantoms["frames"])), (6, -10),
-                      textcoords="offset points", fontsize=7)  # fmt: skip
+        axis.annotate("other phantoms", (mean(phantoms[kind]), mean(phantoms["frames"])), (6, -10), **text)
         axis.set(xlabel=title, ylabel="Frechet distance of frames")
         axis.grid(alpha=0.3)
-    figure.tight_layout()
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=90, metadata={"Software": None})
-    write_bytes(path, buffer.getvalue())
+    save_figure(figure, path, dpi=90)

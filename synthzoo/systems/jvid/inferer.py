@@ -56,6 +56,11 @@ class JointVideoInferer(CineInferer):
             raise UserError(f"blur = {blur!r}: a width in latent pixels above 0 is needed, or null.")
         self.switch, self.blur, self.chunk = switch, blur, int(chunk)
 
+    def varied(self, **changes: Any) -> JointVideoInferer:
+        """The same inferer with some settings changed, by the names of its arguments."""
+        names = ("switch", "steps", "guidance", "eta", "blur", "chunk", "overlap", "fade", "progress")
+        return type(self)(**{**{name: getattr(self, name) for name in names}, **changes})
+
     @torch.inference_mode()
     def __call__(self, inputs: torch.Tensor, network: Any, conditions=None, *args, **kwargs) -> torch.Tensor:
         noise = torch.as_tensor(inputs).as_subclass(torch.Tensor)

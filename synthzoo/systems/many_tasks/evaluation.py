@@ -8,15 +8,16 @@ the value that one voxel in 200 of the healthy subjects exceeds.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from synthzoo.io.files import write_json
+from synthzoo.evaluation.base import Evaluation, Found
 from synthzoo.metrics import localisation as loc
 from synthzoo.networks.weights import load_weights
 from synthzoo.phantoms.brain import phantom as brain
@@ -34,7 +35,7 @@ LESIONS = {
 ENSEMBLE, RAW, SINGLE = "ensemble (shipped)", "ensemble, not calibrated", "ensemble of single tasks"
 Z_SCORE, EQUALISED = "intensity z-score from the template", "equalised intensity, smoothed"
 INVERTED = "equalised intensity, inverted"
-TIMES_CHANCE = 10.0  # what the ensemble has to reach
+ENDINGS = {RAW: "raw_ap", Z_SCORE: "z_score_ap", EQUALISED: "equalised_ap"}  # of figures beside the ensemble's
 
 
 @dataclass
@@ -47,65 +48,81 @@ class Case:
     kind: str
 
 
-class AnomalyEvaluation:
-    """Scores of the ensemble, of single tasks and of baselines per contrast, written as `metrics.json`.
+class AnomalyEvaluation(Evaluation):
+    """Scores of the ensemble, of single tasks and of baselines per contrast, and a picture.
 
     Args:
         network: trained `AnomalyMapNetwork`.
+        report, work_dir, parts: see `Evaluation`.
         subjects: test subjects; each has one kind of lesion, in turn.
         healthy: further subjects without lesions, for the thresholds.
-        references: healthy subjects of other seeds, for the mean and spread of the z-score baseline.
+        references: healthy subjects of other seeds, for the mean and the deviation of the z-score baseline.
         first_seed: of the test subjects.
-        save_to: the metrics file.
         figure: PNG with one volume a contrast, its truth and its maps; None draws nothing.
-        command: what a reader types to get the same numbers.
-        single_tasks: weights of an ensemble of single-task members, or None to leave them out.
+        single_tasks: weights of an ensemble of single-task members, or None to do without them.
         single_network: that ensemble, untrained; its members are built as the network's.
         smooth_voxels: width of the Gaussian over the maps, as the inferer uses it.
-        device: where the networks run.
     """
+
+    PARTS = ("contrasts",)
 
     def __init__(
         self,
-        network,
+        network: torch.nn.Module,
         subjects: int = 8,
         healthy: int = 4,
         references: int = 16,
         first_seed: int = 200_000,
-        save_to: str = "docs/metrics.json",
-        figure: str | None = None,
-        command: str = "",
+        figure: str | Path | None = None,
         single_tasks: str | None = None,
         single_network: ManyTasksEnsemble | None = None,
         smooth_voxels: float | None = None,
-        device="cpu",
+        **shared: Any,
     ):
-        self.network, self.device = network.eval(), device
+        settings = {"subjects": subjects, "healthy": healthy, "references": references, "first_seed": first_seed}
+        settings |= {"smooth_voxels": smooth_voxels, "single_tasks": single_tasks is not None}
+        super().__init__(network, settings=settings, **shared)
         self.subjects, self.healthy, self.references = subjects, healthy, references
-        self.first_seed, self.smooth_voxels = first_seed, smooth_voxels
-        self.save_to, self.figure, self.command = Path(save_to), figure, command
-        self.single = load_weights(single_network, single_tasks, device) if single_tasks else None
+        self.first_seed, self.smooth_voxels, self.figure = first_seed, smooth_voxels, figure
+        self.single = load_weights(single_network, single_tasks, self.device) if single_tasks else None
 
-    def run(self) -> dict:
-        """Evaluate every contrast; returns and writes the tables."""
-        kinds = [list(LESIONS)[i % len(LESIONS)] for i in range(self.subjects)] + ["healthy"] * self.healthy
-        anatomies = [self._anatomy(i, kind) for i, kind in enumerate(tqdm(kinds, desc="test subjects"))]
-        others = [self._anatomy(-1 - i, "healthy") for i in tqdm(range(self.references), desc="references")]
+    def contrasts(self) -> Found:
+        """Every contrast, beside chance, single tasks and baselines."""
         cases, heats = {}, {}
+        kinds = [*self.kinds, *["healthy"] * self.healthy]
         for name, contrast in SEQUENCES.items():
-            cases[name] = [self._case(a, k, *contrast, i) for i, (a, k) in enumerate(zip(anatomies, kinds))]
-            known = [self._case(a, "healthy", *contrast, -1 - i) for i, a in enumerate(others)]
-            heats[name] = self._heats(cases[name], known, name)
-        result = {"command": self.command, **summarise(cases, heats, self.single is not None)}
-        write_json(self.save_to, result)
+            cases[name] = [self._case(a, k, *contrast, i) for i, (a, k) in enumerate(zip(self.anatomies, kinds))]
+            stored = self.cached(f"maps_{name}", lambda name=name: self.maps_of(cases[name], name))
+            heats[name] = {key: list(maps.numpy()) for key, maps in stored.items()}
         if self.figure:
             shown = [ENSEMBLE, *([SINGLE] if self.single else []), Z_SCORE, EQUALISED]
             rows = [(name, cases[name][n % self.subjects], heats[name]) for n, name in enumerate(cases)]
             maps = [{key: heat[key][n % self.subjects] for key in shown} for n, (_, _, heat) in enumerate(rows)]
             titles = [f"{name}, {case.kind}" for name, case, _ in rows]
             draw_rows([c.volume for _, c, _ in rows], [c.truth for _, c, _ in rows], maps, titles, self.figure)
-        print(json.dumps(result["figures"], indent=1))
-        return result
+        return summarise(cases, heats, self.single is not None)
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kind of lesion of each subject with one."""
+        return [list(LESIONS)[row % len(LESIONS)] for row in range(self.subjects)]
+
+    @cached_property
+    def anatomies(self) -> list:
+        """The subjects with lesions, then the healthy ones."""
+        kinds = [*self.kinds, *["healthy"] * self.healthy]
+        return [self._anatomy(row, kind) for row, kind in enumerate(tqdm(kinds, desc="test subjects"))]
+
+    @cached_property
+    def others(self) -> list:
+        """The healthy subjects of the z-score baseline."""
+        return [self._anatomy(-1 - row, "healthy") for row in tqdm(range(self.references), desc="references")]
+
+    def maps_of(self, cases: list[Case], name: str) -> dict[str, torch.Tensor]:
+        """Maps (N, D, H, W) of the cases of one contrast by method."""
+        contrast = SEQUENCES[name]
+        known = [self._case(a, "healthy", *contrast, -1 - i) for i, a in enumerate(self.others)]
+        return {key: torch.from_numpy(np.stack(maps)) for key, maps in self._heats(cases, known, name).items()}
 
     def _anatomy(self, index: int, kind: str):
         # References have seeds below the test subjects', among the validation seeds.
@@ -123,7 +140,7 @@ class AnomalyEvaluation:
     def _heats(self, cases: list[Case], known: list[Case], name: str) -> dict[str, list[np.ndarray]]:
         """The maps of every method over all cases of one contrast."""
         heats: dict[str, list] = {}
-        mean, spread = np.mean([c.volume for c in known], 0), np.std([c.volume for c in known], 0)
+        mean, deviation = np.mean([c.volume for c in known], 0), np.std([c.volume for c in known], 0)
         for case in tqdm(cases, desc=name):
             for key, heat in self._network_maps(case.volume).items():
                 heat = smooth_inside(np.clip(heat, 0, 1), case.mask, self.smooth_voxels).astype(np.float32)
@@ -131,7 +148,7 @@ class AnomalyEvaluation:
                 if key == RAW:
                     heats.setdefault(ENSEMBLE, []).append(finish(heat, case.mask, None, self.network))
             equal = loc.equalised_intensity(case.volume, case.mask)
-            heats.setdefault(Z_SCORE, []).append(loc.distance_from_mean(case.volume, case.mask, mean, spread))
+            heats.setdefault(Z_SCORE, []).append(loc.distance_from_mean(case.volume, case.mask, mean, deviation))
             heats.setdefault(EQUALISED, []).append(equal)
             heats.setdefault(INVERTED, []).append((1 - equal) * case.mask)
         return heats
@@ -147,7 +164,7 @@ class AnomalyEvaluation:
         return maps
 
 
-def summarise(cases: dict[str, list[Case]], heats: dict[str, dict[str, list]], single: bool) -> dict:
+def summarise(cases: dict[str, list[Case]], heats: dict[str, dict[str, list]], single: bool) -> Found:
     """Tables and figures from the maps of every method, by contrast."""
     methods = list(next(iter(heats.values())))
     well = {name: [i for i, case in enumerate(of) if case.kind == "healthy"] for name, of in cases.items()}
@@ -157,7 +174,8 @@ def summarise(cases: dict[str, list[Case]], heats: dict[str, dict[str, list]], s
         maps = [heats[name][key][i] for name in cases for i in well[name]]
         masks = [cases[name][i].mask for name in cases for i in well[name]]
         thresholds[key] = loc.healthy_threshold(maps, masks)
-    tables, figures, bars = [], {}, []
+    found = Found()
+    figures = found.figures
     columns = ["method", "voxel AP", "voxel AUROC", "slice AP", "Dice"]
     for name, of in cases.items():
         masks, truths = [of[i].mask for i in sick[name]], [of[i].truth for i in sick[name]]
@@ -175,34 +193,18 @@ def summarise(cases: dict[str, list[Case]], heats: dict[str, dict[str, list]], s
         figures[f"{name}_chance"] = round(chance, 4)
         rows.append(["chance", round(chance, 3), 0.5, None, None])
         count = f"{len(sick[name])} phantoms with lesions, thresholds from {len(well[name])} healthy ones"
-        tables.append({"title": f"{name}: {count}", "columns": columns, "rows": rows})
-        bars += _bars(name, ap, chance, single)
-    tables.append(_by_lesion(cases, heats, sick))
-    columns = ["contrast", "the ensemble's voxel AP against", "requested", "reached", "met"]
-    tables.append({"title": "What was requested of the shipped ensemble", "columns": columns, "rows": bars})
+        found.add(f"{name}: {count}", columns, rows)
+        figures |= {f"{name}_{ending}": round(ap[key], 4) for key, ending in ENDINGS.items()}
+        if single:
+            tasks = [value for key, value in ap.items() if key.startswith("single task")]
+            figures[f"{name}_single_task_ap"] = round(float(np.mean(tasks)), 4)
+    found.tables.append(_by_lesion(cases, heats, sick))
     inside = {name: [float(h[c.mask].mean()) for h, c in zip(heats[name][ENSEMBLE], cases[name])] for name in cases}
     for word, which in (("healthy", well), ("lesions", sick)):
         scores = [inside[name][i] for name in cases for i in which[name]]
         figures[f"image_score_{word}"] = round(float(np.mean(scores)), 4)
     figures["threshold"] = round(float(thresholds[ENSEMBLE]), 3)
-    figures["bars_met"], figures["bars"] = sum(bool(row[-1]) for row in bars), len(bars)
-    return {"tables": tables, "figures": figures}
-
-
-def _bars(name: str, ap: dict[str, float], chance: float, single: bool) -> list[list]:
-    """Rows of what the ensemble has to beat on one contrast; on FLAIR equalised intensity is reported, not
-    requested."""
-    own = ap[ENSEMBLE]
-    requested = [(f"{TIMES_CHANCE:g} times chance", TIMES_CHANCE * chance)]
-    if name != "FLAIR":
-        requested += [(key, ap[key]) for key in (Z_SCORE, EQUALISED)]
-    if single:
-        mean = float(np.mean([v for k, v in ap.items() if k.startswith("single task")]))
-        requested.append(("mean single task", mean))
-    rows = [[name, what, round(value, 3), round(own, 3), bool(own > value)] for what, value in requested]
-    if single:  # single tasks are not calibrated, so the ensemble is held against them without it too
-        rows.append([name, "mean single task, not calibrated", round(mean, 3), round(ap[RAW], 3), bool(ap[RAW] > mean)])
-    return rows
+    return found
 
 
 def _by_lesion(cases, heats, sick) -> dict:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
-from synthzoo.io.files import write_bytes
+from synthzoo.evaluation.pictures import new_figure, save_figure
 
 
 def draw_rows(volumes, truths, maps: list[dict[str, np.ndarray]], titles: list[str], path: str | Path) -> None:
@@ -20,12 +19,8 @@ def draw_rows(volumes, truths, maps: list[dict[str, np.ndarray]], titles: list[s
         titles: one text per volume.
         path: the PNG.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     names = list(maps[0])
-    figure = Figure(figsize=(2.2 * (1 + len(names)), 2.7 * len(volumes)), facecolor="black")
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.2 * (1 + len(names)), 2.7 * len(volumes), facecolor="black")
     axes = np.atleast_2d(figure.subplots(len(volumes), 1 + len(names)))
     for row, volume, truth, heats, title in zip(axes, volumes, truths, maps, titles):
         plane = int(np.argmax(truth.sum((0, 1)))) if truth.any() else volume.shape[2] // 2
@@ -40,10 +35,7 @@ def draw_rows(volumes, truths, maps: list[dict[str, np.ndarray]], titles: list[s
             axis.set_axis_off()
             if truth[:, :, plane].any():
                 axis.contour(_axial(truth.astype(np.float32), plane), [0.5], colors="cyan", linewidths=0.7)
-    figure.tight_layout(pad=0.3)
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=80, facecolor="black", metadata={"Software": None})
-    write_bytes(path, buffer.getvalue())
+    save_figure(figure, path, pad=0.3)
 
 
 def _axial(volume: np.ndarray, plane: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from torch import nn
 
 from synthzoo.errors import UserError
 from synthzoo.evaluation.identity import pixel_scores
+from synthzoo.evaluation.report import Report
 from synthzoo.instruments.echo.ef import measure_video
 from synthzoo.metrics.agreement import reported
 from synthzoo.networks.saving import save_weights
@@ -127,7 +128,7 @@ def test_a_video_of_a_known_heart_measures_as_it_was_made():
 class Oracle(nn.Module):
     """Stands for a perfect network: it is told the true counterfactuals, and reads the EF that each video was given."""
 
-    side, frames, fps = 32, 16, 16.0
+    image_size, frames, fps = 32, 16, 16.0
 
     def __init__(self, answers=None):
         super().__init__()
@@ -148,9 +149,8 @@ class Knowing:
 
 
 def evaluate(answers, folder, patients=12):
-    evaluation = CounterfactualEvaluation(
-        Oracle(), Knowing(answers), patients=patients, save_to=folder / "metrics.json", figure=folder / "videos.png"
-    )
+    shared = {"network": Oracle(), "report": Report(folder / "metrics.json"), "work_dir": folder / "work"}
+    evaluation = CounterfactualEvaluation(Knowing(answers), folder / "videos.png", patients, **shared)
     return evaluation.run()
 
 
