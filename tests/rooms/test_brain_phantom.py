@@ -1,8 +1,11 @@
 """The brain phantom holds what it says: volumes, lesions, contrasts, seeds."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
+from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
 from synthzoo.errors import UserError
 from synthzoo.phantoms.brain.phantom import (
     BrainParams,
@@ -13,6 +16,7 @@ from synthzoo.phantoms.brain.phantom import (
     make_brain,
     render,
 )
+from synthzoo.phantoms.brain.template import load_template
 
 CASES = [
     BrainParams(1, 25, "F", 1300, 5),
@@ -99,3 +103,18 @@ def test_wrong_values_are_named():
         draw_params(1, sex="X")
     with pytest.raises(UserError, match="spacing_mm"):
         make_anatomy(CASES[0], 0.2)
+
+
+def test_a_template_made_now_is_the_one_that_is_read_from_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("SYNTHZOO_CACHE", str(tmp_path))
+    made = load_template.__wrapped__(4.0)
+    assert len(list(tmp_path.iterdir())) == 1
+    read = load_template.__wrapped__(4.0)
+    for field in fields(made):
+        np.testing.assert_array_equal(getattr(made, field.name), getattr(read, field.name), err_msg=field.name)
+
+
+def test_an_image_is_the_same_from_memory_and_from_a_cold_and_a_warm_cache(tmp_path):
+    images = [BrainPhantomDataset(1, 4.0, cache_dir=folder)[0]["image"] for folder in (None, tmp_path, tmp_path)]
+    assert len(list(tmp_path.rglob("*.npy"))) == 1
+    assert all((image == images[0]).all() for image in images)

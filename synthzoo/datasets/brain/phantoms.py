@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from synthzoo.errors import UserError
 from synthzoo.io.files import write_array
-from synthzoo.phantoms.brain.phantom import BrainParams, draw_params, make_anatomy, render
+from synthzoo.phantoms.brain.phantom import VERSION, BrainParams, draw_params, make_anatomy, render
 
 # Subjects are split by seed, so no subject of one split can appear in another.
 SPLITS = {"train": (0, 100_000), "validation": (100_000, 200_000), "test": (200_000, 300_000)}
@@ -73,7 +73,7 @@ class BrainPhantomDataset(Dataset):
         self.memory: dict[int, np.ndarray] = {}
         self.cache_dir = None
         if cache_dir:
-            settings = [spacing_mm, contrast, independent, noise, bias]
+            settings = [VERSION, spacing_mm, contrast, independent, noise, bias]
             if requests is not None:
                 settings.append(self.requests.round(4).tolist())
             key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]

@@ -22,9 +22,10 @@ from synthzoo.errors import UserError
 from synthzoo.phantoms.brain.template import CENTRE_MM, BrainTemplate, brain_affine, brain_grid, load_template
 from synthzoo.phantoms.fields import random_diffeomorphism, sample, solve_increasing
 
-__all__ = ["CONTRASTS", "BrainAnatomy", "BrainParams", "BrainSample", "brain_affine", "brain_grid"]
+__all__ = ["CONTRASTS", "VERSION", "BrainAnatomy", "BrainParams", "BrainSample", "brain_affine", "brain_grid"]
 __all__ += ["draw_params", "make_anatomy", "make_brain"]
 
+VERSION = 2  # of the anatomies and images; another number leaves old caches aside
 CONTRASTS = ("T1w", "T2w", "FLAIR", "PD", "random")
 RANGES = {"age": (20.0, 90.0), "brain_ml": (900.0, 1600.0), "ventricle_ml": (5.0, 120.0), "wmh_ml": (0.0, 60.0)}
 UNITS = {"age": "years", "brain_ml": "mL", "ventricle_ml": "mL", "wmh_ml": "mL"}

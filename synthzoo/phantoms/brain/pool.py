@@ -7,7 +7,6 @@ A model that never saw them calls them lesions.
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from scipy import ndimage as ndi
 
 from synthzoo.io.files import atomic_path
 from synthzoo.phantoms.brain import phantom as brain
+from synthzoo.phantoms.brain.template import cache_folder
 from synthzoo.phantoms.fields import smooth_noise
 
 GRID = (80, 96, 80)
@@ -151,9 +151,9 @@ def load_pool(first_seed: int, size: int, folder: str | None = None, grid=GRID, 
         folder: None is `SYNTHZOO_CACHE` or `~/.cache/synthzoo`.
         progress: wraps the iteration over subjects, for instance `tqdm`.
     """
-    folder = Path(folder or os.environ.get("SYNTHZOO_CACHE") or Path.home() / ".cache" / "synthzoo")
+    folder = Path(folder) if folder else cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"brain_pool_{first_seed}_{size}_{'x'.join(map(str, grid))}_{len(MAPS)}.npy"
+    path = folder / f"brain_pool_v{brain.VERSION}_{first_seed}_{size}_{'x'.join(map(str, grid))}_{len(MAPS)}.npy"
     if not path.is_file():
         with atomic_path(path, durable=False) as temporary:
             pool = np.lib.format.open_memmap(temporary, "w+", np.uint8, (size, len(MAPS), *grid))

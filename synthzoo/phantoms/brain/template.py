@@ -196,8 +196,9 @@ def _reduce(maps: dict[str, np.ndarray], spacing_mm: float) -> dict[str, np.ndar
     return reduced
 
 
-def _cache_folder() -> Path:
-    return Path(os.environ.get("SYNTHZOO_CACHE", Path.home() / ".cache" / "synthzoo"))
+def cache_folder() -> Path:
+    """Where phantoms are kept between runs: `SYNTHZOO_CACHE` or `~/.cache/synthzoo`."""
+    return Path(os.environ.get("SYNTHZOO_CACHE") or Path.home() / ".cache" / "synthzoo")
 
 
 def _fingerprint() -> str:
@@ -216,10 +217,10 @@ def load_template(spacing_mm: float) -> BrainTemplate:
     """
     if not 1.0 <= spacing_mm <= 6.0:
         raise UserError(f"spacing_mm = {spacing_mm}: brain phantoms are made from 1 to 6 mm; choose such a value.")
-    path = _cache_folder() / f"icbm152_{_fingerprint()}_{spacing_mm:g}mm.npz"
+    path = cache_folder() / f"icbm152_{_fingerprint()}_{spacing_mm:g}mm.npz"
     maps = _read_cache(path)
     if maps is None:
-        maps = _reduce(_build_at_1mm(), spacing_mm)
+        maps = _rounded(_reduce(_build_at_1mm(), spacing_mm))
         _write_cache(path, maps)
     origin = tuple(float(v) for v in maps.pop("origin_mm"))
     maps = {key: np.ascontiguousarray(values, dtype=np.float32) for key, values in maps.items()}
@@ -234,8 +235,12 @@ def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
         return None
 
 
+def _rounded(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The maps in half precision, as the cache keeps them: a template made now is the one that is read later."""
+    return {key: values if key == "origin_mm" else values.astype(np.float16) for key, values in maps.items()}
+
+
 def _write_cache(path: Path, maps: dict[str, np.ndarray]) -> None:
-    halved = {k: v if k == "origin_mm" else v.astype(np.float16) for k, v in maps.items()}
     # A read-only home or a full disk only costs time.
     with suppress(OSError, UserError), atomic_path(path, durable=False) as temporary:
-        np.savez(temporary, **halved)
+        np.savez(temporary, **maps)
