@@ -146,7 +146,7 @@ def test_started_again_it_does_nothing_and_other_requests_are_one_sentence(skele
 MEMORY = """
 import sys
 import psutil
-from synthzoo import generation
+from synthzoo.serving import generation
 
 peak, count_images = 0, generation.Progress.__call__
 
