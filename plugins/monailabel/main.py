@@ -76,22 +76,22 @@ class SynthZooApp(MONAILabelApp):
 
     def init_infers(self):
         """One task per bundle."""
-        return {name: BundleInfer(self.service, served) for name, served in self.service.store.bundles.items()}
+        return {name: BundleInfer(self.service, bundle) for name, bundle in self.service.store.bundles.items()}
 
     def init_trainers(self):
         """One task per bundle whose training configs read scans of one's own."""
         bundles = self.service.store.bundles.items()
-        return {name: BundleTrainer(self.service, served) for name, served in bundles if trainable(served)}
+        return {name: BundleTrainer(self.service, bundle) for name, bundle in bundles if trainable(bundle)}
 
     def init_strategies(self):
         """Generators as strategies, the worst scan first, and the plain ones."""
         strategies = {}
         bundles = self.service.store.bundles
-        if any(kinds_shown_as("overlay", served.outputs) for served in bundles.values()):
+        if any(kinds_shown_as("overlay", bundle.outputs) for bundle in bundles.values()):
             strategies["most_anomalous_first"] = MostAnomalousFirst(self.service)
-        for name, served in bundles.items():
-            if not served.takes_images and kinds_shown_as("image", served.outputs):
-                strategies[f"generate_{name}"] = Generate(self.service, served)
+        for name, bundle in bundles.items():
+            if not bundle.takes_images and kinds_shown_as("image", bundle.outputs):
+                strategies[f"generate_{name}"] = Generate(self.service, bundle)
         return {**strategies, "random": Random(), "first": First()}
 
     def infer(self, request, datastore=None):

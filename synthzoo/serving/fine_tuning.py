@@ -249,7 +249,7 @@ class KeepBest:
     def before(self, trainer: Any) -> None:
         """The objective of the weights that the training starts from."""
         self.record["before"] = self.measure(trainer)
-        self.tell(trainer, 0, self.record["before"])
+        self.report(trainer, 0, self.record["before"])
 
     def after(self, trainer: Any) -> None:
         """The objective of this epoch; the weights are kept if none was better."""
@@ -260,7 +260,7 @@ class KeepBest:
             save_weights(self.network(trainer), self.folder / "model.pt")
             self.record |= {"best": loss, "best_epoch": trainer.state.epoch, "improved": loss < self.record["before"]}
         write_json(self.folder / "version.json", self.record)
-        self.tell(trainer, trainer.state.epoch, loss)
+        self.report(trainer, trainer.state.epoch, loss)
 
     @staticmethod
     def network(trainer: Any) -> torch.nn.Module:
@@ -289,7 +289,7 @@ class KeepBest:
             network.train(was_training)
             torch.set_rng_state(state)
 
-    def tell(self, trainer: Any, epoch: int, loss: float) -> None:
+    def report(self, trainer: Any, epoch: int, loss: float) -> None:
         """One line on standard output, which the server keeps."""
         best = "" if math.isinf(self.best) else f", best {self.best:g}"
         print(f"epoch {epoch} of {trainer.state.max_epochs}: held-out objective {loss:g}{best}", flush=True)

@@ -1,4 +1,4 @@
-"""Data sets of any size from one synthesis bundle: a table of requests that is drawn once, then shared out and filled.
+"""Data sets of any size from one synthesis bundle: a table of requests is sampled once, then shared out and filled.
 
 The table is written first, to `<out>/code/requests.tsv`; it alone decides every image, so a run may be killed at any
 moment, started again, and spread over other processes. The folder is a BIDS data set from then on.
@@ -49,12 +49,12 @@ def generate_dataset(
     Args:
         bundle: folder of a bundle whose inference.json takes requests.
         out: folder of the data set. Given again, it is completed; with more `num_samples` it is extended.
-        num_samples: number of images, at least 1; left out with `requests`, where each row is one.
+        num_samples: number of images, at least 1; None with `requests`, where each row is one.
         requests: a table of one's own (see `synthzoo.cases.requests.read_table`); what it has no column for comes from
             `settings`.
-        seed: decides the drawn conditions and, with the number of the subject, the start noise.
-        settings: condition -> value, "low,high" (drawn uniformly for each subject) or, of an enum, a list of those that
-            may be drawn; and key of inference.json -> value, such as {"steps": 10, "batch_size": 8}.
+        seed: decides the sampled conditions and, with the number of the subject, the start noise.
+        settings: condition -> value, "low,high" (sampled uniformly for each subject) or, of an enum, a list of
+            those that may come; and key of inference.json -> value, such as {"steps": 10, "batch_size": 8}.
 
     Returns:
         the folder.
@@ -149,7 +149,7 @@ def _batches(config: dict, table: str, size: int | None) -> dict[str, Any]:
 def request_table(
     conditions: Mapping[str, dict], requested: Mapping[str, Any], num_samples: int | None, requests, seed: int
 ) -> str:
-    """The text of requests.tsv: a line per subject with its seed and every condition, `n/a` where left out.
+    """The text of requests.tsv: a line per subject with its seed and every condition, `n/a` where unset.
 
     Subject n's values and seed depend on (seed, n) alone, so a longer table begins with the shorter one.
 
@@ -163,7 +163,7 @@ def request_table(
     Raises:
         UserError: see `generate_dataset`.
     """
-    priors = {name: Law(name, value, conditions[name]) for name, value in requested.items()}
+    priors = {name: ConditionPrior(name, value, conditions[name]) for name, value in requested.items()}
     if requests:
         rows = read_table(requests, conditions)
         if num_samples not in (None, len(rows)):
@@ -179,7 +179,7 @@ def request_table(
         if case in cases:
             raise UserError(f"{requests}: participant_id {case} stands twice; each row needs its own.")
         cases.add(case)
-        values = {name: prior.draw(seed, subject) for name, prior in priors.items()} | row["requested"]
+        values = {name: prior.sample(seed, subject) for name, prior in priors.items()} | row["requested"]
         own_seed = subject_seed(seed, subject) if row["seed"] is None else row["seed"]
         lines.append("\t".join([case, str(own_seed), *(_cell(values.get(name)) for name in conditions)]))
     return "\n".join(lines) + "\n"
@@ -190,8 +190,8 @@ def subject_seed(seed: int, subject: int) -> int:
     return int(np.random.SeedSequence([seed, subject]).generate_state(1, np.uint64)[0]) % min(MAX_SEED, 2**48)
 
 
-class Law:
-    """How the values of one condition are drawn: always one, uniformly in a range, or uniformly in a list.
+class ConditionPrior:
+    """The distribution of one condition over the subjects: one value, uniform in a range, or uniform in a list.
 
     Args:
         name: of the condition.
@@ -214,7 +214,7 @@ class Law:
         if self.is_range and self.values[0] > self.values[1]:
             raise UserError(f"{name} is '{requested}', but a range starts with its lower end: low,high.")
 
-    def draw(self, seed: int, subject: int) -> float | str | None:
+    def sample(self, seed: int, subject: int) -> float | str | None:
         """The value of one subject; a number with six digits."""
         if len(self.values) == 1:
             return self.values[0]
@@ -262,7 +262,7 @@ def keep_table(path: Path, text: str) -> None:
 
 
 def _wait_for(path: Path, text: str) -> None:
-    """Until the first process has written the table that this one has drawn too."""
+    """Until the first process has written the table that this one has sampled too."""
     end = time.monotonic() + LONGEST_WAIT_S
     while not (path.is_file() and path.read_text(encoding="utf-8") == text):
         if time.monotonic() > end:
@@ -304,18 +304,18 @@ class Progress:
 
 
 def _write_texts(out: Path, metadata: dict, name: str) -> None:
-    """README, CHANGES and what validators shall pass over; what stands there already is kept."""
+    """README, CHANGES and what validators shall pass over; what stands there already stays."""
     version = metadata.get("version", "0")
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     today = datetime.datetime.fromtimestamp(float(epoch) if epoch else time.time(), datetime.timezone.utc).date()
     texts = {
-        "README": f"""Synthetic images, made by the generative model {name} {version} ({metadata.get("name", name)}).
+        "README": f"""Synthetic images, generated by the model {name} {version} ({metadata.get("name", name)}).
 
 {metadata.get("description", "")}
 No image shows a person. {metadata.get("intended_use", "")}
 
 participants.tsv: what was requested each image; participants.json explains its columns.
-{TABLE}: the requests from which the images were made. The same table, bundle and settings give the same images.
+{TABLE}: the requests from which the images were generated. The same table, bundle and settings give the same images.
 Every image has a sidecar in JSON with its seed, its conditions, and the version and checksum of the weights.
 Layout: BIDS {BIDS_VERSION}.
 """,

@@ -1,7 +1,7 @@
 """One bundle that answers requests: the command of its card, run in a process that keeps the network warm.
 
 A request runs the same evaluator over the same table as `python -m monai.bundle run` with the same keys, so the files
-that it leaves are those of the command, bit for bit. Only what is made for the eye or for a whole data set is left out.
+that it leaves are those of the command, bit for bit. Texts and pictures of a data set are not written.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class ServedBundle:
         return int((peak if isinstance(peak, (int, float)) else 1.0) * 1e9)
 
     def load(self, version: str | None = None) -> None:
-        """Bring the network with the weights of a version into memory; the one that is there is kept."""
+        """Bring the network with the weights of a version into memory; the one that is there stays."""
         path = self.weights(version)
         if self.network is not None and self.loaded == self._stamp(path):
             return
@@ -172,7 +172,7 @@ class ServedBundle:
 
         Args:
             values: checked options by name; see `synthzoo.serving.options.check_options`.
-            output_dir: folder that receives the files; what is complete in it is not made again.
+            output_dir: folder that receives the files; what is complete in it is not generated again.
             image: input volume of a bundle that takes images.
             version: of the weights; None is the newest.
             report: called as report(done, total, calls) after each sample and before each network call; what it raises

@@ -37,7 +37,7 @@ class Job:
     done: int = 0
     total: int = 0
     calls: int = 0
-    made: float = field(default_factory=time.time)
+    created: float = field(default_factory=time.time)
     ended: float | None = None
     cancelled: bool = False
 
@@ -49,7 +49,7 @@ class Job:
 
     def describe(self) -> dict[str, Any]:
         """The job in JSON's types."""
-        seconds = (self.ended or time.time()) - self.made
+        seconds = (self.ended or time.time()) - self.created
         keys = ("id", "model", "state", "done", "total", "calls", "cancelled")
         return {**{key: getattr(self, key) for key in keys}, "seconds": round(seconds, 2)}
 

@@ -9,7 +9,7 @@ from synthzoo.cases.requests import RequestTable, read_table
 from synthzoo.errors import UserError
 from synthzoo.results.finalize import FinalizeDataset
 from synthzoo.results.save import SaveResult
-from synthzoo.serving.generation import Law, keep_table, request_table, subject_seed
+from synthzoo.serving.generation import ConditionPrior, keep_table, request_table, subject_seed
 
 CONDITIONS = {
     "age": {"type": "number", "minimum": 20, "maximum": 90, "unit": "years", "description": "age at the scan"},
@@ -62,9 +62,9 @@ def test_a_table_of_ones_own_is_completed(tmp_path):
         ("sex", ("F", "X"), "sex is 'X', but must be one of F, M"),
     ],
 )
-def test_a_wrong_law_is_one_sentence(name, requested, sentence):
+def test_a_wrong_prior_is_one_sentence(name, requested, sentence):
     with pytest.raises(UserError) as caught:
-        Law(name, requested, CONDITIONS[name])
+        ConditionPrior(name, requested, CONDITIONS[name])
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -80,8 +81,11 @@ def test_options_come_from_metadata_and_defaults_from_the_config(root):
         options = bundle_options(metadata, config)
         assert set(metadata["synthzoo"].get("options", {})) <= set(options), "an option that inference.json lacks"
         for option in options.values():
+            described = option.describe()
+            jsonschema.Draft202012Validator.check_schema(described)
             if option.default is not None:
                 assert option.check(option.default) == option.default
+                jsonschema.validate(option.default, described)
     with pytest.raises(UserError, match="no option 'x': the known ones are age"):
         check_options({"age": AGE}, {"x": 1}, "this bundle")
 

@@ -41,7 +41,7 @@ def answer(bundle: ServedBundle, request: Request, case: Case) -> tuple[str, dic
     kind = wanted_output(bundle, request)
     source = case.files.get(next(iter(kinds_shown_as("overlay", case.files)), kind) if kind == "bands" else kind)
     if source is None:
-        raise UserError(f"{bundle.name} made no {kind} for this image; ask for one of {', '.join(case.files)}.")
+        raise UserError(f"{bundle.name} gave no {kind} for this image; request one of {', '.join(case.files)}.")
     params: dict[str, Any] = {"result": kind, "sidecar": case.sidecar}
     params |= {key: case.sidecar[key] for key in SENT_ALONG if key in case.sidecar}
     if kind == "bands":

@@ -59,7 +59,7 @@ class BatchRunner:
         """
         bundle = self.service.store[model]
         if not bundle.takes_images:
-            raise UserError(f"{model} takes no images, so a batch has nothing to run over: ask it for num_samples.")
+            raise UserError(f"{model} takes no images, so a batch has nothing to run over: request num_samples of it.")
         if images not in SELECTIONS:
             raise UserError(f"images is '{str(images)[:60]}', but must be one of {', '.join(SELECTIONS)}.")
         params = dict(params or {})

@@ -35,7 +35,7 @@ class Request:
     """A checked request.
 
     Args:
-        values: options of the bundle by name, typed; those left out are the bundle's defaults.
+        values: options of the bundle by name, typed; unset ones are the bundle's defaults.
         extras: result, result_extension, result_dtype, model_version, store, save_label, label_tag, job, source_tag.
     """
 
@@ -44,7 +44,7 @@ class Request:
 
 
 def extra_options(bundle: ServedBundle) -> dict[str, Option]:
-    """How the answer shall look: which output, which file format, which weights, and what is kept."""
+    """How the answer shall look: which output, which file format, which weights, and what is stored."""
     kinds = (*bundle.outputs, *(["bands"] if kinds_shown_as("overlay", bundle.outputs) else []))
     versions = tuple(bundle.known_versions())
     newest = "weights; newest by default"
@@ -53,8 +53,8 @@ def extra_options(bundle: ServedBundle) -> dict[str, Option]:
         "result_extension": Option("result_extension", "string", None, enum=(".nii.gz", ".nii", ".nrrd")),
         "result_dtype": Option("result_dtype", "string", None, enum=("uint8", "float32")),
         "model_version": Option("model_version", "string", None, enum=versions, description=newest),
-        "store": Option("store", "boolean", True, description="add images that are made to the datastore"),
-        "save_label": Option("save_label", "boolean", False, description="keep maps of a stored image as its labels"),
+        "store": Option("store", "boolean", True, description="add generated images to the datastore"),
+        "save_label": Option("save_label", "boolean", False, description="store maps of a stored image as its labels"),
     }
 
 
@@ -111,8 +111,8 @@ def expect_name(key: str, value: Any) -> str:
 
 
 def expect_plain(key: str, value: Any) -> None:
-    """A number, a flag or a short harmless text."""
+    """A number, a boolean or a short harmless text."""
     if value is None or isinstance(value, (bool, int, float)):
         return
     if not isinstance(value, str) or len(value) > 200 or "$" in value or "/" in value or "\\" in value:
-        raise UserError(f"{key} is {str(value)[:60]!r}, but must be a plain word or number.")
+        raise UserError(f"{key} is {str(value)[:60]!r}, but must be a plain text or number.")

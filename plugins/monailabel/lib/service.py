@@ -186,7 +186,7 @@ class Service:
         return Path(self.datastore.get_label_uri(have[tag], tag))
 
     def store_studies(self, bundle: ServedBundle, request: Request, cases: list[Case], source: str = "") -> list[dict]:
-        """Add images and videos that were made to the datastore, with label maps; gives their ids and sidecars."""
+        """Add generated images and videos to the datastore, with label maps; gives their ids and sidecars."""
         stored = []
         for case in cases:
             entry: dict[str, Any] = {"id": None, "sidecar": case.sidecar}
