@@ -66,9 +66,9 @@ def alike(name: str, one: np.ndarray, two: np.ndarray) -> bool:
 
 def _array(path: Path) -> np.ndarray:
     if path.suffix == ".avi":
-        from synthzoo.io.videos import read_avi
+        from synthzoo.io.videos import read_video
 
-        return read_avi(path).frames.astype(np.float32) / 255
+        return read_video(path).frames.astype(np.float32) / 255
     if path.suffix == ".tsv":
         return np.genfromtxt(path, delimiter="\t", skip_header=1, filling_values=-1)
     import nibabel as nib

@@ -1,65 +1,99 @@
-"""Motion-JPEG in AVI: writes and reads the videos of the echo data sets with Pillow alone.
+"""Grey videos as files: Motion-JPEG in AVI is written; AVI, MP4, QuickTime and Matroska are read by PyAV (FFmpeg).
 
     RIFF 'AVI ' { LIST hdrl { avih, LIST strl { strh, strf } }, LIST movi { 00dc JPEG, 00dc JPEG ... }, idx1 }
 
-The reader walks the chunks and trusts no size in a header: it passes over JUNK and the indices of OpenDML, enters
-`rec ` lists and further RIFF segments, and knows the size of a frame from its JPEG. Every frame stands alone in this
-codec, so any frames can be read without the others. A bit error that still decodes as a picture cannot be noticed.
+is what the writer makes. JPEG frames stand alone: any of them can be read without the others, and a damaged one is
+refused only when it is needed. They are decoded by Pillow, as pictures are (FFmpeg's transform rounds 2 % of the pixels
+to the other side, by one grey level). Frames of other codecs are decoded by FFmpeg, in order.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import re
 import struct
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
+import av
 import numpy as np
 from PIL import Image
 
 from synthzoo.errors import UserError
 from synthzoo.io.files import write_bytes
+from synthzoo.io.jpeg import MAX_SIDE, decode_jpeg, grey_of, jpeg_size
+from synthzoo.io.volumes import NIFTI, read_nifti_video
 
 QUALITY = 95  # about 1 grey level of mean error on speckle
-CODECS = ("MJPG", "JPEG")
-LISTS = (b"hdrl", b"strl", b"movi", b"rec ", b"AVI ", b"AVIX")  # those that are entered
-KNOWN = re.compile(rb"\d\d(?:dc|db|wb|pc|tx|iv)|ix\d\d|LIST|RIFF|JUNK|idx1|indx|avih|str[dfhn]")
-# Ends the data of a scan: any marker but stuffed bytes (FF00), restarts (FFD0 to FFD7) and fill bytes (FFFF).
-MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 MAX_BYTES = 1 << 30  # of decoded frames
-MAX_SIDE = 8192
-PIXELS_PER_BYTE = 1024  # no JPEG holds more
-MAX_PADDING = 4096  # zeros between two chunks
 MAX_FPS = 10_000.0
-TINT = 6  # grey levels between the channels of a pixel that count as colour
-TINTED = 0.01  # share of such pixels in a grey frame
+# The demuxer of each kind of file is named, so that no playlist or list of other files is ever opened.
+DEMUXERS = {"an AVI file": "avi", "an MP4 or QuickTime file": "mov", "a Matroska or WebM file": "matroska"}
+CONVERT = "convert it, for example with ffmpeg -i IN -c:v mjpeg -q:v 2 OUT.avi"
 
 
-class Cine(NamedTuple):
-    """A grey video: frames uint8 (T, H, W) and frames per second."""
+class GreyVideo(NamedTuple):
+    """A grey video: frames (T, H, W), uint8 or float32 in [0, 1], and frames per second, None where nothing says."""
 
     frames: np.ndarray
-    fps: float
+    fps: float | None
 
 
-class AviFile(NamedTuple):
-    """What an AVI file holds: path, fps, size of the first frame, and offset and length of every frame's JPEG."""
+@dataclass(frozen=True)
+class VideoFile:
+    """What a video file holds, without its pixels.
+
+    Attributes:
+        path: the file.
+        fps: frames per second, None where the file does not state them.
+        height, width: of the first frame, in pixels.
+        count: number of frames that are there, whatever the header says.
+        decode: gives the frames of ascending numbers, each as (number, uint8 or float32 (H, W)).
+    """
 
     path: Path
-    fps: float
+    fps: float | None
     height: int
     width: int
-    chunks: list[tuple[int, int]]
+    count: int
+    decode: Callable[[list[int], str], Iterable[tuple[int, np.ndarray]]]
 
-    @property
-    def count(self) -> int:
-        """The number of frames that are there, whatever the header says."""
-        return len(self.chunks)
+    def read(self, frames: Sequence[int] | None = None, colour: str = "refuse") -> np.ndarray:
+        """Frames (n, H, W), uint8, or float32 in [0, 1] where the file stores no bytes; see `read_video`."""
+        if colour not in ("refuse", "average"):
+            raise UserError(f"colour is {colour!r}, but must be refuse or average.")
+        chosen = range(self.count) if frames is None else [int(n) for n in frames]
+        wrong = next((n for n in chosen if not 0 <= n < self.count), None)
+        if wrong is not None:
+            raise UserError(f"video {self.path} has the frames 0 to {self.count - 1}, but frame {wrong} is requested.")
+        if not len(chosen):
+            raise UserError(f"video {self.path}: an empty list of frames is requested.")
+        size = f"{self.height} x {self.width}"
+        if len(chosen) * self.height * self.width > MAX_BYTES:
+            raise UserError(
+                f"video {self.path} holds {len(chosen)} frames of {size}, more than {MAX_BYTES >> 20} MiB: cut it or "
+                "make it smaller."
+            )
+        places: dict[int, list[int]] = {}
+        for place, number in enumerate(chosen):
+            places.setdefault(number, []).append(place)
+        result, found = None, -1
+        for number, frame in self.decode(sorted(places), colour):
+            if frame.shape != (self.height, self.width):
+                said = f"{frame.shape[0]} x {frame.shape[1]}"
+                raise UserError(f"video {self.path}: frame {number} is {said}, but the first is {size}.")
+            if result is None:
+                result = np.empty((len(chosen), *frame.shape), frame.dtype)
+            result[places.pop(number)], found = frame, number
+        if result is None or places:
+            raise UserError(
+                f"video {self.path} is damaged: no frame after frame {found} can be decoded; copy it again."
+            )
+        return result
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -151,181 +185,199 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def read_avi(path: str | Path, frames: Sequence[int] | None = None, colour: str = "refuse") -> Cine:
-    """Read a Motion-JPEG AVI as grey frames.
+def read_video(path: str | Path, frames: Sequence[int] | None = None, colour: str = "refuse") -> GreyVideo:
+    """Read a video as grey frames.
 
     Args:
-        path: the file.
+        path: AVI, MP4, QuickTime or Matroska by content; or a NIfTI file, see `volumes.read_nifti_video`.
         frames: numbers of the frames to read, in this order; None reads all.
         colour: "refuse" takes frames whose channels agree within a few grey levels; "average" takes any frame. Both
             give the mean of the channels.
 
     Returns:
-        frames uint8 (T, H, W) and fps.
+        frames (T, H, W), uint8, or float32 in [0, 1] where the file stores no bytes; and fps.
 
     Raises:
-        UserError: what `open_avi` says; a damaged frame (with its byte in the file), frames of different sizes, colour,
-            a frame number that is not there, or more frames than memory should hold.
+        UserError: what `open_video` says; a damaged frame, frames of different sizes, colour, a frame number that is
+            not there, or more frames than memory should hold.
     """
-    if colour not in ("refuse", "average"):
-        raise UserError(f"colour is {colour!r}, but must be refuse or average.")
-    video = open_avi(path)
-    chosen = range(video.count) if frames is None else [int(n) for n in frames]
-    wrong = next((n for n in chosen if not 0 <= n < video.count), None)
-    if wrong is not None:
-        raise UserError(f"video {path} has the frames 0 to {video.count - 1}, but frame {wrong} is requested.")
-    if not len(chosen):
-        raise UserError(f"video {path}: an empty list of frames is requested.")
-    result, shape = None, None
-    with open(video.path, "rb") as file:
-        for position, number in enumerate(chosen):
-            offset, length = video.chunks[number]
-            where = f"video {path}: frame {number} at byte {offset}"
-            data = _read(file, offset, length)
-            size = _jpeg_size(data, where)
-            if result is None:
-                shape = size
-                needed = len(chosen) * shape[0] * shape[1]
-                if needed > MAX_BYTES:
-                    raise UserError(
-                        f"video {path} holds {len(chosen)} frames of {shape[0]} x {shape[1]}, more than "
-                        f"{MAX_BYTES >> 20} MiB: cut it or make it smaller."
-                    )
-                result = np.empty((len(chosen), *shape), np.uint8)
-            if size != shape:
-                raise UserError(f"{where} is {size[0]} x {size[1]}, but the first is {shape[0]} x {shape[1]}.")
-            result[position] = _grey(data, where, colour)
-    return Cine(result, video.fps)
+    video = open_video(path)
+    return GreyVideo(video.read(frames, colour), video.fps)
 
 
-def open_avi(path: str | Path) -> AviFile:
-    """Find the frames of an AVI file without decoding them.
+def as_unit(frames: np.ndarray) -> np.ndarray:
+    """Frames as float32 in [0, 1]."""
+    return frames.astype(np.float32) / np.float32(255) if frames.dtype == np.uint8 else frames
+
+
+def open_video(path: str | Path) -> VideoFile:
+    """Find the frames of a video file without decoding them.
 
     Raises:
-        UserError: missing, unreadable, empty or no AVI file; another codec (named); cut short (with the byte); no
-            frame rate, no frames, or a damaged first frame.
+        UserError: missing, unreadable, empty or no video; a codec that is not known; cut short; no frame rate, no
+            frames, or a damaged first frame.
     """
     path = Path(path)
     if path.is_dir():
-        raise UserError(f"video {path} is a folder: give an .avi file.")
+        raise UserError(f"video {path} is a folder: give a video file.")
+    if path.name.lower().endswith(NIFTI):
+        frames, fps = read_nifti_video(path)
+        return VideoFile(
+            path, fps, *frames.shape[1:], len(frames), lambda numbers, _: ((n, frames[n]) for n in numbers)
+        )
     try:
         with open(path, "rb") as file:
-            return _find_frames(file, path)
+            head = file.read(1 << 16)
+            size = os.fstat(file.fileno()).st_size
+            claimed = _claimed_bytes(file, head, size)
     except FileNotFoundError:
         raise UserError(f"video {path} does not exist: check the path.") from None
     except OSError as error:
         raise UserError(f"video {path} cannot be read ({error.strerror or error}).") from None
-
-
-def _find_frames(file: BinaryIO, path: Path) -> AviFile:
-    size = os.fstat(file.fileno()).st_size
-    head = file.read(12)
     if size == 0:
         raise UserError(f"video {path} is an empty file (0 bytes): copy or export it again.")
-    if head[:4] != b"RIFF" or head[8:12] not in (b"AVI ", b"AVIX"):
+    if what_is(head) not in DEMUXERS:
+        raise UserError(f"video {path} is {what_is(head)}, but AVI, MP4, QuickTime and Matroska are read: {CONVERT}.")
+    if claimed > size:
         raise UserError(
-            f"video {path} is {_kind(head)}, but only Motion-JPEG .avi files are read: convert it, for example with "
-            "ffmpeg -i IN -c:v mjpeg -q:v 2 OUT.avi."
+            f"video {path} is cut short: its header claims {claimed} bytes, but the file ends at byte {size}; copy it "
+            "again."
         )
-    streams, stream, fps, chunks = 0, None, 0.0, []
-    for name, at, length in _walk(file, path, 0, size, size):
-        if name == b"avih" and length >= 4:
-            interval = struct.unpack("<I", _read(file, at, 4))[0]
-            fps = 1e6 / interval if interval else 0.0
-        elif name == b"strh" and length >= 28:
-            streams += 1
-            kind, scale, rate = struct.unpack("<4s16xII", _read(file, at, 28))
-            if kind == b"vids" and stream is None:
-                stream = streams - 1
-                fps = rate / scale if rate and scale else fps
-        elif name == b"strf" and length >= 20 and stream == streams - 1:
-            written = _read(file, at + 16, 4)
-            codec = _text(written) if any(written) else "uncompressed"
-            if codec.upper() not in CODECS:
-                raise UserError(
-                    f"video {path} is coded as {codec}, but only Motion-JPEG (MJPG) is read: convert it, for example "
-                    "with ffmpeg -i IN -c:v mjpeg -q:v 2 OUT.avi."
-                )
-        elif stream is not None and name in (b"%02ddc" % stream, b"%02ddb" % stream):
-            if length:
-                chunks.append((at, length))
-            elif chunks:  # a chunk without data repeats the frame before it
-                chunks.append(chunks[-1])
-    if stream is None:
-        raise UserError(f"video {path} holds no video stream: export it again.")
-    if not chunks:
-        raise UserError(f"video {path} holds no frames: its recording was not finished; export it again.")
-    if not 0 < fps <= MAX_FPS:
-        raise UserError(f"video {path} states {fps:g} frames per second, which no video has: export it again.")
-    height, width = _jpeg_size(_read(file, *chunks[0]), f"video {path}: frame 0 at byte {chunks[0][0]}")
-    return AviFile(path, fps, height, width, chunks)
+    try:
+        return _find_frames(path, head)
+    except (av.error.FFmpegError, EOFError) as error:
+        said = f"{what_is(head)} that is damaged or whose recording was not finished"
+        raise UserError(f"video {path} is {said} ({_reason(error)}): copy or export it again.") from None
 
 
-def _walk(file: BinaryIO, path: Path, start: int, end: int, size: int, depth: int = 0) -> Generator:
-    """Name, place and length of each chunk's data between two bytes of a file of `size` bytes; lists are entered.
-
-    Returns the byte that was reached, so that no byte is walked twice where lists claim to overlap.
-    """
-    at = start
-    while at + 8 <= end:
-        head = _read(file, at, 12)
-        name, length = head[:4], struct.unpack("<I", head[4:8])[0]
-        if name[0] == 0:  # more padding than the format asks for
-            zeros = _read(file, at, min(MAX_PADDING, end - at))
-            at += len(zeros) - len(zeros.lstrip(b"\0"))
-            if zeros.strip(b"\0") or depth == 0 or at >= end:
-                continue
-            name = b"\0"
-        if not all(32 <= byte < 127 for byte in name):
-            if depth == 0 and at > start:
-                return at  # what another program appended
-            raise UserError(f"video {path} is damaged at byte {at}, where no chunk begins: copy it again.")
-        stop = at + 8 + length
-        if name in (b"RIFF", b"LIST") and head[8:12] in LISTS and depth < 6:
-            if length == 0:  # a recording that was not finished
-                stop = end
-            reached = yield from _walk(file, path, at + 12, min(stop, size), size, depth + 1)
-            if stop > size + 8:  # some programs count the head in
-                raise UserError(_cut_short(path, head[8:12], at, length, size))
-            if reached > stop:
-                at = reached
-                continue
-        elif stop > size:
-            if depth == 0 and at > start:
-                return at
-            raise UserError(_cut_short(path, name, at, length, size))
+def _find_frames(path: Path, head: bytes) -> VideoFile:
+    tag, fps = _avi_stream(head)
+    with _container(path, head) as container:
+        if not container.streams.video:
+            raise UserError(f"video {path} holds no video stream: export it again.")
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise UserError(f"video {path} is coded as {tag or '?'}, which is not known: {CONVERT}.")
+        jpegs = stream.codec_context.name == "mjpeg"
+        if fps is None:
+            fps = float(stream.average_rate or 0)
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        if not packets:
+            raise UserError(f"video {path} holds no frames: its recording was not finished; export it again.")
+        if packets[-1].is_corrupt:
+            raise UserError(f"video {path} is cut short in its frame {len(packets) - 1}: copy it again.")
+        if not 0 < fps <= MAX_FPS:
+            raise UserError(f"video {path} states {fps:g} frames per second, which no video has: export it again.")
+        if jpegs:
+            height, width = jpeg_size(bytes(packets[0]), _frame_at(path, 0, packets[0]))
         else:
-            yield name, at + 8, length
-        at = stop
-        if length % 2 and not _begins(file, at + 1) and _begins(file, at):
-            continue  # a program that does not pad
-        at += length % 2
+            height, width = stream.codec_context.height, stream.codec_context.width
+        if not 0 < height <= MAX_SIDE or not 0 < width <= MAX_SIDE:
+            raise UserError(f"video {path} claims {height} x {width} pixels: copy or export it again.")
+        if not jpegs:
+            return VideoFile(path, fps, height, width, len(packets), partial(_decode_frames, path))
+        shown = _shown(packets) if tag else list(range(len(packets)))
+        return VideoFile(path, fps, height, width, len(shown), partial(_decode_jpegs, path, shown))
+
+
+def _shown(packets: list[av.Packet]) -> list[int]:
+    """Which packet each frame of an AVI shows: a chunk without data, of which there is no packet, repeats a frame."""
+    times = [packet.pts for packet in packets]
+    if None in times or times[0] != 0 or sorted(set(times)) != times:
+        return list(range(len(packets)))
+    return [n for n, (time, end) in enumerate(zip(times, [*times[1:], times[-1] + 1])) for _ in range(time, end)]
+
+
+def _container(path: Path, head: bytes | None = None) -> av.container.InputContainer:
+    if head is None:
+        with open(path, "rb") as file:
+            head = file.read(32)
+    return av.open(f"file:{path}", format=DEMUXERS[what_is(head)], container_options={"protocol_whitelist": "file"})
+
+
+def _decode_jpegs(path: Path, shown: list[int], numbers: list[int], colour: str) -> Iterator[tuple[int, np.ndarray]]:
+    waiting = list(numbers)
+    with _container(path) as container:
+        for place, packet in enumerate(container.demux(container.streams.video[0])):
+            while waiting and shown[waiting[0]] == place:
+                yield waiting[0], decode_jpeg(bytes(packet), _frame_at(path, waiting[0], packet), colour)
+                waiting.pop(0)
+            if not waiting:
+                return
+
+
+def _decode_frames(path: Path, numbers: list[int], colour: str) -> Iterator[tuple[int, np.ndarray]]:
+    wanted, number = set(numbers), -1
+    with _container(path) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        stream.codec_context.options = {"err_detect": "explode"}
+        try:
+            for number, frame in enumerate(container.decode(stream)):
+                if frame.is_corrupt:
+                    raise UserError(f"video {path}: frame {number} is damaged: copy the file again.")
+                if number in wanted:
+                    bands = frame.to_ndarray(format="rgb24")
+                    yield number, grey_of(bands.transpose(2, 0, 1), f"video {path}: frame {number}", colour)
+                if number >= numbers[-1]:
+                    return
+        except (av.error.FFmpegError, EOFError) as error:
+            where = f"video {path}: frame {number + 1}"
+            raise UserError(f"{where} is damaged ({_reason(error)}): copy the file again.") from None
+
+
+def _frame_at(path: Path, number: int, packet: av.Packet) -> str:
+    return f"video {path}: frame {number} at byte {packet.pos}"
+
+
+def _reason(error: BaseException) -> str:
+    return (getattr(error, "strerror", None) or str(error)).strip()
+
+
+def _claimed_bytes(file: Any, head: bytes, size: int) -> int:
+    """Where the parts of an AVI or MP4 file end by their own headers; FFmpeg reads what is there without a word."""
+    at = 0
+    while at + 8 <= size:
+        file.seek(at)
+        part = file.read(16)
+        if part[:4] == b"RIFF":
+            length = struct.unpack("<I", part[4:8])[0]
+            # Some programs count the head in; a recording that was not finished says 0.
+            at += 8 + length if at + 8 + length <= size or at + length != size else length
+            at += length % 2
+        elif what_is(head) == "an MP4 or QuickTime file" and part[4:8].isalnum():
+            length = struct.unpack(">I", part[:4])[0]
+            if length == 1 and len(part) == 16:
+                length = struct.unpack(">Q", part[8:16])[0]
+            at += length if length >= 8 else size
+            if length < 8:
+                return size
+        else:
+            return size
     return at
 
 
-def _begins(file: BinaryIO, at: int) -> bool:
-    return KNOWN.match(_read(file, at, 4)) is not None
-
-
-def _read(file: BinaryIO, at: int, length: int) -> bytes:
-    file.seek(at)
-    return file.read(length)
-
-
-def _cut_short(path: Path, name: bytes, at: int, length: int, size: int) -> str:
+def _avi_stream(head: bytes) -> tuple[str, float | None]:
+    """Codec and frame rate of an AVI's first video stream: FFmpeg guesses 25 where none is stated."""
+    at = head.find(b"vids", head.find(b"strh"))
+    at -= 8
+    if head[:4] != b"RIFF" or at < 0 or head[at : at + 4] != b"strh" or len(head) < at + 64:
+        return "", None
+    scale, rate = struct.unpack("<II", head[at + 28 : at + 36])
+    interval = struct.unpack("<I", head[32:36])[0] if head[24:28] == b"avih" else 0
+    form = head.find(b"strf", at)
+    tag = head[form + 24 : form + 28] if form > 0 else b""
+    text = tag.decode("latin-1").strip("\0 ")
     return (
-        f"video {path} is cut short: its chunk '{_text(name)}' at byte {at} claims {length} bytes, but the file ends "
-        f"at byte {size}; copy it again."
+        text if text.isprintable() else f"0x{tag.hex()}",
+        rate / scale if rate and scale else 1e6 / interval if interval else 0.0,
     )
 
 
-def _text(code: bytes) -> str:
-    shown = code.decode("latin-1").strip("\0 ")
-    return shown if shown.isprintable() and shown else f"0x{code.hex()}"
-
-
-def _kind(head: bytes) -> str:
+def what_is(head: bytes) -> str:
     """What a file is by its first 12 bytes."""
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "an AVI file"
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide"):
         return "an MP4 or QuickTime file"
     known = {
@@ -336,62 +388,4 @@ def _kind(head: bytes) -> str:
         b"\x30\x26\xb2\x75": "a Windows Media file",
         b"\x00\x00\x01\xba": "an MPEG file",
     }
-    return known.get(head[:4], "no AVI file")
-
-
-def _jpeg_size(data: bytes, where: str) -> tuple[int, int]:
-    """Height and width of a JPEG, whose markers are walked to its end.
-
-    Raises:
-        UserError: a marker is missing or wrong, or the size is more than the bytes can hold.
-    """
-    damaged = UserError(f"{where} is a damaged JPEG of {len(data)} bytes: copy the file again.")
-    if data[:2] != b"\xff\xd8":
-        raise damaged
-    at, size, scans = 2, None, 0
-    while True:
-        while data[at : at + 2] == b"\xff\xff":  # fill bytes
-            at += 1
-        if at + 2 > len(data) or data[at] != 0xFF:
-            raise damaged
-        marker = data[at + 1]
-        if marker == 0xD9:
-            break
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker in (0x00, 0x01, 0xD8) or 0xD0 <= marker <= 0xD7 or length < 2 or at + 2 + length > len(data):
-            raise damaged
-        if marker in START_OF_FRAME and length >= 8:
-            size = struct.unpack(">HH", data[at + 5 : at + 9])
-        at += 2 + length
-        if marker == 0xDA:
-            scans += 1
-            found = MARKER.search(data, at)
-            if found is None:
-                raise damaged
-            at = found.start()
-    if size is None or not scans or 0 in size:
-        raise damaged
-    if max(size) > MAX_SIDE or size[0] * size[1] > PIXELS_PER_BYTE * len(data):
-        raise UserError(f"{where} claims {size[0]} x {size[1]} pixels in {len(data)} bytes: copy the file again.")
-    return size
-
-
-def _grey(data: bytes, where: str, colour: str) -> np.ndarray:
-    """One JPEG as uint8 (H, W)."""
-    try:
-        with Image.open(BytesIO(data), formats=("JPEG",)) as image:
-            if image.mode == "L":
-                return np.asarray(image)
-            bands = [np.asarray(band) for band in image.convert("RGB").split()]
-    except (OSError, ValueError, SyntaxError, struct.error):  # Pillow raises these for damaged files
-        raise UserError(f"{where} is a damaged JPEG of {len(data)} bytes: copy the file again.") from None
-    red, green, blue = bands
-    if np.array_equal(red, green) and np.array_equal(red, blue):
-        return red
-    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    if colour == "refuse" and (spread > TINT).mean() > TINTED:
-        raise UserError(
-            f"{where} is in colour, but a grey video is needed: export it without Doppler or tint, or convert it, for "
-            "example with ffmpeg -i IN -vf format=gray -c:v mjpeg -q:v 2 OUT.avi."
-        )
-    return np.rint(np.mean(bands, axis=0)).astype(np.uint8)
+    return known.get(head[:4], "no video file")

@@ -12,6 +12,7 @@ import numpy as np
 
 from synthzoo.errors import UserError
 
+NIFTI = (".nii", ".nii.gz")
 MAX_VOXELS = 1024**3  # 4 GiB as float32; a 0.25 mm head has 0.9 of it
 MAX_DEFLATE = 1100  # deflate cannot shrink by more than 1032
 
@@ -44,10 +45,10 @@ def read_volume(path: str | Path, channels: int = 1, blank: bool = False) -> tup
     return array, affine
 
 
-def is_video(path: str | Path) -> bool:
+def is_nifti_video(path: str | Path) -> bool:
     """Whether a NIfTI header says that it is a video as viewers play it (x, y, one slice, time), or one frame of it."""
     path = Path(path)
-    if not path.is_file() or not path.name.lower().endswith((".nii", ".nii.gz")):
+    if not path.is_file() or not path.name.lower().endswith(NIFTI):
         return False
     try:
         shape = nib.load(path).shape
@@ -56,27 +57,32 @@ def is_video(path: str | Path) -> bool:
     return len(shape) in (3, 4) and shape[2] == 1 and min(shape[:2]) > 1
 
 
-def read_video(path: str | Path) -> tuple[np.ndarray, float | None]:
+def read_nifti_video(path: str | Path) -> tuple[np.ndarray, float | None]:
     """Read a grey video from NIfTI: axes x, y, one slice and time, as viewers play it, or time, height and width.
 
     A frame alone, x, y and one slice, is a video of one.
 
     Returns:
-        video float32 (T, H, W), and its frames a second, None where the header does not state them.
+        video float32 (T, H, W) in [0, 1], and its frames a second, None where the header does not state them.
 
     Raises:
-        UserError: what `read_volume` says of volumes.
+        UserError: what `read_volume` says of volumes; grey levels below 0 or above 255.
     """
     path = Path(path)
-    if not is_video(path):
-        return read_volume(path)[0][0], None
-    array, _ = _read_nifti(path, 1, video=True)
-    check_values(array, str(path), len(array))
-    header = nib.load(path).header
-    per_second = {"sec": 1.0, "msec": 1e3, "usec": 1e6}.get(header.get_xyzt_units()[1])
-    step = float(header["pixdim"][4])
-    fps = per_second / step if per_second and np.isfinite(step) and step > 0 else None
-    return np.ascontiguousarray(array[..., 0].transpose(0, 2, 1)), fps
+    if not is_nifti_video(path):
+        video, fps = read_volume(path)[0][0], None
+    else:
+        array, _ = _read_nifti(path, 1, video=True)
+        check_values(array, str(path), len(array))
+        header = nib.load(path).header
+        per_second = {"sec": 1.0, "msec": 1e3, "usec": 1e6}.get(header.get_xyzt_units()[1])
+        step = float(header["pixdim"][4])
+        fps = per_second / step if per_second and np.isfinite(step) and step > 0 else None
+        video = np.ascontiguousarray(array[..., 0].transpose(0, 2, 1))
+    low, high = float(video.min()), float(video.max())
+    if low < 0 or high > 255:
+        raise UserError(f"video {path} has grey levels from {low:g} to {high:g}: store it as bytes, or from 0 to 1.")
+    return video / np.float32(255 if high > 1 else 1), fps
 
 
 def check_values(array: np.ndarray, name: str, channels: int = 1, blank: bool = False) -> None:
@@ -101,7 +107,7 @@ def _read_nifti(path: Path, channels: int, video: bool = False) -> tuple[np.ndar
     size = path.stat().st_size
     if size == 0:
         raise UserError(f"image {path} is an empty file (0 bytes): copy or export it again.")
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
+    if not path.name.lower().endswith(NIFTI):
         raise UserError(f"image {path} is not a NIfTI file or a folder of DICOM slices: give .nii or .nii.gz.")
     compressed = path.name.lower().endswith(".gz")
     with open(path, "rb") as file:

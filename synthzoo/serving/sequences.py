@@ -8,7 +8,7 @@ import numpy as np
 
 from synthzoo.io.marks import read_mark
 from synthzoo.io.nifti import write_nifti
-from synthzoo.io.videos import read_avi
+from synthzoo.io.videos import read_video
 
 # Columns run to the patient's left and rows to the back, so that an axial view shows the video upright. A video says
 # nothing of its scale: a pixel is 1 mm.
@@ -22,9 +22,9 @@ def as_sequence(path: str | Path) -> tuple[Path, float]:
         its path, and milliseconds a frame.
 
     Raises:
-        UserError: what `read_avi` says.
+        UserError: what `read_video` says.
     """
-    path, video = Path(path), read_avi(path)
+    path, video = Path(path), read_video(path)
     target = path.with_name(f"{path.stem}.nii.gz")
     volume = np.ascontiguousarray(video.frames.transpose(2, 1, 0)[:, :, None])
     write_nifti(target, volume, UPRIGHT, frame_s=1.0 / video.fps, mark=read_mark(path))

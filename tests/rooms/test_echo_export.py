@@ -8,7 +8,7 @@ import pytest
 from synthzoo.datasets.echo.clips import ClipDataset
 from synthzoo.datasets.echo.echonet import read_echonet
 from synthzoo.datasets.echo.tracings import mask_tracing, tracing_mask
-from synthzoo.io.videos import read_avi
+from synthzoo.io.videos import read_video
 from synthzoo.phantoms.echo.phantom import draw_params, make_clip
 from synthzoo.phantoms.echo.sets import list_videos
 from synthzoo.results.echonet import EchoNetWriter
@@ -43,7 +43,7 @@ def test_a_phantoms_video_loses_at_most_two_grey_levels(clip, tmp_path):
     with EchoNetWriter(tmp_path) as writer:
         assert add_phantom(writer, clip, "TRAIN") and not add_phantom(writer, clip, "TRAIN")
     (row,) = read_echonet(tmp_path)
-    assert np.abs(read_avi(row["path"]).frames.astype(float) - clip.frames).mean() <= 2
+    assert np.abs(read_video(row["path"]).frames.astype(float) - clip.frames).mean() <= 2
     assert row["ef"] == pytest.approx(60, abs=1e-9) and row["edv"] == float(clip.volumes_ml.max())
     assert (row["es_frame"], row["ed_frame"]) == (clip.es_frame, clip.ed_frame)
 

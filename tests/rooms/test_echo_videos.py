@@ -9,7 +9,7 @@ import torch
 from synthzoo.datasets.echo.training_clips import resize_frames, training_clips
 from synthzoo.datasets.echo.videos import BeatTable, LoadBeatd, read_beat
 from synthzoo.errors import UserError
-from synthzoo.io.videos import read_avi, write_avi
+from synthzoo.io.videos import read_video, write_avi
 from synthzoo.phantoms.echo.phantom import draw_params, make_clip
 from synthzoo.phantoms.echo.sets import list_videos
 from synthzoo.results.echonet_phantoms import export_phantoms
@@ -35,7 +35,7 @@ def test_even_and_odd_numbers_of_frames_give_the_middle_sixteen(frames, tmp_path
     first = (frames - 16) // 2
     assert clip.shape == (1, 16, 32, 32) and window["video_frames"] == frames
     assert window["start_s"] == pytest.approx(first / 16, abs=1e-3)
-    assert torch.equal(clip[0], torch.from_numpy(read_avi(path).frames[first : first + 16] / np.float32(255)))
+    assert torch.equal(clip[0], torch.from_numpy(read_video(path).frames[first : first + 16] / np.float32(255)))
 
 
 def test_another_rate_is_mixed_and_another_size_made_square(tmp_path):
@@ -61,7 +61,7 @@ def test_a_video_stored_as_a_volume_with_time_first_is_the_same_video(tmp_path):
     import nibabel as nib
 
     path = video(tmp_path, 16)
-    frames = read_avi(path).frames
+    frames = read_video(path).frames
     nib.save(nib.Nifti1Image(frames, np.eye(4)), tmp_path / "video.nii.gz")
     with pytest.raises(UserError, match="states no frames per second: give them as video_fps"):
         read_beat(tmp_path / "video.nii.gz")

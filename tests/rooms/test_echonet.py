@@ -15,7 +15,7 @@ from synthzoo.datasets.echo.clips import ClipDataset, clip_positions, clip_step,
 from synthzoo.datasets.echo.echonet import fold_splits, read_echonet, read_latents
 from synthzoo.datasets.echo.tracings import outline, traced_area, tracing_mask
 from synthzoo.errors import UserError
-from synthzoo.io.videos import read_avi, write_avi
+from synthzoo.io.videos import read_video, write_avi
 from synthzoo.results.echonet import EchoNetWriter, hashed_name
 
 HEADER = "FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split"
@@ -283,10 +283,10 @@ def test_windows_lie_within_the_video_and_every_start_occurs():
 
 def test_a_clip_is_resampled_padded_and_only_its_frames_are_read(folder, monkeypatch):
     row = read_echonet(folder)[0]
-    whole = read_avi(row["path"]).frames.astype(np.float32) / 255
+    whole = read_video(row["path"]).frames.astype(np.float32) / 255
     requested = []
     monkeypatch.setattr(
-        "synthzoo.datasets.echo.clips.read_avi", lambda *a, **k: requested.append(list(a[1])) or read_avi(*a, **k)
+        "synthzoo.datasets.echo.clips.read_video", lambda *a, **k: requested.append(list(a[1])) or read_video(*a, **k)
     )
     clip = read_clip(row, 5, stride=2)
     assert clip["image"].shape == (1, 5, 24, 32) and clip["image"].dtype == np.float32
@@ -373,7 +373,7 @@ def test_what_the_writer_leaves_is_the_published_layout_and_reads_back(tmp_path)
     rows = read_echonet(tmp_path)
     assert [row["ef"] for row in rows] == [50.123456789 + n for n in range(4)]
     assert rows[0]["es_frame"] == 12 and np.allclose(rows[0]["tracings"][12], chords(15, 11, 5, 8), atol=1e-4)
-    assert np.abs(read_avi(rows[2]["path"]).frames.astype(int) - clip_of(20, 2)).max() <= 2
+    assert np.abs(read_video(rows[2]["path"]).frames.astype(int) - clip_of(20, 2)).max() <= 2
     assert read_latents(tmp_path / "Latents" / f"{NAMES[3]}.pt", 20)[0, 0, 0, 0] == 3
     assert not list(tmp_path.rglob(".*"))
 

@@ -17,7 +17,7 @@ from synthzoo.io import xmp
 from synthzoo.io.marks import TRAINED, Mark, mark_dataset, mark_of, read_mark, stated, with_mark
 from synthzoo.io.mp4 import mp4_bytes
 from synthzoo.io.nifti import nifti_bytes, write_nifti
-from synthzoo.io.videos import avi_bytes, read_avi
+from synthzoo.io.videos import avi_bytes, read_video
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = {"bundle": "brain_mr_synthesis_x", "version": "0.1.0", "seed": 7, "requested": {"age": 61, "note": "ä <&> ü"}}
@@ -85,7 +85,7 @@ def test_the_info_list_of_an_avi_names_the_bundle_and_our_reader_reads_on(tmp_pa
     data = (tmp_path / "a.avi").read_bytes()
     assert struct.unpack("<I", data[4:8])[0] + 8 == len(data)
     assert xmp.from_avi(data)["ISFT"] == "brain_mr_synthesis_x 0.1.0"
-    assert read_avi(tmp_path / "a.avi").frames.shape == FRAMES.shape
+    assert read_video(tmp_path / "a.avi").frames.shape == FRAMES.shape
 
 
 @pytest.mark.parametrize("compress", [True, False])

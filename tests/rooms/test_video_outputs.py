@@ -10,7 +10,7 @@ from PIL import Image, ImageSequence
 
 from synthzoo.cases.requests import RequestTable
 from synthzoo.errors import UserError
-from synthzoo.io.videos import read_avi, write_avi
+from synthzoo.io.videos import read_video, write_avi
 from synthzoo.results.finalize import FinalizeDataset
 from synthzoo.results.save import SaveResult
 from synthzoo.results.video_preview import video_montage
@@ -42,7 +42,7 @@ def test_a_case_is_an_avi_and_a_sidecar_that_says_what_was_requested(tmp_path):
 
     row = table[0]
     SaveResult(table, fps=16, measure=measure)({**row, "pred": video_of(row)})
-    cine = read_avi(tmp_path / "sub-0001" / "sub-0001_echo.avi")
+    cine = read_video(tmp_path / "sub-0001" / "sub-0001_echo.avi")
     assert cine.fps == 16 and cine.frames.shape == (16, 32, 32)
     assert np.abs(cine.frames - 255 * video_of(row)[0].clamp(0, 1).numpy()).mean() <= 2
     record = json.loads((tmp_path / "sub-0001" / "sub-0001_echo.json").read_text())
@@ -110,7 +110,7 @@ def test_a_second_video_and_a_label_map_may_stand_beside_the_first(tmp_path):
     FinalizeDataset(table, overlay="factual.avi")()
     folder = tmp_path / "sub-0001"
     assert (
-        np.abs(read_avi(folder / "sub-0001_factual.avi").frames[::-1] - 255 * video[0].clamp(0, 1).numpy()).mean() < 2
+        np.abs(read_video(folder / "sub-0001_factual.avi").frames[::-1] - 255 * video[0].clamp(0, 1).numpy()).mean() < 2
     )
     labels = np.asarray(nib.load(folder / "sub-0001_dseg.nii.gz").dataobj)
     assert labels.dtype == np.uint8 and np.array_equal(labels, (video[0] > 0.5).numpy())
@@ -121,7 +121,7 @@ def test_the_rate_may_come_with_the_sample(tmp_path):
     table = requests(tmp_path, 2)
     for index, fps in enumerate([torch.tensor(25.0), np.float32(50)]):
         SaveResult(table)({**table[index], "pred": video_of(table[index]), "fps": fps})
-    assert [read_avi(p).fps for p in sorted(tmp_path.rglob("*.avi"))] == [25, 50]
+    assert [read_video(p).fps for p in sorted(tmp_path.rglob("*.avi"))] == [25, 50]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 from bundle_runs import ROOT
 
-from synthzoo.io.videos import read_avi
+from synthzoo.io.videos import read_video
 from synthzoo.serving.served import ServedBundle
 
 BUNDLES = ROOT / "bundles"
@@ -25,4 +25,4 @@ def test_a_generated_study_may_be_requested_another_ejection_fraction(name, gene
     [case] = served.run(values, tmp_path, image=generated)
     assert case.sidecar["requested"]["ef"] == 25.0
     avi = next(tmp_path.glob("*/*.avi"))
-    assert read_avi(avi).frames.shape == (16, 32, 32)
+    assert read_video(avi).frames.shape == (16, 32, 32)

@@ -19,7 +19,7 @@ from lib.service import SCORES, Service
 from synthzoo.bundle.outputs import OUTPUT_KINDS, kinds_shown_as, kinds_stored_as
 from synthzoo.errors import UserError, find_user_error
 from synthzoo.io.files import sha256, write_json
-from synthzoo.io.volumes import is_video
+from synthzoo.io.volumes import is_nifti_video
 from synthzoo.serving.served import Cancelled, ServedBundle
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class BatchRunner:
         listed = datastore.list_images()
         left_out = {i for i in listed if datastore.get_image_info(i).get("bundle") == model}  # what it made itself
         if not kinds_shown_as("video", bundle.outputs):
-            left_out |= {i for i in listed if is_video(datastore.get_image_uri(i))}
+            left_out |= {i for i in listed if is_nifti_video(datastore.get_image_uri(i))}
         image_ids = sorted(set(self._images(task["request"]["images"])) - left_out)
         image_ids = image_ids[: params.get("max_batch_size") or None]
         task["total"] = len(image_ids)

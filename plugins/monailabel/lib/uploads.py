@@ -11,7 +11,8 @@ from fastapi import HTTPException, Request
 from fastapi.routing import APIRoute
 
 from synthzoo.errors import UserError
-from synthzoo.io.volumes import is_dicom_folder, is_video, read_video, read_volume
+from synthzoo.io.videos import read_video
+from synthzoo.io.volumes import is_dicom_folder, is_nifti_video, read_volume
 
 VOLUMES = (".nii.gz", ".nii")
 
@@ -78,7 +79,7 @@ def check_upload(path: Path, modality: str = "", channels: int = 1, blank: bool 
     try:
         if path.is_dir() and is_dicom_folder(path):
             check_modality(path, modality)
-        if is_video(path):
+        if is_nifti_video(path):
             read_video(path)
         else:
             read_volume(path, channels, blank)

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from synthzoo.datasets.echo.echonet import read_latents
 from synthzoo.errors import UserError
-from synthzoo.io.videos import read_avi
+from synthzoo.io.videos import read_video
 
 PADDINGS = ("zeros", "last", "refuse")
 
@@ -160,7 +160,7 @@ def read_clip(
     if latents is not None:
         held = latents[needed]
     else:
-        held = read_avi(path, needed, colour="average").frames[:, None].astype(np.float32) / 255
+        held = read_video(path, needed, colour="average").frames[:, None].astype(np.float32) / 255
     share = share[:, None, None, None]
     clip = held[np.searchsorted(needed, before)]
     if share.any():

@@ -32,7 +32,7 @@ from synthzoo.datasets.echo.echonet_table import (
 )
 from synthzoo.datasets.echo.tracings import add_tracings
 from synthzoo.errors import UserError
-from synthzoo.io.videos import open_avi
+from synthzoo.io.videos import open_video
 
 NEEDED = ("FileName", "EF", "Split")
 SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
@@ -210,7 +210,7 @@ def _add_file(row: dict, folder: Path, source: str, trust: str) -> None:
         raise UserError(f"{where}FileName: {row['path']} does not exist; add the file or remove the row.")
     if source == LATENTS:
         return
-    video = open_avi(row["path"])
+    video = open_video(row["path"])
     found = {"fps": video.fps, "frames": video.count, "height": video.height, "width": video.width}
     names = {"fps": "FPS", "frames": "NumberOfFrames", "height": "FrameHeight", "width": "FrameWidth"}
     for key, value in found.items():

@@ -18,9 +18,10 @@ from PIL import Image, UnidentifiedImageError
 from synthzoo.cases.images import find_images
 from synthzoo.cases.values import check_seed, check_value
 from synthzoo.datasets.echo.training_clips import resize_frames
-from synthzoo.datasets.echo.videos import CONDITIONS, DARKEST, SMALLEST, BeatTable, volume_video
+from synthzoo.datasets.echo.videos import CONDITIONS, DARKEST, SMALLEST, BeatTable
 from synthzoo.errors import UserError
-from synthzoo.io.videos import TINT, TINTED, open_avi, read_avi
+from synthzoo.io.jpeg import TINT, TINTED
+from synthzoo.io.videos import as_unit, open_video
 
 ENDINGS = (".avi", ".png")
 LARGEST = 4096  # pixels of a side
@@ -30,7 +31,7 @@ def read_frame(path: str | Path, frame: int | None = None, size: int = 32) -> tu
     """A frame as (1, size, size) float32 in [0, 1], and which one it is.
 
     Args:
-        path: Motion-JPEG `.avi`, grey; a NIfTI video (see `volumes.read_video`); or one grey picture, `.png`.
+        path: a grey video, see `read_video`; or one grey picture, `.png`.
         frame: its number, from 0; None takes the middle one.
         size: side of the frame in pixels.
 
@@ -41,18 +42,11 @@ def read_frame(path: str | Path, frame: int | None = None, size: int = 32) -> tu
         UserError: what the readers of videos say; a number that the video does not have; a frame that is coloured, too
             small, or shows nothing.
     """
-    name = str(path).lower()
-    if name.endswith(".png"):
+    if str(path).lower().endswith(".png"):
         count, read = 1, lambda _: read_picture(path)
-    elif name.endswith((".nii", ".nii.gz")):
-        volume = volume_video(path)[0]
-        count, read = len(volume), lambda number: volume[number]
     else:
-        count = open_avi(path).count
-
-        def read(number):
-            return read_avi(path, [number]).frames[0].astype(np.float32) / np.float32(255)
-
+        video = open_video(path)
+        count, read = video.count, lambda number: as_unit(video.read([number]))[0]
     number = count // 2 if frame is None else check_frame(frame)
     if number >= count:
         raise UserError(f"video {path} has the frames 0 to {count - 1}, but frame {number} is requested.")

@@ -22,8 +22,7 @@ from synthzoo.datasets.echo.clips import clip_positions, frames_between
 from synthzoo.datasets.echo.echonet import read_echonet
 from synthzoo.datasets.echo.training_clips import resize_frames
 from synthzoo.errors import UserError
-from synthzoo.io.videos import open_avi, read_avi
-from synthzoo.io.volumes import read_video
+from synthzoo.io.videos import as_unit, open_video
 
 CONDITIONS = {
     "ef": {
@@ -52,7 +51,7 @@ def read_beat(
     """The middle of a video as a clip (1, frames, size, size) float32 in [0, 1], and where it lies in the video.
 
     Args:
-        path: Motion-JPEG `.avi`, grey; or a NIfTI video (see `volume_video`), grey levels to 1 or to 255.
+        path: a grey video, see `read_video`.
         frames, size, fps: of the clip.
         video_fps: frames a second of the video, where its header is wrong; None believes the header. NIfTI whose first
             axis is time needs it.
@@ -61,15 +60,11 @@ def read_beat(
         the clip, and {"start_s", "seconds", "video_fps", "video_frames"}.
 
     Raises:
-        UserError: what `read_avi` says; a frame rate that shows no beat; a video that is too short, too small or blank.
+        UserError: what `read_video` says; a frame rate that shows no beat; a video that is too short, too small or
+            blank.
     """
-    volume = None
-    if str(path).lower().endswith((".nii", ".nii.gz")):
-        volume, stated = volume_video(path)
-        count, *frame = volume.shape
-    else:
-        video = open_avi(path)
-        count, frame, stated = video.count, [video.height, video.width], video.fps
+    video = open_video(path)
+    count, frame, stated = video.count, (video.height, video.width), video.fps
     rate = stated if video_fps is None else video_fps
     if rate is None:
         raise UserError(f"video {path} states no frames per second: give them as video_fps.")
@@ -92,7 +87,7 @@ def read_beat(
         )
     before, after, share = frames_between(positions, count, linear=True)
     needed = np.unique(np.concatenate([before, after]))
-    held = volume[needed] if volume is not None else read_avi(path, needed).frames.astype(np.float32) / np.float32(255)
+    held = as_unit(video.read(needed))
     share = share[:, None, None]
     clip = (1 - share) * held[np.searchsorted(needed, before)] + share * held[np.searchsorted(needed, after)]
     if float(clip.max() - clip.min()) < DARKEST:
@@ -100,19 +95,6 @@ def read_beat(
     place = {"start_s": round(float(positions[0]) / rate, 4), "seconds": round(frames / fps, 4)}
     found = resize_frames(torch.from_numpy(np.ascontiguousarray(clip, np.float32))[None], size)
     return found, {**place, "video_fps": round(float(rate), 4), "video_frames": count}
-
-
-def volume_video(path: str | Path) -> tuple[np.ndarray, float | None]:
-    """A NIfTI video as (T, H, W) float32 in [0, 1], and its frames a second or None; see `volumes.read_video`.
-
-    Raises:
-        UserError: what `read_video` says; grey levels below 0 or above 255.
-    """
-    video, fps = read_video(path)
-    low, high = float(video.min()), float(video.max())
-    if low < 0 or high > 255:
-        raise UserError(f"video {path} has grey levels from {low:g} to {high:g}: store it as bytes, or from 0 to 1.")
-    return video / np.float32(255 if high > 1 else 1), fps
 
 
 class LoadBeatd(MapTransform):

@@ -14,7 +14,7 @@ from synthzoo.errors import UserError
 from synthzoo.io.files import plain, write_bytes
 from synthzoo.io.marks import Mark, with_mark
 from synthzoo.io.mp4 import mp4_bytes
-from synthzoo.io.videos import MAX_FPS, as_uint8, avi_bytes, read_avi
+from synthzoo.io.videos import MAX_FPS, as_uint8, avi_bytes, read_video
 from synthzoo.results.dataset_files import case_of, mark_of_set, title
 from synthzoo.results.kinds.base import Content, Kind, finite_array
 from synthzoo.results.video_preview import video_montage
@@ -71,7 +71,7 @@ class Video(Kind):
 
 def read_frames(path: Path) -> tuple[np.ndarray, float]:
     """Frames uint8 (T, H, W) and frames per second of a file that was written here."""
-    video = read_avi(path)
+    video = read_video(path)
     return video.frames, video.fps
 
 

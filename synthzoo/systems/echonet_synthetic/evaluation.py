@@ -32,7 +32,7 @@ from synthzoo.evaluation.echo import (
 )
 from synthzoo.instruments.echo.ef import measure_ef
 from synthzoo.instruments.echo.fidelity import frechet, motion_energy
-from synthzoo.io.videos import read_avi
+from synthzoo.io.videos import read_video
 from synthzoo.metrics.agreement import reported
 from synthzoo.phantoms.echo.sets import SPLITS, Video
 from synthzoo.results.video_preview import video_montage
@@ -211,7 +211,7 @@ class EchoNetSyntheticEvaluation(EchoEvaluation):
         options = {"seed": self.seed, "batch_size": 16, "bundle": "evaluation"}
         SurrogateDataset(self.network, self.inferer, folder, self.surrogate, **options).run()
         listed = read_echonet(folder)
-        videos = [read_avi(row["path"]).frames.astype(np.float32) / 255 for row in listed]
+        videos = [read_video(row["path"]).frames.astype(np.float32) / 255 for row in listed]
         synthetic, labels = torch.from_numpy(np.stack(videos))[:, None], np.array([row["ef"] for row in listed]) / 100
         real = self.clips("train", self.surrogate)
         truth = np.array([real.params(row).ef for row in range(len(real))])

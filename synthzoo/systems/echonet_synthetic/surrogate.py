@@ -29,7 +29,7 @@ from synthzoo.errors import UserError
 from synthzoo.instruments.echo.ef import measure_ef
 from synthzoo.io.files import sha256, write_text
 from synthzoo.io.marks import Mark, stated
-from synthzoo.io.videos import read_avi
+from synthzoo.io.videos import read_video
 from synthzoo.metrics.agreement import reported
 from synthzoo.results.echonet import EchoNetWriter, hashed_name
 from synthzoo.systems.echonet_synthetic.inferer import CineInferer
@@ -216,7 +216,7 @@ populations: how often a heart or an EF occurs here is the model's doing and the
         if not self.measure or len(rows) < 3:
             return "It was not measured again."
         chosen = rows[:MEASURED_AT_MOST]
-        videos = np.stack([read_avi(self.folder / VIDEOS / f"{row['name']}.avi").frames for row in chosen])
+        videos = np.stack([read_video(self.folder / VIDEOS / f"{row['name']}.avi").frames for row in chosen])
         found = measure_ef(torch.from_numpy(videos.astype(np.float32) / 255))
         requested = np.array([row["ef"] for row in chosen])
         said = []

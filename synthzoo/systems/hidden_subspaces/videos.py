@@ -17,8 +17,7 @@ from synthzoo.datasets.echo.echonet import read_echonet, read_latents
 from synthzoo.datasets.echo.echonet_table import FILE_LIST, LATENTS, VIDEOS
 from synthzoo.datasets.echo.phantoms import EchoPhantomDataset
 from synthzoo.errors import UserError
-from synthzoo.io.videos import open_avi, read_avi
-from synthzoo.io.volumes import read_volume
+from synthzoo.io.videos import as_unit, open_video
 from synthzoo.phantoms.echo.sets import SPLITS, Video, preset_of
 
 READABLE = (*ENDINGS, ".avi", ".png")
@@ -133,7 +132,7 @@ def read_frames(
     """Frames of one file and its frames per second where it states them.
 
     Args:
-        path: `.avi`, `.png`, a NIfTI file whose first axis is time, or latents `.pt`.
+        path: a grey video, see `synthzoo.io.videos.read_video`, `.png`, or latents `.pt`.
         channels: that the network takes.
         which: chooses frames from their number; None takes all.
 
@@ -148,14 +147,12 @@ def read_frames(
         raise UserError(f"video {path} is a folder of DICOM slices, which have no order in time: export it as AVI.")
     if path.suffix.lower() == ".pt":
         frames = read_latents(path)
-    elif path.suffix.lower() == ".avi":
-        chosen = None if which is None else which(open_avi(path).count)
-        video = read_avi(path, chosen)
-        frames, fps, which = torch.from_numpy(video.frames.astype(np.float32) / 255)[:, None], video.fps, None
     elif path.suffix.lower() == ".png":
         frames = torch.from_numpy(_read_png(path))[None, None]
     else:
-        frames = torch.from_numpy(read_volume(path)[0][0])[:, None]
+        video = open_video(path)
+        chosen = None if which is None else which(video.count)
+        frames, fps, which = torch.from_numpy(as_unit(video.read(chosen)))[:, None], video.fps, None
     if frames.shape[1] != channels:
         raise UserError(f"video {path} has {frames.shape[1]} channels, but this network takes {channels}.")
     return (frames if which is None else frames[which(len(frames))]).float(), fps

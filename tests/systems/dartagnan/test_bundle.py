@@ -8,7 +8,7 @@ from bundle_runs import ROOT
 
 from synthzoo.bundle.compose import run_bundle
 from synthzoo.errors import find_user_error
-from synthzoo.io.videos import read_avi, write_avi
+from synthzoo.io.videos import read_video, write_avi
 from synthzoo.phantoms.echo.phantom import counterfactual, draw_params, make_clip
 from synthzoo.phantoms.echo.sets import list_videos
 from synthzoo.results.echonet_phantoms import export_phantoms
@@ -45,7 +45,7 @@ def record(path):
 
 
 def frames(path, suffix="echo"):
-    return read_avi(path.with_name(path.name.replace("echo.json", f"{suffix}.avi"))).frames.astype(float) / 255
+    return read_video(path.with_name(path.name.replace("echo.json", f"{suffix}.avi"))).frames.astype(float) / 255
 
 
 def test_more_is_ejected_where_more_is_requested_by_instruments_that_trained_nothing(requested):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from synthzoo.bundle.compose import load_config, run_bundle
 from synthzoo.errors import UserError, find_user_error
-from synthzoo.io.videos import avi_bytes, read_avi, write_avi
+from synthzoo.io.videos import avi_bytes, read_video, write_avi
 from synthzoo.phantoms.echo.phantom import draw_params, make_clip
 from synthzoo.phantoms.echo.sets import list_videos
 from synthzoo.results.echonet_phantoms import export_phantoms
@@ -50,7 +50,7 @@ def record(path):
 
 
 def frames(path):
-    return read_avi(path.with_suffix(".avi")).frames.astype(float) / 255
+    return read_video(path.with_suffix(".avi")).frames.astype(float) / 255
 
 
 def test_more_is_ejected_where_more_is_requested_by_instruments_that_trained_nothing(requested):
@@ -102,7 +102,7 @@ def test_a_server_answers_with_a_video_for_a_volume_with_time_first(hearts, tmp_
     values = {name: served.options[name].check(value) for name, value in {"ef": 30, "frame": 2, **QUICK}.items()}
     [case] = served.run(values, tmp_path / "out", image=tmp_path / "study.nii.gz")
     assert case.sidecar["requested"] == {"ef": 30.0} and case.sidecar["source"]["frame"] == 2
-    video = read_avi(tmp_path / "out" / "study" / "study_echo.avi").frames
+    video = read_video(tmp_path / "out" / "study" / "study_echo.avi").frames
     given = np.asarray(nib.load(case.files["video"]).dataobj)
     assert given.shape == (32, 32, 1, 16) and np.array_equal(given[:, :, 0].transpose(2, 1, 0), video)
     with pytest.raises(UserError, match="between 10 and 85"):

@@ -16,7 +16,7 @@ from synthzoo.bundle.compose import load_config, run_bundle
 from synthzoo.datasets.echo.echonet import read_echonet
 from synthzoo.datasets.echo.training_clips import training_clips
 from synthzoo.errors import find_user_error
-from synthzoo.io.videos import read_avi, write_avi
+from synthzoo.io.videos import read_video, write_avi
 from synthzoo.phantoms.echo.sets import list_videos
 from synthzoo.results.echonet_phantoms import export_phantoms
 from synthzoo.serving.generation import generate_dataset
@@ -88,7 +88,7 @@ def test_a_data_set_in_the_layout_of_bids_has_videos_of_drawn_ejection_fractions
 def test_a_server_hands_the_video_over_as_a_volume_in_time(tmp_path):
     case = ServedBundle(BUNDLE).run({"ef": 60.0, "seed": 2, "steps": 2}, tmp_path)[0]
     image = nib.load(case.files["video"])
-    video = read_avi(tmp_path / "sub-0001" / "sub-0001_echo.avi").frames
+    video = read_video(tmp_path / "sub-0001" / "sub-0001_echo.avi").frames
     assert image.shape == (32, 32, 1, 16) and case.sidecar["frame_ms"] == 62.5
     assert np.array_equal(np.asarray(image.dataobj)[:, :, 0].transpose(2, 1, 0), video)
 
@@ -152,7 +152,7 @@ def test_a_video_with_a_damaged_chunk_is_named_and_left_out(echonet, capsys):
 
 def test_videos_of_odd_length_and_other_rates_are_brought_to_the_network_s_and_short_ones_left_out(echonet, capsys):
     first, second, third = (row["path"] for row in read_echonet(echonet, "train")[:3])
-    frames = np.repeat(read_avi(first).frames, 4, 0)
+    frames = np.repeat(read_video(first).frames, 4, 0)
     write_avi(first, frames[:63], 50.0)  # 1.26 s
     write_avi(second, frames[:5], 16.0)
     write_avi(third, frames[:17], 16.0)
@@ -164,7 +164,7 @@ def test_videos_of_odd_length_and_other_rates_are_brought_to_the_network_s_and_s
 
 def test_a_video_in_colour_counts_by_its_mean_grey(echonet):
     path = read_echonet(echonet, "train")[0]["path"]
-    grey = read_avi(path).frames
+    grey = read_video(path).frames
     tinted = np.stack([grey, grey // 2, np.zeros_like(grey)], -1)
     pictures = [picture_of(frame) for frame in tinted]
     raw = path.read_bytes()

@@ -9,7 +9,7 @@ from bundle_runs import ROOT
 
 from synthzoo.bundle.compose import run_bundle
 from synthzoo.errors import find_user_error
-from synthzoo.io.videos import read_avi, write_avi
+from synthzoo.io.videos import read_video, write_avi
 from synthzoo.phantoms.echo.sets import list_videos
 from synthzoo.results.echonet_phantoms import export_phantoms, phantom_name
 
@@ -24,7 +24,7 @@ def training(tmp_path_factory):
 
 
 def video_of(training, patient):
-    return read_avi(training / "Videos" / f"{phantom_name(patient, 0, 0)}.avi")
+    return read_video(training / "Videos" / f"{phantom_name(patient, 0, 0)}.avi")
 
 
 def audit(folder, training, output_dir, **more):

@@ -10,7 +10,7 @@ from bundle_runs import ROOT
 
 from synthzoo.bundle.compose import load_config, run_bundle
 from synthzoo.errors import UserError, find_user_error
-from synthzoo.io.videos import read_avi
+from synthzoo.io.videos import read_video
 from synthzoo.phantoms.echo.sets import list_videos
 from synthzoo.results.echonet_phantoms import export_phantoms
 from synthzoo.serving.served import ServedBundle
@@ -34,7 +34,7 @@ def made(tmp_path_factory):
 
 def videos_in(folder) -> torch.Tensor:
     """Videos (N, 1, T, S, S) in [0, 1] of a folder, in the order of their numbers."""
-    frames = [read_avi(path).frames for path in sorted(folder.glob("*/*_echo.avi"))]
+    frames = [read_video(path).frames for path in sorted(folder.glob("*/*_echo.avi"))]
     return torch.from_numpy(np.stack(frames).astype(np.float32) / 255)[:, None]
 
 
