@@ -125,6 +125,7 @@ class ImageTable(CaseTable):
         if check and len(self.paths) > 1:
             self._leave_out()
 
+    settings_key = "settings"
     find = staticmethod(find_images)  # a table of other files than volumes replaces these two
 
     @staticmethod

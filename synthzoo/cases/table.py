@@ -20,7 +20,7 @@ from synthzoo.errors import UserError
 from synthzoo.io.files import sha256
 
 LABELS = ("dseg", "mask", "probseg")  # the last word of the suffixes that BIDS keeps among the derivatives
-IDENTITY = ("bundle", "version", "weights_sha256", "sampler", "seed", "requested", "input")
+IDENTITY = ("bundle", "version", "weights_sha256", "sampler", "settings", "seed", "requested", "input")
 
 
 def process_rank() -> tuple[int, int]:
@@ -52,12 +52,13 @@ class CaseTable(Dataset):
         bundle_root: folder of the bundle; the version is read from its `configs/metadata.json` and the weights'
             SHA-256 is taken from `models/model.pt`, where these exist.
         weights: another weights file than `models/model.pt`.
-        settings: the sampler's settings by name, for the sidecar.
+        settings: what the result depends on beside the request, by name; in the sidecar under `settings_key`.
         block: rows that are batched together. A block is run again whole when one of its rows is missing, so that a
             resumed run makes the same batches, and so the same bits, as an uninterrupted one. Set it to the batch size.
         overwrite: True replaces results that were made from another request; False refuses.
     """
 
+    settings_key = "sampler"  # of generators; what is made from an image by no sampler has "settings"
     conditions: dict[str, dict] = {}
     failures: list[str]
 
@@ -136,7 +137,7 @@ class CaseTable(Dataset):
             "bundle": self.bundle,
             "version": self.version,
             "weights_sha256": self.weights_sha256,
-            "sampler": self.settings,
+            self.settings_key: self.settings,
             **self.record(row),
         }
 

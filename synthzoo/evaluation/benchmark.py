@@ -2,7 +2,9 @@
 
     utilisation = floating-point operations of the networks / seconds inside them / the rate of a matrix product
 
-The matrix product is measured in the same run, between the turns, on the same threads and in the same precision.
+The matrix product is measured in the same run, before and after each turn, on the same threads and in the same
+precision, and its best rate counts. A share above 1 says that this rate was not the peak, because the machine was busy
+or a convolution took fewer operations than were counted: such a measurement has failed, and `FAILED` stands for it.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ def _convolution_flop(x_shape, w_shape, *args: Any, out_shape: Any = None, **kwa
     return conv_flop_count(x_shape, w_shape, out_shape)
 
 
+FAILED = "failed"  # in place of a share of the peak above 1
 DIRECT_CONVOLUTION = {torch.ops.aten.mkldnn_convolution: _convolution_flop}  # which the counter does not know
 
 
@@ -37,7 +40,9 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def matmul_rate(device: torch.device, dtype: torch.dtype = torch.float32, size: int = 1024, seconds: float = 0.5):
+def matmul_rate(
+    device: torch.device, dtype: torch.dtype = torch.float32, size: int = 1024, seconds: float = 0.5
+) -> tuple[float, float]:
     """Floating-point operations per second of one square matrix product, the best of those done within `seconds`.
 
     Returns:
@@ -45,16 +50,21 @@ def matmul_rate(device: torch.device, dtype: torch.dtype = torch.float32, size: 
     """
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     torch.mm(a, b)
-    best, products = 0.0, 0
-    began, busy = time.perf_counter(), time.process_time()
-    while time.perf_counter() - began < seconds or not products:
+    shortest, least, began = float("inf"), float("inf"), time.perf_counter()
+    while time.perf_counter() - began < seconds or shortest == float("inf"):
         synchronise(device)
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         torch.mm(a, b)
         synchronise(device)
-        best = max(best, 2 * size**3 / (time.perf_counter() - start))
-        products += 1
-    return best, 2 * size**3 * products / max(time.process_time() - busy, 1e-9)
+        shortest = min(shortest, time.perf_counter() - start)
+        least = min(least, max(time.process_time() - busy, 1e-9))
+    return 2 * size**3 / shortest, 2 * size**3 / least
+
+
+def share_of_peak(operations: float, seconds: float, peak: float) -> float | str:
+    """Operations per second as a share of `peak`, or `FAILED` where it is above 1."""
+    share = round(operations / seconds / peak, 3)
+    return share if share <= 1 else FAILED
 
 
 class PeakMemory:
@@ -157,12 +167,12 @@ def measure_samplers(
         conditions: (B, K) in user units.
         turns: rounds; the median is reported. One more goes before, unmeasured.
         dtype: in which the matrix product is measured.
-        peak_seconds: given to the matrix product before each turn.
+        peak_seconds: given to the matrix product before and after each turn.
 
     Returns:
         name -> seconds_per_volume (median, fastest, slowest), network_calls, network_share, gflop_per_volume, gflops,
         peak_gflops, utilisation, utilisation_busy (the same in processor time, which other processes do not lower),
-        peak_memory_mib.
+        peak_memory_mib. A share above 1 is `FAILED`.
     """
     device, count = noise.device, noise.shape[0]
     taken: dict[str, list[dict]] = {name: [] for name in samplers}
@@ -181,6 +191,7 @@ def measure_samplers(
                 sampler(noise, network, conditions=conditions)
                 synchronise(device)
                 seconds = time.perf_counter() - start
+            rates.append(matmul_rate(device, dtype, seconds=peak_seconds))
             taken[name].append(
                 {
                     "seconds": seconds,
@@ -206,8 +217,8 @@ def measure_samplers(
             "gflop_per_volume": round(work[name] / count / 1e9, 2),
             "gflops": round(work[name] / inside / 1e9, 1),
             "peak_gflops": round(peak / 1e9, 1),
-            "utilisation": round(work[name] / inside / peak, 3),
-            "utilisation_busy": None if device.type == "cuda" else round(work[name] / busy / peak_busy, 3),
+            "utilisation": share_of_peak(work[name], inside, peak),
+            "utilisation_busy": None if device.type == "cuda" else share_of_peak(work[name], busy, peak_busy),
             "peak_memory_mib": round(max(memory), 1) if memory else None,
         }
     return result
@@ -273,6 +284,8 @@ def sampling_table(
     peak = max(row["peak_gflops"] for row in rows.values())
     title = f"The same weights in other samplers, in turns, {batch} volumes at once, {machine}; share of peak: "
     title += f"arithmetic inside the networks over the {peak:g} GFLOP/s of a matrix product in the same run"
+    if any(row.get(key) == FAILED for row in rows.values() for key in ("utilisation", "utilisation_busy")):
+        title += f"; {FAILED}: a share above 1, so that the product's rate was not the peak"
     if quality:
         title += f"; r and FID of {quality} volumes from the same noise and requests"
     own = f"{settings['sampler']} {settings['steps']}"

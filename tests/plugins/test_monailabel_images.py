@@ -59,6 +59,6 @@ def test_factual_and_counterfactual_are_two_studies_of_one_source(client, zoo, s
     assert len(ids) == 2
     infos = [stored(client, params) for _, params in found.values()]
     assert {info["source"] for info in infos} == {"scan_0"}
-    assert [info["sidecar"]["sampler"]["lesion"] for info in infos] == [0, 0.5]
+    assert [info["sidecar"]["settings"]["lesion"] for info in infos] == [0, 0.5]
     again = client.infer(COUNTERFACTUAL, "scan_0", {"lesion": 0.5})[1]["studies"][0]["id"]
     assert again in ids, json.dumps(sorted(ids))

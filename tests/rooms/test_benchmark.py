@@ -15,11 +15,13 @@ from synthzoo.evaluation import baselines as baselines
 from synthzoo.evaluation.baselines import GenerativeSampler, MonaiSampler
 from synthzoo.evaluation.benchmark import (
     DIRECT_CONVOLUTION,
+    FAILED,
     compare,
     matmul_rate,
     measure_samplers,
     print_table,
     sampling_table,
+    share_of_peak,
 )
 from synthzoo.evaluation.paper_scale import measure_paper, paper_report
 from synthzoo.inferers import synthesis
@@ -104,6 +106,10 @@ def test_monai_generative_gives_our_image_from_the_same_weights(network):
     torch.testing.assert_close(ours, theirs(NOISE, conditions=CONDITIONS), atol=1e-5, rtol=0)
 
 
+def is_share(value):
+    return value == FAILED or 0 < value <= 1
+
+
 def test_calls_arithmetic_and_shares_are_counted(network, capsys):
     plain = MonaiSampler(network, 6)
     few, many = SynthesisInferer("ddim", 2), SynthesisInferer("ddim", 4)
@@ -112,7 +118,7 @@ def test_calls_arithmetic_and_shares_are_counted(network, capsys):
     assert [row["network_calls"] for row in rows.values()] == [2, 4, 6]
     flops = [row["gflop_per_volume"] for row in rows.values()]
     assert flops[2] - flops[1] == pytest.approx(flops[1] - flops[0], abs=0.011) and flops[0] > 0
-    assert all(0 < row["network_share"] <= 1 and row["utilisation"] > 0 for row in rows.values())
+    assert all(0 < row["network_share"] <= 1 and is_share(row["utilisation"]) for row in rows.values())
     assert "forward" not in vars(network.denoiser) and "decode" not in vars(network)
     assert "seconds_per_volume" in print_table(rows) and "MONAI" in capsys.readouterr().out
 
@@ -192,6 +198,15 @@ def test_the_cards_table_has_a_row_for_each_sampler():
     assert table["rows"] == [["ours (dpm_solver 20)", 20, 1.0, 0.5, 7.0], ["MONAI (DDIM 50)", 50, 3.0, 0.5, 7.0]]
     assert len(table["columns"]) == 5 and "90 GFLOP/s" in table["title"]
     assert compare(rows)["times as fast as MONAI"] == 3.0
+
+
+def test_a_share_above_one_is_a_failed_measurement_and_the_table_says_so():
+    assert share_of_peak(80.0, 2.0, 50.0) == 0.8 and share_of_peak(100.0, 2.0, 50.0) == 1.0
+    assert share_of_peak(145.5, 2.0, 50.0) == FAILED
+    table = sampling_table(
+        {"ours": ROW | {"utilisation": FAILED}}, {"sampler": "ddim", "steps": 2}, 50, 4, 0, "a machine"
+    )
+    assert table["rows"][0][3] == FAILED and "failed: a share above 1" in table["title"]
 
 
 def test_the_card_shows_every_report():

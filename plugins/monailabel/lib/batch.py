@@ -25,6 +25,7 @@ from synthzoo.serving.served import Cancelled, ServedBundle
 logger = logging.getLogger(__name__)
 KEPT = ".synthzoo_batch.json"
 SELECTIONS = ("all", "labeled", "unlabeled")
+PARTS_OF_A_REQUEST = ("sampler", "settings", "requested")  # of a sidecar
 
 
 class BatchRunner:
@@ -178,7 +179,7 @@ class BatchRunner:
         requested = {**{name: option.default for name, option in options.items()}, **request.values}
 
         def same(sidecar: dict) -> bool:
-            made = {**(sidecar.get("sampler") or {}), **(sidecar.get("requested") or {})}
+            made = {key: value for part in PARTS_OF_A_REQUEST for key, value in (sidecar.get(part) or {}).items()}
             made |= {key: sidecar[key] for key in ("seed",) if key in sidecar}
             return (
                 sidecar.get("weights_sha256") == weights

@@ -134,6 +134,8 @@ class FrameTable(BeatTable):
         UserError: what `BeatTable` says, and a seed that is none.
     """
 
+    settings_key = "sampler"
+
     def __init__(self, images="", loader=None, conditions: dict | None = None, ef: float = 30.0, seed=0, **kwargs):
         self.seed = check_seed(seed, "seed")
         loader = LoadFramed("image") if loader is None else loader

@@ -60,7 +60,7 @@ def colors(scene):
 
 def threshold_of(sidecar: dict) -> float:
     """The threshold that the regions were made with, or a usual one."""
-    found = sidecar.get("threshold", (sidecar.get("sampler") or {}).get("threshold"))
+    found = sidecar.get("threshold", (sidecar.get("settings") or {}).get("threshold"))
     found = found.get("value") if isinstance(found, dict) else found
     return float(found) if isinstance(found, (int, float)) else THRESHOLD
 
