@@ -18,6 +18,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from synthzoo.errors import find_user_error
@@ -40,7 +41,7 @@ def report_user_errors() -> None:
     if getattr(previous, "_synthzoo", False):
         return
 
-    def hook(kind, error, traceback):
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         user_error = find_user_error(error)
         if user_error is None or os.environ.get("SYNTHZOO_TRACEBACK"):
             previous(kind, error, traceback)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from synthzoo.errors import UserError
 from synthzoo.io.files import write_text
@@ -36,7 +37,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence]) -> str:
     return "\n".join(lines)
 
 
-def cell(value) -> str:
+def cell(value: Any) -> str:
     """One value as text of a table cell."""
     if value is None:
         return "-"

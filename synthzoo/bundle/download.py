@@ -16,6 +16,7 @@ import unicodedata
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+from types import TracebackType
 from typing import Any
 
 import jsonschema
@@ -247,13 +248,15 @@ def expect_space(folder: Path, needed: int) -> None:
 class no_space_is_said:
     """Context in which a full disk, or a folder that may not be written, becomes a UserError."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind, error, traceback) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         import errno
 
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

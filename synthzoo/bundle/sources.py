@@ -8,7 +8,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPMessage
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from tqdm import tqdm
 
@@ -22,7 +24,9 @@ LONGEST_NAME = 255  # bytes, what file systems take
 class HttpOnly(urllib.request.HTTPRedirectHandler):
     """Follows a redirect to another web address only, and never from https to http."""
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
         """The next request, or the error that the redirect is."""
         old, new = urllib.parse.urlparse(req.full_url).scheme, urllib.parse.urlparse(newurl).scheme
         if new not in ("http", "https") or (old == "https" and new == "http"):
@@ -78,7 +82,7 @@ def copy_at_most(
 class FolderSource:
     """A folder on this machine, also as file:// address."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def __str__(self) -> str:
@@ -99,7 +103,7 @@ class FolderSource:
 class WebSource:
     """A plain web server that serves the files of a release beside each other."""
 
-    def __init__(self, url: str):
+    def __init__(self, url: str) -> None:
         self.url = url.rstrip("/").removesuffix(f"/{INDEX}")
 
     def __str__(self) -> str:
@@ -128,7 +132,7 @@ class WebSource:
 class HubSource:
     """A Hugging Face repository; `hf:owner/repo` or `hf:owner/repo@revision`."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str) -> None:
         self.repo, _, self.revision = name.partition("@")
 
     def __str__(self) -> str:

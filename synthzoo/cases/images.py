@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import glob
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
@@ -25,7 +27,7 @@ ENDINGS = (".nii", ".nii.gz")
 
 
 def find_images(
-    images,
+    images: str | Path | Sequence[str | Path],
     exclude: str | Path | None = None,
     endings: tuple[str, ...] = ENDINGS,
     choose: Callable[[list[Path]], list[Path]] = list,
@@ -78,7 +80,7 @@ def _is_volume(path: Path, endings: tuple[str, ...] = ENDINGS) -> bool:
     return path.name.lower().endswith(endings) if path.is_file() else is_dicom_folder(path)
 
 
-def _below(path: Path, folder) -> bool:
+def _below(path: Path, folder: str | Path | None) -> bool:
     return folder is not None and Path(folder).resolve() in path.resolve().parents
 
 
@@ -112,7 +114,14 @@ class ImageTable(CaseTable):
             is used: MONAI Label's stock app makes the table with the postprocessing and brings its own images.
     """
 
-    def __init__(self, images, channels: int = 1, check: bool = True, suffix: str = "heatmap.nii.gz", **kwargs):
+    def __init__(
+        self,
+        images: str | Path | Sequence[str | Path],
+        channels: int = 1,
+        check: bool = True,
+        suffix: str = "heatmap.nii.gz",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(suffix=suffix, **kwargs)
         self.channels = int(channels)
         self.unnamed = images == ""
@@ -187,7 +196,7 @@ class LoadVolumed(MapTransform):
         UserError: see `read_volume`.
     """
 
-    def __init__(self, keys, channels: int = 1, allow_missing_keys: bool = False):
+    def __init__(self, keys: KeysCollection, channels: int = 1, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         self.channels = int(channels)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,12 @@ class RequestTable(CaseTable):
         requests: str | None = None,
         num_samples: int | None = 1,
         seed: int = 0,
-        noise_shape=(1,),
+        noise_shape: Sequence[int] = (1,),
         output_dir: str | None = None,
         suffix: str = "T1w.nii.gz",
         first_index: int = 1,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(output_dir=output_dir, suffix=suffix, **kwargs)
         self.conditions = {name: dict(schema) for name, schema in conditions.items()}
         self.noise_shape = tuple(int(n) for n in noise_shape)
@@ -90,7 +91,7 @@ class RequestTable(CaseTable):
         if name not in self.conditions:
             raise UserError(f"{where}unknown condition '{name}': the known ones are {', '.join(self.conditions)}.")
 
-    def _rows_of_values(self, values: dict[str, Any], num_samples) -> list[dict]:
+    def _rows_of_values(self, values: dict[str, Any], num_samples: int | None) -> list[dict]:
         lists = {name: list(v) for name, v in values.items() if isinstance(v, (list, tuple, np.ndarray))}
         if num_samples is None:
             count = max([len(v) for v in lists.values()], default=1)
@@ -209,7 +210,7 @@ def _positive(name: str, value: Any) -> int:
     return int(value)
 
 
-def _unique(cases: list[str], path) -> None:
+def _unique(cases: list[str], path: str | Path | None) -> None:
     if len(set(cases)) != len(cases):
         twice = next(case for case in cases if cases.count(case) > 1)
         raise UserError(f"{path}: participant_id {twice} stands twice; each row needs its own.")

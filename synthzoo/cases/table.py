@@ -73,7 +73,7 @@ class CaseTable(Dataset):
         settings: dict[str, Any] | None = None,
         block: int = 1,
         overwrite: bool = False,
-    ):
+    ) -> None:
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.suffix, self.folder, self.overwrite, self.block = suffix, folder, overwrite, max(1, int(block))
         self.bundle, self.settings = bundle, dict(settings or {})

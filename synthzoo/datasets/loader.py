@@ -111,7 +111,13 @@ class SeededLoader(DataLoader):
     """
 
     def __init__(
-        self, dataset: Dataset, batch_size: int = 1, seed: int = 0, shuffle: bool = True, num_workers: int = 0, **kwargs
+        self,
+        dataset: Dataset,
+        batch_size: int = 1,
+        seed: int = 0,
+        shuffle: bool = True,
+        num_workers: int = 0,
+        **kwargs: Any,
     ) -> None:
         if len(dataset) == 0:
             raise UserError(

@@ -37,7 +37,7 @@ class NoiseSchedule:
         beta_start: float = 0.0015,
         beta_end: float = 0.0205,
         prediction: str = "epsilon",
-    ):
+    ) -> None:
         if kind not in KINDS:
             raise UserError(f"schedule kind = {kind!r}: the known ones are {', '.join(KINDS)}.")
         if prediction not in PREDICTIONS:

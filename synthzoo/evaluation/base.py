@@ -65,7 +65,7 @@ class Evaluation:
         settings: Mapping[str, Any],
         inferer: Any = None,
         parts: Sequence[str] | None = None,
-    ):
+    ) -> None:
         self.network, self.report, self.inferer = network.eval(), report, inferer
         tensor = next(network.parameters(), None)
         self.device = torch.device("cpu") if tensor is None else tensor.device

@@ -20,7 +20,7 @@ PREDICTION = {"epsilon": "epsilon", "v": "v_prediction"}
 class DecodeOnly(nn.Module):
     """What the baselines' inferers ask of an autoencoder, in front of the network's own latent statistics."""
 
-    def __init__(self, network: torch.nn.Module):
+    def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
         self.network = network
 
@@ -40,7 +40,7 @@ class MonaiSampler:
 
     name = "MONAI"
 
-    def __init__(self, network: torch.nn.Module, steps: int = 50, timesteps: list[int] | None = None):
+    def __init__(self, network: torch.nn.Module, steps: int = 50, timesteps: list[int] | None = None) -> None:
         self.network = copy.deepcopy(network).eval()
         self.scheduler = self.make_scheduler(network.schedule)
         self.scheduler.alphas_cumprod = network.schedule.alpha.float() ** 2
@@ -63,7 +63,9 @@ class MonaiSampler:
         return LatentDiffusionInferer(self.scheduler, scale_factor=1.0)
 
     @torch.no_grad()
-    def __call__(self, inputs: torch.Tensor, network: Any = None, conditions: torch.Tensor | None = None):
+    def __call__(
+        self, inputs: torch.Tensor, network: Any = None, conditions: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Noise (B, C, d, h, w), conditions (B, K) in user units -> image (B, 1, D, H, W) in [0, 1].
 
         `network` is there for the signature only: the copy made at the start is used.
@@ -100,7 +102,7 @@ class GenerativeSampler(MonaiSampler):
 
     name = "monai-generative"
 
-    def __init__(self, network: torch.nn.Module, steps: int = 50, settings: dict | None = None):
+    def __init__(self, network: torch.nn.Module, steps: int = 50, settings: dict | None = None) -> None:
         self.nets = import_generative()[0]
         super().__init__(network, steps)
         sizes = dict(settings["denoiser"]["unet"])

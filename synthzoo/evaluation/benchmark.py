@@ -13,7 +13,7 @@ import contextlib
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,9 @@ from tqdm import tqdm
 Sampler = Callable[..., torch.Tensor]  # (noise, network, conditions=...) -> image
 
 
-def _convolution_flop(x_shape, w_shape, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+def _convolution_flop(
+    x_shape: Sequence[int], w_shape: Sequence[int], *args: Any, out_shape: Any = None, **kwargs: Any
+) -> int:
     return conv_flop_count(x_shape, w_shape, out_shape)
 
 
@@ -74,7 +76,7 @@ class PeakMemory:
     reset that peak, the resident set is looked at every millisecond instead, which can miss a very short peak.
     """
 
-    def __init__(self, device: torch.device):
+    def __init__(self, device: torch.device) -> None:
         self.device, self.grown = device, None
 
     def __enter__(self) -> PeakMemory:
@@ -123,7 +125,7 @@ class PeakMemory:
 class Stopwatch:
     """Calls of a network's denoiser, and seconds (and processor time) inside denoiser and decoding, while entered."""
 
-    def __init__(self, network: Any, device: torch.device):
+    def __init__(self, network: Any, device: torch.device) -> None:
         self.network, self.device, self.calls, self.seconds, self.busy = network, device, 0, 0.0, 0.0
 
     def __enter__(self) -> Stopwatch:

@@ -73,7 +73,7 @@ class EchoEvaluation(Evaluation):
         sessions: int = 1,
         cache_dir: str | None = None,
         **shared: Any,
-    ):
+    ) -> None:
         settings = {**settings, "image_size": image_size, "train_size": train_size, "sessions": sessions}
         super().__init__(settings=settings, **shared)
         self.image_size = int(self.network.image_size if image_size is None else image_size)

@@ -24,7 +24,7 @@ class Report:
         UserError: a criterion that has not the agreed form.
     """
 
-    def __init__(self, save_to: str | Path, command: str = "", criteria: Sequence[Mapping[str, Any]] = ()):
+    def __init__(self, save_to: str | Path, command: str = "", criteria: Sequence[Mapping[str, Any]] = ()) -> None:
         judge(criteria, {})
         self.save_to, self.command, self.criteria = Path(save_to), command, list(criteria)
 

@@ -29,7 +29,7 @@ class ClipsAsImages(nn.Module):
         shape: (C, T, h, w).
     """
 
-    def __init__(self, denoise: Callable, shape: tuple[int, int, int, int], device: torch.device):
+    def __init__(self, denoise: Callable, shape: tuple[int, int, int, int], device: torch.device) -> None:
         super().__init__()
         self.denoise, self.shape = denoise, shape
         self.device, self.dtype = device, torch.float32
@@ -54,8 +54,13 @@ class DiffusersSampler:
     """
 
     def __init__(
-        self, denoise: Callable, shape: tuple[int, int, int, int], schedule: NoiseSchedule, steps: int, device
-    ):
+        self,
+        denoise: Callable,
+        shape: tuple[int, int, int, int],
+        schedule: NoiseSchedule,
+        steps: int,
+        device: str | torch.device,
+    ) -> None:
         try:
             from diffusers import DDIMPipeline, DDIMScheduler
         except (ImportError, RuntimeError) as error:

@@ -16,7 +16,7 @@ from synthzoo.errors import UserError
 from synthzoo.networks.convolution import FastSingleVolumes, computes_in
 
 
-def prepare_request(batch: dict, device: Any = None, non_blocking: bool = False, **kwargs: Any):
+def prepare_request(batch: dict, device: Any = None, non_blocking: bool = False, **kwargs: Any) -> tuple:
     """A batch of requests -> (noise, no target, (), {"conditions": values}), for MONAI's SupervisedEvaluator."""
     noise = batch["image"].to(device, non_blocking=non_blocking)
     return noise, None, (), {"conditions": batch["conditions"].to(device, non_blocking=non_blocking)}
@@ -53,7 +53,7 @@ class SynthesisInferer(Inferer):
         decode_roi: Sequence[int] | None = None,
         chunk: int | None = None,
         progress: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         self.sampler, self.sampler_name = find_sampler(sampler), sampler
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
@@ -65,7 +65,9 @@ class SynthesisInferer(Inferer):
         self.decode_roi, self.chunk, self.progress = decode_roi, chunk, progress
 
     @torch.inference_mode()
-    def __call__(self, inputs: torch.Tensor, network: Callable, conditions=None, *args, **kwargs) -> torch.Tensor:
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable, conditions: torch.Tensor | None = None, *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
         """Noise (B, C, d, h, w), conditions (B, K) in user units (NaN: left out) -> image (B, 1, D, H, W) in [0, 1]."""
         if conditions is None:
             conditions = torch.full((inputs.shape[0], len(network.conditions)), float("nan"), device=inputs.device)

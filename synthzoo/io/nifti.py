@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -12,7 +13,7 @@ from synthzoo.io.files import write_bytes
 from synthzoo.io.marks import Mark, mark_header
 
 
-def affine_of(spacing_mm, shape=None) -> np.ndarray:
+def affine_of(spacing_mm: float | Sequence[float], shape: Sequence[int] | None = None) -> np.ndarray:
     """Affine [4, 4] float64 in RAS with this spacing (mm, a number or three), the volume's middle at the origin."""
     spacing = np.broadcast_to(np.asarray(spacing_mm, dtype=np.float64), (3,))
     affine = np.diag([*spacing, 1.0])

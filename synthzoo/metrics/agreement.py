@@ -10,12 +10,13 @@ both alike.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import spearmanr
 
 from synthzoo.errors import UserError
 
 
-def agreement(requested, measured) -> dict[str, float]:
+def agreement(requested: ArrayLike, measured: ArrayLike) -> dict[str, float]:
     """r, slope, intercept, mae and bias (mean of measured - requested) of two series (N,) in one unit, N >= 3.
 
     r and slope are nan where a series is constant.
@@ -37,7 +38,7 @@ def agreement(requested, measured) -> dict[str, float]:
     return {name: round(float(value), 4) for name, value in found.items()} | {"n": int(requested.size)}
 
 
-def conditioning(requested, measured, seed: int = 0, shuffles: int = 20) -> dict:
+def conditioning(requested: ArrayLike, measured: ArrayLike, seed: int = 0, shuffles: int = 20) -> dict:
     """`agreement` with its control: mean r, slope and MAE over `shuffles` random pairings, and the largest |r|."""
     requested, measured = (np.asarray(v, dtype=np.float64).ravel() for v in (requested, measured))
     rng = np.random.default_rng(seed)
@@ -51,7 +52,7 @@ def conditioning(requested, measured, seed: int = 0, shuffles: int = 20) -> dict
     return {**agreement(requested, measured), "shuffled": control}
 
 
-def reported(requested, measured) -> dict[str, float]:
+def reported(requested: ArrayLike, measured: ArrayLike) -> dict[str, float]:
     """r2, mae, rmse, spearman, n and lost of two series (N,) in one unit, N >= 3.
 
         R2 = 1 - sum (requested - measured)^2 / sum (requested - mean requested)^2

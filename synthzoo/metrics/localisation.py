@@ -5,6 +5,8 @@ Average precision and AUROC over voxels are scikit-learn's; chance is the share 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage as ndi
 from skimage.exposure import equalize_hist
@@ -30,7 +32,9 @@ def voxel_scores(heats: list[np.ndarray], lesions: list[np.ndarray], masks: list
     }
 
 
-def slice_ap(heats, lesions, masks, axis: int = 2) -> float:
+def slice_ap(
+    heats: Sequence[np.ndarray], lesions: Sequence[np.ndarray], masks: Sequence[np.ndarray], axis: int = 2
+) -> float:
     """Average precision over slices; a slice scores the mean of its map over the brain."""
     scores, truth = [], []
     for heat, lesion, mask in zip(heats, lesions, masks):
@@ -43,13 +47,15 @@ def slice_ap(heats, lesions, masks, axis: int = 2) -> float:
     return float(average_precision_score(truth, scores))
 
 
-def dice(heats, lesions, masks, threshold: float) -> float:
+def dice(
+    heats: Sequence[np.ndarray], lesions: Sequence[np.ndarray], masks: Sequence[np.ndarray], threshold: float
+) -> float:
     """Mean Dice over volumes at a threshold."""
     found = [(h >= threshold) & m for h, m in zip(heats, masks)]
     return float(np.mean([2 * (f & t).sum() / max(f.sum() + t.sum(), 1) for f, t in zip(found, lesions)]))
 
 
-def healthy_threshold(heats, masks, share: float = 0.005) -> float:
+def healthy_threshold(heats: Sequence[np.ndarray], masks: Sequence[np.ndarray], share: float = 0.005) -> float:
     """The value that this share of the voxels of healthy brains exceeds."""
     return float(np.quantile(np.concatenate([h[m] for h, m in zip(heats, masks)]), 1 - share))
 

@@ -21,7 +21,9 @@ class ClipDenoiser(nn.Module):
         sigma_data: standard deviation of the data that it sees, in [-1, 1]; `fit` measures it.
     """
 
-    def __init__(self, unet: nn.Module, conditions: ConditionNormaliser, schedule: Any = None, sigma_data: float = 0.5):
+    def __init__(
+        self, unet: nn.Module, conditions: ConditionNormaliser, schedule: Any = None, sigma_data: float = 0.5
+    ) -> None:
         super().__init__()
         self.unet, self.conditions, self.schedule = unet, conditions, schedule
         self.conditions.fill = float("nan")
@@ -45,6 +47,8 @@ class ClipDenoiser(nn.Module):
         values = None if conditions is None else self.conditions(conditions.to(self.conditions.low))
         return self.unet(x, level, values, **given)
 
-    def forward(self, x: torch.Tensor, level: torch.Tensor, conditions: torch.Tensor | None = None, **given: Any):
+    def forward(
+        self, x: torch.Tensor, level: torch.Tensor, conditions: torch.Tensor | None = None, **given: Any
+    ) -> torch.Tensor:
         """`denoise`."""
         return self.denoise(x, level, conditions, **given)

@@ -28,7 +28,7 @@ class ConditionNormaliser(nn.Module):
 
     def __init__(
         self, low: Sequence[float], high: Sequence[float], fill: float = -1.0, order: Sequence[int] | None = None
-    ):
+    ) -> None:
         super().__init__()
         if len(low) != len(high) or any(a >= b for a, b in zip(low, high)):
             raise UserError(f"conditions: low = {list(low)} must be below high = {list(high)} at each place.")

@@ -94,7 +94,7 @@ class SpaceTimeUNet(nn.Module):
         stem_kernels: Sequence[int] = (3,),
         early_shrink: bool = False,
         groups: int = 8,
-    ):
+    ) -> None:
         super().__init__()
         widths = [stem_channels or channels[0], *channels]
         levels = len(channels)

@@ -48,7 +48,7 @@ class TimeConvolution(nn.Module):
         depthwise: one kernel a channel, added to the input, instead of a full matrix.
     """
 
-    def __init__(self, channels: int, causal: bool = False, depthwise: bool = False):
+    def __init__(self, channels: int, causal: bool = False, depthwise: bool = False) -> None:
         super().__init__()
         self.convolution = zeroed(
             nn.Conv2d(channels, channels, (3, 1), padding=(0 if causal else 1, 0), groups=channels if depthwise else 1)
@@ -71,7 +71,7 @@ class TimeConvolution(nn.Module):
 class TimeBias(nn.Module):
     """What the distance between two frames adds to their attention, for any number of frames: T -> (heads, T, T)."""
 
-    def __init__(self, width: int, heads: int, causal: bool):
+    def __init__(self, width: int, heads: int, causal: bool) -> None:
         super().__init__()
         self.causal = causal
         self.layers = nn.Sequential(
@@ -98,7 +98,7 @@ class TimeAttention(nn.Module):
         causal: frames see no later ones.
     """
 
-    def __init__(self, channels: int, heads: int, head_channels: int, causal: bool = False):
+    def __init__(self, channels: int, heads: int, head_channels: int, causal: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(channels, bias=False)
@@ -132,7 +132,9 @@ class SpaceAttention(nn.Module):
         across_time: to the pixels of all frames of the clip; of a still, to its own.
     """
 
-    def __init__(self, channels: int, heads: int, head_channels: int, shared: bool = False, across_time: bool = False):
+    def __init__(
+        self, channels: int, heads: int, head_channels: int, shared: bool = False, across_time: bool = False
+    ) -> None:
         super().__init__()
         self.heads, self.head_channels, self.across_time = heads, head_channels, across_time
         self.norm = nn.LayerNorm(channels, bias=False)
@@ -156,7 +158,7 @@ class SpaceAttention(nn.Module):
 class TokenAttention(nn.Module):
     """Every pixel attends to the clip's tokens."""
 
-    def __init__(self, channels: int, width: int, heads: int, head_channels: int):
+    def __init__(self, channels: int, width: int, heads: int, head_channels: int) -> None:
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(channels, bias=False)
@@ -179,7 +181,7 @@ class TokenAttention(nn.Module):
 class Gate(nn.Module):
     """Channels weighed by what an attentive average of the frame says (global context, Cao et al. 2019)."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         hidden = max(3, channels // 2)
         self.score = nn.Conv2d(channels, 1, 1, bias=False)
@@ -195,7 +197,7 @@ class Gate(nn.Module):
 class SpaceTimeConvolution(nn.Module):
     """3 x 3 over space, then 3 over time."""
 
-    def __init__(self, in_channels: int, out_channels: int, causal: bool = False):
+    def __init__(self, in_channels: int, out_channels: int, causal: bool = False) -> None:
         super().__init__()
         self.space = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.time = TimeConvolution(out_channels, causal)
@@ -225,7 +227,7 @@ class ResidualBlock(nn.Module):
         tokens: nn.Module | None = None,
         gate: bool = False,
         causal: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         self.norm1, self.norm2 = group_norm(groups, in_channels), group_norm(groups, out_channels)
         self.convolution1 = SpaceTimeConvolution(in_channels, out_channels, causal)
@@ -257,14 +259,14 @@ def group_norm(groups: int, channels: int) -> nn.GroupNorm:
 class Shrink(nn.Sequential):
     """Half the size: each 2 x 2 pixels become channels, mixed by a 1 x 1 convolution."""
 
-    def __init__(self, in_channels: int, out_channels: int):
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(nn.PixelUnshuffle(2), nn.Conv2d(4 * in_channels, out_channels, 1))
 
 
 class Grow(nn.Sequential):
     """Twice the size: a 1 x 1 convolution whose channels become 2 x 2 pixels, alike at the start."""
 
-    def __init__(self, in_channels: int, out_channels: int):
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         convolution = nn.Conv2d(in_channels, 4 * out_channels, 1)
         super().__init__(convolution, nn.SiLU(), nn.PixelShuffle(2))
         with torch.no_grad():

@@ -26,7 +26,7 @@ class LevelEmbedding(nn.Module):
         UserError: low is not below high.
     """
 
-    def __init__(self, embedding: int, low: float, high: float, waves: int = 32):
+    def __init__(self, embedding: int, low: float, high: float, waves: int = 32) -> None:
         super().__init__()
         if not low < high:
             raise UserError(f"level_range = [{low}, {high}]: the first number must be below the second.")
@@ -50,7 +50,7 @@ class ConditionTokens(nn.Module):
         width: size W of a token.
     """
 
-    def __init__(self, conditions: int, width: int):
+    def __init__(self, conditions: int, width: int) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.randn(conditions, 2 * OCTAVES + 1, width) / math.sqrt(2 * OCTAVES + 1))
         self.shift = nn.Parameter(torch.zeros(conditions, width))
@@ -78,7 +78,7 @@ class Resampler(nn.Module):
         heads, head_channels: of the attention.
     """
 
-    def __init__(self, width: int, count: int = 32, layers: int = 2, heads: int = 8, head_channels: int = 64):
+    def __init__(self, width: int, count: int = 32, layers: int = 2, heads: int = 8, head_channels: int = 64) -> None:
         super().__init__()
         self.heads, inner = heads, heads * head_channels
         self.learned = nn.Parameter(torch.randn(count, width))
@@ -134,7 +134,7 @@ class Embedding(nn.Module):
         low_level_range: tuple[float, float] | None = None,
         width: int = 0,
         resampled: int = 0,
-    ):
+    ) -> None:
         super().__init__()
         self.conditions, self.width = conditions, width
         self.level = LevelEmbedding(embedding, *level_range)

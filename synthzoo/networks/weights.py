@@ -8,7 +8,7 @@ because MONAI does not bind dotted `import` statements.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ def load_weights(
     network: torch.nn.Module,
     path: str | Path,
     device: str | torch.device | None = None,
-    map_keys=None,
+    map_keys: Callable[[dict], dict] | None = None,
 ) -> torch.nn.Module:
     """Load the state dict at `path` strictly into `network`, set it to eval mode and return it.
 

@@ -25,7 +25,7 @@ class PatchCritic(nn.Module):
 
     name = "critic"
 
-    def __init__(self, discriminator: nn.Module, warm_up: int = 0):
+    def __init__(self, discriminator: nn.Module, warm_up: int = 0) -> None:
         super().__init__()
         self.discriminator, self.warm_up = discriminator, int(warm_up)
         self.loss = PatchAdversarialLoss(criterion="least_squares", no_activation_leastsq=True)
@@ -45,7 +45,7 @@ class PatchCritic(nn.Module):
         """Keep the reconstruction of this iteration for the critic's own step."""
         self.restored = restored.detach()
 
-    def forward(self, network, batch: dict) -> dict[str, torch.Tensor]:
+    def forward(self, network: torch.nn.Module, batch: dict) -> dict[str, torch.Tensor]:
         """`batch["image"]` (B, 1, D, H, W) -> "loss", "real", "fake": mean scores, which should stay apart but near."""
         restored, self.restored = self.restored, None
         if restored is None:

@@ -7,6 +7,7 @@ loss = mean |x - decode(z)| + kl_weight KL(N(m, s) || N(0, 1)) / batch      (Rom
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -40,13 +41,13 @@ class AutoencoderObjective:
         perceptual_weight: float = 0.002,
         critic: PatchCritic | None = None,
         adversarial_weight: float = 0.005,
-    ):
+    ) -> None:
         self.kl_weight, self.edge_weight = kl_weight, edge_weight
         self.perceptual = perceptual_network(perceptual) if isinstance(perceptual, str) else perceptual
         self.perceptual_weight, self.adversarial_weight = perceptual_weight, adversarial_weight
         self.critic = critic
 
-    def __call__(self, network, batch: dict) -> dict[str, torch.Tensor]:
+    def __call__(self, network: torch.nn.Module, batch: dict) -> dict[str, torch.Tensor]:
         """`batch["image"]` (B, 1, D, H, W) or (B, 1, H, W) in [0, 1] -> "loss", "l1", "kl" and what else is on."""
         image = batch["image"]
         mean, deviation = network.autoencoder.encode(image)
@@ -72,7 +73,7 @@ class AutoencoderObjective:
                 loss = loss + self.adversarial_weight * found["adversarial"]
         return {"loss": loss, **found}
 
-    def images(self, network, batch: dict, inferer=None) -> dict[str, torch.Tensor]:
+    def images(self, network: torch.nn.Module, batch: dict, inferer: Any = None) -> dict[str, torch.Tensor]:
         """The first image, or its middle slice, beside its reconstruction, (1, H, 2 W)."""
         image = batch["image"][:1]
         restored = network.autoencoder.decode(network.autoencoder.encode(image)[0])

@@ -15,7 +15,7 @@ class PartObjective:
         part: its name in the network, such as "reid".
     """
 
-    def __init__(self, objective: Callable, part: str):
+    def __init__(self, objective: Callable, part: str) -> None:
         self.objective, self.part = objective, part
         self.name = part
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from scipy import ndimage as ndi
 from torch.nn import functional as F
 
 
-def smooth_noise(rng: np.random.Generator, shape, sigma_voxels) -> np.ndarray:
+def smooth_noise(rng: np.random.Generator, shape: Sequence[int], sigma_voxels: float | Sequence[float]) -> np.ndarray:
     """Gaussian random field of unit variance, float32 `shape`, low-passed with `sigma_voxels`."""
     noise = ndi.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), sigma_voxels, mode="wrap")
     return noise / max(float(noise.std()), 1e-12)
 
 
-def resize(field: np.ndarray, shape) -> np.ndarray:
+def resize(field: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Trilinear resize of (X, Y, Z) or (C, X, Y, Z) to the spatial `shape`; the two grids share their outer faces."""
     tensor = torch.from_numpy(np.ascontiguousarray(field, dtype=np.float32))
     stacked = tensor[None, None] if tensor.ndim == 3 else tensor[None]
@@ -22,7 +24,7 @@ def resize(field: np.ndarray, shape) -> np.ndarray:
     return (out[0, 0] if tensor.ndim == 3 else out[0]).numpy()
 
 
-def sample(table: np.ndarray, shape, points_voxel: np.ndarray) -> np.ndarray:
+def sample(table: np.ndarray, shape: Sequence[int], points_voxel: np.ndarray) -> np.ndarray:
     """Trilinear values at scattered points, (N, C) float32; points outside take the nearest voxel of the border.
 
     Args:
@@ -52,7 +54,9 @@ def to_table(maps: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(maps.reshape(maps.shape[0], -1).T, dtype=np.float32)
 
 
-def random_diffeomorphism(rng: np.random.Generator, shape, spacing_mm: float, scales) -> np.ndarray:
+def random_diffeomorphism(
+    rng: np.random.Generator, shape: Sequence[int], spacing_mm: float, scales: Sequence[tuple[float, float]]
+) -> np.ndarray:
     """Displacement in mm, a `sample` table float32 (X * Y * Z, 3), of a random diffeomorphism.
 
     A stationary velocity is the sum over `scales` of smooth noise; scaling and squaring integrates it (Arsigny et al.,
@@ -73,7 +77,9 @@ def random_diffeomorphism(rng: np.random.Generator, shape, spacing_mm: float, sc
     return flow
 
 
-def solve_increasing(function, target: float, low: float, high: float, steps: int = 50) -> float:
+def solve_increasing(
+    function: Callable[[float], float], target: float, low: float, high: float, steps: int = 50
+) -> float:
     """The x in [low, high] with function(x) = target for an increasing function, by bisection."""
     for _ in range(steps):
         middle = 0.5 * (low + high)

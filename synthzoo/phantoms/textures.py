@@ -5,6 +5,7 @@ They stand in for the published foreign sets (abdominal CT, ImageNet), which nee
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def photographs() -> list[np.ndarray]:
     return found
 
 
-def _noise(rng: np.random.RandomState, shape, sigma) -> np.ndarray:
+def _noise(rng: np.random.RandomState, shape: Sequence[int], sigma: float | Sequence[float]) -> np.ndarray:
     field = ndi.gaussian_filter(rng.standard_normal(shape).astype(np.float32), sigma, mode="wrap")
     return field / max(float(field.std()), 1e-6)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import synthzoo
 from synthzoo.cases.table import CaseTable, process_rank, stem
@@ -17,7 +18,7 @@ BIDS_VERSION = "1.9.0"
 
 
 @contextmanager
-def locked(folder: Path):
+def locked(folder: Path) -> Iterator[None]:
     """Hold a lock on a folder, so that one process at a time gathers and the last one sees every sidecar."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -122,7 +123,7 @@ def case_of(sidecar: Path, table: CaseTable) -> str:
     return sidecar.name[: -len(f"_{stem(table.suffix)}.json")]
 
 
-def _cell(value) -> str:
+def _cell(value: Any) -> str:
     if value is None:
         return "n/a"
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class EchoNetWriter:
         UserError: the folder's tables cannot be read or are of another kind.
     """
 
-    def __init__(self, folder: str | Path, extra_table: str | None = None):
+    def __init__(self, folder: str | Path, extra_table: str | None = None) -> None:
         self.folder, self.extra_table = Path(folder), extra_table
         self.journal = self.folder / f".journal_{process_rank()[0]}.jsonl"
         self.rows: dict[str, dict] = {}
@@ -70,7 +70,7 @@ class EchoNetWriter:
     def __enter__(self) -> EchoNetWriter:
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __len__(self) -> int:
@@ -174,7 +174,9 @@ class EchoNetWriter:
                 with suppress(OSError):
                     path.unlink()
 
-    def _cells(self, name: str, frames: Any, fps: float, ef: float, split: str, esv, edv) -> dict[str, str]:
+    def _cells(
+        self, name: str, frames: Any, fps: float, ef: float, split: str, esv: float | None, edv: float | None
+    ) -> dict[str, str]:
         where = f"{self.folder / VIDEOS / name}.avi"
         shape = tuple(np.shape(frames))[-3:]
         if len(shape) != 3:
@@ -259,7 +261,7 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _csv(columns, rows: list[dict]) -> str:
+def _csv(columns: Sequence[str], rows: list[dict]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from synthzoo.datasets.echo.tracings import mask_tracing
 from synthzoo.phantoms.echo.phantom import EchoClip, make_clip
@@ -13,7 +14,7 @@ from synthzoo.results.echonet import EchoNetWriter, hashed_name
 PARAMETERS = "phantom.csv"
 
 
-def export_phantoms(folder: str | Path, preset: str, videos: Iterable[Video], **priors) -> Path:
+def export_phantoms(folder: str | Path, preset: str, videos: Iterable[Video], **priors: Any) -> Path:
     """Write videos of a preset into a folder; those that are complete there are not made again.
 
     Args:

@@ -48,7 +48,7 @@ class RejectImages(Transform):
         UserError: always; the requests of a generator pass through no preprocessing.
     """
 
-    def __init__(self, name: str):
+    def __init__(self, name: str) -> None:
         self.name = name
 
     def __call__(self, data: Any) -> Any:

@@ -39,7 +39,7 @@ class FinalizeDataset:
         overlay: str | None = None,
         name: str | None = None,
         draw: Callable[[CaseTable, list[Path], str | None], None] | None = None,
-    ):
+    ) -> None:
         self.table, self.preview, self.overlay, self.name = table, int(preview), overlay, name
         self.draw = draw or kind_of(table.suffix).preview
 

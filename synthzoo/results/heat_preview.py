@@ -29,7 +29,7 @@ class SaveHeatPreview(Transform):
 
     def __init__(
         self, table: CaseTable, image_key: Hashable = "image", heat_key: Hashable = "pred", threshold: float = 0.15
-    ):
+    ) -> None:
         self.table, self.image_key, self.heat_key, self.threshold = table, image_key, heat_key, float(threshold)
 
     def __call__(self, data: dict) -> dict:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from synthzoo.io.files import write_bytes
 from synthzoo.io.marks import Mark, with_mark
 
 
-def planes(volume: np.ndarray, at=None) -> np.ndarray:
+def planes(volume: np.ndarray, at: Sequence[int] | None = None) -> np.ndarray:
     """Axial, coronal and sagittal slice of a RAS volume side by side, as a radiologist's screen shows them.
 
     Args:
@@ -89,6 +90,6 @@ def heat_colours(heat: np.ndarray) -> np.ndarray:
     return np.stack([np.clip(3 * heat - n, 0, 1) for n in range(3)])
 
 
-def _three_d(volume) -> np.ndarray:
+def _three_d(volume: np.ndarray | torch.Tensor) -> np.ndarray:
     array = np.asarray(volume.detach().cpu() if hasattr(volume, "detach") else volume, dtype=np.float32)
     return array[0] if array.ndim == 4 else array

@@ -55,7 +55,7 @@ class SaveResult(Transform):
         sidecar_keys: Sequence[str] = (),
         description: str = "Made by a generative model; not an image of a person.",
         **settings: Any,
-    ):
+    ) -> None:
         self.table = table
         self.outputs = dict(outputs or {"pred": table.suffix})
         self.measure, self.measured_keys = measure, tuple(measured_keys)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -86,7 +87,7 @@ def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
         return ImageFont.load_default()
 
 
-def _broken(text: str, width: int, font) -> list[str]:
+def _broken(text: str, width: int, font: Any) -> list[str]:
     """A text in lines that fit a width in pixels; a word that is too long is cut."""
     lines = [""]
     for word in text.split():

@@ -235,7 +235,7 @@ class KeepBest:
         record: what version.json shall say besides.
     """
 
-    def __init__(self, folder: Path, record: dict[str, Any]):
+    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
         self.folder, self.record = folder, dict(record, losses=[])
         self.rows: Any = ()
         self.batch_size = 1

@@ -80,7 +80,9 @@ def generate_dataset(
     return out
 
 
-def _prepare(bundle: Path, out: Path, num_samples, requests, seed, settings: dict[str, Any]) -> dict[str, Any]:
+def _prepare(
+    bundle: Path, out: Path, num_samples: int | None, requests: str | Path | None, seed: int, settings: dict[str, Any]
+) -> dict[str, Any]:
     """Check everything, agree on the table with the other processes, and give the overrides of this run."""
     config, metadata = read_json(bundle / "configs" / "inference.json"), read_metadata(bundle)
     if "requests" not in config:
@@ -147,7 +149,11 @@ def _batches(config: dict, table: str, size: int | None) -> dict[str, Any]:
 
 
 def request_table(
-    conditions: Mapping[str, dict], requested: Mapping[str, Any], num_samples: int | None, requests, seed: int
+    conditions: Mapping[str, dict],
+    requested: Mapping[str, Any],
+    num_samples: int | None,
+    requests: str | Path | None,
+    seed: int,
 ) -> str:
     """The text of requests.tsv: a line per subject with its seed and every condition, `n/a` where unset.
 
@@ -202,7 +208,7 @@ class ConditionPrior:
         UserError: a value out of range, of a wrong type, or a range that is none.
     """
 
-    def __init__(self, name: str, requested: Any, schema: Mapping[str, Any]):
+    def __init__(self, name: str, requested: Any, schema: Mapping[str, Any]) -> None:
         parts = requested.split(",") if isinstance(requested, str) else requested
         parts = list(parts) if isinstance(parts, (list, tuple)) else [parts]
         self.values = [check_value(name, part, schema) for part in parts]
@@ -281,7 +287,7 @@ class Progress:
         skipped: images of its share that were complete before.
     """
 
-    def __init__(self, total: int, skipped: int = 0):
+    def __init__(self, total: int, skipped: int = 0) -> None:
         rank, world = process_rank()
         name = f"process {rank}" if world > 1 else "generating"
         self.bar = tqdm(

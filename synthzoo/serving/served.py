@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pydoc import locate
@@ -51,7 +51,7 @@ class ServedBundle:
         versions: folder of fine-tuned weights, `<versions>/<version>/model.pt`; None knows the released ones only.
     """
 
-    def __init__(self, folder: str | Path, device: str | None = None, versions: str | Path | None = None):
+    def __init__(self, folder: str | Path, device: str | None = None, versions: str | Path | None = None) -> None:
         self.folder = Path(folder).resolve()
         self.name, self.device = self.folder.name, device
         self.metadata = read_metadata(self.folder)
@@ -224,18 +224,18 @@ class ServedBundle:
         return overrides
 
     @contextlib.contextmanager
-    def _reported(self, evaluator, total: int, report: Callable | None):
+    def _reported(self, evaluator: Any, total: int, report: Callable | None) -> Iterator[None]:
         """Call `report` after every sample and before every call of a part of the network."""
         if report is None:
             yield
             return
         count = {"done": 0, "calls": 0}
 
-        def called(*_):
+        def called(*_: Any) -> None:
             count["calls"] += 1
             report(count["done"], total, count["calls"])
 
-        def iterated(engine):
+        def iterated(engine: Any) -> None:
             batch = engine.state.batch
             count["done"] += len(batch) if isinstance(batch, list) else len(batch["image"])
             report(count["done"], total, count["calls"])
@@ -249,7 +249,7 @@ class ServedBundle:
             for hook in hooks:
                 hook.remove()
 
-    def _case(self, table, name: str) -> Case:
+    def _case(self, table: Any, name: str) -> Case:
         files = {kind: table.path(name, rule["suffix"]) for kind, rule in self.outputs.items() if "suffix" in rule}
         files = {kind: path for kind, path in files.items() if path.is_file()}
         sidecar = table.sidecar(name)

@@ -72,7 +72,7 @@ class ModelStore:
         memory_gb: float | None = None,
         parallel: int = 1,
         versions_dir: str | Path | None = None,
-    ):
+    ) -> None:
         versions = (lambda name: None) if versions_dir is None else (lambda name: Path(versions_dir) / name)
         served = [ServedBundle(folder, device, versions(Path(folder).resolve().name)) for folder in folders]
         self.bundles = {item.name: item for item in served}

@@ -14,7 +14,7 @@ import copy
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +198,7 @@ class ObjectiveTrainer(Trainer):
         return {f"{getattr(objective, 'name', type(objective).__name__)}/{key}": item for key, item in values.items()}
 
     @contextlib.contextmanager
-    def only_trainable(self, parameters: list[torch.nn.Parameter]):
+    def only_trainable(self, parameters: list[torch.nn.Parameter]) -> Iterator[None]:
         """While one pair steps, the parameters of the other pairs need no gradient."""
         mine = {id(parameter) for parameter in parameters}
         others = {

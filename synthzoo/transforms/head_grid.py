@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ class ToHeadGridd(MapTransform):
         upright: bool = False,
         affine_key: Hashable = "scan_affine",
         shape_key: Hashable = "scan_shape",
-    ):
+    ) -> None:
         super().__init__(keys)
         self.spacing_mm, self.upright = float(spacing_mm), upright
         self.affine_key, self.shape_key = affine_key, shape_key
@@ -87,7 +87,7 @@ class FromHeadGridd(MapTransform):
         reference_key: Hashable = "image",
         affine_key: Hashable = "scan_affine",
         shape_key: Hashable = "scan_shape",
-    ):
+    ) -> None:
         super().__init__(keys)
         self.reference_key, self.affine_key, self.shape_key = reference_key, affine_key, shape_key
 
@@ -152,7 +152,7 @@ def upright_affine(array: np.ndarray, affine: np.ndarray, grid_affine: np.ndarra
 
 
 def resample(
-    array: np.ndarray, affine: np.ndarray, shape, target_affine: np.ndarray, smooth: bool = False
+    array: np.ndarray, affine: np.ndarray, shape: Sequence[int], target_affine: np.ndarray, smooth: bool = False
 ) -> np.ndarray:
     """Trilinear resampling between two grids, zero outside; `smooth` low-passes finer grids and keeps zeros zero."""
     ratio = np.linalg.norm(target_affine[:3, :3], axis=0).mean() / np.linalg.norm(affine[:3, :3], axis=0)

@@ -7,6 +7,7 @@ over a coarse set of poses, then by Powell's method. Pitch does not show in a mi
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ def middle_pose(head: np.ndarray, spacing_mm: float) -> np.ndarray:
     return _motion(pose)
 
 
-def _motion(pose) -> np.ndarray:
+def _motion(pose: Sequence[float]) -> np.ndarray:
     """Rigid motion of (yaw, roll) in degrees and a shift in mm."""
     yaw, roll = np.clip(pose[:2], -MOST_DEGREES, MOST_DEGREES)
     motion = np.eye(4)
@@ -47,7 +48,7 @@ def _motion(pose) -> np.ndarray:
     return motion
 
 
-def _similarity(volume: torch.Tensor, pose, spacing_mm: float) -> float:
+def _similarity(volume: torch.Tensor, pose: Sequence[float], spacing_mm: float) -> float:
     """Correlation of the volume (1, 1, D, H, W) in a pose with its mirror image."""
     half = (np.array(volume.shape[2:]) - 1) / 2 * spacing_mm
     motion = _motion(pose)

@@ -32,7 +32,7 @@ class HeatMapRegionsd(MapTransform):
         label_key: Hashable = "dseg",
         regions_key: Hashable = "regions",
         score_key: Hashable = "score",
-    ):
+    ) -> None:
         super().__init__(keys)
         self.threshold, self.smallest_ml = float(threshold), float(smallest_ml)
         self.label_key, self.regions_key, self.score_key = label_key, regions_key, score_key
@@ -52,7 +52,9 @@ class HeatMapRegionsd(MapTransform):
         return data
 
 
-def label_regions(heat: np.ndarray, affine: np.ndarray, threshold: float, smallest_ml: float):
+def label_regions(
+    heat: np.ndarray, affine: np.ndarray, threshold: float, smallest_ml: float
+) -> tuple[np.ndarray, list[dict]]:
     """Label map uint8 (D, H, W) and the list of regions, largest first."""
     voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
     names, count = ndi.label(heat >= threshold, ndi.generate_binary_structure(3, 3))

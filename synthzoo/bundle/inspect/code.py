@@ -56,7 +56,7 @@ def expression_text(value: str) -> str:
 class Reader(ast.NodeVisitor):
     """Walks one tree; every dotted name is judged by what its first word was imported as."""
 
-    def __init__(self, report: Report, own: set[str], aliases: dict[str, set[str]]):
+    def __init__(self, report: Report, own: set[str], aliases: dict[str, set[str]]) -> None:
         self.report, self.own, self.aliases = report, own, aliases
 
     def judge(self, node: ast.AST, path: str) -> None:

@@ -132,7 +132,7 @@ class Grammar:
         aliases: Mapping[str, set[str]],
         tree: ast.AST,
         module: bool,
-    ):
+    ) -> None:
         self.report, self.own, self.aliases, self.tree, self.module = report, own, aliases, tree, module
         self.parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
         self.bound = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not _loads(node)}

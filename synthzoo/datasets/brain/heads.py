@@ -20,7 +20,9 @@ class RandomHeads(Dataset):
         subjects, first_seed, cache_dir: of the pool of anatomies, see `load_pool`.
     """
 
-    def __init__(self, length: int = 8000, subjects: int = 125, first_seed: int = 0, cache_dir: str | None = None):
+    def __init__(
+        self, length: int = 8000, subjects: int = 125, first_seed: int = 0, cache_dir: str | None = None
+    ) -> None:
         self.pool, self.length = load_pool(first_seed, subjects, cache_dir), length
 
     def __len__(self) -> int:

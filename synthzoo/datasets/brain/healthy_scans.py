@@ -100,7 +100,7 @@ class HealthyScanSlices(Dataset):
         upright: bool = False,
         cache_dir: str | Path | None = None,
         transform: Callable | None = None,
-    ):
+    ) -> None:
         from tqdm import tqdm
 
         self.length, self.rows_per_axis, self.upright, self.transform = length, rows_per_axis, upright, transform

@@ -45,7 +45,7 @@ class HealthySlices(Dataset):
         upright: bool = False,
         transform: Callable | None = None,
         progress: bool = True,
-    ):
+    ) -> None:
         bar = None
         if progress:
             from tqdm import tqdm
@@ -101,6 +101,6 @@ class HealthySlices(Dataset):
         }
         return item if self.transform is None else self.transform(item)
 
-    def _cut(self, subject: int, axis: int, index: int, rng) -> np.ndarray:
+    def _cut(self, subject: int, axis: int, index: int, rng: np.random.RandomState) -> np.ndarray:
         cut = np.take(self.pool[subject], index, axis=axis + 1)
         return cut[:, ::-1] if axis > 0 and rng.rand() < 0.5 else cut

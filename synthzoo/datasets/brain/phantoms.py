@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ class BrainPhantomDataset(Dataset):
         noise: float = 0.01,
         bias: float = 0.1,
         cache_dir: str | Path | None = None,
-        requests=None,
+        requests: Mapping[str, Any] | None = None,
     ) -> None:
         if split not in SPLITS:
             raise UserError(f"split = {split!r}: a phantom data set has the splits {', '.join(SPLITS)}.")

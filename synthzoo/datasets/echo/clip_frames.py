@@ -13,7 +13,7 @@ class ClipFrames(Dataset):
         clips: rows with "video" (1, T, H, W) in [0, 1].
     """
 
-    def __init__(self, clips: Dataset):
+    def __init__(self, clips: Dataset) -> None:
         self.clips = clips
 
     def __len__(self) -> int:

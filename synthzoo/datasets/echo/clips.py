@@ -202,7 +202,7 @@ class ClipDataset(Dataset):
         stride: int = 1,
         linear: bool = False,
         padding: str = "zeros",
-    ):
+    ) -> None:
         if shorter not in ("pad", "drop"):
             raise UserError(f"shorter is {shorter!r}, but must be pad or drop.")
         self.length, self.random, self.hold_beat = int(length), random, hold_beat

@@ -6,11 +6,13 @@ before anything runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from PIL import Image, UnidentifiedImageError
@@ -106,7 +108,9 @@ class LoadFramed(MapTransform):
         allow_missing_keys: pass over keys that the sample lacks.
     """
 
-    def __init__(self, keys, size: int = 32, frame: int | None = None, allow_missing_keys: bool = False):
+    def __init__(
+        self, keys: KeysCollection, size: int = 32, frame: int | None = None, allow_missing_keys: bool = False
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.size, self.frame = int(size), None if frame is None else check_frame(frame)
 
@@ -136,7 +140,15 @@ class FrameTable(BeatTable):
 
     settings_key = "sampler"
 
-    def __init__(self, images="", loader=None, conditions: dict | None = None, ef: float = 30.0, seed=0, **kwargs):
+    def __init__(
+        self,
+        images: str | Path | Sequence[str | Path] = "",
+        loader: Callable[[dict], dict] | None = None,
+        conditions: dict | None = None,
+        ef: float = 30.0,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         self.seed = check_seed(seed, "seed")
         loader = LoadFramed("image") if loader is None else loader
         stated = dict(conditions or {"ef": CONDITIONS["ef"]})
@@ -145,7 +157,7 @@ class FrameTable(BeatTable):
         super().__init__(images, loader=loader, conditions=both, ef=ef, **kwargs)
         self.conditions = stated
 
-    def find(self, images, exclude=None) -> list[Path]:
+    def find(self, images: str | Path | Sequence[str | Path], exclude: str | Path | None = None) -> list[Path]:
         """The videos and pictures that a user means."""
         return find_images(images, exclude, ENDINGS)
 

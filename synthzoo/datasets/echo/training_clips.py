@@ -38,7 +38,7 @@ class SizedClips(Dataset):
         size: side of the frames in pixels.
     """
 
-    def __init__(self, clips: Dataset, size: int):
+    def __init__(self, clips: Dataset, size: int) -> None:
         self.clips, self.size = clips, int(size)
 
     def __len__(self) -> int:

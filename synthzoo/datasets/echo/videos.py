@@ -7,12 +7,14 @@ size by black bars and smoothing. What cannot be used is named in one sentence b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
@@ -108,13 +110,13 @@ class LoadBeatd(MapTransform):
 
     def __init__(
         self,
-        keys,
+        keys: KeysCollection,
         frames: int = 16,
         size: int = 32,
         fps: float = 16.0,
         video_fps: float | None = None,
         allow_missing_keys: bool = False,
-    ):
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.fps = float(fps)
         self.read = partial(read_beat, frames=int(frames), size=int(size), fps=self.fps, video_fps=video_fps)
@@ -148,7 +150,7 @@ class BeatTable(ImageTable):
 
     def __init__(
         self,
-        images="",
+        images: str | Path | Sequence[str | Path] = "",
         dataset_dir: str = "",
         data_format: str = "echonet",
         split: str | None = "test",
@@ -157,8 +159,8 @@ class BeatTable(ImageTable):
         ef: float = 30.0,
         ef_factual: float | None = None,
         suffix: str = "echo.avi",
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         self.loader = LoadBeatd("image") if loader is None else loader
         self.conditions = dict(conditions or CONDITIONS)
         self.ef = check_value("ef", ef, self.conditions["ef"])
@@ -176,7 +178,7 @@ class BeatTable(ImageTable):
             images = list(self.known)
         super().__init__(images, suffix=suffix, **kwargs)
 
-    def find(self, images, exclude=None) -> list[Path]:
+    def find(self, images: str | Path | Sequence[str | Path], exclude: str | Path | None = None) -> list[Path]:
         """The videos that a user means."""
         return find_images(images, exclude, (".avi",))
 

@@ -11,17 +11,20 @@ that of the phantoms. It is the age of the phantom's prior, not a person's. Its 
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from synthzoo.instruments.brain.regressor import read
 from synthzoo.instruments.brain.segmentation import SPACING_MM
 
 
-def measure_ages(images, spacing_mm: float = SPACING_MM, contrast: str = "T1w") -> np.ndarray:
+def measure_ages(
+    images: np.ndarray | torch.Tensor, spacing_mm: float = SPACING_MM, contrast: str = "T1w"
+) -> np.ndarray:
     """Ages in years, (N,), of brains (N, D, H, W) or (N, 1, D, H, W), RAS, brain-extracted, in [0, 1]."""
     return read("brain_age", images, contrast, spacing_mm)[:, 0]
 
 
-def measure_age(image, spacing_mm: float = SPACING_MM, contrast: str = "T1w") -> float:
+def measure_age(image: np.ndarray | torch.Tensor, spacing_mm: float = SPACING_MM, contrast: str = "T1w") -> float:
     """Age in years of one brain (D, H, W) or (1, D, H, W), RAS, brain-extracted.
 
     Args:

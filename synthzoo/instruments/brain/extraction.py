@@ -7,6 +7,7 @@ further out it lies, and what lies deep inside needs little probability. A scan 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,7 +25,9 @@ OUTSIDE_MM, INSIDE_MM, PER_MM, MOST = 3.0, 4.0, 0.6, 6.0  # of the prior, in log
 FARTHEST_MM = 12.0  # a stripped scan's rests further out than this from the template are cut
 
 
-def brain_mask(head: np.ndarray, extractor: torch.nn.Module, device="cpu", spacing_mm: float = 2.0) -> np.ndarray:
+def brain_mask(
+    head: np.ndarray, extractor: torch.nn.Module, device: str | torch.device = "cpu", spacing_mm: float = 2.0
+) -> np.ndarray:
     """Brain mask, bool (D, H, W), of a head on the head grid (RAS, `spacing_mm` = 2, even shape).
 
     Raises:
@@ -50,7 +53,7 @@ def brain_mask(head: np.ndarray, extractor: torch.nn.Module, device="cpu", spaci
     return mask
 
 
-def find_brain(coarse: np.ndarray, extractor: torch.nn.Module, device="cpu") -> np.ndarray:
+def find_brain(coarse: np.ndarray, extractor: torch.nn.Module, device: str | torch.device = "cpu") -> np.ndarray:
     """Brain probability float32 (D, H, W) of a head at 4 mm, the mean of two looks.
 
     At the second one the head is moved so that the brain found first lies in the middle.
@@ -64,7 +67,7 @@ def find_brain(coarse: np.ndarray, extractor: torch.nn.Module, device="cpu") -> 
     return (first + second) / 2
 
 
-def extract(coarse: np.ndarray, extractor: torch.nn.Module, device="cpu") -> np.ndarray:
+def extract(coarse: np.ndarray, extractor: torch.nn.Module, device: str | torch.device = "cpu") -> np.ndarray:
     """Brain probability float32 (D, H, W) of a head at 4 mm, as the extractor gives it."""
     seen = np.abs(coarse[np.abs(coarse) > 1e-6])
     top = float(np.percentile(seen, 98)) if seen.size else 1.0
@@ -122,7 +125,9 @@ def template_distance(share: np.ndarray, steps: int = 60) -> np.ndarray:
         return _moved_template(numbers, middle, share.shape, COARSE_MM)[0, 0].numpy()
 
 
-def _moved_template(numbers: torch.Tensor, middle: torch.Tensor, shape, spacing_mm: float) -> torch.Tensor:
+def _moved_template(
+    numbers: torch.Tensor, middle: torch.Tensor, shape: Sequence[int], spacing_mm: float
+) -> torch.Tensor:
     """The template's distance map (1, 1, *shape) under shift (units of 50 mm), rotation vector and log scales."""
     shift, (a, b, c), scale = numbers.split(3)
     zero = torch.zeros(())

@@ -103,7 +103,9 @@ def load_rule(name: str) -> dict[str, np.ndarray]:
     return read_rule(WEIGHTS / f"{name}.pt")
 
 
-def read(instrument: str, images, contrast: str, spacing_mm: float = SPACING_MM) -> np.ndarray:
+def read(
+    instrument: str, images: np.ndarray | torch.Tensor, contrast: str, spacing_mm: float = SPACING_MM
+) -> np.ndarray:
     """Quantities (N, M) that "brain_volumes" or "brain_age" reads from RAS images (N, D, H, W) or (N, 1, D, H, W).
 
     Raises:

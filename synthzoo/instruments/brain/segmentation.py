@@ -8,6 +8,7 @@ feature vector of our FID: 48 numbers from a network that has learned anatomy an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -125,7 +126,9 @@ def to_grid(image: np.ndarray | torch.Tensor, spacing_mm: float = SPACING_MM) ->
     return ndi.affine_transform(smooth, np.full(3, step), first, output_shape=GRID, order=1, mode="constant")
 
 
-def stack_on_grid(images, spacing_mm: float = SPACING_MM) -> np.ndarray:
+def stack_on_grid(
+    images: np.ndarray | torch.Tensor | Sequence[np.ndarray], spacing_mm: float = SPACING_MM
+) -> np.ndarray:
     """A batch (N, D, H, W) or (N, 1, D, H, W), or a list of images, on the grid: float32 (N, 48, 56, 48)."""
     if not isinstance(images, (list, tuple)) and np.ndim(images) not in (4, 5):
         raise UserError(f"images: have shape {tuple(np.shape(images))}; a batch is (N, D, H, W) or (N, 1, D, H, W).")
@@ -141,7 +144,9 @@ def segment(images: np.ndarray, batch_size: int = 8) -> np.ndarray:
 
 
 @torch.inference_mode()
-def features(images, spacing_mm: float = SPACING_MM, batch_size: int = 8) -> np.ndarray:
+def features(
+    images: np.ndarray | torch.Tensor | Sequence[np.ndarray], spacing_mm: float = SPACING_MM, batch_size: int = 8
+) -> np.ndarray:
     """Feature vectors for FID, float32 (N, 48): the mean over space of the segmentation network's deepest layer.
 
     Args:

@@ -11,6 +11,7 @@ import json
 from functools import lru_cache
 
 import numpy as np
+import torch
 
 from synthzoo.instruments.brain.regressor import read
 from synthzoo.instruments.brain.segmentation import SPACING_MM, WEIGHTS
@@ -24,13 +25,17 @@ def stated_errors() -> dict:
     return json.loads((WEIGHTS / "brain_instruments.json").read_text())
 
 
-def measure_brains(images, spacing_mm: float = SPACING_MM, contrast: str = "T1w") -> dict[str, np.ndarray]:
+def measure_brains(
+    images: np.ndarray | torch.Tensor, spacing_mm: float = SPACING_MM, contrast: str = "T1w"
+) -> dict[str, np.ndarray]:
     """As `measure_brain` for a batch (N, D, H, W) or (N, 1, D, H, W): name -> (N,) mL."""
     found = np.maximum(read("brain_volumes", images, contrast, spacing_mm), 0)
     return dict(zip(QUANTITIES, found.T, strict=True))
 
 
-def measure_brain(image, spacing_mm: float = SPACING_MM, contrast: str = "T1w") -> dict[str, float]:
+def measure_brain(
+    image: np.ndarray | torch.Tensor, spacing_mm: float = SPACING_MM, contrast: str = "T1w"
+) -> dict[str, float]:
     """Volumes in mL of one brain-extracted RAS image.
 
     Args:

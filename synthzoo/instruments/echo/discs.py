@@ -8,6 +8,7 @@ echocardiography", J Am Soc Echocardiogr 1989.
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from synthzoo.errors import UserError
 
@@ -15,7 +16,12 @@ DISCS = 20
 FINER = 4  # parts of a pixel's side, so that a pixel is shared by the discs that it lies in
 
 
-def disc_volumes(masks, cm_per_pixel: float, axis=None, discs: int = DISCS) -> np.ndarray:
+def disc_volumes(
+    masks: np.ndarray | torch.Tensor,
+    cm_per_pixel: float,
+    axis: np.ndarray | torch.Tensor | None = None,
+    discs: int = DISCS,
+) -> np.ndarray:
     """Volume in mL of each frame, float64 (T,); an empty mask has 0.
 
     Args:
@@ -40,7 +46,7 @@ def disc_volumes(masks, cm_per_pixel: float, axis=None, discs: int = DISCS) -> n
     return np.array([_volume(mask > 0, direction, discs) for mask in masks]) * cm_per_pixel**3
 
 
-def long_axis(masks) -> np.ndarray:
+def long_axis(masks: np.ndarray | torch.Tensor) -> np.ndarray:
     """Direction (x, y) of the largest spread of the masks about their own centres, one for all frames, float64 (2,).
 
     It points downwards; (0, 1) when every mask is empty.
@@ -57,7 +63,9 @@ def long_axis(masks) -> np.ndarray:
     return direction if direction[1] >= 0 else -direction
 
 
-def ejection_fraction(volumes, ed_frame: int | None = None, es_frame: int | None = None) -> float:
+def ejection_fraction(
+    volumes: np.ndarray | torch.Tensor, ed_frame: int | None = None, es_frame: int | None = None
+) -> float:
     """1 - ESV / EDV of volumes (T,); without frames the largest and the smallest volume. NaN without any volume."""
     volumes = np.asarray(volumes, np.float64)
     largest = volumes.max() if ed_frame is None else volumes[ed_frame]
@@ -65,7 +73,9 @@ def ejection_fraction(volumes, ed_frame: int | None = None, es_frame: int | None
     return float(1 - smallest / largest) if largest > 0 else float("nan")
 
 
-def measure_echo(masks, cm_per_pixel: float, axis=None) -> dict[str, float]:
+def measure_echo(
+    masks: np.ndarray | torch.Tensor, cm_per_pixel: float, axis: np.ndarray | torch.Tensor | None = None
+) -> dict[str, float]:
     """`{"ef", "edv_ml", "esv_ml", "ed_frame", "es_frame"}` of masks (T, H, W) by largest and smallest volume."""
     volumes = disc_volumes(masks, cm_per_pixel, axis)
     ed_frame, es_frame = int(volumes.argmax()), int(volumes.argmin())

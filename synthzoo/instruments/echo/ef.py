@@ -40,7 +40,7 @@ def instrument_errors() -> dict:
     return json.loads(path.read_text())
 
 
-def as_videos(videos) -> torch.Tensor:
+def as_videos(videos: np.ndarray | torch.Tensor) -> torch.Tensor:
     """Videos as float32 (N, 1, T, H, W) on the CPU, of (N, 1, T, H, W), (N, T, H, W) or one (T, H, W) in [0, 1].
 
     Raises:
@@ -60,7 +60,7 @@ def as_videos(videos) -> torch.Tensor:
     return videos.clamp(0, 1)
 
 
-def measure_ef(videos, batch_size: int = 16) -> dict[str, np.ndarray]:
+def measure_ef(videos: np.ndarray | torch.Tensor, batch_size: int = 16) -> dict[str, np.ndarray]:
     """Ejection fractions as shares, `{"regressor": (N,), "discs": (N,)}`, of videos in [0, 1].
 
     Args:
@@ -105,7 +105,7 @@ def read_both_ways(network: torch.nn.Module, videos: torch.Tensor) -> torch.Tens
 
 
 @torch.inference_mode()
-def find_cavity(videos, batch_size: int = 256) -> np.ndarray:
+def find_cavity(videos: np.ndarray | torch.Tensor, batch_size: int = 256) -> np.ndarray:
     """The left ventricle's cavity in each frame, bool (N, T, 128, 128); one piece, or none where a frame is even.
 
     Args:
@@ -130,7 +130,9 @@ def largest_piece(mask: np.ndarray) -> np.ndarray:
     return mask if mask.mean() >= LEAST_AREA else np.zeros_like(mask)
 
 
-def cavity_areas(videos, cm_per_pixel=None) -> np.ndarray:
+def cavity_areas(
+    videos: np.ndarray | torch.Tensor, cm_per_pixel: np.ndarray | torch.Tensor | None = None
+) -> np.ndarray:
     """Area of the cavity in each frame, float64 (N, T): cm2, or the share of the frame without `cm_per_pixel` (N,)."""
     videos = as_videos(videos)
     areas = find_cavity(videos).mean((2, 3))
@@ -139,7 +141,9 @@ def cavity_areas(videos, cm_per_pixel=None) -> np.ndarray:
     return areas * (np.broadcast_to(np.asarray(cm_per_pixel, np.float64), len(videos)) * videos.shape[-1])[:, None] ** 2
 
 
-def cavity_volumes(videos, cm_per_pixel=None) -> np.ndarray:
+def cavity_volumes(
+    videos: np.ndarray | torch.Tensor, cm_per_pixel: np.ndarray | torch.Tensor | None = None
+) -> np.ndarray:
     """Volume of the cavity in each frame by discs, float64 (N, T): mL, or shares of the frame's side cubed."""
     videos = as_videos(videos)
     side = np.ones(len(videos)) if cm_per_pixel is None else np.asarray(cm_per_pixel, np.float64) * videos.shape[-1]

@@ -27,7 +27,7 @@ QUIET_SHARE = 0.16  # of the frame's side: what is farther than this from the ca
 
 
 @torch.inference_mode()
-def frame_features(videos, every: int = 4, batch_size: int = 256) -> np.ndarray:
+def frame_features(videos: np.ndarray | torch.Tensor, every: int = 4, batch_size: int = 256) -> np.ndarray:
     """Features of single frames, float32 (N * ceil(T / every), 72), of videos (N, 1, T, S, S) in [0, 1].
 
     Args:
@@ -40,13 +40,18 @@ def frame_features(videos, every: int = 4, batch_size: int = 256) -> np.ndarray:
 
 
 @torch.inference_mode()
-def clip_features(videos, batch_size: int = 16) -> np.ndarray:
+def clip_features(videos: np.ndarray | torch.Tensor, batch_size: int = 16) -> np.ndarray:
     """Features of whole videos, float32 (N, 192), of videos (N, 1, T, S, S) in [0, 1]."""
     videos, network = as_videos(videos), load_network("echo_ef_regressor")
     return torch.cat([network.features(to_grid(part)) for part in videos.split(batch_size)]).numpy()
 
 
-def frechet(generated, real, other_real, every: int = 4) -> dict[str, dict[str, float]]:
+def frechet(
+    generated: np.ndarray | torch.Tensor,
+    real: np.ndarray | torch.Tensor,
+    other_real: np.ndarray | torch.Tensor,
+    every: int = 4,
+) -> dict[str, dict[str, float]]:
     """Frechet distances of generated to real videos, and of other real videos to the same: `{"frames", "clips"}`.
 
     Args:
@@ -64,7 +69,7 @@ def frechet(generated, real, other_real, every: int = 4) -> dict[str, dict[str, 
     return {"frames": fid_with_floor(*frames), "clips": fid_with_floor(*clips)}
 
 
-def ssim_maps(first, second) -> tuple[torch.Tensor, int]:
+def ssim_maps(first: np.ndarray | torch.Tensor, second: np.ndarray | torch.Tensor) -> tuple[torch.Tensor, int]:
     """SSIM of each place of videos (N, 1, T, S, S), (N, T, S - w + 1, S - w + 1), and the side w of its window."""
     one, two = as_videos(first), as_videos(second)
     if one.shape != two.shape:
@@ -79,7 +84,9 @@ def ssim_maps(first, second) -> tuple[torch.Tensor, int]:
     return torch.stack(maps), window
 
 
-def roi_ssim(first, second, region=None) -> np.ndarray:
+def roi_ssim(
+    first: np.ndarray | torch.Tensor, second: np.ndarray | torch.Tensor, region: np.ndarray | torch.Tensor | None = None
+) -> np.ndarray:
     """SSIM averaged over the frames and inside a region, float64 (N,).
 
     Args:
@@ -103,7 +110,9 @@ def roi_ssim(first, second, region=None) -> np.ndarray:
     return (maps * inside).sum((1, 2)) / inside.sum((1, 2))
 
 
-def dilated_cavity(mask, cm_per_pixel, by_cm: float = 1.0) -> np.ndarray:
+def dilated_cavity(
+    mask: np.ndarray | torch.Tensor, cm_per_pixel: np.ndarray | torch.Tensor, by_cm: float = 1.0
+) -> np.ndarray:
     """Masks (N, S, S), say of end diastole, with all pixels within `by_cm`, bool (N, S, S).
 
     Args:
@@ -114,7 +123,7 @@ def dilated_cavity(mask, cm_per_pixel, by_cm: float = 1.0) -> np.ndarray:
     return np.stack([m if not m.any() else ndi.distance_transform_edt(~m) * s <= by_cm for m, s in zip(mask, sides)])
 
 
-def area_curve_error(videos, truth) -> np.ndarray:
+def area_curve_error(videos: np.ndarray | torch.Tensor, truth: np.ndarray | torch.Tensor) -> np.ndarray:
     """Mean |A - A*| of the cavity's area in the video and in the true one as a share of the largest A*, float64 (N,).
 
     Both are measured by the same instrument. Give it the input in place of `videos` for the baseline of copying. NaN
@@ -134,7 +143,7 @@ def area_curve_error(videos, truth) -> np.ndarray:
     return np.abs(found - requested).mean(1) / np.where(largest > 0, largest, np.nan)
 
 
-def quiet_region(videos, share: float = QUIET_SHARE) -> np.ndarray:
+def quiet_region(videos: np.ndarray | torch.Tensor, share: float = QUIET_SHARE) -> np.ndarray:
     """Pixels that are lit in some frame and far from the cavity in every frame, bool (N, S, S).
 
     Args:
@@ -149,12 +158,12 @@ def quiet_region(videos, share: float = QUIET_SHARE) -> np.ndarray:
     return lit & np.stack(far)
 
 
-def motion_energy(videos, region=None) -> np.ndarray:
+def motion_energy(videos: np.ndarray | torch.Tensor, region: np.ndarray | torch.Tensor | None = None) -> np.ndarray:
     """Mean |x_t+1 - x_t| inside `region` (N, S, S), or over the whole frame, float64 (N,)."""
     return _mean_inside(as_videos(videos)[:, 0].diff(dim=1), region)
 
 
-def flicker(videos, region) -> np.ndarray:
+def flicker(videos: np.ndarray | torch.Tensor, region: np.ndarray | torch.Tensor) -> np.ndarray:
     """Mean |second difference in time| inside `region` (N, S, S), which should lie outside the heart, float64 (N,).
 
     0 for a video that stands still or fades evenly. A video of the same patient gives the natural value: speckle of
@@ -163,7 +172,7 @@ def flicker(videos, region) -> np.ndarray:
     return _mean_inside(as_videos(videos)[:, 0].diff(n=2, dim=1), region)
 
 
-def _mean_inside(change: torch.Tensor, region) -> np.ndarray:
+def _mean_inside(change: torch.Tensor, region: np.ndarray | torch.Tensor | None) -> np.ndarray:
     size = change.abs().double().mean(1).numpy()
     if region is None:
         return size.mean((1, 2))

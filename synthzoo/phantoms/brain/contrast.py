@@ -11,11 +11,17 @@ Reference: Bernstein, King, Zhou, "Handbook of MRI Pulse Sequences", 2004. Relax
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy import ndimage as ndi
 
 from synthzoo.errors import UserError
 from synthzoo.phantoms.fields import resize, smooth_noise
+
+if TYPE_CHECKING:
+    from synthzoo.phantoms.brain.phantom import BrainAnatomy
 
 # What a reader calls a sequence -> its contrast, and whether an agent was given.
 SEQUENCES = {"T1w": ("T1w", False), "T1Gd": ("T1w", True), "T2w": ("T2w", False), "FLAIR": ("FLAIR", False)}
@@ -75,7 +81,7 @@ def tissue_signals(contrast: str, age: float, rng: np.random.Generator, gadolini
     return {name: value * scale for name, value in values.items()}
 
 
-def vessels(anatomy, rng: np.random.Generator) -> np.ndarray:
+def vessels(anatomy: BrainAnatomy, rng: np.random.Generator) -> np.ndarray:
     """Share of each voxel, float32 (D, H, W), of enhancing vessels: tubes in sulci, midline sinus, choroid plexus."""
     gm, wm, csf, ventricle = anatomy.tissues
     shape, h = gm.shape, anatomy.spacing_mm
@@ -89,12 +95,12 @@ def vessels(anatomy, rng: np.random.Generator) -> np.ndarray:
 
 
 def render(
-    anatomy,
+    anatomy: BrainAnatomy,
     contrast: str = "T1w",
     seed: int = 0,
     noise: float = 0.02,
     bias: float = 0.2,
-    resolution_mm=None,
+    resolution_mm: float | Sequence[float] | None = None,
     gadolinium: bool = False,
     texture: float = 0.02,
 ) -> np.ndarray:

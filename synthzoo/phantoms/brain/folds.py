@@ -6,6 +6,8 @@ model that knows only those takes the thin sulci of a real brain for lesions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage as ndi
 
@@ -80,7 +82,7 @@ def sulcal_vessels(maps: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     return np.clip((spots - rng.uniform(0.9, 2.5)) * 2, 0, 1) * np.clip(1.5 * fluid, 0, 1)
 
 
-def _noise(rng: np.random.RandomState, shape, sigma) -> np.ndarray:
+def _noise(rng: np.random.RandomState, shape: Sequence[int], sigma: float | np.ndarray) -> np.ndarray:
     noise = ndi.gaussian_filter(rng.standard_normal(shape).astype(np.float32), sigma)
     return noise / max(float(noise.std()), 1e-12)
 

@@ -7,12 +7,14 @@ Hoopes et al., "SynthStrip", NeuroImage 2022.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy import ndimage as ndi
 from torch.nn import functional as F
 
-from synthzoo.phantoms.brain.slices import draw_contrast, paint
+from synthzoo.phantoms.brain.slices import Contrast, draw_contrast, paint
 
 HEAD_GRID = (56, 64, 56)
 HEAD_SPACING_MM = 4.0
@@ -62,12 +64,12 @@ def normalise_head(image: np.ndarray) -> np.ndarray:
     return np.clip(image / max(top, 1e-6), -1, 2).astype(np.float32)
 
 
-def _field(rng, shape, cells: int) -> np.ndarray:
+def _field(rng: np.random.RandomState, shape: Sequence[int], cells: int) -> np.ndarray:
     coarse = torch.from_numpy(rng.standard_normal((1, 1, cells, cells, cells)).astype(np.float32))
     return F.interpolate(coarse, size=tuple(shape), mode="trilinear", align_corners=True)[0, 0].numpy()
 
 
-def _pose(maps: torch.Tensor, rng) -> torch.Tensor:
+def _pose(maps: torch.Tensor, rng: np.random.RandomState) -> torch.Tensor:
     """Rotate, scale, shift and bend (C, 40, 48, 40) into HEAD_GRID."""
     angles = np.deg2rad(rng.normal(0, 8, 3))
     matrix = np.eye(3)
@@ -86,7 +88,7 @@ def _pose(maps: torch.Tensor, rng) -> torch.Tensor:
     return F.grid_sample(maps[None], torch.from_numpy(np.ascontiguousarray(grid))[None], align_corners=True)[0]
 
 
-def _lesion(image, brain, rng, contrast) -> None:
+def _lesion(image: np.ndarray, brain: np.ndarray, rng: np.random.RandomState, contrast: Contrast) -> None:
     """Up to two blobs of any brightness in or at the brain, in place."""
     found = np.argwhere(brain > 0.5)
     for _ in range(rng.choice([0, 1, 2], p=[0.5, 0.35, 0.15])):
@@ -98,7 +100,7 @@ def _lesion(image, brain, rng, contrast) -> None:
         image += share * rng.uniform(0, 2) * contrast.tissue[:4].max()
 
 
-def _surroundings(inside, level, rng) -> np.ndarray:
+def _surroundings(inside: np.ndarray, level: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     """Everything that is not brain: shells, face, neck, eyes; (HEAD_GRID) intensities, 0 in the air."""
     h = HEAD_SPACING_MM
     distance = ndi.distance_transform_edt(~inside) * h + 2.0 * _field(rng, inside.shape, 6)
@@ -129,7 +131,7 @@ def _surroundings(inside, level, rng) -> np.ndarray:
     return out * (1 + 0.15 * _field(rng, inside.shape, 20))
 
 
-def _cut_view(image, brain, rng) -> None:
+def _cut_view(image: np.ndarray, brain: np.ndarray, rng: np.random.RandomState) -> None:
     """A field of view that ends within the head: zero slabs at some of the faces, in image and mask, in place."""
     found = np.argwhere(brain > 0.5)
     low, high = found.min(0), found.max(0)

@@ -5,14 +5,20 @@ A lesion is a level set of a smooth score; the level is solved so that the soft 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy import ndimage as ndi
 
 from synthzoo.errors import UserError
 from synthzoo.phantoms.fields import smooth_noise, solve_increasing
 
+if TYPE_CHECKING:
+    from synthzoo.phantoms.brain.phantom import BrainAnatomy
 
-def add_lesions(anatomy) -> None:
+
+def add_lesions(anatomy: BrainAnatomy) -> None:
     """Fill `anatomy.lesions` by `anatomy.params`; where two meet, the later of WMH, stroke, oedema, rim, core wins."""
     params = anatomy.params
     lesions = {}
@@ -25,7 +31,9 @@ def add_lesions(anatomy) -> None:
     anatomy.lesions = lesions
 
 
-def _level_set(score: np.ndarray, room: np.ndarray, volume_ml: float, softness: float, spacing_mm: float, what: str):
+def _level_set(
+    score: np.ndarray, room: np.ndarray, volume_ml: float, softness: float, spacing_mm: float, what: str
+) -> np.ndarray:
     """Soft map in [0, 1], zero where `room` is, whose sum times `room` is `volume_ml`."""
     voxels = volume_ml / (spacing_mm**3 / 1000)
     if voxels > 0.9 * room.sum():
@@ -34,7 +42,7 @@ def _level_set(score: np.ndarray, room: np.ndarray, volume_ml: float, softness: 
     inside = room > 0
     s, r = score[inside].astype(np.float64), room[inside].astype(np.float64)
 
-    def filled(level):
+    def filled(level: float) -> float:
         return float((np.clip(0.5 + (s + level) / softness, 0, 1) * r).sum())
 
     level = solve_increasing(filled, voxels, -float(s.max()) - softness, -float(s.min()) + softness)
@@ -43,7 +51,7 @@ def _level_set(score: np.ndarray, room: np.ndarray, volume_ml: float, softness: 
     return share
 
 
-def hyperintensities(anatomy, volume_ml: float) -> np.ndarray:
+def hyperintensities(anatomy: BrainAnatomy, volume_ml: float) -> np.ndarray:
     """Caps and bands along the ventricles and patches in deep white matter; float32 (D, H, W)."""
     rng = np.random.default_rng([anatomy.params.seed, 31])
     h = anatomy.spacing_mm
@@ -54,17 +62,19 @@ def hyperintensities(anatomy, volume_ml: float) -> np.ndarray:
     return _level_set(1.6 * near + 0.45 * patches + 0.8 * inner, white, volume_ml, 0.5, h, "wmh_ml")
 
 
-def _centre(anatomy, rng, weights: np.ndarray) -> np.ndarray:
+def _centre(anatomy: BrainAnatomy, rng: np.random.Generator, weights: np.ndarray) -> np.ndarray:
     flat = weights.ravel().astype(np.float64)
     return np.array(np.unravel_index(rng.choice(flat.size, p=flat / flat.sum()), weights.shape))
 
 
-def _distance_mm(shape, centre, spacing_mm: float) -> np.ndarray:
+def _distance_mm(shape: Sequence[int], centre: np.ndarray, spacing_mm: float) -> np.ndarray:
     axes = np.meshgrid(*[(np.arange(n) - c) * spacing_mm for n, c in zip(shape, centre, strict=True)], indexing="ij")
     return np.sqrt(sum(a**2 for a in axes)).astype(np.float32)
 
 
-def tumour(anatomy, core_ml: float = 5.0, enhancing_ml: float = 8.0, oedema_ml: float = 30.0) -> dict[str, np.ndarray]:
+def tumour(
+    anatomy: BrainAnatomy, core_ml: float = 5.0, enhancing_ml: float = 8.0, oedema_ml: float = 30.0
+) -> dict[str, np.ndarray]:
     """Necrotic core, enhancing rim around it and finger-like oedema in white matter; soft maps sharing each voxel."""
     rng = np.random.default_rng([anatomy.params.seed, 32])
     h = anatomy.spacing_mm
@@ -84,7 +94,7 @@ def tumour(anatomy, core_ml: float = 5.0, enhancing_ml: float = 8.0, oedema_ml: 
     return {"oedema": oedema, "enhancing": rim, "core": core}
 
 
-def stroke(anatomy, volume_ml: float) -> np.ndarray:
+def stroke(anatomy: BrainAnatomy, volume_ml: float) -> np.ndarray:
     """A wedge of cortex and white matter in one middle cerebral territory; float32 (D, H, W)."""
     rng = np.random.default_rng([anatomy.params.seed, 33])
     h = anatomy.spacing_mm

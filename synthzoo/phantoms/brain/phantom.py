@@ -12,7 +12,9 @@ biology's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -58,7 +60,7 @@ class BrainParams:
     tumour: dict | None = None
     stroke: dict | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -188,7 +190,9 @@ def make_anatomy(params: BrainParams, spacing_mm: float = 4.0) -> BrainAnatomy:
     return anatomy
 
 
-def make_brain(params: BrainParams, spacing_mm: float = 4.0, contrast: str = "T1w", **render_options) -> BrainSample:
+def make_brain(
+    params: BrainParams, spacing_mm: float = 4.0, contrast: str = "T1w", **render_options: Any
+) -> BrainSample:
     """Anatomy and image of a subject; `render_options` as in `brain_contrast.render`."""
     from synthzoo.phantoms.brain.contrast import render
 
@@ -197,14 +201,16 @@ def make_brain(params: BrainParams, spacing_mm: float = 4.0, contrast: str = "T1
     return BrainSample(render(anatomy, contrast, **render_options), anatomy, contrast)
 
 
-def render(*args, **kwargs) -> np.ndarray:
+def render(*args: Any, **kwargs: Any) -> np.ndarray:
     """See `brain_contrast.render`."""
     from synthzoo.phantoms.brain.contrast import render as implementation
 
     return implementation(*args, **kwargs)
 
 
-def _subject_to_template(params: BrainParams, template: BrainTemplate, spacing_mm: float, grid):
+def _subject_to_template(
+    params: BrainParams, template: BrainTemplate, spacing_mm: float, grid: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
     """The N voxels of the subject that can hold brain, as flat indices, and where they lie in the template.
 
     Returns:
@@ -220,7 +226,7 @@ def _subject_to_template(params: BrainParams, template: BrainTemplate, spacing_m
     flow = random_diffeomorphism(rng, coarse_grid, COARSE_MM, VARIATION)
     origin = np.array(template.origin_mm).reshape(3, 1)
 
-    def to_voxels(points_mm, flow_mm, scale):
+    def to_voxels(points_mm: np.ndarray, flow_mm: np.ndarray, scale: float) -> np.ndarray:
         matrix = rotation / (scale * aspect)[None]
         moved = (matrix @ (points_mm - centre - shift)).astype(np.float32) + flow_mm.T
         return (moved + (centre - origin).astype(np.float32)) / template.spacing_mm
@@ -241,7 +247,7 @@ def _subject_to_template(params: BrainParams, template: BrainTemplate, spacing_m
     return where, to_voxels(points, sample(flow, coarse_grid, (points - corner) / COARSE_MM), scale)
 
 
-def _grid_mm(spacing_mm: float, grid) -> np.ndarray:
+def _grid_mm(spacing_mm: float, grid: Sequence[int]) -> np.ndarray:
     """Centres of all voxels in mm, float32 (3, N)."""
     axes = [
         (np.arange(n, dtype=np.float32) - (n - 1) / 2) * np.float32(spacing_mm) + np.float32(c)

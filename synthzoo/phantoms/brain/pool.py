@@ -7,6 +7,7 @@ A model that never saw them calls them lesions.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def _soft(distance: np.ndarray, width: float) -> np.ndarray:
     return 1 / (1 + np.exp(np.clip(-distance / (0.5 * width), -30, 30)))
 
 
-def _dura(x, y, z, inside, surface) -> np.ndarray:
+def _dura(x: np.ndarray, y: np.ndarray, z: np.ndarray, inside: np.ndarray, surface: np.ndarray) -> np.ndarray:
     """Falx, tentorium and the covering of the surface, as shares of a voxel."""
     falx = np.exp(-((x / 1.3) ** 2)) * _soft(surface * -1 + 28, 4) * _soft(z + 2 + 0.1 * y, 6)
     tentorium = np.exp(-(((-z - 14 + 0.25 * (y + 60)) / 1.4) ** 2)) * _soft(-y - 36, 3) * _soft(abs(x) - 8, 4)
@@ -101,7 +102,9 @@ def _dura(x, y, z, inside, surface) -> np.ndarray:
     return np.clip(np.maximum(np.maximum(0.8 * falx, 0.7 * tentorium), 0.7 * rim), 0, 1) * (inside > 0.05)
 
 
-def _vessels(rng, anatomy, points, inside) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _vessels(
+    rng: np.random.Generator, anatomy: brain.BrainAnatomy, points: np.ndarray, inside: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Arteries and cortical veins (tubes where two level sets meet), venous sinuses, choroid plexus."""
     x, y, z = points
     csf, ventricle = anatomy.tissues[2:]
@@ -128,7 +131,7 @@ def _vessels(rng, anatomy, points, inside) -> tuple[np.ndarray, np.ndarray, np.n
     return vessel * present, sinus * present, ndi.gaussian_filter(plexus.astype(np.float32), 0.4) * present
 
 
-def crop_to_brain(maps: np.ndarray, mask: np.ndarray, grid, fill=0) -> np.ndarray:
+def crop_to_brain(maps: np.ndarray, mask: np.ndarray, grid: Sequence[int], fill: float | np.ndarray = 0) -> np.ndarray:
     """Cut (C, *spatial) to (C, *grid) with the box of `mask` in the middle; what lies beyond is `fill` (C,)."""
     found = np.argwhere(mask)
     middle = (found.min(0) + found.max(0) + 1) / 2
@@ -143,7 +146,13 @@ def crop_to_brain(maps: np.ndarray, mask: np.ndarray, grid, fill=0) -> np.ndarra
     return out
 
 
-def load_pool(first_seed: int, size: int, folder: str | None = None, grid=GRID, progress=None) -> np.ndarray:
+def load_pool(
+    first_seed: int,
+    size: int,
+    folder: str | None = None,
+    grid: Sequence[int] = GRID,
+    progress: Callable[[Iterable], Iterable] | None = None,
+) -> np.ndarray:
     """Maps of `size` subjects, uint8 (size, len(MAPS), *grid), made once and memory-mapped from `folder`.
 
     Args:

@@ -7,6 +7,7 @@ vessels, sinuses, choroid plexus and dura shine or darken as they do on scans, a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,14 +101,19 @@ def paint(maps: np.ndarray, contrast: Contrast) -> np.ndarray:
     return image
 
 
-def field(rng: np.random.RandomState, shape, cells: int) -> np.ndarray:
+def field(rng: np.random.RandomState, shape: Sequence[int], cells: int) -> np.ndarray:
     """Smooth unit-variance field of `shape`, from `cells` random values per axis."""
     coarse = torch.from_numpy(rng.standard_normal((1, 1, cells, cells)).astype(np.float32))
     return F.interpolate(coarse, size=tuple(shape), mode="bicubic", align_corners=True)[0, 0].numpy()
 
 
 def warp_slice(
-    maps: np.ndarray, rng: np.random.RandomState, rotation=12.0, scale=0.12, shift=(4.0, 4.0), bend=2.0
+    maps: np.ndarray,
+    rng: np.random.RandomState,
+    rotation: float = 12.0,
+    scale: float = 0.12,
+    shift: Sequence[float] = (4.0, 4.0),
+    bend: float = 2.0,
 ) -> np.ndarray:
     """Random affine and smooth deformation of (C, h, w): degrees, relative size, voxels per axis, voxels."""
     h, w = maps.shape[1:]

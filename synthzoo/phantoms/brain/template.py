@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -93,7 +94,7 @@ def _source_files() -> dict[str, Path]:
     return {key: folder / f"mni_icbm152_{key}_tal_nlin_sym_09a_converted.nii.gz" for key in ("t1", "gm", "wm")}
 
 
-def find_ventricles(t1w: np.ndarray, mask: np.ndarray, origin_mm) -> tuple[np.ndarray, np.ndarray]:
+def find_ventricles(t1w: np.ndarray, mask: np.ndarray, origin_mm: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Boolean maps (X, Y, Z) at 1 mm of the lateral ventricles with temporal horns, and of the third ventricle."""
     x, y, z = (
         (np.arange(n) + o).reshape([-1 if a == b else 1 for b in range(3)])

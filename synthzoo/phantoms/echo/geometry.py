@@ -22,7 +22,7 @@ RIGHT_ATRIUM_CM = 1.75  # semi-axis
 LEAFLET_CM = 0.09
 
 
-def profile(patient: EchoPatient, place) -> np.ndarray:
+def profile(patient: EchoPatient, place: float | np.ndarray) -> np.ndarray:
     """Radius in units of the largest, at places 0 (apex) to 1 (base): a superellipse, then a parabola.
 
     p(s) = (1 - (1 - s/s0)^m)^(1/m) up to the shoulder s0, and 1 - taper ((s - s0)/(1 - s0))^2 from there on.
@@ -55,7 +55,7 @@ def tilt(patient: EchoPatient, session: EchoSession) -> float:
     return float(np.deg2rad(patient.tilt_deg + session.turn_deg))
 
 
-def to_body(x: np.ndarray, y: np.ndarray, patient: EchoPatient, session: EchoSession):
+def to_body(x: np.ndarray, y: np.ndarray, patient: EchoPatient, session: EchoSession) -> tuple[np.ndarray, np.ndarray]:
     """Body coordinates (along, across) in cm of scan coordinates in cm; float32, any shape."""
     angle = tilt(patient, session)
     right, down = x - (patient.apex_x_cm + session.shift_cm), y - patient.apex_y_cm
@@ -64,14 +64,16 @@ def to_body(x: np.ndarray, y: np.ndarray, patient: EchoPatient, session: EchoSes
     return along.astype(np.float32), across.astype(np.float32)
 
 
-def from_body(along, across, patient: EchoPatient, session: EchoSession):
+def from_body(
+    along: np.ndarray, across: np.ndarray, patient: EchoPatient, session: EchoSession
+) -> tuple[np.ndarray, np.ndarray]:
     """Scan coordinates (x, y) in cm of body coordinates in cm."""
     angle = tilt(patient, session)
     x = patient.apex_x_cm + session.shift_cm + along * np.sin(angle) + across * np.cos(angle)
     return x, patient.apex_y_cm + along * np.cos(angle) - across * np.sin(angle)
 
 
-def centre_line(patient: EchoPatient, place):
+def centre_line(patient: EchoPatient, place: float | np.ndarray) -> np.ndarray:
     """How far across the middle of the cavity lies at a place from 0 (apex) to 1 (base), cm: a shear of the discs."""
     return patient.bend * patient.length_cm * place * (1 - place)
 
@@ -147,7 +149,9 @@ class Heart:
         edge: width of a cell in cm.
     """
 
-    def __init__(self, patient: EchoPatient, along: np.ndarray, across: np.ndarray, motion: Motion, edge: float):
+    def __init__(
+        self, patient: EchoPatient, along: np.ndarray, across: np.ndarray, motion: Motion, edge: float
+    ) -> None:
         self.patient, self.along, self.across, self.edge = patient, along, across, edge
         self.outer_max = float(motion.outer_radius_cm.max())
         self.sway = abs(float(centre_line(patient, 0.5)))
@@ -231,7 +235,9 @@ class Heart:
         middle = -(1.05 * self.patient.atrium_width_cm + ATRIUM_WALL_CM + RIGHT_ATRIUM_CM) + 0 * width
         return self._atrium(self.right_atrium, self.right_ring(motion), self.right_roof, middle, width)
 
-    def _atrium(self, points, ring, roof: float, middle, width) -> tuple[Part, Part]:
+    def _atrium(
+        self, points: np.ndarray, ring: np.ndarray, roof: float, middle: np.ndarray, width: np.ndarray
+    ) -> tuple[Part, Part]:
         """An ellipse that starts 0.8 cm before the ring and is cut by it, so that the valve's opening is wide."""
         along, across = self.along[points], self.across[points] - _column(middle)
         start = ring - 0.8

@@ -8,6 +8,7 @@ fresh throughout. No frame is normalised by itself, which would leak the ejectio
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -112,7 +113,7 @@ def _textures(patient: int, shrink: float) -> tuple[np.ndarray, np.ndarray, np.n
     """
     shapes = (2, *MUSCLE_TEXTURE), (2, FIELD_TEXTURE, FIELD_TEXTURE), (SHADE_TEXTURE, SHADE_TEXTURE)
 
-    def draw(seeds):
+    def draw(seeds: Any) -> np.ndarray:
         rng = np.random.Generator(np.random.SFC64(seeds))
         return [rng.standard_normal(shape, dtype=np.float32) for shape in shapes]
 
@@ -147,7 +148,7 @@ def _lookup(table: np.ndarray, row: np.ndarray, column: np.ndarray, unit: bool =
 class _Scene:
     """Echo levels and scatterers of one video on the polar grid; what no frame changes is made once."""
 
-    def __init__(self, patient: EchoPatient, session: EchoSession, motion: Motion, grid: PolarGrid):
+    def __init__(self, patient: EchoPatient, session: EchoSession, motion: Motion, grid: PolarGrid) -> None:
         self.patient, self.shape = patient, grid.shape
         radius = grid.radius[:, None] * patient.depth_cm
         x, y = radius * np.sin(grid.angle), radius * np.cos(grid.angle)
@@ -290,7 +291,14 @@ def _bleed(kept: np.ndarray, part: Part) -> None:
     kept[:, part.points] *= 1 - part.share
 
 
-def _to_segment(along, across, from_along, from_across, to_along, to_across) -> np.ndarray:
+def _to_segment(
+    along: np.ndarray,
+    across: np.ndarray,
+    from_along: np.ndarray,
+    from_across: np.ndarray,
+    to_along: np.ndarray,
+    to_across: np.ndarray,
+) -> np.ndarray:
     """Squared distance in cm of points to one segment a frame, float32 (T, n)."""
     step_along, step_across = _column(to_along - from_along), _column(to_across - from_across)
     off_along, off_across = along - _column(from_along), across - _column(from_across)

@@ -79,7 +79,7 @@ def plateau_width(fps: float, heart_rate: float) -> float:
     return min(0.22, max(0.06, 1.001 * heart_rate / (60.0 * fps)))
 
 
-def contraction_curve(place, plateau: float):
+def contraction_curve(place: np.ndarray, plateau: float) -> tuple[np.ndarray, np.ndarray]:
     """Contraction and valve opening at places of the beat.
 
     Args:

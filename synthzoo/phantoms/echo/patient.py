@@ -6,6 +6,7 @@ Every draw is a pure function of its seeds. Lengths are in cm, angles as named, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -175,7 +176,7 @@ def draw_ef(patient: int, session: int, prior: str = "uniform") -> float:
     raise UserError(f"ef_prior = {prior!r}: an echo phantom has the priors {', '.join(EF_PRIORS)}.")
 
 
-def whole_seed(name: str, seed) -> int:
+def whole_seed(name: str, seed: Any) -> int:
     """The seed as an int; UserError names it unless it is a whole number from 0."""
     if isinstance(seed, bool) or seed != int(seed) or seed < 0:
         raise UserError(f"{name} = {seed!r}: the seeds of an echo phantom are whole numbers from 0.")

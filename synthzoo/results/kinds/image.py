@@ -37,7 +37,7 @@ class Image(Kind):
 
     endings = (".png",)
 
-    def __init__(self, overlay_on: str = "image", pixel_mm: float | None = None, opacity: float = 0.5):
+    def __init__(self, overlay_on: str = "image", pixel_mm: float | None = None, opacity: float = 0.5) -> None:
         self.overlay_on, self.opacity = overlay_on, float(opacity)
         self.pixel_mm = None if pixel_mm is None else float(plain(pixel_mm))
 

@@ -24,7 +24,7 @@ class Table(Kind):
     endings = (".tsv",)
     pixels = False
 
-    def __init__(self, digits: int = 4):
+    def __init__(self, digits: int = 4) -> None:
         self.digits = int(digits)
 
     def prepare(self, value: Any, key: str, suffix: str, sample: Mapping) -> Content:

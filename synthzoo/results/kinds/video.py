@@ -32,7 +32,7 @@ class Video(Kind):
 
     endings = (".avi", ".mp4")
 
-    def __init__(self, fps: Any = None):
+    def __init__(self, fps: Any = None) -> None:
         self.fps = None if fps is None else check_fps(fps, "fps")
 
     def prepare(self, value: Any, key: str, suffix: str, sample: Mapping) -> Content:

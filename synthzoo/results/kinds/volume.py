@@ -30,7 +30,7 @@ class Volume(Kind):
 
     endings = (".nii.gz", ".nii")
 
-    def __init__(self, affine: Any = None, spacing_mm: Any = None):
+    def __init__(self, affine: Any = None, spacing_mm: Any = None) -> None:
         self.affine = None if affine is None else np.asarray(plain(affine), dtype=np.float64).reshape(4, 4)
         self.spacing_mm = spacing_mm
 

@@ -67,7 +67,7 @@ class SynthesisEvaluation(Evaluation):
         batch_size: int = 8,
         cache_dir: str | None = None,
         **shared: Any,
-    ):
+    ) -> None:
         if min(count, sweep_count) < 8:
             raise UserError(f"evaluation_size = {count}, sweep_size = {sweep_count}: each takes at least 8 requests.")
         settings = {"count": count, "sweep_count": sweep_count, "training_size": training_size, "steps": list(steps)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ def write_csv(path: str | Path, columns: Mapping[str, np.ndarray]) -> None:
 
 
 def draw_agreement(
-    path: str | Path, requested: Mapping[str, np.ndarray], measured: Mapping[str, Mapping], units
+    path: str | Path, requested: Mapping[str, np.ndarray], measured: Mapping[str, Mapping], units: Mapping[str, str]
 ) -> None:
     """One panel per condition, requested against measured, one colour per kind of image.
 
@@ -48,7 +48,7 @@ def draw_agreement(
 
 
 def draw_volumes(
-    path: str | Path, requested: np.ndarray, names, kinds: Mapping[str, np.ndarray], count: int = 4
+    path: str | Path, requested: np.ndarray, names: Sequence[str], kinds: Mapping[str, np.ndarray], count: int = 4
 ) -> None:
     """The first `count` requests as rows, the kinds of images (N, D, H, W) as columns."""
     titles, volumes = [], []

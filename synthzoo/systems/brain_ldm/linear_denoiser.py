@@ -28,7 +28,7 @@ class LatentGaussian(nn.Module):
         schedule: noise schedule, which says what a denoiser predicts.
     """
 
-    def __init__(self, latent_shape: Sequence[int], conditions: int, modes: int, schedule: Any):
+    def __init__(self, latent_shape: Sequence[int], conditions: int, modes: int, schedule: Any) -> None:
         super().__init__()
         shape = tuple(int(n) for n in latent_shape)
         self.schedule = schedule

@@ -28,7 +28,9 @@ class HybridConditioning(nn.Module):
             and in_channels grow by theirs.
     """
 
-    def __init__(self, unet: nn.Module, token: bool = True, maps: bool = True, gaussian: LatentGaussian | None = None):
+    def __init__(
+        self, unet: nn.Module, token: bool = True, maps: bool = True, gaussian: LatentGaussian | None = None
+    ) -> None:
         super().__init__()
         self.unet, self.token, self.maps, self.gaussian = unet, token, maps, gaussian
 
@@ -68,7 +70,7 @@ class LatentDiffusion(nn.Module):
         affine: Sequence[Sequence[float]],
         centre: bool = False,
         preview: Callable | None = None,
-    ):
+    ) -> None:
         super().__init__()
         self.autoencoder, self.denoiser, self.conditions = autoencoder, denoiser, conditions
         self.schedule, self.preview = schedule, preview

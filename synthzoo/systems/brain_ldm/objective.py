@@ -24,7 +24,7 @@ class LatentDataset(Dataset):
     """
 
     @torch.no_grad()
-    def __init__(self, network, dataset: Dataset, batch_size: int = 8):
+    def __init__(self, network: torch.nn.Module, dataset: Dataset, batch_size: int = 8) -> None:
         network.eval()
         device = next(network.parameters()).device
         latents, conditions = [], []
@@ -53,10 +53,10 @@ class LatentDiffusionObjective:
         drop_all: probability with which all conditions of a sample are left out.
     """
 
-    def __init__(self, drop_each: float = 0.1, drop_all: float = 0.1):
+    def __init__(self, drop_each: float = 0.1, drop_all: float = 0.1) -> None:
         self.drop_each, self.drop_all = drop_each, drop_all
 
-    def __call__(self, network, batch: dict) -> dict[str, torch.Tensor]:
+    def __call__(self, network: torch.nn.Module, batch: dict) -> dict[str, torch.Tensor]:
         """`batch["latent"]` (B, C, d, h, w) normalised, `batch["conditions"]` (B, K) in user units -> "loss"."""
         z = batch["latent"]
         schedule = network.schedule

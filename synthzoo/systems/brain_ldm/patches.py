@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,8 +60,8 @@ class PatchAutoencoderKL(AutoencoderKL):
         linear: bool = False,
         in_channels: int = 1,
         out_channels: int = 1,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(in_channels=in_channels * patch**3, out_channels=out_channels * patch**3, **kwargs)
         self.patch = int(patch)
         self.linear_in = self.linear_out = self.refine = None

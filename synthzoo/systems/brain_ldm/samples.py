@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
 from synthzoo.io.files import write_bytes
 
 
-def uniform_requests(count: int, low, high, seed: int) -> np.ndarray:
+def uniform_requests(count: int, low: Sequence[float], high: Sequence[float], seed: int) -> np.ndarray:
     """Conditions (count, 4) in user units, uniform between the bounds and independent; sex is 0 or 1."""
     values = np.random.default_rng([seed, 41]).uniform(low, high, (count, len(low)))
     values[:, 1] = np.round(values[:, 1])

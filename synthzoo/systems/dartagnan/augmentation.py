@@ -44,7 +44,7 @@ class RandClipAugmentation:
         hidden: float = 0.3,
         reverse: float = 0.5,
         plain: float = 0.2,
-    ):
+    ) -> None:
         self.shift, self.zoom, self.turn, self.smooth = shift, zoom, turn, smooth
         self.gain, self.level, self.noise = gain, level, noise
         self.hide, self.hidden, self.reverse, self.plain = hide, hidden, reverse, plain
@@ -75,7 +75,7 @@ class RandClipAugmentation:
         left = torch.rand(count, 1, 1, 1, device=clip.device) < self.plain
         return torch.where(left, clip[:, 0], view)[:, None]
 
-    def window(self, count: int, height: int, width: int, device) -> torch.Tensor:
+    def window(self, count: int, height: int, width: int, device: str | torch.device) -> torch.Tensor:
         """0 in the hidden squares, 1 elsewhere, (count, 1, height, width)."""
         chosen = torch.rand(count, 1, 1, device=device) < self.hide
         middle = torch.rand(2, count, 1, 1, device=device)

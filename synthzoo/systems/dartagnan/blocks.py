@@ -31,7 +31,7 @@ def norm_layer(kind: str, channels: int, spatial_dims: int = 3) -> nn.Module:
 class FactorisedConvolution(nn.Sequential):
     """Space, normalisation, ReLU, time; `stride` in all three axes."""
 
-    def __init__(self, in_channels: int, between: int, out_channels: int, norm: str, stride: int = 1):
+    def __init__(self, in_channels: int, between: int, out_channels: int, norm: str, stride: int = 1) -> None:
         super().__init__(
             nn.Conv3d(in_channels, between, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False),
             norm_layer(norm, between),
@@ -48,7 +48,7 @@ class FactorisedBlock(nn.Module):
         told: size of a vector that scales and shifts the first normalisation; 0 for none.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, norm: str, stride: int = 1, told: int = 0):
+    def __init__(self, in_channels: int, out_channels: int, norm: str, stride: int = 1, told: int = 0) -> None:
         super().__init__()
         between = in_channels * out_channels * 27 // (9 * in_channels + 3 * out_channels)
         self.convolution1 = FactorisedConvolution(in_channels, between, out_channels, norm, stride)
@@ -81,7 +81,9 @@ class ClipStem(nn.Sequential):
         stride: of the one over space.
     """
 
-    def __init__(self, in_channels: int, between: int, out_channels: int, norm: str, kernel: int = 7, stride: int = 1):
+    def __init__(
+        self, in_channels: int, between: int, out_channels: int, norm: str, kernel: int = 7, stride: int = 1
+    ) -> None:
         super().__init__(
             nn.Conv3d(
                 in_channels, between, (1, kernel, kernel), (1, stride, stride), (0, kernel // 2, kernel // 2),

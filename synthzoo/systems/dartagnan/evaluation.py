@@ -68,7 +68,7 @@ class CounterfactualEvaluation(EchoEvaluation):
 
     def __init__(
         self, inferer: Any, figure: str | Path | None = None, patients: int = 64, reid: Any = None, **shared: Any
-    ):
+    ) -> None:
         super().__init__({"patients": patients, "reid": reid is not None}, inferer=inferer, **shared)
         self.figure, self.patients, self.reid = figure, int(patients), reid
 

@@ -45,7 +45,7 @@ class TwinBranch(nn.Module):
         norm: str = "group",
         plane: bool = False,
         answer: str = "video",
-    ):
+    ) -> None:
         super().__init__()
         if answer not in ANSWERS:
             raise UserError(f"network_def#generator#answer = {answer!r}: the known ones are {', '.join(ANSWERS)}.")
@@ -122,7 +122,7 @@ class TwinGenerator(nn.Module):
         norm: str = "group",
         plane: bool = False,
         answer: str = "video",
-    ):
+    ) -> None:
         super().__init__()
         settings = (width, stem_width, stem_kernel, norm, plane, answer)
         self.factual = TwinBranch(*settings)
@@ -168,7 +168,7 @@ class TwinGenerator(nn.Module):
 class ScaleBlock(nn.Module):
     """The mean of three convolutions of sizes 3, 5 and 7 and of the input itself; half the size if requested."""
 
-    def __init__(self, in_channels: int, width: int, norm: str, halve: bool):
+    def __init__(self, in_channels: int, width: int, norm: str, halve: bool) -> None:
         super().__init__()
         self.paths = nn.ModuleList(
             nn.Sequential(
@@ -200,7 +200,7 @@ class FrameDiscriminator(nn.Module):
             discriminator sees it alone.
     """
 
-    def __init__(self, width: int = 32, halvings: int = 4, norm: str = "group", changes: bool = False):
+    def __init__(self, width: int = 32, halvings: int = 4, norm: str = "group", changes: bool = False) -> None:
         super().__init__()
         self.changes, first = changes, 2 if changes else 1
         self.blocks = nn.Sequential(
@@ -229,7 +229,7 @@ class EFExpert(nn.Module):
 
     def __init__(
         self, width: int = 32, stages: int = 4, stem_kernel: int = 7, norm: str = "group", start: float = 0.556
-    ):
+    ) -> None:
         super().__init__()
         self.frozen = False
         self.stem = ClipStem(1, width // 2, width, norm, stem_kernel, stride=2)

@@ -6,6 +6,8 @@ taken for factual and the EF that the expert reads off the counterfactual, as fr
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from monai.inferers import Inferer
 from monai.transforms import MapTransform
@@ -24,10 +26,10 @@ class CounterfactualInferer(Inferer):
         seed: of the noise.
     """
 
-    def __init__(self, ef: float = 30.0, ef_factual: float | None = None, noise: bool = False, seed: int = 0):
+    def __init__(self, ef: float = 30.0, ef_factual: float | None = None, noise: bool = False, seed: int = 0) -> None:
         self.ef, self.ef_factual, self.noise, self.seed = float(ef), ef_factual, bool(noise), int(seed)
 
-    def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args, **kwargs) -> torch.Tensor:
+    def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
         clips = torch.as_tensor(inputs).as_subclass(torch.Tensor)
         with torch.no_grad():
             known = args[0] if args else torch.full((len(clips),), self._known())
@@ -39,7 +41,9 @@ class CounterfactualInferer(Inferer):
         planes = [(v / 100).reshape(-1, 1, 1, 1, 1).expand_as(clips) for v in (factual, read)]
         return torch.cat([made[1], made[0], *planes], 1)
 
-    def predict(self, clips, factual, requested, network) -> tuple[torch.Tensor, torch.Tensor]:
+    def predict(
+        self, clips: torch.Tensor, factual: torch.Tensor, requested: torch.Tensor, network: torch.nn.Module
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Reconstruction and counterfactual of clips with EFs in percent (B,); equal seeds draw equal noise."""
         noise = None
         if self.noise:

@@ -39,7 +39,7 @@ class CounterfactualTwin(nn.Module):
         ef: float = 30.0,
         generator: Mapping[str, Any] | None = None,
         expert: Mapping[str, Any] | None = None,
-    ):
+    ) -> None:
         super().__init__()
         if frames % 2 or image_size % 2:
             raise UserError(
@@ -75,7 +75,9 @@ class CounterfactualTwin(nn.Module):
         return branch.render(image, branch.decide(requested, image, torch.ones_like(requested[0]), own))
 
 
-def start_twin(network: CounterfactualTwin, expert: str | Path, device=None) -> CounterfactualTwin:
+def start_twin(
+    network: CounterfactualTwin, expert: str | Path, device: str | torch.device | None = None
+) -> CounterfactualTwin:
     """A network whose generator is new and whose expert comes from the weights of the stage before.
 
     Args:

@@ -49,7 +49,7 @@ class ExpertObjective:
 
     name = "expert"
 
-    def __init__(self, views: Callable | None = None):
+    def __init__(self, views: Callable | None = None) -> None:
         self.views = views
 
     def __call__(self, network: Any, batch: dict) -> dict[str, torch.Tensor]:
@@ -74,7 +74,7 @@ class TwinCritic(nn.Module):
 
     name = "critic"
 
-    def __init__(self, discriminator: nn.Module, adversary: str = "hinge"):
+    def __init__(self, discriminator: nn.Module, adversary: str = "hinge") -> None:
         super().__init__()
         if adversary not in ADVERSARIES:
             raise UserError(f"adversary = {adversary!r}: the known ones are {', '.join(ADVERSARIES)}.")
@@ -146,7 +146,7 @@ class TwinObjective(nn.Module):
         looks: int = 1,
         smooth: float = 0.0,
         rest: float = 0.0,
-    ):
+    ) -> None:
         super().__init__()
         self.views, self.looks = views, 1 if views is None else int(looks)
         self.smooth, self.rest = smooth, rest
@@ -181,7 +181,9 @@ class TwinObjective(nn.Module):
         self.steps += 1
         return {"loss": loss, **said}
 
-    def predict(self, generator: Any, video, ef, requested) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def predict(
+        self, generator: Any, video: torch.Tensor, ef: torch.Tensor, requested: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Both worlds, and how uneven the motion of the counterfactual one is, 0 where it does not count."""
         if not self.smooth:
             return *generator(video, ef, requested), video.new_zeros(())

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 
@@ -35,7 +36,7 @@ def preconditioned(network: Callable, sigma_data: float = 0.5) -> Callable:
         sigma_data: d, the standard deviation of the data.
     """
 
-    def denoise(x: torch.Tensor, sigma: torch.Tensor, *args, **kwargs) -> torch.Tensor:
+    def denoise(x: torch.Tensor, sigma: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         s = _shaped(sigma, x)
         total = s**2 + sigma_data**2
         raw = network(x / total.sqrt(), sigma.to(x).log() / 4, *args, **kwargs)

@@ -67,7 +67,7 @@ class CascadeEvaluation(EchoEvaluation):
         steps_of: Sequence[Sequence[int]] = ((4, 2), (8, 4), (16, 8), (32, 32)),
         steps_patients: int = 32,
         **shared: Any,
-    ):
+    ) -> None:
         settings = {"patients": patients, "reid": reid is not None, "steps_of": [list(pair) for pair in steps_of]}
         super().__init__(settings | {"steps_patients": steps_patients}, inferer=inferer, **shared)
         self.figure, self.preview, self.patients, self.reid = figure, preview, int(patients), reid

@@ -54,7 +54,7 @@ class CineInferer(Inferer):
         threshold: float | None = None,
         seed: int = 0,
         progress: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         for name, value, most in (
             ("steps", steps, 1000),
@@ -81,7 +81,7 @@ class CineInferer(Inferer):
             "threshold": threshold,
         }
 
-    def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args, **kwargs) -> torch.Tensor:
+    def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Frames (B, 1, S, S) in [0, 1] -> videos (B, 1, T, S, S) in [0, 1]."""
         frames = torch.as_tensor(inputs).as_subclass(torch.Tensor)
         requested = torch.full((len(frames),), self.ef, device=frames.device)
@@ -90,7 +90,9 @@ class CineInferer(Inferer):
             return videos[0]
         return closest(videos, requested)[0]
 
-    def predict(self, frames: torch.Tensor, ef: torch.Tensor, network: Any, draw: int = 0, **settings: Any):
+    def predict(
+        self, frames: torch.Tensor, ef: torch.Tensor, network: Any, draw: int = 0, **settings: Any
+    ) -> torch.Tensor:
         """One draw of videos (B, 1, T, S, S) for frames (B, 1, S, S) and EFs in percent (B,), NaN where left out.
 
         Args:

@@ -52,7 +52,7 @@ class EchoCascade(nn.Module):
         ef: float = 50.0,
         steps: int = 4,
         preview: Callable | None = None,
-    ):
+    ) -> None:
         super().__init__()
         for name, value, by in (("frames", frames, time), ("image_size", image_size, space)):
             if value % by:

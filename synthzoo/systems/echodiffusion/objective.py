@@ -61,7 +61,7 @@ class EDMObjective:
         drop_all: float = 0.1,
         mean: float = -1.2,
         deviation: float = 1.2,
-    ):
+    ) -> None:
         self.part, self.shrink, self.low, self.window = part, tuple(shrink), low, window
         self.still_share, self.stills_weight, self.takes_image = still_share, stills_weight, takes_image
         self.drops, self.levels = (drop_each, drop_all), (mean, deviation)
@@ -126,7 +126,11 @@ class CascadeObjective(EDMObjective):
 
 
 def start_stage(
-    network: EchoCascade, part: str, clips: Dataset, weights: str | Path | None = None, device=None
+    network: EchoCascade,
+    part: str,
+    clips: Dataset,
+    weights: str | Path | None = None,
+    device: str | torch.device | None = None,
 ) -> EchoCascade:
     """A network whose stage `part` is about to be trained: the spread of its data is measured on the first clips.
 

@@ -86,6 +86,8 @@ def sample_cascade(
     return ((clip + 1) / 2).clamp(0, 1)
 
 
-def preview(network: Any, image: torch.Tensor, ef: torch.Tensor, noise: Mapping[str, torch.Tensor], steps: int = 4):
+def preview(
+    network: Any, image: torch.Tensor, ef: torch.Tensor, noise: Mapping[str, torch.Tensor], steps: int = 4
+) -> torch.Tensor:
     """A few steps of both stages without guidance, for tools that want a plain forward pass."""
     return sample_cascade(network, image, ef, noise, (steps, steps), (1.0, 1.0))

@@ -81,7 +81,7 @@ class EchoNetSyntheticEvaluation(EchoEvaluation):
         sweep: Sequence[Sequence[Any]] = (),
         seed: int = 0,
         **shared: Any,
-    ):
+    ) -> None:
         settings = {"patients": patients, "videos": videos, "long_videos": long_videos, "surrogate": surrogate}
         settings |= {"regressor_steps": regressor_steps, "sweep": list(sweep), "seed": seed}
         super().__init__(settings, inferer=inferer, **shared)

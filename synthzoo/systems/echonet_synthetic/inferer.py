@@ -76,7 +76,7 @@ class CineInferer(Inferer):
         filter: bool = True,
         attempts: int = 20,
         progress: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         self.sampler, self.sampler_name = find_sampler(sampler), sampler
         for name, value in (("steps", steps), ("attempts", attempts)):
@@ -94,7 +94,9 @@ class CineInferer(Inferer):
         return type(self)(**{**own, **changes})
 
     @torch.inference_mode()
-    def __call__(self, inputs: torch.Tensor, network: Any, conditions=None, *args, **kwargs) -> torch.Tensor:
+    def __call__(
+        self, inputs: torch.Tensor, network: Any, conditions: torch.Tensor | None = None, *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
         noise = torch.as_tensor(inputs).as_subclass(torch.Tensor)
         if conditions is None:
             conditions = torch.full((len(noise), 1), float("nan"), device=noise.device)
@@ -132,7 +134,9 @@ class CineInferer(Inferer):
             "another seed, or, if the threshold is wrong, run calibrate_filter.json."
         )
 
-    def generate_video(self, hearts: torch.Tensor, noise: torch.Tensor, conditions: torch.Tensor, network: Any):
+    def generate_video(
+        self, hearts: torch.Tensor, noise: torch.Tensor, conditions: torch.Tensor, network: Any
+    ) -> torch.Tensor:
         """Videos (B, 1, T, H, W) in [0, 1] of hearts (B, C, h, w) from noise (B, C, T, h, w) at EFs in percent (B, 1).
 
         Raises:
@@ -141,7 +145,9 @@ class CineInferer(Inferer):
         latents = self.generate_latents(hearts, noise, conditions, network)
         return network.decode(latents).float().clamp(0, 1)
 
-    def generate_latents(self, hearts, noise, conditions, network) -> torch.Tensor:
+    def generate_latents(
+        self, hearts: torch.Tensor, noise: torch.Tensor, conditions: torch.Tensor, network: torch.nn.Module
+    ) -> torch.Tensor:
         """The latents (B, C, T, h, w) of `generate_video`."""
         denoise = guided(network.video.denoise, conditions.to(noise), self.guidance, {"image": hearts})
         if noise.shape[2] != network.frames:

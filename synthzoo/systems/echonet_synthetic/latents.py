@@ -40,7 +40,7 @@ class LatentClips(Dataset):
         batch_size: videos encoded at once.
     """
 
-    def __init__(self, network: torch.nn.Module, clips: Dataset, batch_size: int = 16):
+    def __init__(self, network: torch.nn.Module, clips: Dataset, batch_size: int = 16) -> None:
         network.eval()
         device = next(network.parameters()).device
         path = kept_at(network, clips)
@@ -83,7 +83,7 @@ class LatentStills(Dataset):
         clips: see `LatentClips`.
     """
 
-    def __init__(self, clips: LatentClips):
+    def __init__(self, clips: LatentClips) -> None:
         self.clips = clips
 
     def __len__(self) -> int:
@@ -138,7 +138,9 @@ def kept_at(network: torch.nn.Module, clips: Dataset) -> Path | None:
 
 
 @torch.no_grad()
-def encode_all(network: torch.nn.Module, clips: Dataset, batch_size: int, device) -> dict[str, torch.Tensor]:
+def encode_all(
+    network: torch.nn.Module, clips: Dataset, batch_size: int, device: str | torch.device
+) -> dict[str, torch.Tensor]:
     """{"latents": (N, C, T, h, w) as the autoencoder gives them, "ef": fractions (N,), "patient": int64 (N,)}."""
     latents, efs, owners = [], [], []
     for first in tqdm(range(0, len(clips), batch_size), desc="encode", mininterval=5.0):

@@ -29,7 +29,7 @@ class FrameAutoencoder(nn.Module):
         channels: that it takes; grey is repeated, and what it gives is averaged.
     """
 
-    def __init__(self, autoencoder: nn.Module, channels: int = 1):
+    def __init__(self, autoencoder: nn.Module, channels: int = 1) -> None:
         super().__init__()
         self.autoencoder, self.channels = autoencoder, int(channels)
 
@@ -53,7 +53,7 @@ class StillUNet(nn.Module):
         unet: (x (N, C, h, w), timesteps (N,)) -> prediction (N, C, h, w), such as MONAI's `DiffusionModelUNet`.
     """
 
-    def __init__(self, unet: nn.Module):
+    def __init__(self, unet: nn.Module) -> None:
         super().__init__()
         self.unet = unet
 
@@ -99,7 +99,7 @@ class LatentVideo(nn.Module):
         embedding: int = 128,
         gallery: int = 3000,
         preview: Callable | None = None,
-    ):
+    ) -> None:
         super().__init__()
         self.autoencoder, self.image, self.video, self.reid = autoencoder, image, video, reid
         self.schedule = image.schedule = video.schedule = schedule

@@ -37,7 +37,7 @@ class ClipDiffusionObjective:
         noise_offset: float = 0.0,
         drop_each: float = 0.0,
         drop_all: float = 0.1,
-    ):
+    ) -> None:
         self.part, self.takes_image, self.still_share, self.noise_offset = part, takes_image, still_share, noise_offset
         self.drops = (drop_each, drop_all)
         self.name = part or "clips"

@@ -48,7 +48,7 @@ class FilterCalibration:
         unseen: Any,
         percentile: float = PERCENTILE,
         save_to: str | Path | None = None,
-    ):
+    ) -> None:
         self.network, self.training, self.unseen = network, training, unseen
         self.percentile, self.save_to = float(percentile), save_to
 

@@ -62,7 +62,7 @@ class PublishedVideoUNet(nn.Module):
         UserError: diffusers is not installed.
     """
 
-    def __init__(self, frames: int = 64):
+    def __init__(self, frames: int = 64) -> None:
         super().__init__()
         self.unet = diffusers_class("UNetSpatioTemporalConditionModel")(
             sample_size=14,
@@ -110,7 +110,7 @@ class PublishedImageUNet(nn.Module):
         UserError: diffusers is not installed.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.unet = diffusers_class("UNet2DModel")(
             sample_size=14,
@@ -137,7 +137,7 @@ class PublishedAutoencoder(nn.Module):
         UserError: diffusers is not installed.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.autoencoder = diffusers_class("AutoencoderKL")(
             in_channels=3,

@@ -74,7 +74,7 @@ class SurrogateDataset:
         bundle: str = "",
         weights: str | Path = "",
         measure: bool = True,
-    ):
+    ) -> None:
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise UserError(f"num_samples = {count!r}: a data set holds a whole number of videos, at least 1.")
         if not inferer.filter:

@@ -59,7 +59,7 @@ class ReidEvaluation(Evaluation):
         draws: int = 1000,
         cache_dir: str | None = None,
         **shared: Any,
-    ):
+    ) -> None:
         settings = {"training": training, "unseen": unseen, "pairs": pairs, "videos": videos}
         settings |= {"video_frames": video_frames, "draws": draws}
         super().__init__(network, settings=settings, **shared)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from synthzoo.errors import UserError
 from synthzoo.systems.hidden_subspaces.scores import PERCENTILE, identity_break, nearest, unseen_threshold
@@ -22,7 +24,7 @@ def embed_frames(network: torch.nn.Module, frames: torch.Tensor) -> torch.Tensor
         return torch.cat([network(piece.float().to(device)).float().cpu() for piece in frames.split(AT_ONCE)])
 
 
-def embed_videos(network: torch.nn.Module, videos, frames: int) -> torch.Tensor:
+def embed_videos(network: torch.nn.Module, videos: Dataset, frames: int) -> torch.Tensor:
     """Embedding of every video, the mean over `frames` evenly spread frames, float32 (N, K)."""
     found, waiting = [], []
     for row in range(len(videos)):
@@ -56,7 +58,12 @@ class Gallery:
     """
 
     def __init__(
-        self, training, unseen=None, frames: int = 4, percentile: float = PERCENTILE, threshold: float | None = None
+        self,
+        training: Any,
+        unseen: Any = None,
+        frames: int = 4,
+        percentile: float = PERCENTILE,
+        threshold: float | None = None,
     ) -> None:
         if unseen is None and threshold is None:
             raise UserError(

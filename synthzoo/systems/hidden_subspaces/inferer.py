@@ -6,10 +6,13 @@ Per video `<case>_reid.tsv` (the consistency curve), `<case>_reid.png` and the s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 from monai.transforms import MapTransform, Transform
@@ -28,11 +31,13 @@ class VideoTable(ImageTable):
         kwargs: see `synthzoo.cases.images.ImageTable`.
     """
 
-    def __init__(self, images, channels: int = 1, suffix: str = "reid.tsv", **kwargs):
+    def __init__(
+        self, images: str | Path | Sequence[str | Path], channels: int = 1, suffix: str = "reid.tsv", **kwargs: Any
+    ) -> None:
         self.channels = int(channels)
         super().__init__(images, channels=channels, suffix=suffix, **kwargs)
 
-    def find(self, images, exclude=None) -> list[Path]:
+    def find(self, images: str | Path | Sequence[str | Path], exclude: str | Path | None = None) -> list[Path]:
         """The videos that a user means."""
         return find_videos(images, exclude, self.channels)
 
@@ -51,7 +56,9 @@ class LoadVideod(MapTransform):
         channels: C.
     """
 
-    def __init__(self, keys, size=32, channels: int = 1, allow_missing_keys: bool = False):
+    def __init__(
+        self, keys: KeysCollection, size: int | Sequence[int] = 32, channels: int = 1, allow_missing_keys: bool = False
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.size, self.channels = size, int(channels)
 
@@ -74,10 +81,10 @@ class ReidInferer(Inferer):
         gallery: what the videos are compared with afterwards.
     """
 
-    def __init__(self, gallery: Gallery):
+    def __init__(self, gallery: Gallery) -> None:
         self.gallery = gallery
 
-    def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args, **kwargs) -> torch.Tensor:
+    def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
         videos = torch.as_tensor(inputs).as_subclass(torch.Tensor)
         videos = videos[:, :, None] if videos.ndim == 4 else videos
         self.gallery.fit(network)
@@ -97,7 +104,7 @@ class AuditVideod(Transform):
         gallery: the inferer's.
     """
 
-    def __init__(self, gallery: Gallery):
+    def __init__(self, gallery: Gallery) -> None:
         self.gallery = gallery
 
     def __call__(self, data: dict) -> dict:

@@ -22,10 +22,10 @@ class ReidLoss:
         rank_weight: of the ranking loss; needs `all_pairs`.
     """
 
-    def __init__(self, all_pairs: bool = True, rank_weight: float = 0.5):
+    def __init__(self, all_pairs: bool = True, rank_weight: float = 0.5) -> None:
         self.all_pairs, self.rank_weight = all_pairs, float(rank_weight)
 
-    def __call__(self, network, batch: dict) -> dict[str, torch.Tensor]:
+    def __call__(self, network: torch.nn.Module, batch: dict) -> dict[str, torch.Tensor]:
         network = getattr(network, "module", network)
         image, patient = batch["image"], torch.as_tensor(batch["patient"])
         first, second = network(image.flatten(0, 1)).unflatten(0, image.shape[:2]).unbind(1)

@@ -35,7 +35,7 @@ class PatientPairs(Dataset):
     """
 
     def __init__(
-        self, videos, mode: str = "both", positives: float = 0.5, noise: float = 0.0, gamma: float = 1.0
+        self, videos: Dataset, mode: str = "both", positives: float = 0.5, noise: float = 0.0, gamma: float = 1.0
     ) -> None:
         if mode not in MODES:
             raise UserError(f"mode = {mode!r}: pairs are made {', '.join(MODES)}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ class SaveAuditPreview(Transform):
 
     served = False  # a server answers with results, not with pictures of them
 
-    def __init__(self, table: CaseTable, gallery: Gallery):
+    def __init__(self, table: CaseTable, gallery: Gallery) -> None:
         self.table, self.gallery = table, gallery
 
     def __call__(self, data: dict) -> dict:
@@ -158,7 +159,7 @@ def _read_curve(path: Path) -> np.ndarray:
     return np.array([float(row[2]) for row in rows])
 
 
-def _cell(value) -> str:
+def _cell(value: Any) -> str:
     if value is None:
         return "n/a"
     if isinstance(value, bool):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.nn import functional as F
+from torch.utils.data import Dataset
 
 from synthzoo.cases.images import ENDINGS, case_names, find_images
 from synthzoo.cases.table import is_label, stem
@@ -172,7 +173,9 @@ def _read_png(path: Path) -> np.ndarray:
         raise UserError(f"frame {path} cannot be read as a PNG ({type(error).__name__}): export it again.") from None
 
 
-def find_videos(images, exclude: str | Path | None = None, channels: int = 1) -> list[Path]:
+def find_videos(
+    images: str | Path | Sequence[str | Path], exclude: str | Path | None = None, channels: int = 1
+) -> list[Path]:
     """The videos that a user means: see `synthzoo.cases.images.find_images`, with AVI and PNG among the files.
 
     For networks of several channels latents `.pt` count alone.
@@ -195,7 +198,7 @@ def without_previews(paths: list[Path]) -> list[Path]:
 
 def training_videos(
     folder: str | Path, part: str = "train", size: int | Sequence[int] = 32, channels: int = 1, unseen_dir: str = ""
-):
+) -> Dataset:
     """The videos that a generator was trained on, or videos of patients that it never saw.
 
     Args:
@@ -244,7 +247,7 @@ def pair_videos(
     size: int | Sequence[int] = 32,
     channels: int = 1,
     cache_dir: str | Path | None = None,
-):
+) -> Dataset:
     """Videos to train the re-identification network on.
 
     Args:

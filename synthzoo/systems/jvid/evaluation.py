@@ -63,7 +63,7 @@ class JointVideoEvaluation(EchoEvaluation):
         seeds: Sequence[int] = (0, 1, 2),
         reid: torch.nn.Module | None = None,
         **shared: Any,
-    ):
+    ) -> None:
         settings = {"schedules": list(schedules), "clips_share": clips_share, "videos": videos, "seeds": list(seeds)}
         super().__init__(settings | {"reid": reid is not None}, inferer=inferer, **shared)
         self.figure, self.preview, self.clips_share, self.reid = figure, preview, float(clips_share), reid

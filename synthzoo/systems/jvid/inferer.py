@@ -49,7 +49,7 @@ class JointVideoInferer(CineInferer):
         overlap: int = 8,
         fade: bool = True,
         progress: bool = False,
-    ):
+    ) -> None:
         super().__init__("ddim", steps, guidance, eta, overlap, fade, filter=False, progress=progress)
         image_steps(switch, steps)  # a rule that is none is refused before anything is sampled
         if blur is not None and not blur > 0:
@@ -62,14 +62,18 @@ class JointVideoInferer(CineInferer):
         return type(self)(**{**{name: getattr(self, name) for name in names}, **changes})
 
     @torch.inference_mode()
-    def __call__(self, inputs: torch.Tensor, network: Any, conditions=None, *args, **kwargs) -> torch.Tensor:
+    def __call__(
+        self, inputs: torch.Tensor, network: Any, conditions: torch.Tensor | None = None, *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
         noise = torch.as_tensor(inputs).as_subclass(torch.Tensor)
         if conditions is None:
             conditions = torch.full((len(noise), 1), float("nan"), device=noise.device)
         hearts = self.sample_references(noise[:, :, 0], network).latents
         return self.generate_video(hearts, noise[:, :, 1:], conditions, network)
 
-    def generate_latents(self, hearts, noise, conditions, network) -> torch.Tensor:
+    def generate_latents(
+        self, hearts: torch.Tensor, noise: torch.Tensor, conditions: torch.Tensor, network: torch.nn.Module
+    ) -> torch.Tensor:
         """Latents (B, C, T, h, w) of videos of hearts (B, C, h, w) from noise (B, C, T, h, w), EFs in percent (B,
         1)."""
         video = guided(network.video.denoise, conditions.to(noise), self.guidance, {"image": hearts})

@@ -30,14 +30,14 @@ class AnomalyCalibration:
 
     def __init__(
         self,
-        network,
+        network: torch.nn.Module,
         save_to: str,
         subjects: int = 4,
         first_seed: int = 150_000,
         smooth_voxels: float | None = 1.0,
         blur_voxels: float = 3.0,
-        device="cpu",
-    ):
+        device: str | torch.device = "cpu",
+    ) -> None:
         self.network, self.save_to, self.device = network.eval(), Path(save_to), device
         self.seeds = range(first_seed, first_seed + subjects)
         self.smooth_voxels, self.blur_voxels = smooth_voxels, blur_voxels

@@ -8,6 +8,7 @@ the value that one voxel in 200 of the healthy subjects exceeds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -78,7 +79,7 @@ class AnomalyEvaluation(Evaluation):
         single_network: ManyTasksEnsemble | None = None,
         smooth_voxels: float | None = None,
         **shared: Any,
-    ):
+    ) -> None:
         settings = {"subjects": subjects, "healthy": healthy, "references": references, "first_seed": first_seed}
         settings |= {"smooth_voxels": smooth_voxels, "single_tasks": single_tasks is not None}
         super().__init__(network, settings=settings, **shared)
@@ -124,12 +125,12 @@ class AnomalyEvaluation(Evaluation):
         known = [self._case(a, "healthy", *contrast, -1 - i) for i, a in enumerate(self.others)]
         return {key: torch.from_numpy(np.stack(maps)) for key, maps in self._heats(cases, known, name).items()}
 
-    def _anatomy(self, index: int, kind: str):
+    def _anatomy(self, index: int, kind: str) -> brain.BrainAnatomy:
         # References have seeds below the test subjects', among the validation seeds.
         params = brain.draw_params(self.first_seed + index)
         return brain.make_anatomy(brain.BrainParams(**{**params.to_dict(), **LESIONS.get(kind, {})}), 2.0)
 
-    def _case(self, anatomy, kind: str, contrast: str, gadolinium: bool, index: int) -> Case:
+    def _case(self, anatomy: brain.BrainAnatomy, kind: str, contrast: str, gadolinium: bool, index: int) -> Case:
         image = render(anatomy, contrast, seed=self.first_seed + index, gadolinium=gadolinium)
         lesion = sum(anatomy.lesions.values()) if anatomy.lesions else np.zeros(image.shape, np.float32)
         volume, mask, (source, target) = to_network(image, anatomy.mask & (image > 0), self.network.grid)
@@ -207,7 +208,9 @@ def summarise(cases: dict[str, list[Case]], heats: dict[str, dict[str, list]], s
     return found
 
 
-def _by_lesion(cases, heats, sick) -> dict:
+def _by_lesion(
+    cases: Mapping[str, list[Case]], heats: Mapping[str, dict[str, list]], sick: Mapping[str, list[int]]
+) -> dict:
     """Voxel AP of the ensemble per kind of lesion, the mean over its volumes."""
     rows = []
     for kind in LESIONS:

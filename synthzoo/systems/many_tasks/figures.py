@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,13 @@ import numpy as np
 from synthzoo.evaluation.pictures import new_figure, save_figure
 
 
-def draw_rows(volumes, truths, maps: list[dict[str, np.ndarray]], titles: list[str], path: str | Path) -> None:
+def draw_rows(
+    volumes: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    maps: list[dict[str, np.ndarray]],
+    titles: list[str],
+    path: str | Path,
+) -> None:
     """Write one axial plane of each volume, through the largest cut of its truth.
 
     Args:

@@ -6,6 +6,9 @@ that hands over a bare tensor gets the same map.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from monai.inferers import Inferer
@@ -33,17 +36,17 @@ class AnomalyMapInferer(Inferer):
         UserError: no brain was found.
     """
 
-    def __init__(self, spacing_mm: float = 2.0, smooth_voxels: float | None = None, progress: bool = True):
+    def __init__(self, spacing_mm: float = 2.0, smooth_voxels: float | None = None, progress: bool = True) -> None:
         self.spacing_mm, self.smooth_voxels, self.progress = spacing_mm, smooth_voxels, progress
 
-    def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args, **kwargs) -> torch.Tensor:
+    def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
         heads = torch.as_tensor(inputs).as_subclass(torch.Tensor)
         device = heads.device
         with torch.no_grad():
             maps = [self.map_head(head[0].float().cpu().numpy(), network, device) for head in heads]
         return torch.stack([torch.from_numpy(m)[None] for m in maps]).to(device)
 
-    def map_head(self, head: np.ndarray, network: torch.nn.Module, device="cpu") -> np.ndarray:
+    def map_head(self, head: np.ndarray, network: torch.nn.Module, device: str | torch.device = "cpu") -> np.ndarray:
         """Map (D, H, W) of one head (D, H, W)."""
         mask = brain_mask(head, network.extractor, device, self.spacing_mm)
         volume, inside, where = to_network(head, mask, network.grid)
@@ -79,7 +82,7 @@ def smooth_inside(heat: np.ndarray, mask: np.ndarray, sigma: float | None) -> np
     return ndi.gaussian_filter(heat * mask, sigma) / weight * mask
 
 
-def finish(heat: np.ndarray, mask: np.ndarray, sigma: float | None, network) -> np.ndarray:
+def finish(heat: np.ndarray, mask: np.ndarray, sigma: float | None, network: torch.nn.Module) -> np.ndarray:
     """A network's map smoothed within the brain, and set against healthy maps where the network knows them."""
     heat = smooth_inside(heat, mask, sigma).astype(np.float32)
     if not hasattr(network, "unusual"):
@@ -122,7 +125,9 @@ def as_noisy(volume: np.ndarray, mask: np.ndarray, noise: float = QUIET) -> np.n
     return volume + np.float32(np.sqrt(lacking)) * np.random.RandomState(0).standard_normal(volume.shape)
 
 
-def to_network(head: np.ndarray, mask: np.ndarray, grid):
+def to_network(
+    head: np.ndarray, mask: np.ndarray, grid: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, tuple[tuple[slice, ...], tuple[slice, ...]]]:
     """Cut the brain's box out of the head and give its z-scores, no quieter than `QUIET`.
 
     Returns:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from itertools import combinations
 from math import comb
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -37,12 +38,12 @@ class PlainUNet(nn.Module):
     Input (B, in_channels, *spatial), output (B, 1, *spatial), linear. Axes divide by 2^(levels - 1).
     """
 
-    def __init__(self, spatial_dims: int, in_channels: int, channels: tuple[int, ...], last_norm: bool = True):
+    def __init__(self, spatial_dims: int, in_channels: int, channels: tuple[int, ...], last_norm: bool = True) -> None:
         super().__init__()
         conv = (nn.Conv2d, nn.Conv3d)[spatial_dims - 2]
         norm = (nn.InstanceNorm2d, nn.InstanceNorm3d)[spatial_dims - 2]
 
-        def block(inside, outside, stride=1):
+        def block(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
             layers = conv(inside, outside, 3, stride, 1), norm(outside, eps=1e-5, affine=True), nn.GELU()
             return nn.Sequential(*layers)
 
@@ -133,7 +134,7 @@ class ManyTasksEnsemble(nn.Module):
         logits: bool = False,
         quiet_positions: bool = True,
         mirror: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         self.grid, self.spatial_dims, self.logits, self.mirror = tuple(grid), spatial_dims, logits, mirror
         self.folds = fold_tasks(tasks_per_fold)
@@ -210,7 +211,7 @@ class AnomalyMapNetwork(ManyTasksEnsemble):
         kwargs: see `ManyTasksEnsemble`.
     """
 
-    def __init__(self, extractor_channels: tuple[int, ...] = (8, 16, 32, 48), **kwargs):
+    def __init__(self, extractor_channels: tuple[int, ...] = (8, 16, 32, 48), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.extractor = PlainUNet(3, 1, tuple(extractor_channels))
         coarse = tuple(n // 4 for n in self.grid)
@@ -228,7 +229,12 @@ class AnomalyMapNetwork(ManyTasksEnsemble):
         return torch.where(self.calibrated > 0, torch.sigmoid(odds - 3), heat)
 
 
-def start_ensemble(network: AnomalyMapNetwork, extractor=None, common=None, device=None) -> AnomalyMapNetwork:
+def start_ensemble(
+    network: AnomalyMapNetwork,
+    extractor: str | Path | None = None,
+    common: str | Path | None = None,
+    device: str | torch.device | None = None,
+) -> AnomalyMapNetwork:
     """Begin a training of members: a trained extractor is kept, and the members may share their first weights.
 
     Args:

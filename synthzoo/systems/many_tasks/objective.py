@@ -20,7 +20,7 @@ class ManyTasksLoss:
         weight: voxels with a positive label count 1 + weight times; 0 is the paper's plain mean.
     """
 
-    def __init__(self, weight: float = 0.0):
+    def __init__(self, weight: float = 0.0) -> None:
         self.weight = weight
 
     def __call__(self, network: ManyTasksEnsemble, batch: dict) -> dict[str, torch.Tensor]:
@@ -48,7 +48,9 @@ class ManyTasksLoss:
             result["held_out"] = torch.stack(held_out).mean()
         return result
 
-    def _error(self, network, output: torch.Tensor, brain: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    def _error(
+        self, network: torch.nn.Module, output: torch.Tensor, brain: torch.Tensor, label: torch.Tensor
+    ) -> torch.Tensor:
         weights = 1 + self.weight * (label > 0)
         if network.logits:
             error = F.binary_cross_entropy_with_logits(output + PRIOR_LOGIT, label, reduction="none")

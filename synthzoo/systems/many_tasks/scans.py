@@ -22,7 +22,7 @@ class BrainVolume:
         spacing_mm: of the head grid.
     """
 
-    def __init__(self, preprocessing: Callable, network: torch.nn.Module, spacing_mm: float = 2.0):
+    def __init__(self, preprocessing: Callable, network: torch.nn.Module, spacing_mm: float = 2.0) -> None:
         self.preprocessing, self.network, self.spacing_mm = preprocessing, network, spacing_mm
 
     def __repr__(self) -> str:

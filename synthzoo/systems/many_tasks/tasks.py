@@ -17,7 +17,7 @@ from scipy import ndimage
 from synthzoo.systems.many_tasks.blending import poisson_blend, source_patch
 from synthzoo.systems.many_tasks.deformation import deform
 from synthzoo.systems.many_tasks.intensity import smooth_change
-from synthzoo.systems.many_tasks.shapes import draw_region, inner_distance, place_region, roughen
+from synthzoo.systems.many_tasks.shapes import Region, draw_region, inner_distance, place_region, roughen
 from synthzoo.systems.many_tasks.soft_labels import soft_label
 
 INTRA, INTER, SINK, SOURCE, INTENSITY = range(5)
@@ -61,7 +61,7 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
         healthy: float = 0.0,
         label_key: Hashable = "label",
         task_key: Hashable = "task",
-    ):
+    ) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, prob=1.0)
         self.mask_key, self.source_key, self.foreign_key = mask_key, source_key, foreign_key
@@ -86,7 +86,14 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
             data.pop(spent, None)
         return data
 
-    def plant(self, image, task, brain=None, other=None, foreign=None) -> tuple[np.ndarray, np.ndarray]:
+    def plant(
+        self,
+        image: np.ndarray,
+        task: int,
+        brain: np.ndarray | None = None,
+        other: np.ndarray | None = None,
+        foreign: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Apply `task` 1 to `most` times; returns the changed image (C, *spatial) and the changed region (*spatial)."""
         out = image.copy()
         union = np.zeros(image.shape[1:], bool)
@@ -104,7 +111,16 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
                 break
         return out, union
 
-    def _apply(self, image, shape, where, task, brain, other, foreign):
+    def _apply(
+        self,
+        image: np.ndarray,
+        shape: Region,
+        where: tuple[slice, ...],
+        task: int,
+        brain: np.ndarray | None,
+        other: np.ndarray | None,
+        foreign: np.ndarray | None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         box = image[(slice(None), *where)]
         mask = shape.mask()
         low, high = image.min(), image.max()
