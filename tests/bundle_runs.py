@@ -8,10 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from synthzoo.bundle.find import find_bundles, read_metadata
+from synthzoo.bundle.skeletons import SKELETONS
 
 ROOT = Path(__file__).resolve().parents[1]
 SKELETON = "skeleton of new_bundle"
-BUNDLE_NAMES = [SKELETON, *(bundle.name for bundle in find_bundles(ROOT))]
+SKELETON_NAMES = {f"{SKELETON}, {task}": task for task in SKELETONS}
+FINISHED_NAMES = [bundle.name for bundle in find_bundles(ROOT)]
+BUNDLE_NAMES = [*SKELETON_NAMES, *FINISHED_NAMES]
+# Where a process of its own is started for each, one skeleton stands for all.
+TYPED_NAMES = [f"{SKELETON}, synthesis", *FINISHED_NAMES]
 
 
 def quick(bundle: Path, phantom_nifti: Path, output_dir: Path, **overrides) -> dict:

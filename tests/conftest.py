@@ -13,7 +13,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
 import pytest
-from bundle_runs import ROOT, SKELETON, quick
+from bundle_runs import ROOT, SKELETON_NAMES, quick
 
 
 def pytest_addoption(parser):
@@ -81,24 +81,39 @@ def serve():
 
 
 @pytest.fixture(scope="session")
-def skeleton(tmp_path_factory) -> Path:
-    """What `new_bundle` writes, with untrained weights: whoever adds a bundle starts inside the contract."""
+def skeletons(tmp_path_factory):
+    """`skeletons(task)` gives what `new_bundle` writes, with untrained weights, once per task and session.
+
+    Whoever adds a bundle starts inside the contract.
+    """
     import torch
 
     from synthzoo.bundle.compose import load_config
     from synthzoo.bundle.new import new_bundle
+    from synthzoo.bundle.skeletons import SKELETONS
 
-    bundle = new_bundle("brain_mr_synthesis_skeleton", root=tmp_path_factory.mktemp("skeleton"))
-    torch.manual_seed(0)
-    torch.save(load_config(bundle).get_parsed_content("network_def").state_dict(), bundle / "models" / "model.pt")
-    return bundle
+    @functools.cache
+    def make(task: str) -> Path:
+        where = "echo_us" if SKELETONS[task].source == "videos" else "brain_mr"
+        bundle = new_bundle(f"{where}_{task}_skeleton", task, tmp_path_factory.mktemp("skeleton"))
+        torch.manual_seed(0)
+        torch.save(load_config(bundle).get_parsed_content("network_def").state_dict(), bundle / "models" / "model.pt")
+        return bundle
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def skeleton(skeletons) -> Path:
+    """The skeleton that makes images from nothing."""
+    return skeletons("synthesis")
 
 
 @pytest.fixture(scope="session")
 def bundle(request) -> Path:
     """One bundle after the other; test modules parametrise it with `BUNDLE_NAMES`."""
-    if request.param == SKELETON:
-        return request.getfixturevalue("skeleton")
+    if request.param in SKELETON_NAMES:
+        return request.getfixturevalue("skeletons")(SKELETON_NAMES[request.param])
     return ROOT / "bundles" / request.param
 
 

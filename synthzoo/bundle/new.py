@@ -1,23 +1,41 @@
 """A new bundle from one command: it runs, trains in seconds and passes the checks, so that one changes what works.
 
-The skeleton's network is a tiny U-Net at 4 mm. For synthesis it goes from noise to a phantom brain and learns the mean
-brain and no condition; for anomaly maps it goes from a head to the places where healthy phantoms were changed.
+There is a skeleton for every task; `skeletons` says what each does. With a system's name it also makes the folder of
+code that the bundle will need, where there is none yet.
 """
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from synthzoo import __version__
 from synthzoo.bundle.find import check_name
-from synthzoo.bundle.index import dump
-from synthzoo.bundle.new_configs import AGE, BRAIN_SHAPE, HEAD_SHAPE, INFERENCE, TRAIN
+from synthzoo.bundle.form import dump
+from synthzoo.bundle.new_configs import inference, train
+from synthzoo.bundle.new_system import check_system, write_system
 from synthzoo.bundle.schema import OFFICIAL_SCHEMA
+from synthzoo.bundle.skeletons import BRAIN_SHAPE, CLIP_SHAPE, HEAD_SHAPE, SKELETONS, Skeleton
 from synthzoo.errors import UserError
 from synthzoo.io.files import write_text
 
-SKELETONS = tuple(INFERENCE)
+SHAPES = {"requests": BRAIN_SHAPE, "scans": HEAD_SHAPE, "videos": CLIP_SHAPE}
+INPUTS = {
+    "requests": "Requests: seed and conditions by name, see `configs/metadata.json`.",
+    "scans": "A head as NIfTI or as a folder with one DICOM series, any orientation, spacing and matrix.",
+    "videos": "A grey video of the heart as AVI, of a second or more.",
+}
+COMMANDS = {
+    "requests": "--num_samples 2 --seed 1",
+    "scans": "--images scan.nii.gz",
+    "videos": "--images video.avi",
+}
+DATA = {
+    "requests": "The phantoms are computed from the ICBM152 template of nilearn.",
+    "scans": "The phantoms are computed from the ICBM152 template of nilearn.",
+    "videos": "The phantoms are computed from formulas alone.",
+}
 LOGGING = """[loggers]
 keys=root
 
@@ -42,76 +60,60 @@ format=%(asctime)s %(levelname)s %(message)s
 """
 
 
-def new_bundle(name: str, task: str = "synthesis", root: str | Path = ".") -> Path:
+def new_bundle(name: str, task: str = "synthesis", root: str | Path = ".", system: str | None = None) -> Path:
     """Write the skeleton of a bundle into `root/bundles/<name>` and return the folder.
 
     Args:
         name: <anatomy>_<modality>_<task>_<method>, see `check_name`.
-        task: which skeleton; those that exist are in SKELETONS.
+        task: which skeleton, one of `SKELETONS`.
         root: the checkout.
+        system: folder of the bundle's code in `synthzoo/systems`, which is made with its tests if it is not there;
+            None writes no code and calls the system as the last word of the name.
 
     Raises:
-        UserError: a name that the stock tools would misread, a task without skeleton, a folder that exists.
+        UserError: a name that the stock tools would misread, an unknown task, a folder that exists.
     """
     if task not in SKELETONS:
-        raise UserError(f"--task {task}: there are skeletons for {', '.join(SKELETONS)}; start from one of them.")
+        raise UserError(f"--task {task}: the tasks are {', '.join(SKELETONS)}.")
     check_name(name, task)
-    bundle = Path(root) / "bundles" / name
+    if system is not None:
+        check_system(system)
+    bundle, skeleton = Path(root) / "bundles" / name, SKELETONS[task]
     if bundle.exists():
         raise UserError(f"{bundle}: exists already; choose another name or delete the folder.")
-    write_text(bundle / "configs" / "metadata.json", dump(metadata(name, task)))
-    write_text(bundle / "configs" / "inference.json", dump(INFERENCE[task](name)))
-    write_text(bundle / "configs" / "train.json", dump(TRAIN[task](name)))
+    own = system or name.rsplit("_", 1)[-1]
+    write_text(bundle / "configs" / "metadata.json", dump(metadata(name, task, skeleton, own)))
+    write_text(bundle / "configs" / "inference.json", dump(inference(name, skeleton)))
+    write_text(bundle / "configs" / "train.json", dump(train(name, skeleton)))
     write_text(bundle / "configs" / "logging.conf", LOGGING)
-    write_text(bundle / "docs" / "README.md", card(name, task))
-    write_text(
-        bundle / "docs" / "data_license.txt", "The phantoms are computed from the ICBM152 template of nilearn.\n"
-    )
+    write_text(bundle / "docs" / "README.md", card(name, skeleton))
+    write_text(bundle / "docs" / "data_license.txt", f"{DATA[skeleton.source]}\n")
     shutil.copyfile(Path(__file__).parent / "skeleton" / "LICENSE.txt", bundle / "LICENSE")
     (bundle / "models").mkdir()
+    if system is not None:
+        write_system(system, name, root)
     return bundle
 
 
-def metadata(name: str, task: str) -> dict:
+def metadata(name: str, task: str, skeleton: Skeleton, system: str) -> dict[str, Any]:
     """metadata.json of the skeleton; the versions are those installed here."""
     from importlib.metadata import version
 
-    synthesis = task == "synthesis"
     tensor = {
         "type": "image",
         "format": "magnitude",
-        "modality": "MR",
+        "modality": "US" if skeleton.source == "videos" else "MR",
         "num_channels": 1,
-        "spatial_shape": BRAIN_SHAPE if synthesis else HEAD_SHAPE,
+        "spatial_shape": SHAPES[skeleton.source],
         "dtype": "float32",
         "value_range": [],
         "is_patch_data": False,
     }
-    if synthesis:
-        description = "A skeleton: a tiny network that turns noise into the mean phantom brain."
-        tensors = {
-            "inputs": {"image": {**tensor, "format": "noise", "channel_def": {"0": "noise"}}},
-            "outputs": {"pred": {**tensor, "value_range": [0, 1], "channel_def": {"0": "T1w"}}},
-        }
-        requested = {"conditions": {"age": AGE}}
-        outputs = {"image": {"suffix": "T1w.nii.gz", "description": "T1-weighted volume in [0, 1]"}}
-    else:
-        description = "A skeleton: a tiny network that finds where healthy phantom brains were changed."
-        tensors = {
-            "inputs": {"image": {**tensor, "value_range": [0, 1], "channel_def": {"0": "head"}}},
-            "outputs": {"pred": {**tensor, "type": "logits", "channel_def": {"0": "anomaly"}}},
-        }
-        threshold = {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "description": "heat from which a region is labelled",
-        }
-        requested = {"conditions": {}, "options": {"threshold": threshold}}
-        outputs = {
-            "heat_map": {"suffix": "heatmap.nii.gz", "description": "anomaly in [0, 1] on the scan's own grid"},
-            "label": {"suffix": "dseg.nii.gz", "description": "regions above the threshold, 1 is the largest"},
-        }
+    noise = {"format": "noise", "channel_def": {"0": "noise"}}
+    image = {"value_range": [0, 1], "channel_def": {"0": "video" if skeleton.source == "videos" else "head"}}
+    block = {"system": system, "task": task, "conditions": dict(skeleton.conditions)}
+    if skeleton.options:
+        block["options"] = dict(skeleton.options)
     return {
         "schema": OFFICIAL_SCHEMA,
         "version": "0.1.0",
@@ -123,44 +125,39 @@ def metadata(name: str, task: str) -> dict:
         "supported_apps": {},
         "name": name.replace("_", " "),
         "task": f"{task} (say of what)",
-        "description": description,
+        "description": f"A skeleton. {skeleton.does}",
         "authors": "The SynthZoo authors",
         "copyright": "Copyright (c) The SynthZoo authors",
         "intended_use": "Research on methods; not for diagnosis.",
         "references": [],
-        "network_data_format": tensors,
-        "synthzoo": {"system": name.rsplit("_", 1)[-1], "task": task, **requested, "outputs": outputs},
+        "network_data_format": {
+            "inputs": {"image": {**tensor, **(noise if skeleton.source == "requests" else image)}},
+            "outputs": {"pred": {**tensor, **skeleton.pred}},
+        },
+        "synthzoo": {**block, "outputs": dict(skeleton.outputs)},
     }
 
 
-def card(name: str, task: str) -> str:
+def card(name: str, skeleton: Skeleton) -> str:
     """The model card with its headings."""
-    if task == "synthesis":
-        knows = "It knows the phantom only and ignores its conditions."
-        taken = "Requests: seed and conditions by name, see `configs/metadata.json`."
-        given = "`<output_dir>/sub-0001/sub-0001_T1w.nii.gz` with a sidecar of the same name in JSON."
-        requested = "--num_samples 2 --seed 1"
-    else:
-        knows = "It knows the phantom only and sees the skull as an anomaly."
-        taken = "A head as NIfTI or as a folder with one DICOM series, any orientation, spacing and matrix."
-        given = "`<output_dir>/<name>/<name>_heatmap.nii.gz`, `_dseg.nii.gz` and a sidecar in JSON."
-        requested = "--images scan.nii.gz"
+    case = "sub-0001" if skeleton.source == "requests" else "<name>"
+    files = ", ".join(f"`{case}_{output['suffix']}` ({output['description']})" for output in skeleton.outputs.values())
     return f"""# {name}
 
 ## Intended use
-A skeleton. Say what it is for and who may use it.
+A skeleton. {skeleton.does} Say what it is for and who may use it.
 
 ## Limits
-{knows}
+{skeleton.limit}
 
 ## Data
-Phantoms with known truth, computed from the ICBM152 template.
+Phantoms with known truth. {DATA[skeleton.source]}
 
 ## Input
-{taken}
+{INPUTS[skeleton.source]}
 
 ## Output
-{given}
+In `<output_dir>/{case}/`: {files}, and a sidecar in JSON.
 
 ## Results
 <!-- results -->
@@ -172,7 +169,7 @@ No patient's image was used.
 ## Run
 ```
 python -m monai.bundle run --config_file "['configs/inference.json','configs/train.json']"
-python -m monai.bundle run --config_file configs/inference.json {requested} --output_dir out
+python -m monai.bundle run --config_file configs/inference.json {COMMANDS[skeleton.source]} --output_dir out
 ```
 
 ## Cite

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bundle_runs import BUNDLE_NAMES, ROOT, SKELETON, quick, volumes
+from bundle_runs import BUNDLE_NAMES, ROOT, TYPED_NAMES, quick, volumes
 
 from synthzoo.bundle.compose import load_config
 from synthzoo.bundle.find import find_bundles, read_json
@@ -83,7 +83,7 @@ def bundle_of(page: Path, config: str) -> Path | None:
     return None
 
 
-@pytest.mark.parametrize("bundle", BUNDLE_NAMES, indirect=True, scope="session")
+@pytest.mark.parametrize("bundle", TYPED_NAMES, indirect=True, scope="session")
 def test_a_bundle_runs_from_another_folder_as_typed(bundle, phantom_nifti, tmp_path, quick_run):
     config = bundle / "configs" / "inference.json"
     made = quick(bundle, phantom_nifti, tmp_path / "out", bundle_root=bundle)
@@ -100,7 +100,7 @@ def test_a_bundle_runs_from_another_folder_as_typed(bundle, phantom_nifti, tmp_p
     assert left == [], f"a run writes below output_dir only, but it left {left}"
 
 
-@pytest.mark.parametrize("bundle", [SKELETON], indirect=True, scope="session")
+@pytest.mark.parametrize("bundle", TYPED_NAMES[:1], indirect=True, scope="session")
 def test_a_mistake_is_one_sentence_and_no_traceback(bundle, tmp_path):
     made = {"bundle_root": bundle, "output_dir": tmp_path / "out", "age": 300}
     config = bundle / "configs" / "inference.json"
@@ -112,7 +112,7 @@ def test_a_mistake_is_one_sentence_and_no_traceback(bundle, tmp_path):
     assert not list(tmp_path.rglob("*.nii.gz"))
 
 
-@pytest.mark.parametrize("bundle", [SKELETON], indirect=True, scope="session")
+@pytest.mark.parametrize("bundle", TYPED_NAMES[:1], indirect=True, scope="session")
 def test_torchrun_shares_the_requests_out(bundle, phantom_nifti, tmp_path, quick_run):
     config = bundle / "configs" / "inference.json"
     made = quick(bundle, phantom_nifti, tmp_path / "out", bundle_root=bundle)

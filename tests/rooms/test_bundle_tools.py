@@ -16,14 +16,15 @@ import torch
 
 from synthzoo import UserError
 from synthzoo.bundle.compose import expect_weights, run_bundle
-from synthzoo.bundle.find import check_name, find_bundle, find_bundles
+from synthzoo.bundle.find import TASKS, check_name, find_bundle, find_bundles
 from synthzoo.bundle.form import form_problems, format_files
 from synthzoo.bundle.index import build_index
 from synthzoo.bundle.inspect.judge import inspect_bundle
-from synthzoo.bundle.new import SKELETONS, new_bundle
+from synthzoo.bundle.new import new_bundle
 from synthzoo.bundle.order import order_problems
 from synthzoo.bundle.pack import build_wheel, pack_bundle, package_bundles
 from synthzoo.bundle.schema import metadata_problems
+from synthzoo.bundle.skeletons import SKELETONS
 from synthzoo.networks.saving import save_atomically, save_weights
 from synthzoo.networks.weights import load_weights
 
@@ -262,7 +263,7 @@ def test_weights_are_stored_smaller_and_read_back_bit_for_bit_by_stock_torch(tmp
     assert (tmp_path / "model.pt").read_bytes() == first
 
 
-@pytest.mark.parametrize("task", SKELETONS)
+@pytest.mark.parametrize("task", ["synthesis", "anomaly_map"])
 def test_a_new_bundle_is_sound_trains_and_runs(task, tmp_path, phantom_nifti):
     name = f"brain_mr_{task}_first"
     bundle = new_bundle(name, task, root=tmp_path)
@@ -270,7 +271,7 @@ def test_a_new_bundle_is_sound_trains_and_runs(task, tmp_path, phantom_nifti):
     assert inspect_bundle(bundle).verdict == "pass", str(inspect_bundle(bundle))
     with pytest.raises(UserError, match="exists already"):
         new_bundle(name, task, root=tmp_path)
-    run_bundle(bundle, "train", {"epochs": 1, "iterations": 2})
+    run_bundle(bundle, "train", {"max_epochs": 1, "epoch_length": 2})
     expect_weights(bundle)
     requested = {"num_samples": 2} if task == "synthesis" else {"images": str(phantom_nifti)}
     run_bundle(bundle, overrides={**requested, "output_dir": str(tmp_path / "out")})
@@ -284,9 +285,28 @@ def test_a_new_bundle_is_sound_trains_and_runs(task, tmp_path, phantom_nifti):
     assert 0 <= heat.get_fdata().min() < heat.get_fdata().max() <= 1
 
 
-def test_a_task_without_skeleton_is_one_sentence(tmp_path):
-    with pytest.raises(UserError, match="--task grounding: there are skeletons for synthesis, anomaly_map"):
-        new_bundle("brain_mr_grounding_first", "grounding", root=tmp_path)
+def test_there_is_a_skeleton_for_every_task_and_another_task_is_one_sentence(tmp_path):
+    assert set(SKELETONS) == set(TASKS)
+    with pytest.raises(UserError, match="--task painting: the tasks are synthesis, translation, anomaly_map"):
+        new_bundle("brain_mr_painting_first", "painting", root=tmp_path)
+
+
+def test_a_new_system_has_the_files_that_every_system_has_and_old_ones_are_left_alone(tmp_path):
+    bundle = new_bundle("brain_mr_translation_flow", "translation", tmp_path, system="brain_flow")
+    folder, test = (tmp_path / "synthzoo" / "systems" / "brain_flow"), (tmp_path / "tests" / "systems" / "brain_flow")
+    files = ["__init__.py", "evaluation.py", "network.py", "objective.py"]
+    assert sorted(path.name for path in folder.iterdir()) == files
+    said = (folder / "__init__.py").read_text()
+    assert "Bundles: brain_mr_translation_flow" in said and "Departs from the paper: " in said
+    assert "brain_mr_translation_flow" in (test / "test_bundle.py").read_text()
+    for path in [*folder.iterdir(), test / "test_bundle.py"]:
+        compile(path.read_text(), path, "exec")
+    assert json.loads((bundle / "configs" / "metadata.json").read_text())["synthzoo"]["system"] == "brain_flow"
+    (folder / "network.py").write_text("mine = 1\n")
+    new_bundle("brain_mr_translation_flows", "translation", tmp_path, system="brain_flow")
+    assert (folder / "network.py").read_text() == "mine = 1\n"
+    with pytest.raises(UserError, match="--system Brain-Flow"):
+        new_bundle("brain_mr_translation_third", "translation", tmp_path, system="Brain-Flow")
 
 
 def test_form_is_judged_by_one_text_and_mended_by_format(tmp_path):
