@@ -27,8 +27,7 @@ def quick(bundle: Path, phantom_nifti: Path, output_dir: Path, **overrides) -> d
         made["images"] = str(input_of(bundle, phantom_nifti))
     else:
         made["num_samples"] = 2
-    if "steps" in config:
-        made["steps"] = 2
+    made |= {key: 2 for key in ("steps", "upsampling_steps") if key in config}
     return made | overrides
 
 

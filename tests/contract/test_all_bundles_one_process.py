@@ -54,11 +54,17 @@ def run_all(bundles, phantom_nifti, folder) -> dict:
     return made
 
 
-def test_the_order_of_loading_changes_nothing(bundles, phantom_nifti, tmp_path):
+@pytest.fixture(scope="module")
+def forwards(bundles, phantom_nifti, tmp_path_factory):
+    """What all bundles write one after the other, and the state of the process before."""
     before = process_state()
-    forwards = run_all(bundles, phantom_nifti, tmp_path / "forwards")
+    return before, run_all(bundles, phantom_nifti, tmp_path_factory.mktemp("forwards"))
+
+
+def test_the_order_of_loading_changes_nothing(bundles, forwards, phantom_nifti, tmp_path):
+    before, forwards = forwards
     assert process_state() == before
-    backwards = run_all(bundles[::-1], phantom_nifti, tmp_path / "backwards")
+    backwards = run_all(bundles[::-1], phantom_nifti, tmp_path)
     assert process_state() == before
     for bundle in bundles:
         assert forwards[bundle]
@@ -69,8 +75,7 @@ def test_the_order_of_loading_changes_nothing(bundles, phantom_nifti, tmp_path):
     assert not np.allclose(one, other), "two bundles of one network with different weights gave the same image"
 
 
-def test_no_module_comes_from_a_bundle(bundles, phantom_nifti, tmp_path):
-    run_all(bundles, phantom_nifti, tmp_path)
+def test_no_module_comes_from_a_bundle(bundles, forwards):
     inside = [
         name
         for name, module in sys.modules.items()

@@ -69,7 +69,7 @@ class KnownStage:
 
 
 class KnownCascade:
-    frames, side, time, space = 4, 8, 2, 2
+    frames, image_size, time, space = 4, 8, 2, 2
 
     def __init__(self):
         torch.manual_seed(0)

@@ -1,0 +1,98 @@
+"""What a result file must hold by its bundle's metadata, a check per kind of file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from synthzoo.results.kinds.video import read_frames
+
+
+def check_written(path: Path, kind: str, metadata: dict[str, Any], source: Path | None) -> None:
+    """Fail where a result is not what its metadata says.
+
+    Args:
+        path: the file.
+        kind: its key under `synthzoo#outputs`.
+        metadata: of the bundle.
+        source: the volume that it was made from, on whose grid it must lie; None if it was made from nothing.
+    """
+    check = next((check for ending, check in CHECKS.items() if path.name.endswith(ending)), None)
+    assert check, f"{path.name}: no check knows files of this kind; write one in {Path(__file__).name}"
+    check(path, kind, metadata, source)
+
+
+def _volume(path: Path, kind: str, metadata: dict[str, Any], source: Path | None) -> None:
+    image = nib.load(path)
+    voxels = np.asarray(image.dataobj)
+    assert np.isfinite(voxels).all()
+    assert image.header.get_xyzt_units()[0] == "mm"
+    if source:
+        scan = nib.load(source)
+        assert image.shape == scan.shape
+        assert np.allclose(image.affine, scan.affine, atol=1e-4)
+    else:
+        assert list(image.shape) == _shape(metadata)
+        assert nib.aff2axcodes(image.affine) == ("R", "A", "S")
+    if kind in ("image", "heat_map"):
+        assert np.issubdtype(voxels.dtype, np.floating)
+        assert voxels.min() >= 0 and voxels.max() <= 1
+        assert voxels.std() > 0
+
+
+def _video(path: Path, kind: str, metadata: dict[str, Any], source: Path | None) -> None:
+    frames, fps = read_frames(path)
+    assert list(frames.shape) == _shape(metadata)
+    facts = _record(path)
+    assert fps == facts["fps"] and list(frames.shape) == facts["shape"]
+    text = json.dumps(metadata["network_data_format"]["outputs"]["pred"]["channel_def"])
+    assert f"{fps:g} a second" in text, f"channel_def says {text}, the file holds {fps:g} frames a second"
+    grey = frames.astype(np.float32)
+    assert grey.max() - grey.min() > 64, "a video of one grey"
+    assert (np.abs(np.diff(grey, axis=0)).max((1, 2)) > 4).all(), "two frames in a row are one picture"
+
+
+def _picture(path: Path, kind: str, metadata: dict[str, Any], source: Path | None) -> None:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        assert picture.mode in ("I;16", "I"), f"{path.name} has the mode {picture.mode}, 16 bits of grey are needed"
+        pixels = np.asarray(picture)
+    facts = _record(path)
+    assert list(pixels.shape) == list(facts["shape"])[-2:]
+    if source is None:
+        assert list(pixels.shape) == _shape(metadata)
+    assert pixels.max() > pixels.min()
+
+
+def _table(path: Path, kind: str, metadata: dict[str, Any], source: Path | None) -> None:
+    header, *rows = (line.split("\t") for line in path.read_text().splitlines())
+    assert header == metadata["synthzoo"]["outputs"][kind]["columns"]
+    assert len(rows) == _record(path)["rows"] > 0
+    assert all(len(row) == len(header) for row in rows)
+    assert np.isfinite([float(cell) for row in rows for cell in row if cell != "n/a"]).all()
+
+
+def _shape(metadata: dict[str, Any]) -> list[int]:
+    """Sizes of one result: as `pred`."""
+    return metadata["network_data_format"]["outputs"]["pred"]["spatial_shape"]
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """The sidecar: `shape` and `fps` of images and videos, `rows` of tables."""
+    (sidecar,) = path.parent.glob("*.json")
+    return json.loads(sidecar.read_text())
+
+
+CHECKS: dict[str, Callable[[Path, str, dict[str, Any], Path | None], None]] = {
+    ".nii.gz": _volume,
+    ".avi": _video,
+    ".mp4": _video,
+    ".png": _picture,
+    ".tsv": _table,
+}
