@@ -20,7 +20,11 @@ from synthzoo.errors import UserError
 from synthzoo.io.files import sha256
 
 LABELS = ("dseg", "mask", "probseg")  # the last word of the suffixes that BIDS keeps among the derivatives
-IDENTITY = ("bundle", "version", "weights_sha256", "sampler", "settings", "seed", "requested", "input")
+FORMATS = ("native", "dicom")
+IDENTITY = (
+    *("bundle", "version", "weights_sha256", "sampler", "settings", "seed", "requested", "input"),
+    "output_format",
+)
 
 
 def process_rank() -> tuple[int, int]:
@@ -55,6 +59,7 @@ class CaseTable(Dataset):
         settings: what the result depends on beside the request, by name; in the sidecar under `settings_key`.
         block: rows that are batched together. A block is run again whole when one of its rows is missing, so that a
             resumed run makes the same batches, and so the same bits, as an uninterrupted one. Set it to the batch size.
+        output_format: "native" writes NIfTI, PNG and AVI, "dicom" what a hospital's viewer opens, see `SaveResult`.
         overwrite: True replaces results that were made from another request; False refuses.
     """
 
@@ -72,8 +77,12 @@ class CaseTable(Dataset):
         weights: str | None = None,
         settings: dict[str, Any] | None = None,
         block: int = 1,
+        output_format: str = "native",
         overwrite: bool = False,
     ) -> None:
+        if output_format not in FORMATS:
+            raise UserError(f"output_format is {output_format!r}, but must be {' or '.join(FORMATS)}.")
+        self.output_format = output_format
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.suffix, self.folder, self.overwrite, self.block = suffix, folder, overwrite, max(1, int(block))
         self.bundle, self.settings = bundle, dict(settings or {})
@@ -133,12 +142,14 @@ class CaseTable(Dataset):
 
     def request(self, row: int) -> dict:
         """Everything that decides the result of this row, as it goes into the sidecar."""
+        format_of = {} if self.output_format == "native" else {"output_format": self.output_format}
         return {
             "bundle": self.bundle,
             "version": self.version,
             "weights_sha256": self.weights_sha256,
             self.settings_key: self.settings,
             **self.record(row),
+            **format_of,
         }
 
     def is_done(self, row: int) -> bool:
@@ -151,21 +162,24 @@ class CaseTable(Dataset):
             return False
         case = self.cases[row]
         sidecar = self.sidecar(case)
-        if not sidecar.is_file() or not self.path(case).is_file():
-            return False
         try:
             found = json.loads(sidecar.read_text())
-        except (ValueError, OSError):
+            main = (found.get("files") or [self.path(case).name])[0]
+        except (ValueError, OSError, AttributeError):
+            return False
+        if not sidecar.with_name(main).exists():
             return False
         requested = json.loads(json.dumps(self.request(row)))
         different = [key for key in IDENTITY if key in requested and found.get(key) != requested[key]]
+        if found.get("output_format", "native") != self.output_format:
+            different = ["output_format"]
         if not different:
             return True
         if self.overwrite:
             return False
         key = different[-1]
         raise UserError(
-            f"{sidecar} was made from another request ({key} is {found.get(key)} there and {requested[key]} now): "
+            f"{sidecar} was made from another request ({key} is {found.get(key)} there and {requested.get(key)} now): "
             "choose another output_dir, or set dataset::overwrite to true to replace it."
         )
 

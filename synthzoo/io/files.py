@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,12 +41,44 @@ def atomic_path(path: str | Path, durable: bool = True) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".tmp{os.getpid()}_{path.name}")
+    with _told(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            if durable:
+                _flush(temporary)
+            os.replace(temporary, path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Temporary folder beside `path`, which takes its place when the block ends well; as `atomic_path` for files.
+
+    Raises:
+        UserError: see `atomic_path`.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".tmp{os.getpid()}_{path.name}")
+    with _told(path):
+        try:
+            temporary.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            for file in temporary.iterdir():
+                _flush(file)
+            shutil.rmtree(path, ignore_errors=True)
+            os.replace(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """A full disk or a folder that cannot be written, said in a sentence."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        if durable:
-            _flush(temporary)
-        os.replace(temporary, path)
+        yield
     except OSError as error:
         if error.errno in FULL:
             raise UserError(
@@ -55,9 +88,6 @@ def atomic_path(path: str | Path, durable: bool = True) -> Iterator[Path]:
         if isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)) or error.errno == errno.EROFS:
             raise UserError(f"{path} cannot be written ({error.strerror}): choose another folder.") from error
         raise
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _flush(path: Path) -> None:

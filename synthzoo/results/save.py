@@ -6,6 +6,8 @@ A sidecar is written after its files, so that its presence means that the case i
 from __future__ import annotations
 
 import inspect
+import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from monai.transforms import Transform
 
 from synthzoo.cases.table import CaseTable
 from synthzoo.errors import UserError
-from synthzoo.io.files import write_json
+from synthzoo.io.dicom import Study, study_of
+from synthzoo.io.files import plain, write_json
 from synthzoo.io.marks import Mark, stated
 from synthzoo.results.external_host import external_host
 from synthzoo.results.kinds import kind_of
@@ -23,6 +26,10 @@ from synthzoo.results.kinds.base import Content, Kind, is_map
 
 class SaveResult(Transform):
     """Write one decollated sample: its outputs, then its sidecar. Use as the last entry of the postprocessing.
+
+    With the table's `output_format` dicom, what a hospital's viewer opens is written as DICOM objects in place of the
+    native file: an image as a series in a folder of its own, a label map as a segmentation, a video as ultrasound, a
+    radiograph as digital X-ray. Heat maps and tables stay as they are.
 
     Every file says that it is synthetic, or, where it is a map or a table of an image that was given, by which bundle
     it was derived; see `synthzoo.io.marks`.
@@ -71,23 +78,37 @@ class SaveResult(Transform):
         written: list[Path] = []
         try:
             made = [self.kinds[suffix].prepare(data[key], key, suffix, data) for key, suffix in self.outputs.items()]
-            files = [
-                self.kinds[suffix].paths(self.table.path(case, suffix), content)
-                for suffix, content in zip(self.outputs.values(), made)
-            ]
+            study = self._study(row, case) if self.table.output_format == "dicom" else None
+            dicom, files = [], []
+            for suffix, content in zip(self.outputs.values(), made):
+                kind, path = self.kinds[suffix], self.table.path(case, suffix)
+                dicom.append(kind.dicom_paths(path, suffix, content, study) if study else [])
+                files.append(dicom[-1] or kind.paths(path, content))
             record = self._record(data, row, made[0], [path.name for paths in files for path in paths])
-            for suffix, content, paths in zip(self.outputs.values(), made, files):
+            for suffix, content, objects, paths in zip(self.outputs.values(), made, dicom, files):
                 written += paths
-                self.kinds[suffix].write(paths[0], content, self._mark(suffix, record))
+                kind, mark = self.kinds[suffix], self._mark(suffix, record)
+                if study and objects:
+                    kind.write_dicom(paths[0], suffix, content, study, mark)
+                else:
+                    kind.write(paths[0], content, mark)
             write_json(self.table.sidecar(case), record)
         except BaseException:
             # Nothing of a case that is not complete: the next run makes it again.
             for path in written:
-                path.unlink(missing_ok=True)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
                 _remove_empty(path.parent, self.table.output_dir)
             _remove_empty(self.table.case_dir(case), self.table.output_dir)
             raise
         return data
+
+    def _study(self, row: int, case: str) -> Study:
+        request = self.table.request(row)
+        given = self.table.paths[row] if hasattr(self.table, "paths") else None
+        return study_of(case, json.dumps(plain(request)), request.get("requested"), given)
 
     def is_synthetic(self, suffix: str, record: Mapping) -> bool:
         """Whether an output is a generated image, and not a map or a table of an image that was given."""

@@ -11,6 +11,7 @@ import torch
 
 from synthzoo.cases.table import CaseTable
 from synthzoo.errors import UserError
+from synthzoo.io.dicom import Study
 from synthzoo.io.marks import Mark
 
 MAPS = ("dseg", "mask", "probseg", "heatmap", "confidence")  # last words of suffixes that say something of an image
@@ -18,7 +19,7 @@ MAPS = ("dseg", "mask", "probseg", "heatmap", "confidence")  # last words of suf
 
 def is_map(suffix: str) -> bool:
     """Whether a suffix such as `heatmap.nii.gz` names a map of an image rather than an image."""
-    return suffix.split(".")[0].rsplit("_", 1)[-1] in MAPS
+    return last_word(suffix) in MAPS
 
 
 class Content(NamedTuple):
@@ -64,6 +65,14 @@ class Kind:
         """Write the files of `paths`, each whole or not at all, with the mark inside."""
         raise NotImplementedError
 
+    def dicom_paths(self, path: Path, suffix: str, content: Content, study: Study) -> list[Path]:
+        """The files and folders that `write_dicom` makes, the main one first; none where the native file stays."""
+        return []
+
+    def write_dicom(self, path: Path, suffix: str, content: Content, study: Study, mark: Mark) -> None:
+        """Write the first of `dicom_paths`, and the others beside it, as DICOM objects of this study."""
+        raise NotImplementedError
+
     @classmethod
     def preview(cls, table: CaseTable, sidecars: list[Path], overlay: str | None = None) -> None:
         """Draw the cases of these sidecars beside each other, in the output folder; nothing where nothing can be seen.
@@ -73,6 +82,22 @@ class Kind:
             sidecars: JSON files of complete cases.
             overlay: suffix of a second file of each case, to be shown with the first, or None.
         """
+
+
+def bare(path: Path) -> str:
+    """The file's name without its ending, `sub-0001_T1w` of `sub-0001_T1w.nii.gz`."""
+    return path.name.split(".")[0]
+
+
+def last_word(suffix: str) -> str:
+    """What a suffix names: `T1w` of `acq-lowres_T1w.nii.gz`."""
+    return suffix.split(".")[0].rsplit("_", 1)[-1]
+
+
+def written(path: Path) -> Path:
+    """Where a result lies: at its own path, or as a DICOM object or a folder with a DICOM series in its place."""
+    choices = (path, path.with_name(f"{bare(path)}.dcm"), path.with_name(bare(path)))
+    return next((choice for choice in choices if choice.exists()), path)
 
 
 def finite_array(value: Any, case: str, dimensions: int = 3) -> np.ndarray:

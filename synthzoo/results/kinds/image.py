@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 from PIL import Image as Picture
 
 from synthzoo.cases.table import CaseTable, is_label
 from synthzoo.errors import UserError
+from synthzoo.io.dicom import Study, write_radiograph
 from synthzoo.io.files import plain, write_bytes
 from synthzoo.io.marks import Mark, with_mark
 from synthzoo.results.dataset_files import case_of, mark_of_set, title
-from synthzoo.results.kinds.base import Content, Kind, finite_array, is_map
+from synthzoo.results.kinds.base import Content, Kind, bare, finite_array, is_map, last_word, written
 from synthzoo.results.preview import heat_colours, montage
 
+RADIOGRAPHS = ("cxr", "dx")  # suffixes that DICOM holds as digital X-ray
 FAR_OUT = 0.5  # beyond [0, 1] by more than this is another range, not an overshoot
 
 
@@ -85,6 +88,14 @@ class Image(Kind):
         if content.extra is not None:
             write_bytes(paths[1], with_mark(png_bytes(self._overlay(content)), mark))
 
+    def dicom_paths(self, path: Path, suffix: str, content: Content, study: Study) -> list[Path]:
+        """A DX object for a radiograph; maps and other pictures stay PNG."""
+        grey = content.array.ndim == 2 and last_word(suffix) in RADIOGRAPHS
+        return [path.with_name(f"{bare(path)}.dcm")] if grey else []
+
+    def write_dicom(self, path: Path, suffix: str, content: Content, study: Study, mark: Mark) -> None:
+        write_radiograph(path, content.array, self.pixel_mm, study, last_word(suffix), mark)
+
     def _overlay(self, content: Content) -> np.ndarray:
         """The image with the map over it, uint8 [3, H, W]; where the map is 0 the image stays as it is."""
         grey = content.extra if content.extra.ndim == 3 else np.stack([content.extra] * 3)
@@ -103,8 +114,13 @@ class Image(Kind):
             titles.append(title(record, case, table.conditions))
             main = table.path(case, overlay)
             drawn = main.with_name(f"{main.stem}_overlay.png")
-            images.append(np.asarray(Picture.open(drawn if drawn.is_file() else main)))
+            images.append(read_picture(drawn if drawn.is_file() else written(main)))
         montage(images, titles, table.output_dir / "preview.png", columns=4, mark=mark_of_set(table, sidecars))
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """[H, W] or [H, W, 3] of a file that was written here."""
+    return pydicom.dcmread(path).pixel_array if path.suffix == ".dcm" else np.asarray(Picture.open(path))
 
 
 def png_bytes(array: np.ndarray) -> bytes:

@@ -1,4 +1,4 @@
-"""Videos as Motion-JPEG in AVI or as MP4; the preview is a GIF that loops in real time."""
+"""Videos as Motion-JPEG in AVI, as MP4 or as ultrasound in DICOM; the preview is a GIF that loops in real time."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 
 from synthzoo.cases.table import CaseTable
 from synthzoo.errors import UserError
+from synthzoo.io.dicom import Study, write_ultrasound
 from synthzoo.io.files import plain, write_bytes
 from synthzoo.io.marks import Mark, with_mark
 from synthzoo.io.mp4 import mp4_bytes
 from synthzoo.io.videos import MAX_FPS, as_uint8, avi_bytes, read_video
 from synthzoo.results.dataset_files import case_of, mark_of_set, title
-from synthzoo.results.kinds.base import Content, Kind, finite_array
+from synthzoo.results.kinds.base import Content, Kind, bare, finite_array, last_word, written
 from synthzoo.results.video_preview import video_montage
 
 FAR_OUT = 0.5  # beyond [0, 1] by more than this is another range, not an overshoot
@@ -28,11 +30,13 @@ class Video(Kind):
 
     Args:
         fps: frames per second; None takes the sample's own `fps`.
+        pixel_mm: side of a pixel in mm, which DICOM states as the scale of the ultrasound region; None: unknown.
     """
 
     endings = (".avi", ".mp4")
 
-    def __init__(self, fps: Any = None) -> None:
+    def __init__(self, fps: Any = None, pixel_mm: float | None = None) -> None:
+        self.pixel_mm = None if pixel_mm is None else float(plain(pixel_mm))
         self.fps = None if fps is None else check_fps(fps, "fps")
 
     def prepare(self, value: Any, key: str, suffix: str, sample: Mapping) -> Content:
@@ -54,15 +58,22 @@ class Video(Kind):
         code = mp4_bytes if path.suffix == ".mp4" else avi_bytes
         write_bytes(path, with_mark(code(as_uint8(content.array, str(path)), content.scale, name=str(path)), mark))
 
+    def dicom_paths(self, path: Path, suffix: str, content: Content, study: Study) -> list[Path]:
+        return [path.with_name(f"{bare(path)}.dcm")]
+
+    def write_dicom(self, path: Path, suffix: str, content: Content, study: Study, mark: Mark) -> None:
+        frames = as_uint8(content.array, str(path))
+        write_ultrasound(path, frames, content.scale, self.pixel_mm, study, last_word(suffix), mark)
+
     @classmethod
     def preview(cls, table: CaseTable, sidecars: list[Path], overlay: str | None = None) -> None:
         """Write preview.gif: the videos beside each other, each with its second one if `overlay` is its suffix."""
         videos, titles, rates = [], [], []
         for path in sidecars:
             record, case = json.loads(path.read_text()), case_of(path, table)
-            shown = [read_frames(table.path(case))]
-            if overlay and table.path(case, overlay).is_file():
-                shown.append(read_frames(table.path(case, overlay)))
+            shown = [read_frames(written(table.path(case)))]
+            if overlay and written(table.path(case, overlay)).is_file():
+                shown.append(read_frames(written(table.path(case, overlay))))
             videos.append([frames for frames, _ in shown])
             titles.append(title(record, case, table.conditions))
             rates.append(shown[0][1])
@@ -71,6 +82,10 @@ class Video(Kind):
 
 def read_frames(path: Path) -> tuple[np.ndarray, float]:
     """Frames uint8 (T, H, W) and frames per second of a file that was written here."""
+    if path.suffix == ".dcm":
+        dataset = pydicom.dcmread(path)
+        frames = dataset.pixel_array
+        return frames.reshape(-1, *frames.shape[-2:]), 1000.0 / float(dataset.FrameTime)
     video = read_video(path)
     return video.frames, video.fps
 

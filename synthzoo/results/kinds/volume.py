@@ -1,4 +1,4 @@
-"""Volumes as NIfTI: images float32, label maps uint8; the preview shows three planes of each."""
+"""Volumes as NIfTI or as MR, CT and SEG objects of DICOM; the preview shows three planes of each."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ import nibabel as nib
 import numpy as np
 
 from synthzoo.cases.table import CaseTable
+from synthzoo.io.dicom import Study, series_of, write_segmentation, write_series
 from synthzoo.io.files import plain
-from synthzoo.io.marks import Mark
+from synthzoo.io.marks import Mark, read_mark
 from synthzoo.io.nifti import affine_of, write_nifti
+from synthzoo.io.volumes import read_volume
 from synthzoo.results.dataset_files import case_of, mark_of_set, title
-from synthzoo.results.kinds.base import Content, Kind, finite_array
+from synthzoo.results.kinds.base import Content, Kind, bare, finite_array, is_map, last_word, written
 from synthzoo.results.preview import montage
+
+REGIONS = ("dseg", "mask")  # suffixes of label maps with whole numbers
 
 
 class Volume(Kind):
@@ -36,7 +40,7 @@ class Volume(Kind):
 
     def prepare(self, value: Any, key: str, suffix: str, sample: Mapping) -> Content:
         array = finite_array(value, str(sample["case"]))
-        if suffix.split(".")[0].rsplit("_", 1)[-1] in ("dseg", "mask"):
+        if last_word(suffix) in REGIONS:
             array = np.rint(array).astype(np.uint8)
         affine = self._affine(value, array.shape)
         spacing = [float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0)]
@@ -54,6 +58,30 @@ class Volume(Kind):
     def write(self, path: Path, content: Content, mark: Mark) -> None:
         write_nifti(path, content.array, content.extra, mark=mark)
 
+    def dicom_paths(self, path: Path, suffix: str, content: Content, study: Study) -> list[Path]:
+        """A folder for an image, a SEG object for a label map in which something is marked; other maps stay NIfTI."""
+        name = bare(path)
+        if last_word(suffix) in REGIONS and content.array.any():
+            beside = [path.with_name(f"{study.case}_source")] if study.given and not study.source else []
+            return [path.with_name(f"{name}.dcm"), *beside]
+        return [] if is_map(suffix) else [path.with_name(name)]
+
+    def write_dicom(self, path: Path, suffix: str, content: Content, study: Study, mark: Mark) -> None:
+        name = last_word(suffix)
+        if name not in REGIONS:
+            modality = "CT" if name == "ct" else "MR"
+            slices = series_of(content.array, content.extra, study, name, modality, mark)
+            study.images = list(slices)
+            write_series(path, slices)
+            return
+        if not study.images and not study.source and study.given:
+            # A segmentation has to refer to an image in DICOM; a NIfTI file that was given becomes one beside it.
+            array, affine = read_volume(study.given)
+            slices = series_of(array[0], affine, study, "source", "MR", read_mark(study.given))
+            study.images = list(slices)
+            write_series(path.with_name(f"{study.case}_source"), slices)
+        write_segmentation(path, content.array, content.extra, study, name, mark)
+
     @classmethod
     def preview(cls, table: CaseTable, sidecars: list[Path], overlay: str | None = None) -> None:
         """Write preview.png: three planes of each volume, with a heat map over them if `overlay` is its suffix."""
@@ -61,7 +89,7 @@ class Volume(Kind):
         for path in sidecars:
             record, case = json.loads(path.read_text()), case_of(path, table)
             titles.append(title(record, case, table.conditions))
-            volumes.append(_canonical(table.path(case)))
+            volumes.append(_canonical(written(table.path(case))))
             heat = table.path(case, overlay) if overlay else None
             heats.append(_canonical(heat) if heat is not None and heat.is_file() else None)
         target = table.output_dir / "preview.png"
@@ -69,4 +97,8 @@ class Volume(Kind):
 
 
 def _canonical(path: Path) -> np.ndarray:
-    return nib.as_closest_canonical(nib.load(path)).get_fdata(dtype="float32")
+    image = nib.load(path) if path.is_file() else None
+    if image is None:
+        array, affine = read_volume(path)
+        image = nib.Nifti1Image(array[0], affine)
+    return nib.as_closest_canonical(image).get_fdata(dtype="float32")
