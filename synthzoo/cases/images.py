@@ -1,4 +1,4 @@
-"""Input volumes: which files a user means, and one clear sentence for each that cannot be used.
+"""Input images of every kind: which files a user means, and one clear sentence for each that cannot be used.
 
 Everything is checked before the network runs: a bad file among many is named and left out, the others run, and the run
 ends with exit code 1 (`outputs.FinalizeDataset`).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +18,27 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from synthzoo.cases.table import CaseTable, process_rank, stem
+from synthzoo.cases.table import CaseTable, process_rank
 from synthzoo.errors import UserError
 from synthzoo.io.files import sha256
-from synthzoo.io.volumes import is_dicom_folder, read_volume
-
-ENDINGS = (".nii", ".nii.gz")
+from synthzoo.io.images import read_picture
+from synthzoo.io.kinds import endings_of, is_input, stem
+from synthzoo.io.volumes import read_volume
 
 
 def find_images(
     images: str | Path | Sequence[str | Path],
     exclude: str | Path | None = None,
-    endings: tuple[str, ...] = ENDINGS,
+    kinds: Collection[str] = ("volume",),
     choose: Callable[[list[Path]], list[Path]] = list,
 ) -> list[Path]:
-    """The volumes that a user means.
+    """The images that a user means.
 
     Args:
-        images: a path, a list of paths, a folder (searched below, for NIfTI files and folders of DICOM slices) or a
-            pattern such as `scans/*_T1w.nii.gz`; a list may hold any of these.
+        images: a path, a list of paths, a folder (searched below, see `synthzoo.io.kinds.is_input`) or a pattern
+            such as `scans/*_T1w.nii.gz`; a list may hold any of these.
         exclude: folder whose files do not count, such as the results of an earlier run.
-        endings: of the file names that count in a folder.
+        kinds: of files that count in a folder: "volume", "image", "video", "label" or "latents".
         choose: leaves out files of a folder that do not count after all.
 
     Returns:
@@ -46,25 +46,26 @@ def find_images(
         reported with the others.
 
     Raises:
-        UserError: nothing was given, a folder holds no volume, or a pattern fits nothing.
+        UserError: nothing was given, a folder holds no such image, or a pattern fits nothing.
     """
     if isinstance(images, (list, tuple)):
-        found = [path for item in images for path in find_images(item, exclude, endings, choose)]
+        found = [path for item in images for path in find_images(item, exclude, kinds, choose)]
         if not found:
             raise UserError("images is an empty list: give a path, a list of paths, a folder or a pattern.")
         return list(dict.fromkeys(found))
     if not isinstance(images, (str, Path)) or not str(images).strip():
         raise UserError(
-            f"images is {images!r}: give a path, a list of paths, a folder or a pattern like 'in/*.nii.gz'."
+            f"images is {images!r}: give a path, a list of paths, a folder or a pattern like "
+            f"'in/*{endings_of(kinds)[-1] if 'volume' not in kinds else '.nii.gz'}'."
         )
     path = Path(images).expanduser()
     if path.is_dir():
-        if is_dicom_folder(path):
+        if is_input(path, kinds):
             return [path]
-        found = choose([p for p in sorted(path.rglob("*")) if _is_volume(p, endings) and not _below(p, exclude)])
+        found = choose([p for p in sorted(path.rglob("*")) if is_input(p, kinds) and not _below(p, exclude)])
         if not found:
-            kinds = f"{', '.join(endings)} or DICOM files"
-            raise UserError(f"images folder {path} holds no {kinds}: name the folder of the images.")
+            endings = f"{', '.join(endings_of(kinds))} or DICOM files"
+            raise UserError(f"images folder {path} holds no {endings}: name the folder of the images.")
         return found
     if glob.has_magic(str(path)) and not path.exists():
         found = [Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if not _below(Path(p), exclude)]
@@ -72,12 +73,6 @@ def find_images(
             raise UserError(f"images pattern {path} fits no file: check the folder and the pattern.")
         return found
     return [path]
-
-
-def _is_volume(path: Path, endings: tuple[str, ...] = ENDINGS) -> bool:
-    if path.name.startswith("."):
-        return False
-    return path.name.lower().endswith(endings) if path.is_file() else is_dicom_folder(path)
 
 
 def _below(path: Path, folder: str | Path | None) -> bool:
@@ -100,19 +95,24 @@ def case_names(paths: list[Path]) -> list[str]:
 
 
 class ImageTable(CaseTable):
-    """Volumes as a data set: item -> {"image": path as text, "case": stem, "row": 0}. A loading transform reads them.
+    """Images as a data set: item -> {"image": path as text, "case": stem, "row": 0}. A loading transform reads them.
 
     Args:
         images: see `find_images`.
-        channels: channels that the network takes per volume.
-        check: True reads every volume of this process once before the run, to report all bad ones at once.
+        channels: channels that the network takes per image.
+        check: True reads every image of this process once before the run, to report all bad ones at once.
+        kinds: that the bundle takes: "volume", "image", "video", "label" or "latents".
+        loader: reads a sample {"image": path}, to find the bad ones; None reads volumes.
         kwargs: see `synthzoo.cases.table.CaseTable`: output_dir, suffix, folder, bundle, bundle_root, settings ...
 
     Raises:
-        UserError: no volume was found, or not one can be used. When some can be used, the sentences of the others are
+        UserError: no image was found, or not one can be used. When some can be used, the sentences of the others are
             printed as warnings and kept in `failures`. Where no images were named at all it is raised when the table
             is used: MONAI Label's stock app makes the table with the postprocessing and brings its own images.
     """
+
+    settings_key = "settings"
+    KINDS: tuple[str, ...] = ("volume",)
 
     def __init__(
         self,
@@ -120,9 +120,12 @@ class ImageTable(CaseTable):
         channels: int = 1,
         check: bool = True,
         suffix: str = "heatmap.nii.gz",
+        kinds: Collection[str] | None = None,
+        loader: Callable[[dict], dict] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(suffix=suffix, **kwargs)
+        self.kinds, self.loader = tuple(kinds or self.KINDS), loader
         self.channels = int(channels)
         self.unnamed = images == ""
         self.paths = [] if self.unnamed else self.find(images, exclude=self.output_dir)
@@ -134,13 +137,16 @@ class ImageTable(CaseTable):
         if check and len(self.paths) > 1:
             self._leave_out()
 
-    settings_key = "settings"
-    find = staticmethod(find_images)  # a table of other files than volumes replaces these two
+    def find(self, images: str | Path | Sequence[str | Path], exclude: str | Path | None = None) -> list[Path]:
+        """The images that a user means, of the kinds that this table takes."""
+        return find_images(images, exclude, self.kinds)
 
-    @staticmethod
-    def check(path: Path, channels: int = 1) -> None:
-        """Raise what is wrong with a file, as one sentence."""
-        check_volume(path, channels=channels)
+    def check(self, path: Path, channels: int = 1) -> None:
+        """Raise what is wrong with a file, as one sentence: it is read whole by `loader`, or as a volume."""
+        if self.loader is None:
+            check_volume(path, channels=channels)
+        else:
+            self.loader({"image": str(path)})
 
     def _leave_out(self) -> None:
         good = []
@@ -213,4 +219,44 @@ class LoadVolumed(MapTransform):
                 "space": "RAS",
             }
             data[key] = MetaTensor(torch.from_numpy(array), affine=torch.from_numpy(affine), meta=meta)
+        return data
+
+
+class LoadPictured(MapTransform):
+    """Read a path into a MetaTensor [channels, H, W] float32 in [0, 1]; every fault is one sentence.
+
+    Its affine has the mm between rows and between columns where the file states them, else 1; its meta says which as
+    "pixel_mm", None where nothing is known.
+
+    Args:
+        keys: keys of the sample that hold paths.
+        channels, colour: see `read_picture`.
+        allow_missing_keys: pass over keys that the sample lacks.
+
+    Raises:
+        UserError: see `read_picture`; the same value everywhere.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, channels: int = 1, colour: str = "refuse", allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.channels, self.colour = int(channels), colour
+
+    def __call__(self, data: dict) -> dict:
+        data = dict(data)
+        for key in self.key_iterator(data):
+            path = data[key]
+            levels, spacing = read_picture(path, self.channels, self.colour)
+            if float(levels.min()) == float(levels.max()):
+                raise UserError(f"picture {path} shows one shade throughout: check how it was exported.")
+            affine = torch.diag(torch.tensor([*(spacing or (1.0, 1.0)), 1.0, 1.0], dtype=torch.float64))
+            meta = {
+                "filename_or_obj": str(path),
+                "spatial_shape": np.asarray(levels.shape[1:]),
+                "original_channel_dim": 0,
+                "original_affine": affine.numpy().copy(),
+                "pixel_mm": spacing,
+            }
+            data[key] = MetaTensor(torch.from_numpy(levels), affine=affine, meta=meta)
         return data

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from synthzoo.errors import UserError
 from synthzoo.io.files import sha256
+from synthzoo.io.kinds import stem
 
 LABELS = ("dseg", "mask", "probseg")  # the last word of the suffixes that BIDS keeps among the derivatives
 FORMATS = ("native", "dicom")
@@ -30,14 +31,6 @@ IDENTITY = (
 def process_rank() -> tuple[int, int]:
     """Rank and number of processes as `torchrun` states them in the environment; (0, 1) in a single process."""
     return int(os.environ.get("RANK", 0)), max(1, int(os.environ.get("WORLD_SIZE", 1)))
-
-
-def stem(name: str) -> str:
-    """A file name without its extension, where `.nii.gz` counts as one."""
-    for ending in (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".avi", ".dcm"):
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return Path(name).stem
 
 
 def is_label(suffix: str) -> bool:

@@ -83,11 +83,12 @@ def decode_jpeg(data: bytes, where: str, colour: str = "refuse") -> np.ndarray:
     return grey_of(bands, where, colour)
 
 
-def grey_of(bands: np.ndarray, where: str, colour: str = "refuse") -> np.ndarray:
+def grey_of(bands: np.ndarray, where: str, colour: str = "refuse", needed: str = "a grey video") -> np.ndarray:
     """The mean of red, green and blue, uint8 (3, H, W), as uint8 (H, W).
 
     Args:
         colour: "refuse" takes channels that agree within a few grey levels; "average" takes any.
+        needed: what it ought to be, for the message.
 
     Raises:
         UserError: in colour, where that is refused.
@@ -97,8 +98,8 @@ def grey_of(bands: np.ndarray, where: str, colour: str = "refuse") -> np.ndarray
         return red
     if colour == "refuse" and is_tinted(bands):
         raise UserError(
-            f"{where} is in colour, but a grey video is needed: export it without Doppler or tint, or convert it, for "
-            "example with ffmpeg -i IN -vf format=gray -c:v mjpeg -q:v 2 OUT.avi."
+            f"{where} is in colour, but {needed} is needed: export it without Doppler or tint, or convert it, for "
+            "example with ffmpeg -i IN -vf format=gray OUT."
         )
     return np.rint(np.mean(bands, axis=0)).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""Grey videos as files: Motion-JPEG in AVI is written; AVI, MP4, QuickTime and Matroska are read by PyAV (FFmpeg).
+"""Grey videos as files: Motion-JPEG in AVI is written; AVI, MP4, QuickTime and Matroska are read by PyAV.
 
     RIFF 'AVI ' { LIST hdrl { avih, LIST strl { strh, strf } }, LIST movi { 00dc JPEG, 00dc JPEG ... }, idx1 }
 
@@ -24,15 +24,18 @@ import numpy as np
 from PIL import Image
 
 from synthzoo.errors import UserError
+from synthzoo.io.dicom import fps_of, frames_of, grey_frames, read_header
 from synthzoo.io.files import write_bytes
+from synthzoo.io.images import read_picture
 from synthzoo.io.jpeg import MAX_SIDE, decode_jpeg, grey_of, jpeg_size
-from synthzoo.io.volumes import NIFTI, read_nifti_video
+from synthzoo.io.kinds import format_of, format_of_content, what_is
+from synthzoo.io.volumes import read_nifti_video
 
 QUALITY = 95  # about 1 grey level of mean error on speckle
 MAX_BYTES = 1 << 30  # of decoded frames
 MAX_FPS = 10_000.0
 # The demuxer of each kind of file is named, so that no playlist or list of other files is ever opened.
-DEMUXERS = {"an AVI file": "avi", "an MP4 or QuickTime file": "mov", "a Matroska or WebM file": "matroska"}
+DEMUXED = ("avi", "mov", "matroska")
 CONVERT = "convert it, for example with ffmpeg -i IN -c:v mjpeg -q:v 2 OUT.avi"
 
 
@@ -189,7 +192,8 @@ def read_video(path: str | Path, frames: Sequence[int] | None = None, colour: st
     """Read a video as grey frames.
 
     Args:
-        path: AVI, MP4, QuickTime or Matroska by content; or a NIfTI file, see `volumes.read_nifti_video`.
+        path: AVI, MP4, QuickTime, Matroska or DICOM by content; NIfTI, see `volumes.read_nifti_video`; or a picture,
+            a video of one frame.
         frames: numbers of the frames to read, in this order; None reads all.
         colour: "refuse" takes frames whose channels agree within a few grey levels; "average" takes any frame. Both
             give the mean of the channels.
@@ -220,11 +224,9 @@ def open_video(path: str | Path) -> VideoFile:
     path = Path(path)
     if path.is_dir():
         raise UserError(f"video {path} is a folder: give a video file.")
-    if path.name.lower().endswith(NIFTI):
-        frames, fps = read_nifti_video(path)
-        return VideoFile(
-            path, fps, *frames.shape[1:], len(frames), lambda numbers, _: ((n, frames[n]) for n in numbers)
-        )
+    form = format_of(path)
+    if form in OTHERS and path.exists():
+        return OTHERS[form](path)
     try:
         with open(path, "rb") as file:
             head = file.read(1 << 16)
@@ -236,8 +238,9 @@ def open_video(path: str | Path) -> VideoFile:
         raise UserError(f"video {path} cannot be read ({error.strerror or error}).") from None
     if size == 0:
         raise UserError(f"video {path} is an empty file (0 bytes): copy or export it again.")
-    if what_is(head) not in DEMUXERS:
-        raise UserError(f"video {path} is {what_is(head)}, but AVI, MP4, QuickTime and Matroska are read: {CONVERT}.")
+    if format_of_content(head) not in DEMUXED:
+        said = what_is(head) or "no video file"
+        raise UserError(f"video {path} is {said}, but AVI, MP4, QuickTime, Matroska and DICOM are read: {CONVERT}.")
     if claimed > size:
         raise UserError(
             f"video {path} is cut short: its header claims {claimed} bytes, but the file ends at byte {size}; copy it "
@@ -248,6 +251,27 @@ def open_video(path: str | Path) -> VideoFile:
     except (av.error.FFmpegError, EOFError) as error:
         said = f"{what_is(head)} that is damaged or whose recording was not finished"
         raise UserError(f"video {path} is {said} ({_reason(error)}): copy or export it again.") from None
+
+
+def _open_nifti(path: Path) -> VideoFile:
+    frames, fps = read_nifti_video(path)
+    count, height, width = frames.shape
+    return VideoFile(path, fps, height, width, count, lambda numbers, _: ((n, frames[n]) for n in numbers))
+
+
+def _open_dicom(path: Path) -> VideoFile:
+    dataset = read_header(path)
+    size = int(dataset.Rows), int(dataset.Columns)
+    return VideoFile(path, fps_of(dataset), *size, frames_of(dataset), partial(grey_frames, dataset, path))
+
+
+def _open_picture(path: Path) -> VideoFile:
+    """A picture is a video of one frame at no rate."""
+    height, width = read_picture(path, 3).levels.shape[1:]
+    return VideoFile(path, None, height, width, 1, lambda _, colour: [(0, read_picture(path, 1, colour).levels[0])])
+
+
+OTHERS = {"nifti": _open_nifti, "dicom": _open_dicom, "png": _open_picture, "jpeg": _open_picture}
 
 
 def _find_frames(path: Path, head: bytes) -> VideoFile:
@@ -292,7 +316,7 @@ def _container(path: Path, head: bytes | None = None) -> av.container.InputConta
     if head is None:
         with open(path, "rb") as file:
             head = file.read(32)
-    return av.open(f"file:{path}", format=DEMUXERS[what_is(head)], container_options={"protocol_whitelist": "file"})
+    return av.open(f"file:{path}", format=format_of_content(head), container_options={"protocol_whitelist": "file"})
 
 
 def _decode_jpegs(path: Path, shown: list[int], numbers: list[int], colour: str) -> Iterator[tuple[int, np.ndarray]]:
@@ -345,7 +369,7 @@ def _claimed_bytes(file: Any, head: bytes, size: int) -> int:
             # Some programs count the head in; a recording that was not finished says 0.
             at += 8 + length if at + 8 + length <= size or at + length != size else length
             at += length % 2
-        elif what_is(head) == "an MP4 or QuickTime file" and part[4:8].isalnum():
+        elif format_of_content(head) == "mov" and part[4:8].isalnum():
             length = struct.unpack(">I", part[:4])[0]
             if length == 1 and len(part) == 16:
                 length = struct.unpack(">Q", part[8:16])[0]
@@ -372,20 +396,3 @@ def _avi_stream(head: bytes) -> tuple[str, float | None]:
         text if text.isprintable() else f"0x{tag.hex()}",
         rate / scale if rate and scale else 1e6 / interval if interval else 0.0,
     )
-
-
-def what_is(head: bytes) -> str:
-    """What a file is by its first 12 bytes."""
-    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return "an AVI file"
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide"):
-        return "an MP4 or QuickTime file"
-    known = {
-        b"\x1a\x45\xdf\xa3": "a Matroska or WebM file",
-        b"GIF8": "a GIF",
-        b"\x93NUM": "a NumPy array",
-        b"PK\x03\x04": "a zip archive (.npz, .pt)",
-        b"\x30\x26\xb2\x75": "a Windows Media file",
-        b"\x00\x00\x01\xba": "an MPEG file",
-    }
-    return known.get(head[:4], "no video file")

@@ -11,8 +11,8 @@ import nibabel as nib
 import numpy as np
 
 from synthzoo.errors import UserError
+from synthzoo.io.kinds import ENDINGS, is_dicom_folder
 
-NIFTI = (".nii", ".nii.gz")
 MAX_VOXELS = 1024**3  # 4 GiB as float32; a 0.25 mm head has 0.9 of it
 MAX_DEFLATE = 1100  # deflate cannot shrink by more than 1032
 
@@ -48,7 +48,7 @@ def read_volume(path: str | Path, channels: int = 1, blank: bool = False) -> tup
 def is_nifti_video(path: str | Path) -> bool:
     """Whether a NIfTI header says that it is a video as viewers play it (x, y, one slice, time), or one frame of it."""
     path = Path(path)
-    if not path.is_file() or not path.name.lower().endswith(NIFTI):
+    if not path.is_file() or not path.name.lower().endswith(ENDINGS["nifti"]):
         return False
     try:
         shape = nib.load(path).shape
@@ -107,7 +107,7 @@ def _read_nifti(path: Path, channels: int, video: bool = False) -> tuple[np.ndar
     size = path.stat().st_size
     if size == 0:
         raise UserError(f"image {path} is an empty file (0 bytes): copy or export it again.")
-    if not path.name.lower().endswith(NIFTI):
+    if not path.name.lower().endswith(ENDINGS["nifti"]):
         raise UserError(f"image {path} is not a NIfTI file or a folder of DICOM slices: give .nii or .nii.gz.")
     compressed = path.name.lower().endswith(".gz")
     with open(path, "rb") as file:
@@ -166,21 +166,6 @@ def _check_shape(
             raise UserError(f"image {path} has {shape[-1]} channels, but the network takes {channels}.")
         return (*shape[:3], shape[-1])
     raise UserError(f"image {path} is {len(shape)}D ({said}: a series), but one 3D volume is needed: extract one.")
-
-
-def is_dicom_folder(path: Path) -> bool:
-    """Whether a folder holds DICOM slices directly: `.dcm` files, or files that carry the DICOM mark."""
-    if not path.is_dir():
-        return False
-    files = [p for p in sorted(path.iterdir()) if p.is_file() and not p.name.startswith(".")]
-    if any(p.name.lower().endswith(".dcm") for p in files):
-        return True
-    for file in [p for p in files if "." not in p.name][:3]:
-        with open(file, "rb") as handle:
-            handle.seek(128)
-            if handle.read(4) == b"DICM":
-                return True
-    return False
 
 
 def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import synthzoo
-from synthzoo.cases.table import CaseTable, process_rank, stem
+from synthzoo.cases.table import CaseTable, process_rank
 from synthzoo.io.files import write_json, write_text
+from synthzoo.io.kinds import stem
 from synthzoo.io.marks import Mark, mark_of, stated
 
 BIDS_VERSION = "1.9.0"

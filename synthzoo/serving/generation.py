@@ -23,10 +23,11 @@ from synthzoo.bundle.compose import load_workflow
 from synthzoo.bundle.find import read_json, read_metadata
 from synthzoo.bundle.order import walk
 from synthzoo.cases.requests import read_table
-from synthzoo.cases.table import process_rank, stem
+from synthzoo.cases.table import process_rank
 from synthzoo.cases.values import MAX_SEED, check_seed, check_value
 from synthzoo.errors import UserError
 from synthzoo.io.files import write_text
+from synthzoo.io.kinds import stem
 from synthzoo.results.dataset_files import BIDS_VERSION
 
 TABLE = "code/requests.tsv"

@@ -11,8 +11,9 @@ from fastapi import HTTPException, Request
 from fastapi.routing import APIRoute
 
 from synthzoo.errors import UserError
+from synthzoo.io.kinds import is_dicom_folder
 from synthzoo.io.videos import read_video
-from synthzoo.io.volumes import is_dicom_folder, is_nifti_video, read_volume
+from synthzoo.io.volumes import is_nifti_video, read_volume
 
 VOLUMES = (".nii.gz", ".nii")
 

@@ -15,25 +15,19 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from PIL import Image, UnidentifiedImageError
 
-from synthzoo.cases.images import find_images
 from synthzoo.cases.values import check_seed, check_value
 from synthzoo.datasets.echo.training_clips import resize_frames
 from synthzoo.datasets.echo.videos import CONDITIONS, DARKEST, SMALLEST, BeatTable
 from synthzoo.errors import UserError
-from synthzoo.io.jpeg import TINT, TINTED
 from synthzoo.io.videos import as_unit, open_video
-
-ENDINGS = (".avi", ".png")
-LARGEST = 4096  # pixels of a side
 
 
 def read_frame(path: str | Path, frame: int | None = None, size: int = 32) -> tuple[torch.Tensor, dict[str, int]]:
     """A frame as (1, size, size) float32 in [0, 1], and which one it is.
 
     Args:
-        path: a grey video, see `read_video`; or one grey picture, `.png`.
+        path: a grey video or picture, see `read_video`.
         frame: its number, from 0; None takes the middle one.
         size: side of the frame in pixels.
 
@@ -44,15 +38,12 @@ def read_frame(path: str | Path, frame: int | None = None, size: int = 32) -> tu
         UserError: what the readers of videos say; a number that the video does not have; a frame that is coloured, too
             small, or shows nothing.
     """
-    if str(path).lower().endswith(".png"):
-        count, read = 1, lambda _: read_picture(path)
-    else:
-        video = open_video(path)
-        count, read = video.count, lambda number: as_unit(video.read([number]))[0]
+    video = open_video(path)
+    count = video.count
     number = count // 2 if frame is None else check_frame(frame)
     if number >= count:
         raise UserError(f"video {path} has the frames 0 to {count - 1}, but frame {number} is requested.")
-    found = np.ascontiguousarray(read(number), np.float32)
+    found = np.ascontiguousarray(as_unit(video.read([number]))[0])
     height, width = found.shape
     if min(height, width) < SMALLEST:
         raise UserError(
@@ -73,30 +64,6 @@ def check_frame(frame: Any) -> int:
     if isinstance(frame, bool) or not isinstance(frame, (int, np.integer)) or frame < 0:
         raise UserError(f"frame is {frame!r}, but must be a whole number from 0 on, or null for the middle one.")
     return int(frame)
-
-
-def read_picture(path: str | Path) -> np.ndarray:
-    """A grey PNG as (H, W) float32 in [0, 1].
-
-    Raises:
-        UserError: missing, damaged, no picture, too large, or coloured.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"picture {path} does not exist: check the path.")
-    try:
-        with Image.open(path, formats=["PNG"]) as picture:
-            if max(picture.size) > LARGEST:
-                raise UserError(f"picture {path} is {picture.size[0]} x {picture.size[1]} pixels: make it smaller.")
-            deep = picture.mode.startswith("I")
-            levels = np.asarray(picture if deep else picture.convert("RGB"), np.float32)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"picture {path} is damaged or no PNG: export it again.") from error
-    if deep:
-        return levels / np.float32(65535)
-    if float((np.ptp(levels, axis=2) > TINT).mean()) > TINTED:
-        raise UserError(f"picture {path} is coloured, but an echo in grey is needed: export it without colour Doppler.")
-    return levels.mean(2) / np.float32(255)
 
 
 class LoadFramed(MapTransform):
@@ -127,7 +94,7 @@ class FrameTable(BeatTable):
     """Videos and pictures as a data set: item -> {"image": path, "case": stem, "row": number}.
 
     Args:
-        images, dataset_dir, data_format, split: see `BeatTable`; pictures (`.png`) count too.
+        images, dataset_dir, data_format, split: see `BeatTable`; pictures count too.
         loader: reads a sample {"image": path}; None takes `LoadFramed`.
         conditions: property of ef; None takes that of `CONDITIONS`.
         ef: EF requested, percent.
@@ -138,6 +105,7 @@ class FrameTable(BeatTable):
         UserError: what `BeatTable` says, and a seed that is none.
     """
 
+    KINDS = ("video", "image")
     settings_key = "sampler"
 
     def __init__(
@@ -156,10 +124,6 @@ class FrameTable(BeatTable):
         both = {**stated, "ef_factual": CONDITIONS["ef_factual"]}
         super().__init__(images, loader=loader, conditions=both, ef=ef, **kwargs)
         self.conditions = stated
-
-    def find(self, images: str | Path | Sequence[str | Path], exclude: str | Path | None = None) -> list[Path]:
-        """The videos and pictures that a user means."""
-        return find_images(images, exclude, ENDINGS)
 
     def record(self, row: int) -> dict:
         """The input, what is requested of it, and the seed."""

@@ -18,7 +18,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from synthzoo.cases.images import ImageTable, find_images
+from synthzoo.cases.images import ImageTable
 from synthzoo.cases.values import check_value
 from synthzoo.datasets.echo.clips import clip_positions, frames_between
 from synthzoo.datasets.echo.echonet import read_echonet
@@ -134,7 +134,7 @@ class BeatTable(ImageTable):
     """Videos as a data set: item -> {"image": path, "ef_factual": percent or NaN, "case": stem, "row": number}.
 
     Args:
-        images: a path, a list, a folder or a pattern of `.avi` files; empty with `dataset_dir`.
+        images: a path, a list, a folder or a pattern of videos; empty with `dataset_dir`.
         dataset_dir: data set of videos with known EF, in the layout `data_format`; empty with `images`.
         data_format: "echonet".
         split: of the data set: "train", "validation", "test", or None for all.
@@ -147,6 +147,8 @@ class BeatTable(ImageTable):
     Raises:
         UserError: both or none of images and dataset_dir, an EF out of range, and what the readers say.
     """
+
+    KINDS = ("video",)
 
     def __init__(
         self,
@@ -161,7 +163,6 @@ class BeatTable(ImageTable):
         suffix: str = "echo.avi",
         **kwargs: Any,
     ) -> None:
-        self.loader = LoadBeatd("image") if loader is None else loader
         self.conditions = dict(conditions or CONDITIONS)
         self.ef = check_value("ef", ef, self.conditions["ef"])
         if self.ef is None:
@@ -176,15 +177,7 @@ class BeatTable(ImageTable):
             rows = read_echonet(dataset_dir, split)
             self.known = {row["path"]: row["ef"] for row in rows}
             images = list(self.known)
-        super().__init__(images, suffix=suffix, **kwargs)
-
-    def find(self, images: str | Path | Sequence[str | Path], exclude: str | Path | None = None) -> list[Path]:
-        """The videos that a user means."""
-        return find_images(images, exclude, (".avi",))
-
-    def check(self, path: Path, channels: int = 1) -> None:
-        """Read what is needed of a video and raise what is wrong with it."""
-        self.loader({"image": str(path)})
+        super().__init__(images, suffix=suffix, loader=loader or LoadBeatd("image"), **kwargs)
 
     def factual(self, row: int) -> float | None:
         """EF that the video of a row shows, percent; None where nobody said it."""

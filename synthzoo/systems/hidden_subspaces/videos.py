@@ -8,21 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from synthzoo.cases.images import ENDINGS, case_names, find_images
-from synthzoo.cases.table import is_label, stem
+from synthzoo.cases.images import case_names, find_images
+from synthzoo.cases.table import is_label
 from synthzoo.datasets.echo.echonet import read_echonet, read_latents
 from synthzoo.datasets.echo.echonet_table import FILE_LIST, LATENTS, VIDEOS
 from synthzoo.datasets.echo.phantoms import EchoPhantomDataset
 from synthzoo.errors import UserError
+from synthzoo.io.kinds import format_of_name, stem
 from synthzoo.io.videos import as_unit, open_video
 from synthzoo.phantoms.echo.sets import SPLITS, Video, preset_of
 
-READABLE = (*ENDINGS, ".avi", ".png")
-TENSORS = (".pt",)  # latents
+KINDS = ("volume", "video", "image")
 PHANTOM_PATIENTS = {"TRAIN": 400, "TEST": 200}
 
 
@@ -133,7 +132,7 @@ def read_frames(
     """Frames of one file and its frames per second where it states them.
 
     Args:
-        path: a grey video, see `synthzoo.io.videos.read_video`, `.png`, or latents `.pt`.
+        path: a grey video or a picture, see `synthzoo.io.videos.read_video`, or latents `.pt`.
         channels: that the network takes.
         which: chooses frames from their number; None takes all.
 
@@ -146,53 +145,38 @@ def read_frames(
     path, fps = Path(path), None
     if path.is_dir():
         raise UserError(f"video {path} is a folder of DICOM slices, which have no order in time: export it as AVI.")
-    if path.suffix.lower() == ".pt":
+    if format_of_name(path.name) == "latents":
         frames = read_latents(path)
-    elif path.suffix.lower() == ".png":
-        frames = torch.from_numpy(_read_png(path))[None, None]
     else:
         video = open_video(path)
         chosen = None if which is None else which(video.count)
-        frames, fps, which = torch.from_numpy(as_unit(video.read(chosen)))[:, None], video.fps, None
+        colour = "refuse" if video.fps else "average"  # pictures may be of any colour, as those that generators write
+        frames, fps, which = torch.from_numpy(as_unit(video.read(chosen, colour)))[:, None], video.fps, None
     if frames.shape[1] != channels:
         raise UserError(f"video {path} has {frames.shape[1]} channels, but this network takes {channels}.")
     return (frames if which is None else frames[which(len(frames))]).float(), fps
 
 
-def _read_png(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("L", "RGB", "RGBA", "I;16", "P", "1", "LA"):
-                raise UserError(f"frame {path} has the colour mode {image.mode}: save it as a grey PNG of 8 bits.")
-            high = 65535 if image.mode == "I;16" else 255
-            grey = image if image.mode == "I;16" else image.convert("L")
-            return np.asarray(grey, np.float32) / high
-    except FileNotFoundError:
-        raise UserError(f"image {path} does not exist: check the path.") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"frame {path} cannot be read as a PNG ({type(error).__name__}): export it again.") from None
-
-
 def find_videos(
     images: str | Path | Sequence[str | Path], exclude: str | Path | None = None, channels: int = 1
 ) -> list[Path]:
-    """The videos that a user means: see `synthzoo.cases.images.find_images`, with AVI and PNG among the files.
+    """The videos that a user means: see `synthzoo.cases.images.find_images`, of volumes, videos and pictures.
 
     For networks of several channels latents `.pt` count alone.
 
-    A folder as the zoo writes it holds pictures and label maps beside its videos: where it has videos or volumes, PNG
-    files do not count, and label maps and heat maps never do.
+    A folder as the zoo writes it holds pictures and label maps beside its videos: where it has videos or volumes,
+    pictures do not count, and label maps and heat maps never do.
 
     Raises:
         UserError: nothing was given, or a folder or pattern holds no video.
     """
-    return find_images(images, exclude, endings=TENSORS if channels > 1 else READABLE, choose=without_previews)
+    return find_images(images, exclude, kinds=("latents",) if channels > 1 else KINDS, choose=without_previews)
 
 
 def without_previews(paths: list[Path]) -> list[Path]:
     """Files without label maps and heat maps and, where there are videos, without pictures."""
     paths = [path for path in paths if not is_label(path.name) and not stem(path.name).endswith("heatmap")]
-    videos = [path for path in paths if path.suffix.lower() != ".png"]
+    videos = [path for path in paths if format_of_name(path.name) not in ("png", "jpeg")]
     return videos or paths
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from synthzoo.cases.table import stem
 from synthzoo.instruments.brain.extraction import brain_mask
+from synthzoo.io.kinds import stem
 from synthzoo.systems.many_tasks.inferer import to_network
 
 

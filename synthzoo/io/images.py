@@ -1,0 +1,96 @@
+"""2D images: PNG, JPEG and DICOM (CR, DX, MG and single frames) as levels in [0, 1], with the size of their pixels."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from synthzoo.errors import UserError
+from synthzoo.io.dicom import frames_of, pixels_of, read_header, spacing_of
+from synthzoo.io.jpeg import grey_of, jpeg_size
+from synthzoo.io.kinds import ENDINGS, first_bytes, format_of_content, what_is
+
+LARGEST = 8192  # pixels of a side
+READ = ("png", "jpeg", "dicom")
+
+
+class Picture(NamedTuple):
+    """A 2D image: levels float32 (C, H, W) in [0, 1], and mm between rows and between columns, None where unknown."""
+
+    levels: np.ndarray
+    spacing_mm: tuple[float, float] | None
+
+
+def read_picture(path: str | Path, channels: int = 1, colour: str = "refuse") -> Picture:
+    """Read a 2D image.
+
+    16-bit images keep all their levels: level k is k / 65535. DICOM is shown as `synthzoo.io.dicom` says.
+
+    Args:
+        path: PNG, JPEG or DICOM of one frame; the content decides, not the name.
+        channels: 1 for grey, 3 for red, green and blue (grey images three times).
+        colour: what one channel is made of: "refuse" takes channels that agree within a few grey levels, "average" the
+            mean of any.
+
+    Raises:
+        UserError: missing, empty, damaged, cut short, another kind of file, several frames, too large, or in colour
+            where grey is needed.
+    """
+    path = Path(path)
+    if channels not in (1, 3):
+        raise UserError(f"channels is {channels!r}, but a picture has 1 or 3.")
+    if path.is_dir():
+        raise UserError(f"picture {path} is a folder: give one file.")
+    if not path.exists():
+        raise UserError(f"picture {path} does not exist: check the path.")
+    head = first_bytes(path)
+    form = format_of_content(head)
+    if not head:
+        raise UserError(f"picture {path} is an empty file (0 bytes) or cannot be read: copy or export it again.")
+    if form not in READ:
+        endings = ", ".join(ending for known in READ for ending in ENDINGS[known])
+        raise UserError(f"picture {path} is {what_is(head) or 'no picture'}: give PNG, JPEG or DICOM ({endings}).")
+    spacing = None
+    if form == "dicom":
+        dataset = read_header(path)
+        if frames_of(dataset) > 1:
+            raise UserError(f"picture {path} has {frames_of(dataset)} frames, but one is needed: give it as a video.")
+        bands, spacing = pixels_of(dataset, path), spacing_of(dataset)
+        bands = bands[None] if bands.ndim == 2 else bands.transpose(2, 0, 1)
+    else:
+        bands = _bands(path, form)
+    if len(bands) == 3 and channels == 1:
+        bands = grey_of(bands, f"picture {path}", colour, needed="a grey picture")[None]
+    if bands.dtype != np.float32:
+        bands = bands.astype(np.float32) / np.float32(np.iinfo(bands.dtype).max)
+    return Picture(np.ascontiguousarray(np.repeat(bands, channels // len(bands), axis=0)), spacing)
+
+
+def _bands(path: Path, form: str) -> np.ndarray:
+    """Channels of a PNG or JPEG, uint8 or uint16 (1, H, W), or uint8 (3, H, W)."""
+    try:
+        if form == "jpeg":
+            jpeg_size(path.read_bytes(), f"picture {path}")
+        with Image.open(path, formats=["PNG", "JPEG"]) as opened:
+            if max(opened.size) > LARGEST:
+                said = f"{opened.size[0]} x {opened.size[1]}"
+                raise UserError(f"picture {path} is {said} pixels, but at most {LARGEST} a side: make it smaller.")
+            opened.load()
+            picture = ImageOps.exif_transpose(opened)  # telephones store how the picture was held
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error):
+        raise UserError(f"picture {path} is a damaged {form.upper()}: copy or export it again.") from None
+    if picture.mode.startswith("I"):
+        return np.asarray(picture).astype(np.uint16)[None]
+    if picture.mode in ("CMYK", "YCCK"):
+        raise UserError(f"picture {path} has colours for print ({picture.mode}): save it as RGB or in grey.")
+    if "A" in picture.mode or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        if np.asarray(picture)[..., 3].min() < 255:
+            raise UserError(f"picture {path} is transparent in places: save it without transparency.")
+    if picture.mode in ("L", "1"):
+        return np.asarray(picture.convert("L"))[None]
+    return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)

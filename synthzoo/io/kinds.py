@@ -1,0 +1,153 @@
+"""What an input file holds, by its content and then by its name: the one place that knows the endings of inputs.
+
+A kind is what a bundle takes: "volume", "image" (2D), "video", "label" (a label map) or "latents". A format is how it
+is stored. NIfTI and DICOM hold several kinds, and their headers say which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+KINDS = ("volume", "image", "video", "label", "latents")
+ENDINGS: dict[str, tuple[str, ...]] = {
+    "nifti": (".nii", ".nii.gz"),
+    "dicom": (".dcm", ".dicom", ".ima"),
+    "png": (".png",),
+    "jpeg": (".jpg", ".jpeg"),
+    "avi": (".avi",),
+    "mov": (".mp4", ".m4v", ".mov"),
+    "matroska": (".mkv", ".webm"),
+    "latents": (".pt",),
+}
+HOLDS: dict[str, tuple[str, ...]] = {
+    "nifti": ("volume", "video", "label"),
+    "dicom": ("volume", "image", "video"),
+    "png": ("image", "label"),
+    "jpeg": ("image",),
+    "avi": ("video",),
+    "mov": ("video",),
+    "matroska": ("video",),
+    "latents": ("latents",),
+}
+NAMES = {
+    "nifti": "a NIfTI file",
+    "dicom": "a DICOM file",
+    "png": "a PNG",
+    "jpeg": "a JPEG",
+    "avi": "an AVI file",
+    "mov": "an MP4 or QuickTime file",
+    "matroska": "a Matroska or WebM file",
+}
+MARKS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"\x1a\x45\xdf\xa3": "matroska"}  # at the first byte
+FOREIGN = {
+    b"GIF8": "a GIF",
+    b"\x93NUM": "a NumPy array",
+    b"PK\x03\x04": "a zip archive (.npz, .pt)",
+    b"\x30\x26\xb2\x75": "a Windows Media file",
+    b"\x00\x00\x01\xba": "an MPEG file",
+}
+MOVING = ("US", "IVUS", "XA", "RF", "ES", "XC", "OP")  # modalities whose DICOM files of many frames are videos
+FLAT = ("CR", "DX", "MG", "DR", "IO", "PX", "GM", "SM", "OP", "SC", "OT", "RG", "XC", *MOVING)  # and of one, pictures
+
+
+def format_of(path: str | Path) -> str | None:
+    """The format of a file, a key of `ENDINGS`, by its content, else by its name; None where neither says."""
+    path = Path(path)
+    return format_of_content(first_bytes(path)) or format_of_name(path.name)
+
+
+def format_of_name(name: str) -> str | None:
+    """The format that the ending of a name stands for, or None."""
+    return next((form for form, endings in ENDINGS.items() if name.lower().endswith(endings)), None)
+
+
+def format_of_content(head: bytes) -> str | None:
+    """The format that the first 352 bytes of a file show, or None: gzip may hold anything."""
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "avi"
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide"):
+        return "mov"
+    if head[128:132] == b"DICM":
+        return "dicom"
+    if head[344:348] in (b"n+1\0", b"ni1\0"):
+        return "nifti"
+    return next((form for mark, form in MARKS.items() if head.startswith(mark)), None)
+
+
+def what_is(head: bytes) -> str:
+    """What a file is by its first bytes, in words."""
+    form = format_of_content(head)
+    return NAMES[form] if form else next((said for mark, said in FOREIGN.items() if head.startswith(mark)), "")
+
+
+def first_bytes(path: Path, count: int = 352) -> bytes:
+    """The first bytes of a file, none where it cannot be read: whoever reads it says why."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(count)
+    except OSError:
+        return b""
+
+
+def endings_of(kinds: Collection[str]) -> tuple[str, ...]:
+    """All endings of files that may hold one of these kinds."""
+    found = [ending for form, endings in ENDINGS.items() if set(HOLDS[form]) & set(kinds) for ending in endings]
+    return tuple(ending for ending in found if ending not in ENDINGS["dicom"])
+
+
+def stem(name: str) -> str:
+    """A file name without its extension, where `.nii.gz` counts as one."""
+    known = [ending for endings in ENDINGS.values() for ending in endings] + [".nrrd", ".mha"]
+    for ending in sorted(known, key=len, reverse=True):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return name if Path(name).suffix[1:].isdigit() else Path(name).stem  # a UID is not cut
+
+
+def is_input(path: Path, kinds: Collection[str]) -> bool:
+    """Whether a file, or a folder of DICOM slices, that was found in a folder counts for a bundle that takes `kinds`.
+
+    Hidden files never do. A single slice of a series does not: its folder does.
+    """
+    if path.name.startswith("."):
+        return False
+    if path.is_dir():
+        return "volume" in kinds and is_dicom_folder(path)
+    form = format_of_name(path.name)
+    if form is None and format_of_content(first_bytes(path)) == "dicom":
+        form = "dicom"  # files of scanners are often named by their UIDs
+    if form == "dicom":
+        kind = dicom_kind(path)
+        return kind in kinds and kind != "volume"
+    if form == "nifti" and not {"volume", "label"} & set(kinds):
+        from synthzoo.io.volumes import is_nifti_video
+
+        return "video" in kinds and is_nifti_video(path)
+    return form is not None and bool(set(HOLDS[form]) & set(kinds))
+
+
+def is_dicom_folder(path: Path) -> bool:
+    """Whether a folder holds the slices of a volume directly: DICOM files by content or name, no pictures or videos."""
+    if not path.is_dir():
+        return False
+    files = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    named = [file for file in files if format_of_name(file.name) == "dicom"]
+    others = [file for file in files if format_of_name(file.name) is None][:3]
+    found = named or [file for file in others if format_of_content(first_bytes(file)) == "dicom"]
+    return bool(found) and dicom_kind(found[0]) == "volume"
+
+
+def dicom_kind(path: Path) -> str:
+    """What a DICOM file holds by its header: "video", "image", or "volume", one slice or all of it."""
+    import pydicom
+
+    tags = ["Modality", "NumberOfFrames"]
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+        many, modality = int(header.get("NumberOfFrames") or 1) > 1, str(header.get("Modality", ""))
+    except Exception:  # pydicom raises many kinds for damaged files; whoever reads it says what is wrong with it
+        return "volume"
+    if many:
+        return "video" if modality in MOVING else "volume"
+    return "image" if modality in FLAT else "volume"
