@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from synthzoo.errors import UserError
-from synthzoo.io.dicom import frames_of, pixels_of, read_header, spacing_of
+from synthzoo.io.dicom_pixels import frames_of, pixels_of, read_header, spacing_of
 from synthzoo.io.jpeg import grey_of, jpeg_size
 from synthzoo.io.kinds import ENDINGS, first_bytes, format_of_content, what_is
 
@@ -28,7 +28,7 @@ class Picture(NamedTuple):
 def read_picture(path: str | Path, channels: int = 1, colour: str = "refuse") -> Picture:
     """Read a 2D image.
 
-    16-bit images keep all their levels: level k is k / 65535. DICOM is shown as `synthzoo.io.dicom` says.
+    16-bit images keep all their levels: level k is k / 65535. DICOM is shown as `synthzoo.io.dicom_pixels` says.
 
     Args:
         path: PNG, JPEG or DICOM of one frame; the content decides, not the name.

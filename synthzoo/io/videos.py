@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from synthzoo.errors import UserError
-from synthzoo.io.dicom import fps_of, frames_of, grey_frames, read_header
+from synthzoo.io.dicom_pixels import fps_of, frames_of, grey_frames, read_header
 from synthzoo.io.files import write_bytes
 from synthzoo.io.images import read_picture
 from synthzoo.io.jpeg import MAX_SIDE, decode_jpeg, grey_of, jpeg_size
