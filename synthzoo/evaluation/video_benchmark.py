@@ -1,6 +1,6 @@
 """How fast videos are sampled: our DDIM and diffusers' own pipeline around the same denoiser, in turns, in one process.
 
-Both start from the same noise and end at the same latents; what is shipped, its heart and its decoding, stands beside.
+Both start from the same noise and end at the same latents; what is shipped, with reference and decoding, stands beside.
 """
 
 from __future__ import annotations
@@ -99,16 +99,18 @@ def measure_videos(network: Any, inferer: Any, steps: int = 64, batch: int = 4, 
     ef = torch.full((batch, 1), 55.0, device=device)
     noise = torch.randn(batch, *shape, generator=torch.Generator().manual_seed(seed)).to(device)
     start = torch.randn(batch, channels, 1 + network.frames, height, width, generator=torch.Generator().manual_seed(1))
-    heart = start[:, :, 0].to(device)
+    reference = start[:, :, 0].to(device)
 
     def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        return network.video.denoise(x, t, ef, image=heart)
+        return network.video.denoise(x, t, ef, image=reference)
 
     baseline = DiffusersSampler(denoise, shape, network.schedule, steps, device)
     samplers = {
         "diffusers, DDIMPipeline": lambda: baseline(batch, seed),
         "ours, DDIM": lambda: ddim(denoise, noise, network.schedule, steps).cpu(),
-        "ours as shipped, heart and decoding included": lambda: inferer(start.to(device), network, ef).cpu(),
+        "ours as shipped, reference and decoding included": lambda: inferer(start.to(device), network, ef)[
+            "pred"
+        ].cpu(),
     }
     taken: dict[str, list[float]] = {name: [] for name in samplers}
     made = {}

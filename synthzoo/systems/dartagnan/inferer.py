@@ -1,8 +1,4 @@
-"""Counterfactual videos: abduction by the video itself, action by the ejection fraction (EF) requested, prediction.
-
-The inferer gives four channels: the counterfactual, the factual reconstruction, and two planes with the EF that was
-taken for factual and the EF that the expert reads off the counterfactual, as fractions. `SplitOutputsd` parts them.
-"""
+"""Counterfactual videos: abduction by the video itself, action by the ejection fraction (EF) requested, prediction."""
 
 from __future__ import annotations
 
@@ -10,14 +6,18 @@ from typing import Any
 
 import torch
 from monai.inferers import Inferer
-from monai.transforms import MapTransform
 
 
 class CounterfactualInferer(Inferer):
     """The video of the same patient with another EF.
 
     Called with clips (B, 1, T, H, W) in [0, 1], the network, and optionally the clips' EF in percent (B,), NaN where it
-    is not known; returns (B, 4, T, H, W), see above.
+    is not known; returns a mapping, see `synthzoo.inferers.outputs.SpreadOutputsd`:
+
+        pred        (B, 1, T, H, W), the counterfactual
+        factual     (B, 1, T, H, W), the reconstruction
+        ef_factual  (B,), the EF in percent that was taken for factual
+        ef_expert   (B,), the EF in percent that the expert reads off the counterfactual
 
     Args:
         ef: requested, percent.
@@ -29,17 +29,18 @@ class CounterfactualInferer(Inferer):
     def __init__(self, ef: float = 30.0, ef_factual: float | None = None, noise: bool = False, seed: int = 0) -> None:
         self.ef, self.ef_factual, self.noise, self.seed = float(ef), ef_factual, bool(noise), int(seed)
 
-    def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def __call__(
+        self, inputs: torch.Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any
+    ) -> dict[str, torch.Tensor]:
         clips = torch.as_tensor(inputs).as_subclass(torch.Tensor)
         with torch.no_grad():
             known = args[0] if args else torch.full((len(clips),), self._known())
             known = torch.as_tensor(known).as_subclass(torch.Tensor).to(clips).reshape(-1)
             factual = torch.where(known.isnan(), network.read_ef(clips), known)
             requested = torch.full_like(factual, self.ef)
-            made = self.predict(clips, factual, requested, network)
-            read = network.read_ef(made[1])
-        planes = [(v / 100).reshape(-1, 1, 1, 1, 1).expand_as(clips) for v in (factual, read)]
-        return torch.cat([made[1], made[0], *planes], 1)
+            reconstruction, counterfactual = self.predict(clips, factual, requested, network)
+            read = network.read_ef(counterfactual)
+        return {"pred": counterfactual, "factual": reconstruction, "ef_factual": factual, "ef_expert": read}
 
     def predict(
         self, clips: torch.Tensor, factual: torch.Tensor, requested: torch.Tensor, network: torch.nn.Module
@@ -52,21 +53,3 @@ class CounterfactualInferer(Inferer):
 
     def _known(self) -> float:
         return float("nan") if self.ef_factual is None else float(self.ef_factual)
-
-
-class SplitOutputsd(MapTransform):
-    """Take the four channels of a counterfactual apart: the key keeps the video; "factual", "ef_factual", "ef_expert".
-
-    EFs become percents with one decimal.
-
-    Args:
-        keys: key of the inferer's output [4, T, H, W].
-    """
-
-    def __call__(self, data: dict) -> dict:
-        data = dict(data)
-        for key in self.key_iterator(data):
-            worlds = torch.as_tensor(data[key]).as_subclass(torch.Tensor).float().cpu()
-            data[key], data["factual"] = worlds[:1], worlds[1:2]
-            data["ef_factual"], data["ef_expert"] = (round(100 * float(plane[0, 0, 0]), 1) for plane in worlds[2:])
-        return data

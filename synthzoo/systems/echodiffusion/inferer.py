@@ -17,7 +17,7 @@ from synthzoo.systems.echodiffusion.sampler import sample_cascade
 MOST_DRAWS = 16
 
 
-class CineInferer(Inferer):
+class CascadeInferer(Inferer):
     """The video of the patient of a frame with the EF requested.
 
     Called with frames (B, 1, S, S) in [0, 1] and the network, an `EchoCascade`; returns (B, 1, T, S, S) in [0, 1]. The

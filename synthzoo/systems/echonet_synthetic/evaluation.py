@@ -37,7 +37,7 @@ from synthzoo.metrics.agreement import reported
 from synthzoo.phantoms.echo.sets import SPLITS, Video
 from synthzoo.results.video_preview import video_montage
 from synthzoo.systems.echonet_synthetic.downstream import read_videos, train_regressor
-from synthzoo.systems.echonet_synthetic.inferer import CineInferer
+from synthzoo.systems.echonet_synthetic.inferer import LatentVideoInferer
 from synthzoo.systems.echonet_synthetic.latents import LatentClips
 from synthzoo.systems.echonet_synthetic.privacy_filter import best_scores
 from synthzoo.systems.echonet_synthetic.surrogate import SurrogateDataset
@@ -71,7 +71,7 @@ class EchoNetSyntheticEvaluation(EchoEvaluation):
 
     def __init__(
         self,
-        inferer: CineInferer,
+        inferer: LatentVideoInferer,
         figure: str | Path | None = None,
         patients: int = 200,
         videos: int = 64,
@@ -103,7 +103,7 @@ class EchoNetSyntheticEvaluation(EchoEvaluation):
         self,
         ef: np.ndarray,
         frames: int | None = None,
-        inferer: CineInferer | None = None,
+        inferer: LatentVideoInferer | None = None,
         references: torch.Tensor | None = None,
         salt: int = 0,
     ) -> torch.Tensor:

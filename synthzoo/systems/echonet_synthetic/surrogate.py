@@ -32,7 +32,7 @@ from synthzoo.io.marks import Mark, stated
 from synthzoo.io.videos import read_video
 from synthzoo.metrics.agreement import reported
 from synthzoo.results.echonet import EchoNetWriter, hashed_name
-from synthzoo.systems.echonet_synthetic.inferer import CineInferer
+from synthzoo.systems.echonet_synthetic.inferer import LatentVideoInferer
 
 SCORES, REQUESTS, DATASHEET = "privacy_scores.csv", "requests.json", "datasheet.md"
 SHARES = {"train": 0.75, "validation": 0.125, "test": 0.125}  # of EchoNet-Dynamic, about
@@ -63,7 +63,7 @@ class SurrogateDataset:
     def __init__(
         self,
         network: torch.nn.Module,
-        inferer: CineInferer,
+        inferer: LatentVideoInferer,
         output_dir: str | Path,
         count: int = 200,
         seed: int = 0,

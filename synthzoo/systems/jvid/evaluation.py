@@ -99,8 +99,8 @@ class JointVideoEvaluation(EchoEvaluation):
         noise = torch.randn(len(ef), channels, 1 + self.network.frames, height, width, generator=generator)
         requested = torch.tensor(100 * ef, dtype=torch.float32)[:, None]
         parts = zip(noise.split(BATCH), requested.split(BATCH))
-        videos = torch.cat([inferer(a.to(self.device), self.network, b.to(self.device)).cpu() for a, b in parts])
-        return {"videos": videos, "seconds": torch.tensor((self.clock() - began) / len(videos))}
+        videos = [inferer(a.to(self.device), self.network, b.to(self.device))["pred"].cpu() for a, b in parts]
+        return {"videos": torch.cat(videos), "seconds": torch.tensor((self.clock() - began) / len(ef))}
 
     def judged(self, videos: Mapping, real: Mapping, other: Mapping) -> dict[str, Any]:
         """Of videos by seed: each figure as a list over the seeds; Frechet distances over all seeds as "all_..."."""

@@ -1,7 +1,7 @@
 """Videos from two denoisers that share one reverse process: JVID (Reynaud et al., arXiv 2409.14149) on echo latents.
 
-A heart is drawn by the image denoiser as in `latent_video`; the video around it is denoised by the video denoiser,
-which knows motion, except at the steps that `switch` gives to the image denoiser, which knows single frames better.
+The image denoiser samples a reference latent as in EchoNet-Synthetic. The video denoiser, which knows motion, denoises
+the video around it, but for the steps that `switch` gives to the image denoiser, which knows single frames better.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from tqdm import tqdm
 from synthzoo.diffusion.guidance import guided
 from synthzoo.diffusion.stitching import stitched
 from synthzoo.errors import UserError
-from synthzoo.systems.echonet_synthetic.inferer import CLIP, CineInferer, stream_of
+from synthzoo.systems.echonet_synthetic.inferer import CLIP, LatentVideoInferer, stream_of
 from synthzoo.systems.jvid.sampler import image_steps, joint_ddim
 
 
-class JointVideoInferer(CineInferer):
+class JointVideoInferer(LatentVideoInferer):
     """Videos of the ejection fractions (EF) that are requested, by an image and a video denoiser in turns.
 
-    Called with noise (B, C, 1 + T, h, w), of which the first frame becomes the heart, a `LatentVideo` and the EFs in
-    percent (B, 1), NaN where left out; returns videos (B, 1, T, H, W) in [0, 1].
+    Called with noise (B, C, 1 + T, h, w), of which the first frame becomes the reference latent, a `LatentVideo` and
+    the EFs in percent (B, 1), NaN where unset; returns {"pred": videos (B, 1, T, H, W) in [0, 1], "privacy": None}.
 
     Args:
         switch: which reverse steps go to the image denoiser; see `synthzoo.systems.jvid.sampler.image_steps`.
-        steps: reverse steps of a heart and of a video.
+        steps: reverse steps of a reference and of a video.
         guidance: weight of classifier-free guidance at the steps of the video denoiser; 1 switches it off.
         eta: share of fresh noise, 0 (DDIM) to 1 (DDPM). Each row draws it from a stream of its own.
-        blur: None, or the width in latent pixels below which the image denoiser's word counts at its steps, coarser
+        blur: None, or the width in latent pixels below which the image denoiser decides at its steps, coarser
             structure being the video denoiser's, which runs there too. Ours, not the published rule.
         chunk: frames that the image denoiser sees at once, which bounds the memory.
-        overlap, fade, progress: as in `CineInferer`; windows concern the video denoiser alone.
+        overlap, fade, progress: as in `LatentVideoInferer`; windows concern the video denoiser alone.
 
     Raises:
         UserError: a rule that is none, settings out of range, fewer frames than the network's window.
@@ -61,22 +61,11 @@ class JointVideoInferer(CineInferer):
         names = ("switch", "steps", "guidance", "eta", "blur", "chunk", "overlap", "fade", "progress")
         return type(self)(**{**{name: getattr(self, name) for name in names}, **changes})
 
-    @torch.inference_mode()
-    def __call__(
-        self, inputs: torch.Tensor, network: Any, conditions: torch.Tensor | None = None, *args: Any, **kwargs: Any
-    ) -> torch.Tensor:
-        noise = torch.as_tensor(inputs).as_subclass(torch.Tensor)
-        if conditions is None:
-            conditions = torch.full((len(noise), 1), float("nan"), device=noise.device)
-        hearts = self.sample_references(noise[:, :, 0], network).latents
-        return self.generate_video(hearts, noise[:, :, 1:], conditions, network)
-
     def generate_latents(
-        self, hearts: torch.Tensor, noise: torch.Tensor, conditions: torch.Tensor, network: torch.nn.Module
+        self, references: torch.Tensor, noise: torch.Tensor, conditions: torch.Tensor, network: torch.nn.Module
     ) -> torch.Tensor:
-        """Latents (B, C, T, h, w) of videos of hearts (B, C, h, w) from noise (B, C, T, h, w), EFs in percent (B,
-        1)."""
-        video = guided(network.video.denoise, conditions.to(noise), self.guidance, {"image": hearts})
+        """The latents (B, C, T, h, w) of `generate_video`."""
+        video = guided(network.video.denoise, conditions.to(noise), self.guidance, {"image": references})
         if noise.shape[2] != network.frames:
             video = stitched(video, network.frames, self.overlap, self.fade)
         return joint_ddim(

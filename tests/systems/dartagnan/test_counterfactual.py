@@ -6,18 +6,20 @@ import math
 import numpy as np
 import pytest
 import torch
+from monai.data import decollate_batch
 from torch import nn
 
 from synthzoo.errors import UserError
 from synthzoo.evaluation.identity import pixel_scores
 from synthzoo.evaluation.report import Report
+from synthzoo.inferers.outputs import SpreadOutputsd
 from synthzoo.instruments.echo.ef import measure_video
 from synthzoo.metrics.agreement import reported
 from synthzoo.networks.saving import save_weights
 from synthzoo.phantoms.echo.phantom import counterfactual, draw_params, make_clip
 from synthzoo.systems.dartagnan.evaluation import CounterfactualEvaluation, choose_requested
 from synthzoo.systems.dartagnan.generator import PAPER, SMALL
-from synthzoo.systems.dartagnan.inferer import CounterfactualInferer, SplitOutputsd
+from synthzoo.systems.dartagnan.inferer import CounterfactualInferer
 from synthzoo.systems.dartagnan.network import CounterfactualTwin, start_twin
 
 
@@ -35,8 +37,8 @@ def test_a_plain_call_gives_the_counterfactual_that_the_inferer_gives(network):
     with torch.no_grad():
         plain = network(clips())
     pred = CounterfactualInferer(ef=30.0)(clips(), network)
-    assert pred.shape == (2, 4, 16, 32, 32)
-    assert torch.allclose(pred[:, :1], plain, atol=1e-6)
+    assert pred["pred"].shape == pred["factual"].shape == (2, 1, 16, 32, 32)
+    assert torch.allclose(pred["pred"], plain, atol=1e-6)
 
 
 def test_a_network_of_motions_reads_the_video_s_own_ef_where_none_is_known():
@@ -45,10 +47,11 @@ def test_a_network_of_motions_reads_the_video_s_own_ef_where_none_is_known():
     torch.nn.init.normal_(moves.generator.factual.out.weight, std=0.5)
     with torch.no_grad():
         plain, own = moves(clips()), moves.read_ef(clips())
-    pred = CounterfactualInferer(ef=30.0)(clips(), moves)
-    assert torch.allclose(pred[:, :1], plain, atol=1e-4) and torch.equal(pred[:, 1:2], clips())
-    assert torch.allclose(100 * pred[:, 2, 0, 0, 0], own, atol=1e-3)
-    assert not torch.allclose(plain, CounterfactualInferer(ef=30.0, ef_factual=80.0)(clips(), moves)[:, :1], atol=1e-3)
+    found = CounterfactualInferer(ef=30.0)(clips(), moves)
+    assert torch.allclose(found["pred"], plain, atol=1e-4) and torch.equal(found["factual"], clips())
+    assert torch.allclose(found["ef_factual"], own, atol=1e-3)
+    other = CounterfactualInferer(ef=30.0, ef_factual=80.0)(clips(), moves)["pred"]
+    assert not torch.allclose(plain, other, atol=1e-3)
     with pytest.raises(UserError, match="multiple of 4"):
         CounterfactualTwin(image_size=34, generator={**SMALL["generator"], "answer": "motion"})
 
@@ -56,7 +59,7 @@ def test_a_network_of_motions_reads_the_video_s_own_ef_where_none_is_known():
 def test_asking_for_the_factual_ejection_fraction_changes_nothing_with_and_without_noise(network):
     for noise in (False, True):
         pred = CounterfactualInferer(ef=41.0, ef_factual=41.0, noise=noise)(clips(), network)
-        assert torch.equal(pred[:, 0], pred[:, 1])
+        assert torch.equal(pred["pred"], pred["factual"])
 
 
 def test_the_factual_ejection_fraction_is_the_known_one_else_the_expert_s(network):
@@ -64,15 +67,15 @@ def test_the_factual_ejection_fraction_is_the_known_one_else_the_expert_s(networ
     pred = inferer(clips(), network, torch.tensor([25.0, math.nan]))
     with torch.no_grad():
         read = network.read_ef(clips())
-    found = [SplitOutputsd("pred")({"pred": row}) for row in pred]
+    found = [SpreadOutputsd("pred", decimals=1)(row) for row in decollate_batch({"pred": pred})]
     assert found[0]["ef_factual"] == 25.0 and found[1]["ef_factual"] == pytest.approx(float(read[1]), abs=0.051)
     assert found[0]["pred"].shape == found[0]["factual"].shape == (1, 16, 32, 32)
     json.dumps({key: found[0][key] for key in ("ef_factual", "ef_expert")})
 
 
 def test_equal_seeds_draw_equal_noise(network):
-    made = [CounterfactualInferer(noise=True, seed=seed)(clips(), network) for seed in (1, 1, 2)]
-    assert torch.equal(made[0], made[1]) and not torch.equal(made[0][:, 0], made[2][:, 0])
+    drawn = [CounterfactualInferer(noise=True, seed=seed)(clips(), network)["pred"] for seed in (1, 1, 2)]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 
 def test_the_published_scale_has_its_parameters():

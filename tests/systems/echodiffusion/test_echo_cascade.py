@@ -7,7 +7,7 @@ from synthzoo.errors import UserError
 from synthzoo.phantoms.echo.phantom import draw_params, make_clip
 from synthzoo.systems.echodiffusion.cascade import shrink_clip
 from synthzoo.systems.echodiffusion.evaluation import best_shift_ssim
-from synthzoo.systems.echodiffusion.inferer import CineInferer, closest
+from synthzoo.systems.echodiffusion.inferer import CascadeInferer, closest
 from synthzoo.systems.echodiffusion.network import EchoCascade
 from synthzoo.systems.echodiffusion.objective import CascadeObjective, start_stage
 from synthzoo.systems.echodiffusion.sampler import preview, sample_cascade, sample_stage
@@ -103,7 +103,7 @@ def test_the_second_stage_sees_the_whole_frame_the_small_clip_and_how_noisy_it_i
 
 def test_guidance_zero_leaves_the_ejection_fraction_out_and_another_one_matters():
     network, frame = stirred(cascade()), torch.rand(1, 1, 32, 32)
-    inferer = CineInferer(steps=2, upsampling_steps=2)
+    inferer = CascadeInferer(steps=2, upsampling_steps=2)
     low, high = torch.tensor([15.0]), torch.tensor([80.0])
     none = [inferer.predict(frame, ef, network, guidance=(0.0, 0.0)) for ef in (low, high)]
     some = [inferer.predict(frame, ef, network) for ef in (low, high)]
@@ -112,19 +112,19 @@ def test_guidance_zero_leaves_the_ejection_fraction_out_and_another_one_matters(
 
 def test_the_noise_of_a_video_comes_from_its_frame_alone():
     network, frames = stirred(cascade()), torch.rand(3, 1, 32, 32)
-    inferer = CineInferer(ef=50, steps=2, upsampling_steps=2)
+    inferer = CascadeInferer(ef=50, steps=2, upsampling_steps=2)
     together = inferer(frames, network)
     assert alike(inferer(frames.flip(0), network).flip(0), together)
     assert alike(inferer(frames[1:2], network), together[1:2])
     requested = torch.full((3,), 50.0)
     assert alike(inferer.predict(frames, requested, network), together)
     assert not alike(inferer.predict(frames, requested, network, draw=1), together)
-    assert not alike(CineInferer(50, 2, 2, seed=1)(frames, network), together)
+    assert not alike(CascadeInferer(50, 2, 2, seed=1)(frames, network), together)
 
 
 def test_churn_is_the_videos_own_noise_too():
     network, frames = stirred(cascade()), torch.rand(2, 1, 32, 32)
-    inferer = CineInferer(ef=50, steps=3, upsampling_steps=3, churn=2.0)
+    inferer = CascadeInferer(ef=50, steps=3, upsampling_steps=3, churn=2.0)
     assert alike(inferer(frames, network)[1:], inferer(frames[1:], network))
 
 
@@ -150,7 +150,7 @@ def test_of_several_draws_the_one_with_the_right_ejection_fraction_is_kept():
 )
 def test_a_setting_out_of_its_range_is_refused(settings):
     with pytest.raises(UserError, match=next(iter(settings))):
-        CineInferer(**settings)
+        CascadeInferer(**settings)
 
 
 # --- training ---------------------------------------------------------------------------------------------------------

@@ -1,18 +1,21 @@
 """Videos in two steps, a heart and its motion: the network, the filter between them, long videos, and the losses."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
+from monai.data import decollate_batch
 from small_video_model import small_video_model
 
 from synthzoo.datasets.echo.clip_frames import ClipFrames
 from synthzoo.datasets.echo.training_clips import training_clips
 from synthzoo.errors import UserError
+from synthzoo.inferers.outputs import SpreadOutputsd
 from synthzoo.objectives.autoencoder import AutoencoderObjective
 from synthzoo.objectives.part import PartObjective
-from synthzoo.systems.echonet_synthetic.inferer import CineInferer, SplitOutputsd
+from synthzoo.systems.echonet_synthetic.inferer import LatentVideoInferer
 from synthzoo.systems.echonet_synthetic.latents import LatentClips, LatentStills
 from synthzoo.systems.echonet_synthetic.network import FrameAutoencoder
 from synthzoo.systems.echonet_synthetic.objective import ClipDiffusionObjective
@@ -130,17 +133,19 @@ def test_a_gallery_that_is_too_small_and_a_filter_without_one_are_told(clips):
 
 def test_a_request_gives_one_video_in_whatever_batch_it_is(fitted):
     network, start, ef = fitted[0], noise(3), torch.tensor([[20.0], [50.0], [float("nan")]])
-    for inferer in (CineInferer(steps=2, eta=1.0), CineInferer("dpm_solver", steps=2)):
+    for inferer in (LatentVideoInferer(steps=2, eta=1.0), LatentVideoInferer("dpm_solver", steps=2)):
         whole = inferer(start, network, ef)
         alone = inferer(start[1:2], network, ef[1:2])
-        assert whole.shape == (3, 5, 16, 32, 32)
-        assert torch.allclose(whole[1:2], alone, atol=1e-4)
+        assert whole["pred"].shape == (3, 1, 16, 32, 32)
+        assert torch.allclose(whole["pred"][1:2], alone["pred"], atol=1e-4)
+        for name, value in alone["privacy"].items():
+            assert torch.allclose(whole["privacy"][name][1:2], value, atol=1e-4)
 
 
-def test_hearts_that_are_too_near_a_patient_are_drawn_again_and_each_says_so(fitted):
+def test_references_that_are_too_near_a_patient_are_sampled_again_and_each_says_so(fitted):
     network = fitted[0]
-    inferer, start = CineInferer(steps=2, attempts=50), noise(6)
-    plain = CineInferer(steps=2, filter=False).sample_references(start[:, :, 0], network)
+    inferer, start = LatentVideoInferer(steps=2, attempts=50), noise(6)
+    plain = LatentVideoInferer(steps=2, filter=False).sample_references(start[:, :, 0], network)
     with torch.no_grad():
         scores = network.nearest_patient(plain.latents)[0]
     kept = network.threshold.clone()
@@ -150,26 +155,29 @@ def test_hearts_that_are_too_near_a_patient_are_drawn_again_and_each_says_so(fit
         assert max(found.scores) <= float(network.threshold)
         changed = [not torch.equal(a, b) for a, b in zip(found.latents, plain.latents)]
         assert changed == [len(scores) > 0 for scores in found.rejected] and 0 < sum(changed) < 6
-        video = SplitOutputsd("pred")({"pred": inferer(start[:1], network, torch.tensor([[40.0]]))[0]})
+        (row,) = decollate_batch({"pred": inferer(start[:1], network, torch.tensor([[40.0]]))})
+        video = SpreadOutputsd("pred")(row)
         assert video["pred"].shape == (1, 16, 32, 32)
         assert video["privacy"]["n_attempts"] == 1 + len(found.rejected[0])
+        assert json.loads(json.dumps(video["privacy"])) == video["privacy"]
         assert video["privacy"]["score"] == pytest.approx(found.scores[0], abs=1e-3)
         network.threshold.fill_(-1e4)
-        with pytest.raises(UserError, match=r"^attempts = 3: every heart .* calibrate_filter.json\.$"):
-            CineInferer(steps=2, attempts=3).sample_references(start[:1, :, 0], network)
+        with pytest.raises(UserError, match=r"^attempts = 3: every reference .* calibrate_filter.json\.$"):
+            LatentVideoInferer(steps=2, attempts=3).sample_references(start[:1, :, 0], network)
     finally:
         network.threshold.copy_(kept)
 
 
-def test_without_filter_nothing_is_said_of_privacy(fitted):
-    made = CineInferer(steps=2, filter=False)(noise(1), fitted[0], torch.tensor([[40.0]]))
-    assert SplitOutputsd("pred")({"pred": made[0]})["privacy"] is None
+def test_without_filter_there_are_no_privacy_facts(fitted):
+    videos = LatentVideoInferer(steps=2, filter=False)(noise(2), fitted[0], torch.tensor([[40.0], [50.0]]))
+    rows = [SpreadOutputsd("pred")(row) for row in decollate_batch({"pred": videos})]
+    assert [row["privacy"] for row in rows] == [None, None] and rows[1]["pred"].shape == (1, 16, 32, 32)
 
 
 @pytest.mark.parametrize("frames", [17, 24, 48])
 def test_long_videos_of_even_and_odd_length_are_stitched(fitted, frames):
-    made = CineInferer(steps=2, filter=False)(noise(1, frames), fitted[0], torch.tensor([[40.0]]))
-    assert made.shape == (1, 5, frames, 32, 32) and torch.isfinite(made[:, :1]).all()
+    videos = LatentVideoInferer(steps=2, filter=False)(noise(1, frames), fitted[0], torch.tensor([[40.0]]))["pred"]
+    assert videos.shape == (1, 1, frames, 32, 32) and torch.isfinite(videos).all()
 
 
 @pytest.mark.parametrize(
@@ -185,7 +193,7 @@ def test_long_videos_of_even_and_odd_length_are_stitched(fitted, frames):
 )
 def test_settings_that_cannot_be_are_told_in_one_sentence(fitted, settings, frames, sentence):
     with pytest.raises(UserError, match=sentence):
-        CineInferer(**{"steps": 2, "filter": False, **settings})(noise(1, frames), fitted[0], None)
+        LatentVideoInferer(**{"steps": 2, "filter": False, **settings})(noise(1, frames), fitted[0], None)
 
 
 # --- training ---------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from synthzoo.datasets.echo.clips import ClipDataset
 from synthzoo.datasets.echo.echonet import read_echonet
 from synthzoo.datasets.echo.training_clips import training_clips
 from synthzoo.errors import UserError
-from synthzoo.systems.echonet_synthetic.inferer import CineInferer
+from synthzoo.systems.echonet_synthetic.inferer import LatentVideoInferer
 from synthzoo.systems.echonet_synthetic.latents import LatentClips
 from synthzoo.systems.echonet_synthetic.privacy_filter import FilterCalibration
 from synthzoo.systems.echonet_synthetic.surrogate import SHARES, SurrogateDataset, filled
@@ -24,7 +24,7 @@ def network():
     training = LatentClips(made, training_clips(patients=4))
     FilterCalibration(made, training, LatentClips(made, training_clips(patients=20, split="validation"))).run()
     # Untrained hearts lie anywhere; the filter shall turn some down and keep some.
-    scores = CineInferer(steps=1, filter=False).sample_references(torch.randn(40, 3, 16, 16), made).latents
+    scores = LatentVideoInferer(steps=1, filter=False).sample_references(torch.randn(40, 3, 16, 16), made).latents
     with torch.no_grad():
         made.threshold.fill_(float(made.nearest_patient(scores)[0].quantile(0.7)))
     return made
@@ -32,7 +32,7 @@ def network():
 
 def surrogate(network, folder, count=5, **settings):
     settings = {"batch_size": 2, "bundle": "tiny", "measure": False, **settings}
-    return SurrogateDataset(network, CineInferer(steps=1, guidance=1.0, attempts=50), folder, count, **settings)
+    return SurrogateDataset(network, LatentVideoInferer(steps=1, guidance=1.0, attempts=50), folder, count, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_settings_that_cannot_be_are_told(network, tmp_path, settings, sentence)
 
 def test_a_set_without_filter_is_refused(network, tmp_path):
     with pytest.raises(UserError, match=r"^filter is false: a surrogate is filtered"):
-        SurrogateDataset(network, CineInferer(filter=False), tmp_path)
+        SurrogateDataset(network, LatentVideoInferer(filter=False), tmp_path)
 
 
 def test_a_folder_of_other_settings_or_of_another_data_set_is_refused(network, made, tmp_path):
