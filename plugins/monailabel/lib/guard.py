@@ -20,6 +20,8 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from fastapi import HTTPException
+
 from synthzoo.errors import UserError
 
 Scope = MutableMapping[str, Any]
@@ -30,10 +32,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 JSON_BYTES = 1_000_000
 COOKIE = "synthzoo_token"
 SHORTEST_TOKEN = 16
-
-
-class TooLarge(Exception):
-    """A body went on beyond its limit."""
 
 
 class Guard:
@@ -71,10 +69,17 @@ class Guard:
         if refused:
             await answer(scope, send, *refused)
             return
-        limit = JSON_BYTES if "json" in headers.get("content-type", "") else self.body_bytes
+        is_json = "json" in headers.get("content-type", "")
+        limit = JSON_BYTES if is_json else self.body_bytes
+        too_large = (
+            f"the JSON body has more than the {limit} bytes that are accepted."
+            if is_json
+            else f"the upload is larger than {limit / 1e6:g} MB; --conf upload_mb of the server sets what is accepted."
+        )
         length = headers.get("content-length", "")
         if length and (not length.isdecimal() or int(length) > limit):
-            await answer(scope, send, 413, f"the body has {length[:20]} bytes, but at most {limit} are taken.")
+            await drain(receive)
+            await answer(scope, send, 413, too_large)
             return
         state = {"bytes": 0, "answered": False}
 
@@ -82,7 +87,7 @@ class Guard:
             message = await receive()
             state["bytes"] += len(message.get("body", b""))
             if state["bytes"] > limit:
-                raise TooLarge
+                raise HTTPException(status_code=413, detail=too_large)  # routes of FastAPI answer with it themselves
             return message
 
         async def watched(message: MutableMapping[str, Any]) -> None:
@@ -91,9 +96,9 @@ class Guard:
 
         try:
             await self.app(scope, counted, watched)
-        except TooLarge:
+        except HTTPException:
             if not state["answered"]:
-                await answer(scope, send, 413, f"the body is longer than the {limit} bytes that are taken.")
+                await answer(scope, send, 413, too_large)
 
     def refusal(self, headers: Mapping[str, str], method: str) -> tuple[int, str] | None:
         """Status and sentence for a request that is not answered; None for one that is."""
@@ -137,6 +142,14 @@ class Guard:
             cookies = http.cookies.SimpleCookie()
         found += [cookies[COOKIE].value] if COOKIE in cookies else []
         return any(hmac.compare_digest(value.encode(), self.token.encode()) for value in found)
+
+
+async def drain(receive: Receive) -> None:
+    """Pass over a body: a client reads the answer only when it has sent everything."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body"):
+            return
 
 
 async def answer(scope: Scope, send: Send, status: int, sentence: str) -> None:

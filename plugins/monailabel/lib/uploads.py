@@ -7,46 +7,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from fastapi import HTTPException, Request
-from fastapi.routing import APIRoute
-
 from synthzoo.errors import UserError
 from synthzoo.io.kinds import is_dicom_folder
 from synthzoo.io.videos import read_video
 from synthzoo.io.volumes import is_nifti_video, read_volume
 
 VOLUMES = (".nii.gz", ".nii")
-
-
-def limited_to(limit: int) -> type[APIRoute]:
-    """A kind of route that answers 413 to a request of more than `limit` bytes, before anything of it is kept."""
-    sentence = f"the upload is larger than {limit / 1e6:g} MB; --conf upload_mb of the server sets what is taken."
-
-    class Limited(APIRoute):
-        def get_route_handler(self):
-            handle = super().get_route_handler()
-
-            async def run(request: Request):
-                stated = request.headers.get("content-length", "")
-                if stated.isdigit() and int(stated) > limit:
-                    async for _ in request.stream():  # a client reads the answer only when it has sent everything
-                        pass
-                    raise HTTPException(status_code=413, detail=sentence)
-                came, receive = 0, request.receive
-
-                async def counted():
-                    nonlocal came
-                    message = await receive()
-                    came += len(message.get("body", b""))
-                    if came > limit:
-                        raise HTTPException(status_code=413, detail=sentence)
-                    return message
-
-                return await handle(Request(request.scope, counted))
-
-            return run
-
-    return Limited
 
 
 def keep_upload(stream, name: str | None) -> Path:

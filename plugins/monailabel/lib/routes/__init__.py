@@ -25,7 +25,6 @@ from monailabel.endpoints import (
 
 from lib.routes import batches, images, inference, training, zoo
 from lib.routes.common import Context
-from lib.uploads import limited_to
 
 SUBJECTS = (inference, batches, images, training, zoo)
 REPLACED = {
@@ -46,8 +45,7 @@ REMOVED = {
 
 def build_router(app: Any) -> APIRouter:
     """The routes of all subjects over one app."""
-    context = Context(app)
-    router = APIRouter(route_class=limited_to(context.service.upload_bytes))
+    context, router = Context(app), APIRouter()
     for subject in SUBJECTS:
         subject.add_routes(router, context)
     return router
