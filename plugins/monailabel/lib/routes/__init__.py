@@ -23,10 +23,10 @@ from monailabel.endpoints import (
     wsi_infer,
 )
 
-from lib.routes import batches, images, inference, training, zoo
+from lib.routes import batches, examples, images, inference, training, zoo
 from lib.routes.common import Context
 
-SUBJECTS = (inference, batches, images, training, zoo)
+SUBJECTS = (inference, batches, images, training, zoo, examples)
 REPLACED = {
     infer: [("POST", "/infer/{model}")],
     activelearning: [("POST", "/activelearning/{strategy}")],

@@ -1,0 +1,74 @@
+"""Seeded phantom inputs, so that a bundle that takes images can be tried with nothing at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import synthzoo
+from synthzoo.errors import UserError
+from synthzoo.io.files import write_bytes
+from synthzoo.io.marks import Mark, with_mark
+from synthzoo.io.nifti import write_nifti
+from synthzoo.io.videos import as_uint8, avi_bytes
+from synthzoo.phantoms.brain.phantom import draw_params as draw_brain
+from synthzoo.phantoms.brain.phantom import make_anatomy, make_brain
+from synthzoo.phantoms.echo.phantom import draw_params as draw_echo
+from synthzoo.phantoms.echo.phantom import make_clip
+
+SPACING_MM = 2.0
+TUMOUR = {"core_ml": 4.0, "enhancing_ml": 7.0, "oedema_ml": 25.0}
+VIDEO = {"size": 112, "frames": 50, "fps": 32.0}
+
+
+def write_brain_flair(folder: Path, seed: int, mark: Mark) -> Path:
+    """Write the FLAIR volume of a brain phantom with a tumour, 2 mm, skull-stripped."""
+    made = make_brain(replace(draw_brain(seed), tumour=TUMOUR), SPACING_MM, "FLAIR")
+    path = folder / f"example-{seed}_FLAIR.nii.gz"
+    write_nifti(path, made.image, made.anatomy.affine, mark=mark)
+    return path
+
+
+def write_brain_labels(folder: Path, seed: int, mark: Mark) -> Path:
+    """Write the label map of a brain phantom, 2 mm; its values are `synthzoo.phantoms.brain.phantom.LABELS`."""
+    made = make_anatomy(draw_brain(seed), SPACING_MM)
+    path = folder / f"example-{seed}_dseg.nii.gz"
+    write_nifti(path, made.labels.astype(np.uint8), made.affine, mark=mark)
+    return path
+
+
+def write_echo_video(folder: Path, seed: int, mark: Mark) -> Path:
+    """Write an apical four-chamber video of an echo phantom, 112 x 112 pixels, 50 frames at 32 a second."""
+    made = make_clip(draw_echo(seed), **VIDEO)
+    path = folder / f"example-{seed}_echo.avi"
+    write_bytes(path, with_mark(avi_bytes(as_uint8(made.frames, path.name), made.fps, name=path.name), mark))
+    return path
+
+
+EXAMPLES: dict[str, Callable[[Path, int, Mark], Path]] = {
+    "brain_flair": write_brain_flair,
+    "brain_labels": write_brain_labels,
+    "echo_video": write_echo_video,
+}
+
+
+def write_example(kind: str, folder: str | Path, seed: int = 0) -> Path:
+    """Write a seeded example input into a folder and return its path; it is marked as synthetic.
+
+    Args:
+        kind: a key of `EXAMPLES`, as `synthzoo.example_input` of metadata.json states it.
+        folder: where to; made if it is not there.
+        seed: of the phantom, an integer from 0.
+
+    Raises:
+        UserError: an unknown kind.
+    """
+    if kind not in EXAMPLES:
+        raise UserError(f"example_input is '{kind}', but must be one of {', '.join(EXAMPLES)}.")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"Synthetic": True, "bundle": "synthzoo", "version": synthzoo.__version__, "phantom": kind, "seed": int(seed)}
+    return EXAMPLES[kind](folder, int(seed), Mark(True, record))

@@ -1,0 +1,42 @@
+"""Seeded example inputs: which bundle has one, that a seed gives the same file, and that its readers take it."""
+
+from pathlib import Path
+
+import pytest
+
+from synthzoo.bundle.find import find_bundles, read_json, read_metadata
+from synthzoo.cases.examples import EXAMPLES, write_example
+from synthzoo.datasets.echo.reference_frames import read_frame
+from synthzoo.datasets.echo.videos import read_beat
+from synthzoo.errors import UserError
+from synthzoo.io.marks import read_mark
+from synthzoo.io.volumes import read_volume
+
+
+def test_every_bundle_that_takes_images_names_an_example():
+    for bundle in find_bundles(Path(__file__).parents[2]):
+        takes = "images" in read_json(bundle / "configs" / "inference.json")
+        assert (read_metadata(bundle)["synthzoo"].get("example_input") in EXAMPLES) == takes, bundle.name
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_a_seed_gives_the_same_file_and_another_seed_another_one(kind, tmp_path):
+    first, again, other = (write_example(kind, tmp_path / name, seed) for name, seed in zip("abc", (3, 3, 4)))
+    assert first.name == again.name and first.read_bytes() == again.read_bytes()
+    assert first.read_bytes() != other.read_bytes()
+    mark = read_mark(first)
+    assert mark.synthetic and mark.record["phantom"] == kind and mark.record["seed"] == 3
+
+
+def test_the_readers_of_the_bundles_take_the_examples(tmp_path):
+    video = write_example("echo_video", tmp_path)
+    clip, window = read_beat(video)
+    assert clip.shape == (1, 16, 32, 32) and window["video_frames"] == 50 and window["video_fps"] == 32
+    assert read_frame(video)[0].shape == (1, 32, 32)
+    array, affine = read_volume(write_example("brain_labels", tmp_path))
+    assert array.max() >= 4 and abs(affine[:3, :3]).max() == 2.0
+
+
+def test_an_unknown_kind_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(UserError, match="'knee', but must be one of brain_flair"):
+        write_example("knee", tmp_path)
