@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from SynthZooLib import heat
 from SynthZooLib.errors import ZooError
@@ -34,6 +35,7 @@ class Page(TrameApp):
         self.models: dict = {}
         self.regions: list = []
         self.request = None
+        self.playback = 0
         self.state.update(
             {
                 "trame__title": "SynthZoo",
@@ -45,6 +47,9 @@ class Page(TrameApp):
                 "layout": FOUR,
                 "frame": 0,
                 "frames": 0,
+                "fps": 0.0,
+                "flat": False,
+                "playing": False,
                 "has_map": False,
                 "regions": [],
                 "score": "",
@@ -54,6 +59,8 @@ class Page(TrameApp):
                 "model": "",
                 "verb": "",
                 "explained": "",
+                "takes_images": False,
+                "settings": None,
                 "fields": [],
                 "values": {},
                 "given": {},
@@ -67,6 +74,7 @@ class Page(TrameApp):
         changes("model")(lambda **_: self._choose_model())
         changes("opacity", "map_threshold")(lambda **_: self._adjust_map())
         changes("frame")(lambda frame, **_: self.views.set_frame(int(frame)))
+        changes("playing")(self._play)
         changes("beside")(self._open_beside)
         self.ui = build_page(self.server, self.views.layout, self)
         # A view knows its size only once the browser has told it.
@@ -108,17 +116,19 @@ class Page(TrameApp):
         study = self.studies[name]
         self.source.fetch(study)
         again = group == LEFT and name == self.state.current
-        shown = self.views.show(study, group)
+        model = self.models.get(study.sidecar.get("bundle", ""))
+        shown = self.views.show(study, group, model.outputs if model else None)
         if not again:  # a new map of the study leaves the slices where they are
             self.views.reset()
+        if not again:
+            self.state.update({"playing": False, "frame": 0})
+        self._set_video()
         if group == LEFT:
             self.regions = shown.regions
             score = study.sidecar.get("score")
             self.state.update(
                 {
                     "current": name,
-                    "frame": 0,
-                    "frames": self.views.frames(),
                     "has_map": shown.heat is not None,
                     "score": "" if score is None else f"score {score:.3g}",
                     "regions": [region.text() for region in shown.regions],
@@ -129,18 +139,39 @@ class Page(TrameApp):
         self._adjust_map()
         self._set_title()
 
+    def _set_video(self) -> None:
+        """What the page says of the video that is to be seen, and its frame."""
+        self.state.update({"flat": self.views.is_flat(), "frames": self.views.frames()})
+        self.state.fps = round(self.views.rate(), 3)
+        self.views.set_frame(int(self.state.frame))
+
     def _set_title(self) -> None:
         beside = self.state.beside if self.state.layout == PAIR else None
         self.state.shown = f"{self.state.current} | {beside}" if beside else self.state.current
 
     def _set_layout(self) -> None:
         self.views.set_layout(self.state.layout)
+        self._set_video()
         self._set_title()
 
     async def _open_beside(self, beside, **_) -> None:
         there = self.views.shown.get(RIGHT)
         if beside in self.studies and (there is None or there.name != beside):
             await self._guarded(self._open, beside, RIGHT)
+
+    # --- a video ----------------------------------------------------------------------------------------------------
+
+    async def _play(self, playing, **_) -> None:
+        """Let the video run by the clock until it is stopped: a frame that could not be drawn in time is left out."""
+        self.playback += 1  # ends what an earlier click began
+        this, began = self.playback, time.monotonic()
+        while playing and self.state.playing and this == self.playback and self.state.frames > 1:
+            await asyncio.sleep(max(0.0, began + 1 / self.state.fps - time.monotonic()))
+            passed = int((time.monotonic() - began) * self.state.fps)
+            if passed and self.state.playing and this == self.playback:
+                began += passed / self.state.fps
+                with self.state:
+                    self.state.frame = (int(self.state.frame) + passed) % self.state.frames
 
     # --- the heat map ------------------------------------------------------------------------------------------------
 
@@ -172,10 +203,23 @@ class Page(TrameApp):
         self.state.values, self.state.given = panel.start_values(model)
         self.state.fields = panel.panel_fields(model)
         self.state.verb = model.verb
+        self.state.takes_images = model.takes_images
         self.state.explained = "For the study that is shown." if model.takes_images else "Needs no image."
 
+    async def sample(self) -> None:
+        """Show a seeded example of what the model takes, so that it can be tried without a scan."""
+        with self.state:
+            self.state.error = ""
+        await self._guarded(self._sample)
+
+    async def _sample(self) -> None:
+        made = await asyncio.to_thread(self.source.sample, self.state.model)
+        with self.state:
+            self._list_studies()
+            self._show(made.name)
+
     def run(self) -> None:
-        """Send what the panel asks for, show progress, then show the result."""
+        """Send what the panel requests, show progress, then show the result."""
         if not self.state.busy:
             # Not awaited: until an answer to a click is there, the browser's next clicks are not read.
             create_task(self._guarded(self._run))

@@ -11,6 +11,7 @@ html { overflow: hidden; }
 .v-navigation-drawer__content { padding: 0 12px 12px 12px; }
 .studies { max-height: 26vh; overflow-y: auto; }
 .v-slider.v-input { margin-inline: 0; }
+.v-toolbar-title { flex: none; }
 """
 
 
@@ -25,18 +26,23 @@ def build_page(server, layout_manager, actions) -> SinglePageWithDrawerLayout:
     with SinglePageWithDrawerLayout(server, theme="dark", width=370) as page:
         page.title.set_text("SynthZoo")
         with page.toolbar:
-            html.Span("Research only, not for diagnosis", classes="text-caption text-medium-emphasis")
+            html.Span("Research only, not for diagnosis", classes="text-caption text-medium-emphasis text-no-wrap ml-4")
             v.VSpacer()
-            html.Span("{{ shown }}", classes="text-body-2 mr-4", id="shown")
+            html.Span("{{ shown }}", classes="text-body-2 text-truncate mx-4", id="shown")
             with v.VBtnToggle(v_model=("layout",), mandatory=True, density="compact", classes="mr-2"):
-                v.VBtn(icon="mdi-view-grid", value="four", id="four", title="three slices and 3D")
-                v.VBtn(icon="mdi-view-split-vertical", value="pair", id="pair", title="two images side by side")
+                v.VBtn(
+                    icon=("flat ? 'mdi-square-outline' : 'mdi-view-grid'",),
+                    value="four",
+                    id="four",
+                    title="one study: three slices and 3D of a volume, one large view of a 2D image or a video",
+                )
+                v.VBtn(icon="mdi-view-split-vertical", value="pair", id="pair", title="two studies side by side")
             v.VBtn(icon="mdi-fit-to-page-outline", click=actions.reset, title="fit the views")
         with page.drawer:
             client.Style(STYLE)
             build_messages()
             build_studies(actions)
-            build_cine()
+            build_video()
             build_overlay(actions)
             build_task(actions)
         with page.content, v.VContainer(fluid=True, classes="pa-0 fill-height"):
@@ -90,25 +96,37 @@ def build_studies(actions) -> None:
     )
 
 
-def build_cine() -> None:
-    """The frames of a cine."""
-    with html.Div(v_show="frames > 1", id="cine"):
-        v.VListSubheader("Cine")
-        v.VSlider(
-            v_model=("frame",),
-            min=0,
-            max=("frames - 1",),
-            step=1,
-            thumb_label=True,
-            density="compact",
-            hide_details=True,
+def build_video() -> None:
+    """Play, pause, and the frames of a video."""
+    with html.Div(v_show="frames > 1", id="video"):
+        v.VListSubheader("Video")
+        with html.Div(classes="d-flex align-center"):
+            v.VBtn(
+                icon=("playing ? 'mdi-pause' : 'mdi-play'",),
+                size="small",
+                variant="tonal",
+                click="playing = !playing",
+                id="play",
+                title=("playing ? 'pause' : 'play'",),
+                classes="mr-3",
+            )
+            v.VSlider(
+                v_model=("frame",),
+                min=0,
+                max=("frames - 1",),
+                step=1,
+                density="compact",
+                hide_details=True,
+            )
+        html.Span(
+            "frame {{ Number(frame) + 1 }} of {{ frames }}, {{ fps }} a second", classes="text-caption", id="frame"
         )
 
 
 def build_overlay(actions) -> None:
     """Opacity and threshold of the heat map, its score and its regions."""
     with html.Div(v_show="has_map", id="overlay"):
-        v.VListSubheader("Heat map")
+        v.VListSubheader("Anomaly map")
         row("opacity", "opacity", 0, 1, 0.05)
         row("threshold", "map_threshold", 0, 1, 0.01)
         with html.Div(classes="d-flex align-center ga-2 mt-1"):
@@ -153,9 +171,23 @@ def build_task(actions) -> None:
             hide_details=True,
             id="model",
         )
-        html.Div("{{ explained }}", id="explained", classes="text-caption text-medium-emphasis my-1")
+        with html.Div(classes="d-flex align-center my-1"):
+            html.Span("{{ explained }}", id="explained", classes="text-caption text-medium-emphasis")
+            v.VSpacer()
+            v.VBtn(
+                "Sample data",
+                v_show="takes_images",
+                click=actions.sample,
+                size="small",
+                variant="outlined",
+                id="sample",
+                title="show a phantom of the kind that the model takes; press again for another one",
+            )
         build_fields("true")
-        with v.VExpansionPanels(variant="accordion", v_show="fields.some(field => !field.condition)"):
+        # In the state, since another layout of the views draws the page again.
+        with v.VExpansionPanels(
+            variant="accordion", v_model=("settings",), v_show="fields.some(field => !field.condition)"
+        ):
             with v.VExpansionPanel(elevation=0):
                 v.VExpansionPanelTitle("Settings", classes="px-0 py-1", style="min-height: 32px", id="settings")
                 with v.VExpansionPanelText(eager=True):

@@ -1,4 +1,4 @@
-"""The task panel as data for the page: a field per option of a model, and what a filled-in panel asks for."""
+"""The task panel as data for the page: a field per option of a model, and what a filled-in panel requests."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def start_values(model: Model) -> tuple[dict[str, Any], dict[str, bool]]:
 
 
 def request_of(model: Model, values: Mapping[str, Any], given: Mapping[str, bool]) -> dict[str, Any]:
-    """What a filled-in panel asks for, typed; None for a condition that is unset.
+    """What a filled-in panel requests, typed; None for a condition that is unset.
 
     Raises:
         ZooError: a value of another type or out of range.

@@ -11,7 +11,9 @@ from SynthZooLib.client import ZooClient
 from SynthZooLib.errors import ZooError
 from SynthZooLib.jobs import Run
 from SynthZooLib.models import Model, read_models
+from SynthZooLib.samples import sample_name
 from SynthZooLib.stored import fetch_study, map_sidecar
+from SynthZooLib.videos import is_video
 from SynthZooLib.volumes import told
 
 VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -24,8 +26,8 @@ def stem(name: str) -> str | None:
 
 
 def subtitle(case: Case) -> str:
-    """What the list says below a study's name: what was requested, and the score of its map."""
-    return ", ".join(told(case.sidecar)) or "scan"
+    """What the list says below a study's name: requested, measured, and the score of its map."""
+    return told(case.sidecar) or ("phantom" if "sample_of" in case.sidecar else "scan")
 
 
 class Folder:
@@ -125,7 +127,25 @@ class Server:
             options: checked values.
             case: the study that it works on, or None.
         """
-        return Run(self.client, model, options, case.study if case else "", temporary=self.temporary.name).start()
+        upload = ""
+        if case and not case.study:  # what the server does not have is sent
+            upload = (case.outputs.get("image") or case.outputs["video"]).path
+        study = case.study if case else ""
+        return Run(self.client, model, options, study, upload, temporary=self.temporary.name).start()
+
+    def sample(self, model: str) -> Case:
+        """A seeded example of what a model takes, as a study of this page; each call gives another one.
+
+        Raises:
+            ZooError: the server has none.
+        """
+        seed = sum(case.sidecar.get("sample_of") == model for case in self.cases.values())
+        folder = Path(self.temporary.name) / "samples" / model / str(seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = self.client.fetch_example(model, seed, str(folder))
+        name = sample_name(self.index[model], seed)
+        self.cases[name] = Case(name, {"sample_of": model}, {"video" if is_video(path) else "image": Output(path)})
+        return self.cases[name]
 
     def take(self, answer: Answer, case: Case | None) -> Case:
         """Keep an answer's results; gives the study of the first one.
@@ -144,7 +164,7 @@ class Server:
                 case.outputs.update(result.outputs)
                 case.sidecar.update(result.sidecar)
                 made.append(case)
-            elif {"image", "video"} & set(result.outputs):  # a cine, which a datastore of volumes does not keep
+            elif {"image", "video"} & set(result.outputs):  # which the server was told not to keep
                 result.name = f"{answer.model} {len(self.cases) + 1}"
                 self.cases[result.name] = result
                 made.append(result)

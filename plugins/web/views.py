@@ -1,4 +1,4 @@
-"""Slicer's views on a page: three slices and 3D, or two images side by side, and what they show."""
+"""Slicer's views on a page: three slices and 3D, one large view of what is flat, or two images side by side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if not os.environ.get("DISPLAY"):
 
 import slicer
 import slicer.util  # SynthZooLib takes it for granted, as Slicer has it
-from SynthZooLib import heat
+from SynthZooLib import heat, layout
 from SynthZooLib.answer import Case
 from SynthZooLib.errors import ZooError
 from SynthZooLib.labels import show_as_outlines
@@ -24,8 +24,10 @@ from vtkmodules.vtkCommonCore import vtkObject
 
 from plugins.web.volume_rendering import render_volume
 
-FOUR, PAIR = "four", "pair"
+FOUR, PAIR = "four", "pair"  # what a reader chooses: one study, or two side by side
+ONE, TWO = "one", "two"  # what they become for 2D images and videos
 LEFT, RIGHT = 0, 1  # view groups
+SIDES = ("Left", "Right")
 FILL = 0.25  # opacity of labels
 COLOURS = {"Axial": "#F34A33", "Coronal": "#6DAD4A", "Sagittal": "#EFD64D"}
 CPU_RAY_CAST = "vtkMRMLCPURayCastVolumeRenderingDisplayNode"
@@ -33,13 +35,13 @@ CPU_RAY_CAST = "vtkMRMLCPURayCastVolumeRenderingDisplayNode"
 
 def slice_view(orientation: str, group: int) -> ViewLayoutDefinition:
     """A slice view named as on the page, such as `AxialLeft`."""
-    name = f"{orientation}{'Right' if group else 'Left'}"
+    name = orientation + SIDES[group]
     props = ViewProps(label=name, orientation=orientation, color=COLOURS[orientation], group=group)
     return ViewLayoutDefinition(name, ViewType.SLICE_VIEW, props)
 
 
 def layouts() -> dict[str, Layout]:
-    """`four`: axial, 3D, coronal, sagittal; `pair`: axial and coronal of two images."""
+    """`four`: axial, 3D, coronal, sagittal; `pair`: axial and coronal of two; `one` and `two`: a large view each."""
     axial, coronal, sagittal = (slice_view(name, LEFT) for name in COLOURS)
     three = ViewLayoutDefinition.threed_view(background_color=("#101820", "#2a3a4a"))
     columns = LayoutDirection.Horizontal, LayoutDirection.Vertical
@@ -52,6 +54,8 @@ def layouts() -> dict[str, Layout]:
                 Layout(columns[1], [slice_view("Axial", RIGHT), slice_view("Coronal", RIGHT)]),
             ],
         ),
+        ONE: Layout(columns[0], [axial]),
+        TWO: Layout(columns[0], [axial, slice_view("Axial", RIGHT)]),
     }
 
 
@@ -72,12 +76,18 @@ class Views:
         vtkObject.GlobalWarningDisplayOff()  # each view would tell of an event that VTK will drop one day
         self.layout.register_layout_dict(layouts())
         vtkObject.GlobalWarningDisplayOn()
+        self.chosen = FOUR
         self.layout.set_layout(FOUR)
         self.shown: dict[int, Shown] = {}
         for view in self.app.view_manager.get_views():
             # Software rendering loses translucent surfaces with more than one sample a pixel.
             view.render_window().SetMultiSamples(0)
             view.renderer().SetUseDepthPeeling(False)
+        self.unfitted: set[str] = set()
+        for group in (LEFT, RIGHT):
+            for view in self.slices(group):
+                resized = "WindowResizeEvent"
+                view.render_window().AddObserver(resized, lambda *_, at=group, one=view: self._resized(one, at))
         for left in self.slices(LEFT):
             for right in self.slices(RIGHT):
                 if left.get_orientation() == right.get_orientation():
@@ -87,13 +97,18 @@ class Views:
         """The slice views of a group, or all."""
         return self.app.view_manager.get_slice_views(group)
 
-    def show(self, case: Case, group: int = LEFT) -> Shown:
-        """Put a study into the views of a group in place of what was there; its files have to be here.
+    def show(self, case: Case, group: int = LEFT, outputs: dict | None = None) -> Shown:
+        """Put a study into the views of a group in place of what was there.
+
+        Args:
+            case: the study; its files have to be here.
+            group: `LEFT` or `RIGHT`.
+            outputs: what the model that made it states of its outputs, such as a window or the time of a frame.
 
         Raises:
             ZooError: a file cannot be read.
         """
-        made = load_case(self.scene, case, Model(case.name, case.name, "", False))
+        made = load_case(self.scene, case, Model(case.name, case.name, "", False, outputs=outputs or {}))
         if made.background is None and made.heat is None:
             for node in made.nodes():
                 self.scene.RemoveNode(node)
@@ -112,9 +127,20 @@ class Views:
             made.segmentation.CreateClosedSurfaceRepresentation()
             self.app.display_manager.set_node_visible_in_group(made.segmentation, group)
         if group == LEFT:
-            solid = made.background if made.browser is None else None
+            solid = None if self.is_flat(group) else made.background
             render_volume(self.app, solid, behind=has_regions)
+        self._arrange()
         return made
+
+    def is_flat(self, group: int = LEFT) -> bool:
+        """Whether a group shows a 2D image or a video."""
+        shown = self.shown.get(group)
+        return shown is not None and layout.is_flat(shown.background if shown.background is not None else shown.heat)
+
+    def _arrange(self) -> None:
+        """Take the layout that was chosen, with one large view for what is flat."""
+        flat = {FOUR: ONE, PAIR: TWO}
+        self.layout.set_layout(flat[self.chosen] if self.is_flat() else self.chosen)
 
     def _set_layers(self, shown: Shown, group: int) -> None:
         back = shown.background if shown.background is not None else shown.heat
@@ -135,16 +161,25 @@ class Views:
         for view in self.slices():
             view.set_foreground_opacity(opacity)
 
-    def frames(self, group: int = LEFT) -> int:
-        """How many frames the cine of a group has; 0 where there is none."""
-        browser = self.shown[group].browser if group in self.shown else None
-        return browser.GetMasterSequenceNode().GetNumberOfDataNodes() if browser is not None else 0
+    def videos(self) -> list[Shown]:
+        """The videos that are to be seen, the left one first."""
+        groups = (LEFT,) if self.chosen == FOUR else (LEFT, RIGHT)
+        found = [self.shown[group] for group in groups if group in self.shown]
+        return [shown for shown in found if shown.browser is not None]
 
-    def set_frame(self, number: int, group: int = LEFT) -> None:
-        """Show one frame of a cine."""
-        if 0 <= number < self.frames(group):
-            shown = self.shown[group]
-            frame = shown.browser.GetMasterSequenceNode().GetNthDataNode(number)
+    def frames(self) -> int:
+        """How many frames the first video has; 0 where there is none."""
+        return next((frames_of(shown) for shown in self.videos()), 0)
+
+    def rate(self) -> float:
+        """Frames a second of the first video; 0 where there is none."""
+        return next((shown.browser.GetPlaybackRateFps() for shown in self.videos()), 0.0)
+
+    def set_frame(self, number: int) -> None:
+        """Show a frame of the first video, and of the one beside it what it shows at that time."""
+        for shown in self.videos():
+            at = int(number * shown.browser.GetPlaybackRateFps() / self.rate() + 1e-6) % frames_of(shown)
+            frame = shown.browser.GetMasterSequenceNode().GetNthDataNode(at)
             shown.volume.SetAndObserveImageData(frame.GetImageData())
 
     def jump(self, place) -> None:
@@ -152,30 +187,49 @@ class Views:
         jump(self.scene, place)
 
     def set_layout(self, name: str) -> None:
-        """`four` or `pair`."""
-        self.layout.set_layout(name)
+        """`four` (one study) or `pair` (two); see `layouts`."""
+        self.chosen = name
+        self._arrange()
         self.reset()
 
     def reset(self) -> None:
         """Fit every view to what it shows."""
         self.app.display_manager.reset_views()
-        for group, shown in self.shown.items():
-            image = shown.background
-            if image is None or min(image.GetImageData().GetDimensions()) > 1:
-                continue
-            bounds = [0.0] * 6  # Slicer rounds its way to a slice past a flat image, such as a cine's
-            image.GetRASBounds(bounds)
+        for group in self.shown:
             for view in self.slices(group):
-                view.get_view_node().JumpSliceByOffsetting(*((bounds[at] + bounds[at + 1]) / 2 for at in (0, 2, 4)))
+                self._fit(view, group)
+        self.unfitted = {view.get_singleton_tag() for view in self.slices()}
 
-    @staticmethod
-    def _link(left, right) -> None:
-        """Let the two views show the same position."""
+    def _resized(self, view, group: int) -> None:
+        """Fit a flat image always; a volume once after a reset, since the browser tells a view's new size later."""
+        if group in self.shown and (self.is_flat(group) or view.get_singleton_tag() in self.unfitted):
+            self.unfitted.discard(view.get_singleton_tag())
+            self._fit(view, group)
+
+    def _fit(self, view, group: int) -> None:
+        """Fit a view, turned to what it shows where that is flat."""
+        if not self.is_flat(group):
+            view.fit_view_to_content()
+            return
+        image = self.shown[group].background or self.shown[group].heat
+        layout.face(view.get_view_node(), image)
+        view.fit_view_to_content()
+        layout.face(view.get_view_node(), image)  # the fit rounds its way to a slice past a flat image
+
+    def _link(self, left, right) -> None:
+        """Let the two views of volumes show the same position."""
 
         def follow(mover, follower):
             value = mover.get_slice_value()
+            if self.is_flat(LEFT) or self.is_flat(RIGHT):
+                return
             if abs(value - follower.get_slice_value()) > 1e-6:
                 follower.set_slice_value(value)
 
         left.modified.connect(lambda *_: follow(left, right))
         right.modified.connect(lambda *_: follow(right, left))
+
+
+def frames_of(shown: Shown) -> int:
+    """How many frames a video has."""
+    return shown.browser.GetMasterSequenceNode().GetNumberOfDataNodes()

@@ -70,5 +70,11 @@ def write_example(kind: str, folder: str | Path, seed: int = 0) -> Path:
         raise UserError(f"example_input is '{kind}', but must be one of {', '.join(EXAMPLES)}.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    record = {"Synthetic": True, "bundle": "synthzoo", "version": synthzoo.__version__, "phantom": kind, "seed": int(seed)}
+    record = {
+        "Synthetic": True,
+        "bundle": "synthzoo",
+        "version": synthzoo.__version__,
+        "phantom": kind,
+        "seed": int(seed),
+    }
     return EXAMPLES[kind](folder, int(seed), Mark(True, record))

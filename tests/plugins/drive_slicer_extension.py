@@ -36,6 +36,8 @@ class Driver:
 
         self.slicer, self.scene = slicer, slicer.mrmlScene
         self.views = make_views(self.app)
+        self.layout = self.scene.AddNewNodeByClass("vtkMRMLLayoutNode")  # as the application has one
+        self.layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self.sequences = slicer.vtkSlicerSequencesLogic()  # in Slicer the Sequences module has it
         self.sequences.SetMRMLScene(self.scene)
         import SynthZoo
@@ -103,10 +105,35 @@ class Driver:
 
         np.savez(self.folder / name, voxels=volumes.voxels(node), affine=volumes.affine_of(node))
 
-    def picture(self, name: str) -> bool:
-        from slicer_views import picture
+    @property
+    def large(self) -> bool:
+        """Whether there is one large slice view."""
+        return self.layout.GetViewArrangement() == self.slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
 
-        return picture(self.widget.parent, self.views, str(self.folder / f"{name}.png"))
+    def picture(self, name: str) -> bool:
+        from slicer_views import SIDE, picture
+        from SynthZooLib import layout
+
+        views = {"Red": self.views["Red"]} if self.large else self.views
+        self.views["Red"].update_size(*[2 * SIDE if self.large else SIDE] * 2)
+        if self.large:  # what the application does when a view is resized
+            self.views["Red"].fit_view_to_content()
+            layout.arrange(self.scene, self.result.background)
+        try:
+            return picture(self.widget.parent, views, str(self.folder / f"{name}.png"))
+        finally:
+            self.views["Red"].update_size(SIDE, SIDE)
+
+    def watch(self, browser, seconds: float) -> list[int]:
+        """Let the application run for a while, with its timer of sequences; gives the frames that came, in order."""
+        end, seen = time.monotonic() + seconds, [browser.GetSelectedItemNumber()]
+        while time.monotonic() < end:
+            self.sequences.UpdateAllProxyNodes()
+            self.app.qt_application.processEvents()
+            if browser.GetSelectedItemNumber() != seen[-1]:
+                seen.append(browser.GetSelectedItemNumber())
+            time.sleep(0.005)
+        return seen
 
     def reset_views(self) -> None:
         self.app.display_manager.reset_views()

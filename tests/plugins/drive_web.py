@@ -20,7 +20,7 @@ from playwright.sync_api import Page, sync_playwright
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkIOImage import vtkJPEGReader, vtkPNGReader
 
-LONGEST_S, STILL_S = 100, 0.8
+LONGEST_S, STILL_S, PLAY_S = 100, 0.8, 3.0
 # A new browser without a sandbox (tests may run as root), a GPU and its own talk over the network.
 FLAGS = [
     "--no-sandbox",
@@ -81,6 +81,28 @@ class Reader:
             self.page.wait_for_timeout(100)
         raise AssertionError(f"view {number} did not change within {LONGEST_S} s")
 
+    def views(self, count: int) -> None:
+        """Wait until there are so many views."""
+        self.page.wait_for_function(f"document.querySelectorAll('img[src^=blob]').length === {count}")
+
+    def play(self, seconds: float) -> dict:
+        """Press play, watch, press pause; gives when which frame stood on the page, and how many pictures came."""
+        self.page.locator("#play").click()
+        began, frames, pictures = time.monotonic(), [], set()
+        while time.monotonic() - began < seconds:
+            number = int(self.page.locator("#frame").text_content().split()[1])
+            if not frames or number != frames[-1][1]:
+                frames.append([time.monotonic(), number])
+            pictures.add(self.page.locator("img[src^=blob]").first.get_attribute("src"))
+            self.page.wait_for_timeout(20)
+        self.page.locator("#play").click()
+        self.page.wait_for_function("document.getElementById('play').title === 'play'")
+        self.page.wait_for_timeout(1000)  # what was on its way when it was pressed
+        paused = self.page.locator("#frame").text_content()
+        self.page.wait_for_timeout(500)
+        still = paused == self.page.locator("#frame").text_content()
+        return {"text": paused, "frames": frames, "pictures": len(pictures), "still": still}
+
     def keep(self, step: str, **views: np.ndarray) -> None:
         """Write views and a screenshot."""
         for name, image in views.items():
@@ -128,7 +150,7 @@ def look(reader: Reader) -> dict:
     """The four views, and a scroll."""
     page = reader.page
     page.wait_for_selector("img[src^=blob]")
-    page.wait_for_function("document.querySelectorAll('img[src^=blob]').length === 4")
+    reader.views(4)
     views = {name: reader.wait(number) for name, number in FOUR.items()}
     reader.keep("load", **views)
     page.locator("img[src^=blob]").first.hover()
@@ -195,7 +217,7 @@ def compare(reader: Reader, scan: str, model: str) -> dict:
     reader.choose("model", model)
     reader.run()
     shown = reader.says("shown", " | ")
-    reader.page.wait_for_function("document.querySelectorAll('img[src^=blob]').length === 4")
+    reader.views(4)
     left, right = reader.wait(PAIR["left"]), reader.wait(PAIR["right"])
     reader.keep("pair", left=left, right=right)
     reader.page.locator("img[src^=blob]").nth(PAIR["left"]).hover()
@@ -207,18 +229,49 @@ def compare(reader: Reader, scan: str, model: str) -> dict:
 
 
 def play(reader: Reader, model: str) -> dict:
-    """Make a cine and go to its middle."""
+    """Make a video, go to its middle, and let it play in one large view."""
     before = reader.view(0)
     reader.choose("model", model)
     reader.says("explained", "no image")
     reader.run()
     shown = reader.says("shown", model)
+    reader.views(1)
     first = reader.wait(0, before)
-    frames = reader.page.locator("#cine [role=slider]")
+    frames = reader.page.locator("#video [role=slider]")
     for _ in range(int(frames.get_attribute("aria-valuemax")) // 2):
         frames.press("ArrowRight")
-    reader.keep("cine", first=first, later=reader.wait(0, first))
-    return {"shown": shown, "frames": int(frames.get_attribute("aria-valuemax")) + 1}
+    reader.keep("video", first=first, later=reader.wait(0, first))
+    return {"shown": shown, "played": reader.play(PLAY_S), "frames": int(frames.get_attribute("aria-valuemax")) + 1}
+
+
+def sample(reader: Reader, twin: str, maps: str) -> dict:
+    """Without a scan: a counterfactual of a sample video, side by side; then a sample brain, in four views."""
+    reader.choose("model", twin)
+    reader.page.locator("#sample").click()
+    video = reader.says("shown", "Phantom 1")
+    reader.views(1)
+    before = reader.wait(0)
+    reader.keep("sample", video=before)
+    played = reader.play(PLAY_S)
+    reader.set_number("ef", "70")
+    reader.run()
+    made = reader.says("shown", " | ")
+    reader.views(2)
+    pair = {"left": reader.wait(0), "right": reader.wait(1)}
+    both = reader.play(PLAY_S)
+    reader.keep("counterfactual", **pair, later=reader.wait(1))
+    reader.page.locator("#four").click()
+    reader.views(1)
+    reader.choose("model", maps)
+    reader.page.locator("#sample").click()
+    brain = reader.says("shown", "Phantom 1 for phantom_mr")
+    reader.views(4)
+    axial = reader.wait(0)
+    reader.run()
+    reader.page.wait_for_selector("#overlay", state="visible")
+    reader.keep("sample_map", axial=axial)
+    score = reader.page.locator("#score").text_content()
+    return {"video": video, "played": played, "made": made, "both": both, "brain": brain, "score": score}
 
 
 def cancel(reader: Reader, model: str) -> dict:
@@ -255,6 +308,9 @@ def main(url: str, out: str, chromium: str, threshold: str) -> dict:
             report["map"] = draw_map(reader, "scan_2", "phantom_mr_anomaly_map_tiny", threshold)
             report["generate"] = generate(reader, "Brain MR synthesis by latent diffusion")
             report["play"] = play(reader, "phantom_us_video_synthesis_tiny")
+            report["sample"] = sample(
+                reader, "Counterfactual echocardiograms by a deep twin network", "phantom_mr_anomaly_map_tiny"
+            )
             report["cancel"] = cancel(reader, "Brain MR synthesis by latent diffusion")
             reader.page.locator(".v-snackbar button").click()
             report["compare"] = compare(reader, "scan_1", "phantom_mr_translation_tiny")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 import numpy as np
-from small_image_bundles import FROM_LABELS
+from small_image_bundles import FINER, FROM_LABELS, TWIN
 
 SYNTHESIS, REAL_MAP = "brain_mr_synthesis_ldm", "brain_mr_anomaly_map_manytasks"
 MAP, TRANSLATION = "phantom_mr_anomaly_map_tiny", "phantom_mr_translation_tiny"
-CINE, LABELLED = "phantom_us_video_synthesis_tiny", "phantom_mr_synthesis_labelled_tiny"
+VIDEO, LABELLED = "phantom_us_video_synthesis_tiny", "phantom_mr_synthesis_labelled_tiny"
 TURN_DEG, SHIFT_MM = 20.0, (7.0, -4.0, 11.0)
 HALFWAY = 0.55  # a threshold that leaves some of the small map
 
@@ -71,7 +71,11 @@ def lit(driver) -> list[float]:
     """Share of pixels of each view that are not black."""
     from slicer_views import pixels
 
-    return [round(float((pixels(view).max(-1) > 40).mean()), 3) for view in driver.views.values()]
+    return [lit_part(pixels(view)) for view in driver.views.values()]
+
+
+def lit_part(picture) -> float:
+    return round(float((picture.max(-1) > 40).mean()), 3)
 
 
 def generating_several(driver, url, scan) -> dict:
@@ -118,28 +122,83 @@ def an_image_of_labels(driver, url, scan) -> dict:
     return {"name": driver.result.volume.GetName(), "shown": shown, "layers": layers(driver)}
 
 
-def playing_a_cine(driver, url, scan) -> dict:
-    driver.choose(CINE)
+def playing_a_video(driver, url, scan) -> dict:
+    from slicer_views import pixels
+
+    driver.choose(VIDEO)
+    before = driver.large
     driver.press_run(seed=9, gain=2)
     item, panel = driver.result, driver.panel
-    driver.reset_views()
+    facts = {"large": [before, driver.large], "lit": lit_part(pixels(driver.views["Red"]))}
     frames = []
     for number in range(item.browser.GetNumberOfItems()):
         panel.frame.value = number
         driver.sequences.UpdateProxyNodesFromSequences(item.browser)
         frames.append(driver_voxels(item.volume).copy())
-    np.savez(driver.folder / "cine", frames=np.stack(frames))
+    np.savez(driver.folder / "video", frames=np.stack(frames))
     sequence = item.browser.GetMasterSequenceNode()
+    panel.frame.value = 0
+    first = pixels(driver.views["Red"])
+    facts |= {"items": item.browser.GetNumberOfItems(), "last": sequence.GetNthIndexValue(11)}
     panel.playButton.checked = True
-    playing = item.browser.GetPlaybackActive()
+    facts |= {"seen": driver.watch(item.browser, 2.0), "button": [panel.playButton.text]}
+    facts["slider"] = [panel.frame.value, item.browser.GetSelectedItemNumber()]
     panel.playButton.checked = False
-    facts = {"items": item.browser.GetNumberOfItems(), "last": sequence.GetNthIndexValue(11), "playing": bool(playing)}
+    facts["paused"] = driver.watch(item.browser, 0.3)
+    facts["button"].append(panel.playButton.text)
+    item.browser.SetSelectedItemNumber(7)  # by Slicer's own toolbar
+    facts["by_toolbar"] = panel.frame.value
+    panel.frame.value = 6
+    driver.sequences.UpdateProxyNodesFromSequences(item.browser)
+    facts["moved"] = float(np.abs(pixels(driver.views["Red"]).astype(int) - first).mean())
     facts |= {
         "unit": sequence.GetIndexUnit(),
         "rate": item.browser.GetPlaybackRateFps(),
         "window": window_of(item.volume),
     }
-    return {**facts, "picture": driver.picture("cine"), "stopped": not item.browser.GetPlaybackActive()}
+    return {**facts, "picture": driver.picture("video")}
+
+
+def sample_data(driver, url, scan) -> dict:
+    """A user with nothing at hand tries a map, a counterfactual and an image of labels."""
+    from SynthZooLib import sequences
+
+    panel, facts = driver.panel, {}
+    driver.choose(SYNTHESIS)
+    facts["no_input"] = panel.sampleButton.isVisibleTo(driver.widget.parent)
+    driver.choose(MAP)
+    panel.sampleButton.click()
+    facts |= {"scan": driver.result.name, "chosen": panel.input.currentNode().GetName(), "large": [driver.large]}
+    driver.keep("sample", driver.result.volume)
+    driver.press_run(threshold=HALFWAY)
+    facts["map"] = layers(driver)[0]
+    panel.sampleButton.click()
+    facts["another"] = driver.result.name
+    driver.choose(TWIN)
+    panel.sampleButton.click()
+    item = driver.result
+    facts |= {"video": item.name, "rate": item.browser.GetPlaybackRateFps(), "frames": item.browser.GetNumberOfItems()}
+    facts["large"].append(driver.large)
+    panel.playButton.checked = True
+    facts["seen"] = driver.watch(item.browser, 1.0)
+    panel.input.setCurrentNode(item.volume)
+    driver.press_run(ef=70)
+    made = driver.result
+    facts |= {"still_plays": bool(panel.playButton.checked), "facts": panel.facts.text}
+    facts |= {"counterfactual": made.volume.GetName(), "alone": layers(driver)[0], "window": made.sidecar["window"]}
+    facts["made_frames"] = made.browser.GetNumberOfItems() if sequences.browser_of(made.volume) else 0
+    facts["picture"] = driver.picture("counterfactual")
+    driver.choose(FROM_LABELS)
+    panel.sampleButton.click()
+    facts["labels"] = panel.labels.currentNode().GetName()
+    facts["segments"] = driver.result.segmentation.GetSegmentation().GetNumberOfSegments()
+    driver.press_run()
+    facts["of_labels"] = driver.result.volume.GetName()
+    facts["large"].append(driver.large)
+    facts["until_here"] = driver.said()
+    driver.choose(FINER)
+    panel.sampleButton.click()
+    return facts
 
 
 def mapping_a_moved_scan(driver, url, scan) -> dict:
@@ -308,7 +367,8 @@ STEPS = (
     generating_several,
     labels_with_names,
     an_image_of_labels,
-    playing_a_cine,
+    playing_a_video,
+    sample_data,
     mapping_a_moved_scan,
     translating,
     cancelling,

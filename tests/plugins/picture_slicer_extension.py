@@ -1,6 +1,6 @@
-"""The pictures of the SynthZoo panel in docs/slicer.md and in the extension, made again.
+"""The pictures of the SynthZoo panel in docs/slicer.md and in the extension, made again, each over sample data.
 
-    python picture_slicer_extension.py SERVER_URL SCAN.nii.gz FOLDER [MODEL,MODEL]
+    python picture_slicer_extension.py SERVER_URL FOLDER [MODEL,MODEL]
 
 The server serves the released bundles.
 """
@@ -13,38 +13,36 @@ from pathlib import Path
 
 import drive_slicer_extension
 
-REQUESTED = {
-    "brain_mr_synthesis_ldm": {"age": 78, "sex": "F", "ventricle_ml": 90, "seed": 12},
-    "echo_us_cine_synthesis_ldm": {"ef": 60, "frames": 32, "seed": 5},
+# Model -> name of the picture, and what is requested.
+PICTURES: dict[str, tuple[str, dict]] = {
+    "brain_mr_anomaly_map_manytasks": ("heat_map", {}),
+    "brain_mr_synthesis_ldm": ("generated", {"age": 78, "sex": "F", "ventricle_ml": 90, "seed": 12}),
+    "echo_us_counterfactual_twin": ("video", {"ef": 70}),
 }
 
 
-def main(url: str, scan: str, folder: str, models: str = "") -> None:
+def main(url: str, folder: str, models: str = "") -> None:
     drive_slicer_extension.PATIENCE_S = 900  # a whole map on a busy machine
     driver = drive_slicer_extension.Driver(Path(folder))
     driver.connect(url)
     driver.panel.url.text = "http://127.0.0.1:8000"  # what a reader has
-    from SynthZooLib import volumes
-
-    node = volumes.read_volume(driver.scene, scan, Path(scan).name.split(".")[0])
-    volumes.set_window(node)
-    for name in [name for name in models.split(",") if name] or list(driver.widget.logic.models):
-        model = driver.widget.logic.models[name]
+    for name in [name for name in models.split(",") if name] or list(PICTURES):
+        picture, requested = PICTURES[name]
         driver.choose(name)
-        driver.panel.input.setCurrentNode(node)
-        driver.panel.settingsSection.collapsed = model.task != "anomaly_map"
+        if driver.widget.logic.models[name].takes_images:
+            driver.panel.sampleButton.click()
+        driver.panel.settingsSection.collapsed = picture != "heat_map"
         driver.panel.keep.checked = False
-        print(name, driver.press_run(**REQUESTED.get(name, {}))[-1], driver.said())
+        print(name, driver.press_run(**requested)[-1], driver.said())
         driver.reset_views()
         if driver.result is not None and driver.result.heat is not None:
             driver.panel.regions.setCurrentRow(0)
         if driver.result is not None and driver.result.browser is not None:
             driver.panel.frame.value = 3
             driver.sequences.UpdateProxyNodesFromSequences(driver.result.browser)
-        kind = "cine" if "video" in model.outputs else {"synthesis": "generated", "anomaly_map": "heat_map"}[model.task]
-        print(driver.picture(kind), driver.panel.facts.text)
+        print(driver.picture(picture), driver.panel.facts.text)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:5])
+    main(*sys.argv[1:4])
     os._exit(0)  # VTK's and Qt's own ends disagree

@@ -118,6 +118,7 @@ def make_qt() -> tuple[types.ModuleType, types.ModuleType, dict[str, type]]:
         if isinstance(found, type) and issubclass(found, QtWidgets.QWidget):
             setattr(qt, name, python_qt(found))
     qt.QTimer, qt.SIGNAL, qt.QSettings = python_qt(QtCore.QTimer), lambda text: "2" + text, Settings
+    qt.QTimer.singleShot = staticmethod(QtCore.QTimer.singleShot)  # not the property of that name
     custom = {
         "ctkCollapsibleButton": empty_widget("ctkCollapsibleButton", collapsed=False),
         "ctkCollapsibleGroupBox": empty_widget("ctkCollapsibleGroupBox", QtWidgets.QGroupBox, collapsed=False),

@@ -12,7 +12,10 @@ from vtk.util.numpy_support import vtk_to_numpy
 ORIENTATIONS = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
 
 
-def make_views(host: SlicerApp, size: int = 360) -> dict:
+SIDE = 360  # pixels of a view; a single one is twice as large
+
+
+def make_views(host: SlicerApp, size: int = SIDE) -> dict:
     """Name -> slice view, as in Slicer's usual layout; drawn when `pixels` asks, not at every change of the scene."""
     host.view_manager.register_factory(DirectViewFactory(do_render_offscreen=True))
     views = {}
@@ -48,8 +51,9 @@ def picture(panel: QtWidgets.QWidget, views: dict, path: str, width: int = 470) 
     left = panel.grab().toImage()
     shots = [pixels(view) for view in views.values()]
     side = shots[0].shape[0]
-    height = max(left.height(), 2 * side + 6)
-    canvas = QtGui.QImage(left.width() + 2 * side + 18, height, QtGui.QImage.Format.Format_RGB32)
+    grid = 2 * side + 6 if len(shots) > 1 else side
+    height = max(left.height(), grid)
+    canvas = QtGui.QImage(left.width() + grid + 12, height, QtGui.QImage.Format.Format_RGB32)
     canvas.fill(QtGui.QColor(239, 239, 239))
     painter = QtGui.QPainter(canvas)
     painter.drawImage(0, 0, left)

@@ -7,6 +7,7 @@ from pathlib import Path
 FROM_LABELS = "phantom_mr_translation_from_labels_tiny"
 FINER = "phantom_mr_translation_finer_tiny"
 COUNTERFACTUAL = "phantom_mr_counterfactual_tiny"
+TWIN = "echo_us_counterfactual_twin"  # the released one, small enough as it is
 NAMES = (FROM_LABELS, FINER, COUNTERFACTUAL)
 
 
@@ -23,7 +24,9 @@ def image_bundle(folder: Path) -> dict:
     block = metadata["synthzoo"]
     if folder.name == FROM_LABELS:
         metadata["network_data_format"]["inputs"]["image"] |= {"format": "labels"}
+        block["example_input"] = "brain_labels"
     elif folder.name == FINER:
+        del block["example_input"]
         config["preprocessing"]["transforms"].insert(1, {"_target_": "Spacingd", "keys": "image", "pixdim": [2, 2, 2]})
     else:
         config["lesion"] = 0.0

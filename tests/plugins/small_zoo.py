@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from bundle_runs import ROOT
-from small_image_bundles import NAMES, image_bundle
+from small_image_bundles import NAMES, TWIN, image_bundle
 
 SYNTHESIS, ANOMALY = "brain_mr_synthesis_ldm", "brain_mr_anomaly_map_manytasks"
 TINY_MAP, TINY_TRANSLATION = "phantom_mr_anomaly_map_tiny", "phantom_mr_translation_tiny"
@@ -53,6 +53,8 @@ def make_small_zoo(folder: Path) -> Path:
         state |= {key: value.to(state[key].dtype) for key, value in released.items() if key.startswith("extractor.")}
         torch.save(state, bundle / "models" / "model.pt")
         entries[name] = entry(bundle)
+    shutil.copytree(ROOT / "bundles" / TWIN, folder / "bundles" / TWIN, ignore=shutil.ignore_patterns("out", "eval"))
+    entries[TWIN] = entry(folder / "bundles" / TWIN)
     for name in (TINY_MAP, TINY_TRANSLATION):
         entries[name] = tiny_bundle(folder / "bundles" / name)
     for name in (TINY_VIDEO, TINY_LABELLED):
@@ -170,6 +172,7 @@ def tiny_bundle(folder: Path) -> dict:
         "network_data_format": {"inputs": {"image": tensor}, "outputs": {"pred": tensor}},
         "synthzoo": {
             "task": "anomaly_map" if maps else "translation",
+            "example_input": "brain_flair",
             "conditions": {},
             "options": {"threshold": {"type": "number", "minimum": 0, "maximum": 1, "description": "of the map"}}
             if maps
@@ -185,21 +188,21 @@ def tiny_bundle(folder: Path) -> dict:
 
 
 def tiny_generator(folder: Path) -> dict:
-    """A bundle that makes a cine of a beating disc, or an image with labels whose values are not consecutive."""
+    """A bundle that makes a video of a beating disc, or an image with labels whose values are not consecutive."""
     import torch
 
     from synthzoo.bundle.find import read_json
     from synthzoo.io.files import write_json
 
-    cine = "video" in folder.name
+    video = "video" in folder.name
     tiny_bundle(folder)
     config = read_json(folder / "configs" / "inference.json")
     metadata = read_json(folder / "configs" / "metadata.json")
     for key in ("images", "threshold", "preprocessing"):
         del config[key]
     # A tensor of four axes whose first one is longer than 1 is written as x, y, z, time.
-    shape = [48, 40, 1, 12] if cine else [1, 16, 20, 12]
-    suffix = "cine.nii.gz" if cine else "T1w.nii.gz"
+    shape = [48, 40, 1, 12] if video else [1, 16, 20, 12]
+    suffix = "echo.nii.gz" if video else "T1w.nii.gz"
     gain = {"type": "number", "minimum": -6, "maximum": 6, "unit": "dB", "description": "gain of the probe"}
     config |= {"seed": 0, "num_samples": 1, "gain": None}
     config["network_def"] |= {"in_channels": shape[0], "out_channels": shape[0]}
@@ -219,7 +222,7 @@ def tiny_generator(folder: Path) -> dict:
     save = {"_target_": "synthzoo.results.save.SaveResult", "table": "@dataset", "outputs": {"pred": suffix}}
     steps: list[dict] = [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}, save]
     outputs: dict[str, dict] = {"video": {"suffix": suffix, "frame_ms": 25}}
-    if cine:
+    if video:
         save["affine"] = [[2, 0, 0, -47], [0, 2, 0, -39], [0, 0, 2, 0], [0, 0, 0, 1]]
         disc = "((torch.arange(48.0)[:, None, None, None] - 24) ** 2 + (torch.arange(40.0)[:, None, None] - 20) ** 2)"
         beat = "(11 + 4 * torch.sin(torch.arange(12.0) * torch.pi / 6)) ** 2"
@@ -233,6 +236,7 @@ def tiny_generator(folder: Path) -> dict:
         outputs = {"image": {"suffix": suffix}, "label": {"suffix": "dseg.nii.gz", "names": names}}
     config["postprocessing"]["transforms"] = steps
     config["handlers"][0]["table"] = "@dataset"
+    del metadata["synthzoo"]["example_input"]
     metadata["synthzoo"] |= {"task": "synthesis", "conditions": {"gain": gain}, "options": {}, "outputs": outputs}
     write_json(folder / "configs" / "inference.json", config)
     write_json(folder / "configs" / "metadata.json", metadata)

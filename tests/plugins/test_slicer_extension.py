@@ -5,6 +5,7 @@ Qt and Slicer's C++ are real; the application's window is not there, see slicer_
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -16,9 +17,9 @@ import pytest
 
 pytest.importorskip("monailabel", reason="monailabel is not installed; docs/pins.md says how")
 import nibabel as nib
+import requests
 from bundle_runs import ROOT
 from extension_steps import (
-    CINE,
     FROM_LABELS,
     HALFWAY,
     LABELLED,
@@ -28,8 +29,10 @@ from extension_steps import (
     SYNTHESIS,
     TRANSLATION,
     TURN_DEG,
+    VIDEO,
 )
 from slicer_python import SLICER_PYTHON
+from small_image_bundles import FINER
 
 pytestmark = pytest.mark.needs_slicer("slicer", "drawing", "qt")
 MODULE = ROOT / "plugins" / "slicer" / "SynthZoo" / "SynthZoo"
@@ -73,7 +76,7 @@ def test_a_server_that_is_not_there_is_told_with_what_to_do(seen):
 
 def test_the_panel_is_built_from_the_index(seen, client):
     found, info = seen["connecting"], client.info()["models"]
-    assert found["tasks"][:2] == ["Map anomalies in a scan", "Generate a synthetic study"] and not found["said"]
+    assert found["tasks"][:4] == ["Anomaly map", "Synthesis", "Translation", "Counterfactual"] and not found["said"]
     assert not found["without_a_scan"], "a map needs a scan"
     assert "not for diagnosis" in found["description"] and len(found["studies"]) >= 3
     assert f"{len(info)} models" in found["status"]
@@ -95,7 +98,7 @@ def test_generate_shows_the_very_voxels_of_the_server_with_a_window(seen, client
     np.testing.assert_array_equal(kept["voxels"].T, voxels(path))
     np.testing.assert_allclose(kept["affine"], nib.load(path).affine, atol=1e-4)
     assert found["study"] == params["studies"][0]["id"], "kept on the server, once"
-    assert found["facts"] == "age 64 years, sex M, seed 77" and not found["said"]
+    assert found["facts"] == "requested age 64 years, sex M; seed 77" and not found["said"]
     low, high = found["window"]
     assert low < high <= voxels(path).max()
     assert all(background == found["name"] and front is None for background, front, _ in found["layers"])
@@ -129,14 +132,41 @@ def test_a_segmentation_goes_out_with_its_own_values_and_comes_back_as_an_image(
     assert all(background == found["name"] for background, _, _ in found["layers"])
 
 
-def test_a_cine_plays_every_frame_at_its_rate(seen, client):
-    found = seen["playing_a_cine"]
-    truth = voxels(client.infer(CINE, "", {"seed": 9, "gain": 2})[0])
-    frames = np.load(seen["folder"] / "cine.npz")["frames"]
+def test_a_video_has_one_large_view_and_plays_every_frame_at_its_rate(seen, client):
+    found = seen["playing_a_video"]
+    truth = voxels(client.infer(VIDEO, "", {"seed": 9, "gain": 2})[0])
+    frames = np.load(seen["folder"] / "video.npz")["frames"]
     assert truth.shape == (48, 40, 1, 12) and found["items"] == 12
     np.testing.assert_array_equal(frames.T, truth)
     assert (found["last"], found["unit"], found["rate"]) == ("275", "ms", 40.0)
-    assert found["playing"] and found["stopped"]
+    assert found["large"] == [False, True] and found["lit"] > 0.5, "it fills the view"
+    steps = np.diff(found["seen"]) % 12
+    assert 0.7 * 80 < steps.sum() <= 81, "40 frames a second for 2 s, round and round"
+    assert found["button"] == ["Pause", "Play"] and len(found["paused"]) == 1 and found["moved"] > 1
+    assert found["slider"][0] == found["slider"][1] and found["by_toolbar"] == 7
+
+
+def test_sample_data_lets_a_user_without_a_scan_try_a_map_and_a_counterfactual(seen, server):
+    found = seen["sample_data"]
+    assert not found["until_here"] and not found["no_input"], "a generator needs no input"
+    assert found["scan"] == f"Phantom 1 for {MAP}" and found["chosen"] == found["scan"]
+    example = requests.get(f"{server.url}/zoo/example/{MAP}?seed=0", timeout=60).content
+    kept = np.load(seen["folder"] / "sample.npz")
+    image = nib.Nifti1Image.from_bytes(gzip.decompress(example))
+    np.testing.assert_array_equal(kept["voxels"].T, np.asarray(image.dataobj))
+    np.testing.assert_allclose(kept["affine"], image.affine, atol=1e-4)
+    assert found["map"][:2] == [found["scan"], f"{found['scan']} anomaly map"]
+    assert found["another"] == f"Phantom 2 for {MAP}"
+    assert found["large"] == [False, True, False], "one large view for the video alone"
+    assert 0.7 * 32 < (np.diff(found["seen"]) % found["frames"]).sum() <= 33 and found["frames"] == 50
+    assert found["window"]["video_frames"] == found["frames"], "the whole video was sent"
+    assert found["window"]["video_fps"] == pytest.approx(found["rate"], abs=0.01)
+    assert "counterfactual" in found["counterfactual"] and found["alone"][:2] == [found["counterfactual"], None]
+    assert found["made_frames"] == 16 and not found["still_plays"]
+    assert re.match(r"requested ef 70 percent; .*measured ef \d+", found["facts"]), found["facts"]
+    assert found["segments"] > 2 and found["of_labels"] and found["picture"]
+    (sentence,) = seen["sample_data"]["said"]
+    assert sentence == f"{FINER} has no example input: upload an image instead."
 
 
 # --- maps ------------------------------------------------------------------------------------------------------------
@@ -237,5 +267,5 @@ def test_the_scene_is_saved_and_closed(seen):
 
 
 def test_pictures_of_the_panel_were_made(seen):
-    for step in ("generating", "playing_a_cine", "mapping_a_moved_scan"):
+    for step in ("generating", "playing_a_video", "mapping_a_moved_scan"):
         assert seen[step]["picture"]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from bundle_runs import ROOT
+from small_image_bundles import FINER, TWIN
 
 sys.path.insert(0, str(ROOT / "plugins" / "slicer" / "SynthZoo" / "SynthZoo"))
 
@@ -26,6 +27,7 @@ from SynthZooLib.errors import Cancelled, NotFound, ZooError
 from SynthZooLib.jobs import Run
 from SynthZooLib.models import read_models
 from SynthZooLib.stored import fetch_study, map_sidecar
+from SynthZooLib.videos import read_frames
 
 SYNTHESIS, MAP = "brain_mr_synthesis_ldm", "phantom_mr_anomaly_map_tiny"
 EXTENSION = ROOT / "plugins" / "slicer" / "SynthZoo"
@@ -112,6 +114,26 @@ def test_a_refusal_is_the_server_s_own_sentence(zoo_client, scans, tmp_path):
         zoo_client.run(MAP, {}, str(tmp_path), upload=str(letter))
     with pytest.raises(ZooError, match="cannot be read"):
         zoo_client.run(MAP, {}, str(tmp_path), upload=str(tmp_path / "absent.nii.gz"))
+
+
+def test_sample_data_is_the_same_for_a_seed_and_refused_in_a_sentence_where_there_is_none(zoo_client, tmp_path):
+    files = []
+    for number, seed in enumerate((1, 1, 2)):
+        (tmp_path / str(number)).mkdir()
+        files.append(Path(zoo_client.fetch_example(TWIN, seed, str(tmp_path / str(number)))))
+    first, again, other = (path.read_bytes() for path in files)
+    assert first == again != other
+    frames, affine, frame_ms = read_frames(str(files[0]))
+    assert frames.shape == (50, 1, 112, 112) and frame_ms == 31.25
+    assert affine[0, 0] < 0 and affine[1, 1] < 0, "upright in an axial view"
+    for model, seed, words in (
+        (SYNTHESIS, 0, "it needs no image"),
+        ("nothing", 0, "no model 'nothing'"),
+        (FINER, 0, "upload an image instead"),
+        (TWIN, -1, "seed is -1, but must be an integer from 0"),
+    ):
+        with pytest.raises(ZooError, match=words):
+            zoo_client.fetch_example(model, seed, str(tmp_path))
 
 
 @pytest.mark.parametrize("url", ["", "http://", "ftp://x", "http://a:port", "http://a b", "http://[::1"])

@@ -76,7 +76,7 @@ def seen(server, threshold, tmp_path_factory) -> dict:
     try:
         command = [SLICER_PYTHON, str(Path(__file__).with_name("drive_web.py")), url, str(folder), CHROMIUM]
         command.append(f"{threshold:g}")
-        done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=ENV)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=420, check=False, env=ENV)
     finally:
         page.kill()
         page.wait()
@@ -188,9 +188,39 @@ def test_a_scan_and_what_was_made_of_it_stand_side_by_side_and_scroll_together(s
         assert here[1] > 0.98 and there[1] > 0.95
 
 
-def test_a_cine_shows_the_frame_of_its_slider(seen):
-    assert seen["play"]["frames"] > 1
-    assert abs(seen["views"]["cine_later"] - seen["views"]["cine_first"]).mean() > 0.5
+def test_a_video_fills_one_large_view_and_shows_the_frame_of_its_slider(seen):
+    assert seen["play"]["frames"] == 12
+    first = seen["views"]["video_first"]
+    assert abs(seen["views"]["video_later"] - first).mean() > 0.5
+    four = seen["views"]["load_axial"].shape
+    assert first.shape[0] > 1.8 * four[0] and first.shape[1] > 1.8 * four[1], "of the whole page"
+    assert (first.max(-1) > 40).mean() > 0.4, "fitted to it"
+
+
+def rate(played: dict, frames: int) -> float:
+    """How many frames a second went by on the page, from its first change on."""
+    times, numbers = np.array(played["frames"][1:]).T
+    return (np.diff(numbers) % frames).sum() / (times[-1] - times[0])
+
+
+def test_play_lets_it_run_at_its_rate_and_pause_holds_it(seen):
+    played = seen["play"]["played"]
+    assert "of 12, 40 a second" in played["text"] and played["still"]
+    assert 0.5 * 40 < rate(played, 12) < 1.3 * 40, "by the clock, whatever the machine could draw"
+    assert played["pictures"] > 3
+
+
+def test_sample_data_needs_no_scan_for_a_counterfactual_or_a_map(seen, server, scans):
+    found, views = seen["sample"], seen["views"]
+    assert found["video"] == "Phantom 1 for echo_us_counterfactual_twin"
+    assert "of 50, 32 a second" in found["played"]["text"] and 16 < rate(found["played"], 50) < 42
+    left, right = found["made"].split(" | ")
+    assert left == found["video"] and right in server.get("/datastore/?output=all")["objects"]
+    assert len(found["both"]["frames"]) > 3, "on a busy machine two large views take longer than a round of the video"
+    moved = abs(views["counterfactual_later"] - views["counterfactual_right"]).mean()
+    assert views["counterfactual_left"].shape == views["counterfactual_right"].shape and moved > 0.2, "both play"
+    assert (views["sample_video"].max(-1) > 40).mean() > 0.15
+    assert (views["sample_map_axial"].max(-1) > 60).mean() > 0.1 and found["score"].startswith("score 0.")
 
 
 def test_cancel_ends_the_request_on_the_server(seen, server):
@@ -217,7 +247,7 @@ def test_a_folder_of_results_needs_no_server_and_mistakes_are_one_sentence(tmp_p
     command = [SLICER_PYTHON, "-c", code, str(tmp_path / "out"), str(scans[0].parent)]
     done = subprocess.run(command, capture_output=True, text=True, env=ENV, cwd=ROOT, timeout=200, check=False)
     assert "CASE scan_0 ['heat_map', 'image'] score 0.25" in done.stdout, done.stderr[-2000:]
-    assert "CASE sub-0001 ['image'] age 70 years" in done.stdout
+    assert "CASE sub-0001 ['image'] requested age 70 years" in done.stdout
     for arguments, said in ((["--folder", str(tmp_path / "no")], "is no folder"), ([], "--server --folder")):
         command = [SLICER_PYTHON, "-m", "plugins.web", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, env=ENV, cwd=ROOT, timeout=200, check=False)

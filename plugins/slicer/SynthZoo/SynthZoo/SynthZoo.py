@@ -1,4 +1,4 @@
-"""Synthetic images, translation and anomaly heat maps from a SynthZoo server, in 3D Slicer.
+"""Synthetic images and videos, counterfactuals and anomaly maps from a SynthZoo server, in 3D Slicer.
 
 Here is only what is Qt and Slicer's module frame; the work is SynthZooLib's, which runs without a window.
 """
@@ -42,11 +42,14 @@ class SynthZoo(ScriptedLoadableModule):
         parent.helpText = _(
             "<p><b>Research only: no map and no image of this module is a diagnosis.</b></p>"
             "<p>Start a server once: <code>{start}</code>, and press <i>Connect</i>. Choose a task; the panel then "
-            "shows what the model can be requested.</p>"
-            "<ul><li><b>Map</b>: load a scan, press the button. The map lies over the scan; opacity and threshold have "
-            "sliders, <i>Jump to the worst region</i> brings the slices there.</li>"
-            "<li><b>Generate</b>: tick the conditions that matter, set them, press the button.</li>"
-            "<li><b>Translate</b>: as Map; the opacity slider fades from the scan to the new image.</li></ul>"
+            "shows what can be requested of the model. Without a scan of your own press <i>Sample data</i>.</p>"
+            "<ul><li><b>Anomaly map</b>: load a scan, press <i>Map</i>. The map lies over the scan; opacity and "
+            "threshold have sliders, <i>Jump to the worst region</i> brings the slices there.</li>"
+            "<li><b>Synthesis</b>: tick the conditions that matter, set them, press <i>Generate</i>.</li>"
+            "<li><b>Translation</b>: load a scan, press <i>Translate</i>; the opacity slider fades from the scan to "
+            "the new image.</li>"
+            "<li><b>Counterfactual</b>: load a video, request another value, press <i>Predict</i>, then <i>Play</i>."
+            "</li></ul>"
             "<p>The scan goes to the server whose address stands in the panel, and to nowhere else.</p>"
         ).format(start=START)
         parent.acknowledgementText = _("SynthZoo serves its models with MONAI Label.")
@@ -86,6 +89,7 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel.model.connect("currentIndexChanged(int)", self.onModel)
         for box in (panel.input, panel.labels):
             box.connect("currentNodeChanged(vtkMRMLNode*)", self.onInput)
+        panel.sampleButton.connect("clicked()", self.onSample)
         panel.runButton.connect("clicked()", self.onRun)
         panel.cancelButton.connect("clicked()", self.onCancel)
         self.results = ResultView(panel, slicer.mrmlScene)
@@ -112,6 +116,7 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """When the module goes."""
         self.timer.stop()
         self.removeObservers()
+        self.results.stop()
         for pending in (self.logic.run, self.logic.batch):
             if pending is not None:
                 pending.close()
@@ -195,6 +200,7 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         takes = "labels" if model and model.takes_labels else "scan" if model and model.takes_images else ""
         panel.inputLabel.visible = panel.input.visible = takes == "scan"
         panel.labelsLabel.visible = panel.labels.visible = takes == "labels"
+        panel.sampleButton.visible = bool(takes)
         panel.nextSeed.visible = "seed" in self.fields
         panel.runButton.text = _(model.verb) if model else _("Run")
         panel.batchButton.text = _("{verb} every study").format(verb=panel.runButton.text)
@@ -210,7 +216,7 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return self.versions.currentText if self.versions and self.versions.currentIndex > 0 else ""
 
     def values(self) -> dict:
-        """What the fields ask for.
+        """What the fields request.
 
         Raises:
             ZooError: what was typed is refused.
@@ -223,6 +229,11 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.model is None or not self.model.takes_images:
             return None
         return (self.panel.labels if self.model.takes_labels else self.panel.input).currentNode()
+
+    def onSample(self) -> None:
+        """Load an example of what the model takes, and choose it as input."""
+        if self.model is not None:
+            self.open(lambda: self.logic.open_sample(self.model.name))
 
     # --- a request -----------------------------------------------------------------------------------------------
 
@@ -283,11 +294,11 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ready = self.model is not None and (not self.model.takes_images or self.inputNode is not None)
         panel.runButton.enabled = ready and not busy
         panel.runButton.toolTip = (
-            _("Send the request.") if ready else _("Connect, and choose a scan where one is needed.")
+            _("Send the request.") if ready else _("Connect, and choose an input where one is needed, or Sample data.")
         )
         panel.cancelButton.enabled = busy
         panel.progress.visible = busy
-        panel.task.enabled = panel.model.enabled = not busy
+        panel.task.enabled = panel.model.enabled = panel.sampleButton.enabled = not busy
         working = self.logic.batch is not None
         panel.connectButton.enabled = not busy and not working
         panel.batchButton.enabled = self.model is not None and self.model.takes_images and not working
@@ -360,7 +371,7 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.open(self.logic.open_worst)
 
     def open(self, load) -> None:
-        """Open a study and choose it as input."""
+        """Open a study or a sample and choose it as input."""
         try:
             with waiting():
                 shown = load()
@@ -368,7 +379,11 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.tell(error)
             return
         self.results.take([shown])
-        self.panel.input.setCurrentNode(shown.volume)
+        if shown.volume is not None:
+            self.panel.input.setCurrentNode(shown.volume)
+        else:
+            self.panel.labels.setCurrentNode(shown.segmentation)
+        self.showBusy()
         self.panel.status.text = _("Opened {name}.").format(name=shown.name)
 
 

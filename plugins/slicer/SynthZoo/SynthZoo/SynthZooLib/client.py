@@ -78,6 +78,14 @@ class ZooClient:
         """Download a label of an image; gives its path."""
         return self._download(f"/datastore/label?{urlencode({'label': study, 'tag': tag})}", folder)
 
+    def fetch_example(self, model: str, seed: int, folder: str) -> str:
+        """Download a seeded example of what a model takes, a phantom; gives its path.
+
+        Raises:
+            NotFound: there is no such model, or it has no example.
+        """
+        return self._download(f"/zoo/example/{quote(model)}?{urlencode({'seed': seed})}", folder)
+
     # --- jobs --------------------------------------------------------------------------------------------------
 
     def run(self, model: str, options: dict, folder: str, image: str = "", upload: str = "", watch=None) -> str:

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from .errors import ZooError
 from .options import Option, read_option
 
-# Task of the index -> what the reader does, and the word on the button. A task that is not here shows its own name.
+# Task of the index -> its name in the panel, and the verb on the button. A task that is not here shows its own name.
 TASKS = {
-    "anomaly_map": ("Map anomalies in a scan", "Map"),
-    "synthesis": ("Generate a synthetic study", "Generate"),
-    "translation": ("Translate a scan into another image", "Translate"),
+    "anomaly_map": ("Anomaly map", "Map"),
+    "synthesis": ("Synthesis", "Generate"),
+    "translation": ("Translation", "Translate"),
     "counterfactual": ("Counterfactual", "Predict"),
-    "grounding": ("Find what words describe", "Find"),
-    "segmentation": ("Segment a scan", "Segment"),
-    "classification": ("Classify a scan", "Classify"),
-    "privacy_audit": ("Audit privacy", "Audit"),
+    "grounding": ("Grounding", "Locate"),
+    "segmentation": ("Segmentation", "Segment"),
+    "classification": ("Classification", "Classify"),
+    "privacy_audit": ("Privacy audit", "Audit"),
 }
 
 

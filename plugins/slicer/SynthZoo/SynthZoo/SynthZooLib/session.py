@@ -9,7 +9,7 @@ shown = session.finish()
 
 from __future__ import annotations
 
-from . import labels, stored, studies, volumes
+from . import labels, layout, samples, sequences, stored, studies, volumes
 from .batch import RUNNING, BatchRun, Tally
 from .client import ZooClient
 from .errors import ZooError
@@ -36,6 +36,7 @@ class Session:
         self.run: Run | None = None
         self.batch: BatchRun | None = None
         self.source = None
+        self.samples: dict[str, int] = {}  # model -> how many examples of its input were opened
 
     def connect(self, url: str) -> dict[str, Model]:
         """Read a server's index; gives its models by name.
@@ -70,8 +71,9 @@ class Session:
         Args:
             model: name.
             values: options by name; None leaves a condition out.
-            node: volume node, for models that take a scan; segmentation or label map, for those that take labels. A
-                volume that came from the server and was not changed is named, everything else is sent.
+            node: volume node, for models that take a scan or a video; segmentation or label map, for those that take
+                labels. A volume that came from the server and was not changed is named, everything else is sent, a
+                video with all its frames.
             keep: the server keeps what was made: images as studies, maps as labels of their study.
             version: of the weights; "" is the newest.
 
@@ -89,15 +91,16 @@ class Session:
         if item.takes_images:
             if node is None:
                 wanted = "label map or segmentation" if item.takes_labels else "scan"
-                raise ZooError(f"{item.title} needs a {wanted}: load one (File, Add Data) and choose it as Input.")
+                raise ZooError(
+                    f"{item.title} needs a {wanted}: load one (File, Add Data) and choose it, or press Sample data."
+                )
             self.source, image = node, "" if item.takes_labels else volumes.study_of(node)
         run = Run(client, model, options, image, temporary=self.temporary)
         try:
             if image:
                 run.options["save_label"] = bool(keep)
             elif item.takes_images:
-                write = labels.write_labels if item.takes_labels else volumes.write_volume
-                run.upload = write(node, run.folder)
+                run.upload = write_input(item, node, run.folder)
         except ZooError:
             run.close()
             raise
@@ -173,9 +176,35 @@ class Session:
         """Bring a study of the server with its labels and map into the scene."""
         return studies.open_study(self.scene, self.expect_client(), study)
 
+    def open_sample(self, model: str) -> Shown:
+        """Bring a seeded example of what a model takes into the scene; each call brings another one.
+
+        Raises:
+            ZooError: not connected, a model that needs no image, a server that has no example for it.
+        """
+        client, item = self.expect_client(), self.models[model]
+        if not item.takes_images:
+            raise ZooError(f"{item.title} needs no image: press {item.verb}.")
+        seed = self.samples.get(model, 0)
+        shown = samples.open_sample(self.scene, client, item, seed)
+        self.samples[model] = seed + 1
+        return shown
+
     def open_worst(self) -> Shown:
         """Open the scan with the highest score that has no final label yet."""
         return self.open_study(self.expect_client().next_study(WORST_FIRST))
+
+
+def write_input(item: Model, node, folder: str) -> str:
+    """Write what a model shall work on into a folder, a video with all its frames; gives the path.
+
+    Raises:
+        ZooError: it cannot be sent.
+    """
+    if item.takes_labels:
+        return labels.write_labels(node, folder)
+    plays = layout.is_flat(node) and sequences.browser_of(node) is not None
+    return (sequences.write if plays else volumes.write_volume)(node, folder)
 
 
 def requested(item: Model, values: dict, version: str = "") -> dict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from . import cine, heat, labels, slices, volumes
+from . import heat, labels, layout, sequences, slices, videos, volumes
 from .answer import Answer, Case
 from .errors import ZooError
 from .models import Model
@@ -21,10 +21,10 @@ class Shown:
         name: of the result.
         sidecar: beside it.
         source: the volume that it was made from.
-        volume: a synthetic or translated image, or the volume that plays a cine.
+        volume: a synthetic or translated image, or the volume that plays a video.
         heat: an anomaly map.
         segmentation: a label map.
-        browser: of a cine.
+        browser: of a video.
         regions: of the map, the worst first.
         texts: tables, as text nodes.
         missing: one sentence per output that could not be shown.
@@ -45,6 +45,11 @@ class Shown:
     def background(self):
         """What lies behind: the new image, or the scan that the map belongs to."""
         return self.volume if self.volume is not None else self.source
+
+    @property
+    def over_source(self) -> bool:
+        """Whether it is a new image that lies over the one that it was made from."""
+        return self.volume is not None and self.source is not None and self.browser is None
 
     @property
     def title(self) -> str:
@@ -86,13 +91,11 @@ def load_case(scene, case: Case, model: Model, source=None) -> Shown:
     for kind in sorted(case.outputs, key=("image", "video", "heat_map", "label", "table").index):
         output, stated = case.outputs[kind], model.outputs.get(kind) or {}
         try:
-            if kind == "image":
-                made.volume = volumes.read_volume(scene, output.path, names[kind])
-                volumes.set_window(made.volume, model.modality, stated.get("window"))
-            elif kind == "video":
+            if kind in ("image", "video"):
                 frame_ms = case.sidecar.get("frame_ms") or stated.get("frame_ms")
-                made.volume, made.browser, _ = cine.show(
-                    scene, output.path, names[kind], frame_ms, stated.get("window")
+                window = stated.get("window")
+                made.volume, made.browser = read_image(
+                    scene, output.path, names[kind], model.modality, frame_ms, window
                 )
             elif kind == "heat_map":
                 made.heat = volumes.read_volume(scene, output.path, names[kind])
@@ -114,13 +117,32 @@ def load_case(scene, case: Case, model: Model, source=None) -> Shown:
     return made
 
 
+def read_image(scene, path: str, name: str, modality: str = "", frame_ms: float | None = None, window=None):
+    """A file as a volume with its window; gives (volume, browser), the browser None for what does not play.
+
+    Args: see `sequences.show` and `volumes.set_window`.
+
+    Raises:
+        ZooError: the file cannot be read.
+    """
+    if videos.is_video(path):
+        return sequences.show(scene, path, name, frame_ms, window)[:2]
+    volume = volumes.read_volume(scene, path, name)
+    volumes.set_window(volume, modality, window)
+    return volume, None
+
+
 def show_case(scene, shown: Shown) -> None:
-    """Put a result into every slice view: a map over its scan, a translated image over its source, else alone."""
+    """Put a result into the slice views: a map over its scan, a translated image over its source, else alone.
+
+    A video stands alone as well, since its pixels need not be as large as its source's.
+    """
+    layout.arrange(scene, shown.background or shown.heat)
     if shown.segmentation is not None:
         labels.show_as_outlines(shown.segmentation, FILL if shown.heat is None else 0.0)
     if shown.heat is not None:
         heat.show(scene, shown.heat, shown.background, heat.threshold_of(shown.sidecar))
-    elif shown.volume is not None and shown.source is not None:
+    elif shown.over_source:
         slices.show_layers(scene, shown.source, shown.volume, 1.0)  # the opacity slider fades from one to the other
     elif shown.volume is not None:
         slices.clear_foreground(scene)
@@ -161,9 +183,5 @@ def read_text(scene, path: str, name: str):
 
 
 def facts(shown: Shown) -> str:
-    """What is known of a result, in a line: request, seed, score, measured values."""
-    texts = volumes.told(shown.sidecar)
-    measured = shown.sidecar.get("measured")
-    if isinstance(measured, dict):
-        texts += [f"measured {key} {value:g}" for key, value in measured.items() if isinstance(value, (int, float))]
-    return ", ".join(texts) or shown.title
+    """What is known of a result, in a line: requested, seed, score, measured."""
+    return volumes.told(shown.sidecar) or shown.title

@@ -27,15 +27,6 @@ def clear_foreground(scene) -> None:
         composite.SetForegroundVolumeID(None)
 
 
-def background_of(scene):
-    """The volume behind, of the first slice view that has one; else None."""
-    for composite in nodes_of(scene, "vtkMRMLSliceCompositeNode"):
-        found = scene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
-        if found is not None:
-            return found
-    return None
-
-
 def jump(scene, ras) -> None:
     """Bring every slice view to a point of the world (R, A, S in mm), with the crosshair on it."""
     point = [float(mm) for mm in ras]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from . import videos
 from .answer import Output
 from .client import ZooClient
 
@@ -49,12 +50,15 @@ def fetch_study(client: ZooClient, study: str, tags: dict, folder: str, have=())
         study: id.
         tags: the labels that the datastore lists for it.
         folder: for the files.
-        have: kinds that are not needed.
+        have: kinds that are not needed; "image" and "video" stand for each other.
 
     Raises:
         ZooError: what the server refused, or that it is not there.
     """
-    found = {} if "image" in have else {"image": Output(client.fetch_image(study, folder))}
+    found = {}
+    if not {"image", "video"} & set(have):
+        path = client.fetch_image(study, folder)
+        found["video" if videos.is_video(path) else "image"] = Output(path)
     for kind in TAGS:
         tag = tag_of(kind, tags)
         if tag and kind not in have:

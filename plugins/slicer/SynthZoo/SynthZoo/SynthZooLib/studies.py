@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import tempfile
 
-from . import cine, heat, labels, volumes
+from . import heat, labels, sequences, volumes
 from .client import ZooClient
 from .errors import ZooError
-from .show import Shown, show_case
+from .show import Shown, read_image, show_case
 from .stored import fetch_study, info_of, map_sidecar, tag_of
 
 
@@ -27,15 +27,12 @@ def open_study(scene, client: ZooClient, study: str) -> Shown:
     try:
         made.volume = volumes.find_study(scene, study)
         files = fetch_study(client, study, tags, folder, () if made.volume is None else ("image",))
-        if "image" in files:
-            path = files["image"].path
-            video = cine.is_video(path)
-            if video:
-                made.volume, made.browser, _ = cine.show(scene, path, study, made.sidecar.get("frame_ms"))
-            else:
-                made.volume = volumes.read_volume(scene, path, study)
-                volumes.set_window(made.volume)
-            volumes.mark(made.volume, info.get("bundle", ""), study, info.get("sidecar"), video)
+        if made.volume is not None:
+            made.browser = sequences.browser_of(made.volume)
+        else:
+            path = (files.get("image") or files["video"]).path
+            made.volume, made.browser = read_image(scene, path, study, frame_ms=made.sidecar.get("frame_ms"))
+            volumes.mark(made.volume, info.get("bundle", ""), study, info.get("sidecar"), made.browser is not None)
         array = None
         if "label" in files:
             tag, file = tag_of("label", tags), files["label"]

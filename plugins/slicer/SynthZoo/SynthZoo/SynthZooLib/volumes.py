@@ -133,7 +133,7 @@ def mark(node, model: str = "", study: str = "", sidecar: dict | None = None, vi
             node.SetAttribute(key, value)
     if sidecar:
         node.SetAttribute(SIDECAR, json.dumps(sidecar))
-        node.SetDescription(", ".join(told(sidecar)))
+        node.SetDescription(told(sidecar))
     if study:
         node.SetAttribute(SEEN, VIDEO if video else fingerprint(node))
 
@@ -162,16 +162,20 @@ def fingerprint(node) -> str:
     return digest.hexdigest()[:24]
 
 
-def told(sidecar: dict) -> list[str]:
-    """The sidecar's request, seed and score as short texts."""
+def told(sidecar: dict) -> str:
+    """What is known of a result: "requested age 70 years, sex M; seed 3; score 0.2; measured age 68 years"."""
     units = sidecar.get("units") or {}
-    requested = {
-        **(sidecar.get("requested") or {}),
-        **{key: sidecar[key] for key in ("seed", "score") if key in sidecar},
-    }
+    parts = [with_units("requested", sidecar.get("requested"), units)]
+    parts += [with_units("", {key: sidecar.get(key)}, {}) for key in ("seed", "score")]
+    parts += [with_units("measured", sidecar.get("measured"), units)]
+    return "; ".join(part for part in parts if part)
+
+
+def with_units(before: str, values, units: dict) -> str:
+    """Numbers and words with their names and units after a first word; "" where there is none."""
     texts = []
-    for key, value in requested.items():
-        if value is not None:
+    for key, value in values.items() if isinstance(values, dict) else ():
+        if isinstance(value, (int, float, str)):
             shown = f"{value:g}" if isinstance(value, float) else str(value)
             texts.append(f"{key} {shown}{' ' + units[key] if units.get(key) else ''}")
-    return texts
+    return f"{before} {', '.join(texts)}".strip() if texts else ""

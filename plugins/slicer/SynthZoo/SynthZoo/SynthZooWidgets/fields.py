@@ -22,7 +22,7 @@ class OptionField:
         self.used = None
         if option.may_be_unset:
             self.used = qt.QCheckBox()
-            self.used.toolTip = _("Ask for it; without the tick it is left to chance, or to the model.")
+            self.used.toolTip = _("Request it; without the tick it is unset, and left to chance or to the model.")
             self.used.checked = option.default is not None
             self.used.connect("toggled(bool)", self._enable)
             row.addWidget(self.used)
@@ -78,7 +78,7 @@ class OptionField:
         return self.option.check(round(float(self.input.value), 6))
 
     def set_value(self, value) -> None:
-        """Request a value; None leaves the condition unset."""
+        """Request a value; None unsets the condition."""
         if self.used is not None:
             self.used.checked = value is not None
         if value is not None:

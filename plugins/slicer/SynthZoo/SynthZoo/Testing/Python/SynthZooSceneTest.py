@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import struct
 import sys
 import tempfile
 import unittest
@@ -13,10 +12,11 @@ import zipfile
 
 import numpy as np
 import slicer
+import vtk
 
 sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 
-from SynthZooLib import answer, cine, heat, labels, models, slices, volumes
+from SynthZooLib import answer, heat, labels, layout, models, sequences, show, slices, videos, volumes
 from SynthZooLib.errors import ZooError
 from SynthZooLib.options import read_option
 
@@ -68,8 +68,6 @@ class SynthZooSceneTest(unittest.TestCase):
         np.testing.assert_allclose(volumes.affine_of(back), shift @ OBLIQUE, atol=1e-4)
         bend = slicer.vtkMRMLGridTransformNode()
         self.scene.AddNode(bend)
-        import vtk
-
         grid = (
             slicer.vtkOrientedGridTransform() if hasattr(slicer, "vtkOrientedGridTransform") else vtk.vtkGridTransform()
         )
@@ -113,7 +111,7 @@ class SynthZooSceneTest(unittest.TestCase):
         node = make_volume(np.arange(60, dtype=np.float32).reshape(3, 4, 5))
         volumes.mark(node, "some_model", "study_7", {"seed": 3, "requested": {"age": 70.0}, "units": {"age": "years"}})
         self.assertEqual(volumes.study_of(node), "study_7")
-        self.assertEqual(node.GetDescription(), "age 70 years, seed 3")
+        self.assertEqual(node.GetDescription(), "requested age 70 years; seed 3")
         slicer.util.arrayFromVolume(node)[0, 0, 0] = 99
         slicer.util.arrayFromVolumeModified(node)
         self.assertEqual(volumes.study_of(node), "")
@@ -186,11 +184,12 @@ class SynthZooSceneTest(unittest.TestCase):
         near = min(np.abs(np.subtract(one, two)).max() for i, one in enumerate(far) for two in far[:i])
         self.assertGreater(near, 0.05, "neighbours have colours that can be told apart")
 
-    def test_a_cine_becomes_a_sequence_with_its_frame_time(self):
+    def test_a_video_becomes_a_sequence_with_its_frame_time(self):
         frames = np.random.default_rng(1).integers(0, 200, (4, 1, 5, 6)).astype(np.int16)
-        path = self.write_cine(frames, OBLIQUE, frame_ms=25.0)
-        volume, browser, sequence = cine.show(self.scene, path, "cine")
-        self.assertTrue(cine.is_video(path))
+        path = os.path.join(self.folder, "video.nii.gz")
+        videos.write_frames(path, frames, OBLIQUE, 25.0)
+        volume, browser, sequence = sequences.show(self.scene, path, "video")
+        self.assertTrue(videos.is_video(path))
         self.assertEqual((sequence.GetNumberOfDataNodes(), sequence.GetIndexUnit()), (4, "ms"))
         self.assertEqual([sequence.GetNthIndexValue(number) for number in range(4)], ["0", "25", "50", "75"])
         self.assertAlmostEqual(browser.GetPlaybackRateFps(), 40.0)
@@ -199,28 +198,84 @@ class SynthZooSceneTest(unittest.TestCase):
             np.testing.assert_array_equal(volumes.voxels(sequence.GetNthDataNode(number)), frames[number])
         np.testing.assert_allclose(volumes.affine_of(volume), OBLIQUE, atol=1e-4)
         with open(path, "r+b") as file:
-            file.truncate(400)
+            file.truncate(200)
         volumes.mark(volume, "some_model", "study_8", video=True)
         browser.SetSelectedItemNumber(1)
         self.assertEqual(volumes.study_of(volume), "study_8", "whatever frame is shown")
-        with self.assertRaisesRegex(ZooError, "cine"):
-            cine.show(self.scene, path, "broken")
+        with self.assertRaisesRegex(ZooError, "cannot be read as a video"):
+            sequences.show(self.scene, path, "broken")
 
-    def write_cine(self, frames, affine, frame_ms: float) -> str:
-        """A NIfTI-1 file of frames [t, k, j, i]."""
-        header = bytearray(352)
-        struct.pack_into("<i", header, 0, 348)
-        struct.pack_into("<8h", header, 40, 4, *frames.shape[::-1], 1, 1, 1)
-        struct.pack_into("<2h", header, 70, 4, 16)
-        struct.pack_into("<8f", header, 76, 1, 1, 1, 1, frame_ms, 1, 1, 1)
-        struct.pack_into("<3f", header, 108, 352, 1, 0)
-        header[123] = 2 | 16  # mm, ms
-        struct.pack_into("<2h", header, 252, 0, 1)
-        struct.pack_into("<12f", header, 280, *affine[:3].ravel())
-        path = os.path.join(self.folder, "cine.nii")
-        with open(path, "wb") as file:
-            file.write(bytes(header) + frames.tobytes())
-        return path
+    def test_a_video_goes_out_with_all_its_frames_whatever_frame_it_shows(self):
+        frames = np.random.default_rng(2).integers(0, 255, (5, 1, 7, 6)).astype(np.uint8)
+        volume, browser, _ = self.make_video(frames, frame_ms=62.5)
+        browser.SetSelectedItemNumber(3)
+        self.assertIs(sequences.browser_of(volume), browser)
+        self.assertIsNone(sequences.browser_of(make_volume(np.ones((1, 4, 5), np.float32))))
+        found, affine, frame_ms = videos.read_frames(sequences.write(volume, self.folder))
+        np.testing.assert_array_equal(found, frames)
+        np.testing.assert_allclose(affine, OBLIQUE, atol=1e-5)
+        self.assertAlmostEqual(frame_ms, 62.5, places=3)
+        with self.assertRaisesRegex(ZooError, "type complex"):
+            videos.write_frames(os.path.join(self.folder, "x.nii.gz"), frames.astype(complex), OBLIQUE, 40.0)
+
+    def make_video(self, frames, affine=OBLIQUE, frame_ms: float = 40.0):
+        """A video of frames [t, k, j, i] in the scene."""
+        path = os.path.join(self.folder, "made.nii.gz")
+        videos.write_frames(path, frames, affine, frame_ms)
+        return sequences.show(self.scene, path, "made")
+
+    def test_a_flat_image_has_one_large_view_and_a_volume_the_layout_that_was_there(self):
+        node, red = self.make_layout()
+        kinds = slicer.vtkMRMLLayoutNode
+        node.SetViewArrangement(kinds.SlicerLayoutFourUpView)
+        volume = self.make_video(np.random.default_rng(3).integers(0, 9, (3, 1, 8, 6)).astype(np.uint8))[0]
+        picture = make_volume(np.eye(9, dtype=np.float32)[None], "picture")
+        for flat in (volume, picture):
+            show.show_case(self.scene, show.Shown("flat", {}, volume=flat))
+            self.assertEqual(node.GetViewArrangement(), kinds.SlicerLayoutOneUpRedSliceView)
+        scan = show.Shown("scan", {}, volume=make_volume(np.ones((4, 5, 6), np.float32)))
+        show.show_case(self.scene, scan)
+        self.assertEqual(node.GetViewArrangement(), kinds.SlicerLayoutFourUpView)
+        self.assertEqual(red.GetOrientation(), "Axial")
+        show.show_case(self.scene, show.Shown("flat", {}, volume=picture))
+        node.SetViewArrangement(kinds.SlicerLayoutConventionalView)
+        show.show_case(self.scene, scan)
+        self.assertEqual(node.GetViewArrangement(), kinds.SlicerLayoutConventionalView, "the reader's choice stays")
+
+    def make_layout(self):
+        """The layout node and the red view that the application has."""
+        found = self.scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+        node = found or self.scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+        views = [view for view in slices.nodes_of(self.scene, "vtkMRMLSliceNode") if view.GetLayoutName() == "Red"]
+        if not views:
+            red, axial = slicer.vtkMRMLSliceNode(), vtk.vtkMatrix3x3()
+            red.SetLayoutName("Red")
+            axial.SetElement(0, 0, -1)
+            red.AddSliceOrientationPreset("Axial", axial)
+            red.SetOrientation("Axial")
+            views.append(self.scene.AddNode(red))
+        return node, views[0]
+
+    def test_a_flat_image_stands_upright_and_fills_the_view(self):
+        columns_to_the_left_rows_to_the_back = np.diag([-2.0, -2.0, 1.0, 1.0])
+        of_a_side = np.array([[0, 0, 1, 5], [-1, 0, 0, 6], [0, -1, 0, 7], [0, 0, 0, 1]], float)
+        for affine in (columns_to_the_left_rows_to_the_back, of_a_side):
+            volume = make_volume(np.zeros((1, 30, 40), np.float32), affine=affine)
+            view = slicer.vtkMRMLSliceNode()
+            view.SetLayoutName("Large")
+            layout.face(view, volume)
+            matrix = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())
+            step = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+            np.testing.assert_allclose(matrix[:3, 0], step[:, 0], atol=1e-6, err_msg="columns run to the right")
+            np.testing.assert_allclose(matrix[:3, 1], -step[:, 1], atol=1e-6, err_msg="rows run down")
+            np.testing.assert_allclose(matrix[:3, 3], (affine @ [19.5, 14.5, 0, 1])[:3], atol=1e-6)
+        tilted = make_volume(np.zeros((1, 30, 40), np.float32), affine=OBLIQUE)
+        layout.face(view, tilted)
+        matrix = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())
+        self.assertAlmostEqual(abs(float(matrix[:3, 2] @ TURN[:, 2])), 1.0, places=6, msg="looks along the thin axis")
+        np.testing.assert_allclose(matrix[:3, :3].T @ matrix[:3, :3], np.eye(3), atol=1e-6)
+        self.assertLess(np.linalg.det(matrix[:3, :3]), 0, "as Slicer's own orientations")
+        self.assertFalse(layout.is_flat(make_volume(np.zeros((2, 30, 40), np.float32))))
 
     def test_an_answer_that_would_leave_its_folder_is_refused(self):
         path = os.path.join(self.folder, "answer.zip")

@@ -1,4 +1,4 @@
-"""A cine (NIfTI with time as its fourth axis) as a sequence that Slicer plays."""
+"""Video files (NIfTI with time as its fourth axis), read and written without Slicer."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ import struct
 import zlib
 
 import numpy as np
-import slicer
-import vtk
 
-from . import volumes
 from .errors import ZooError
 
 TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"}
-HEADER = 348
+HEADER, VOXELS_AT = 348, 352
+MM, MS_UNIT = 2, 16  # NIfTI's codes
 MS = {8: 1000.0, 16: 1.0, 24: 0.001}  # NIfTI's units of time -> ms
-USUAL_FRAME_MS = 40.0
 
 
 def read_frames(path: str) -> tuple[np.ndarray, np.ndarray, float | None]:
@@ -42,7 +39,7 @@ def read_frames(path: str) -> tuple[np.ndarray, np.ndarray, float | None]:
         array = np.frombuffer(raw, order + TYPES[kind], i * j * k * t, int(offset)).reshape(t, k, j, i)
         affine = affine_of(raw, order, pixdim)
     except (OSError, EOFError, zlib.error, struct.error, KeyError, ValueError) as error:
-        raise ZooError(f"{name} cannot be read as a cine ({type(error).__name__}): it is no NIfTI-1 file.") from error
+        raise ZooError(f"{name} cannot be read as a video ({type(error).__name__}): it is no NIfTI-1 file.") from error
     if slope not in (0.0, 1.0) or inter:
         array = array * np.float32(slope or 1.0) + np.float32(inter)
     unit = MS.get(raw[123] & 0x38)
@@ -51,7 +48,7 @@ def read_frames(path: str) -> tuple[np.ndarray, np.ndarray, float | None]:
 
 
 def is_video(path: str) -> bool:
-    """Whether a file is a cine of more than one frame; who reads it says what else is wrong with it."""
+    """Whether a file is a video of more than one frame; who reads it says what else is wrong with it."""
     try:
         return len(read_frames(path)[0]) > 1
     except ZooError:
@@ -81,46 +78,36 @@ def affine_of(raw: bytes, order: str, pixdim: tuple) -> np.ndarray:
     return affine
 
 
-def show(scene, path: str, name: str, frame_ms: float | None = None, window=None):
-    """A cine as sequence, browser and the volume that plays it; gives (volume, browser, sequence).
+def write_frames(path: str, frames: np.ndarray, affine: np.ndarray, frame_ms: float) -> None:
+    """Write frames as NIfTI-1, compressed; `read_frames` reads them back.
 
     Args:
-        scene: where to.
-        path: NIfTI-1 with time as its fourth axis.
-        name: of the nodes.
-        frame_ms: ms per frame; None takes the file's, else 40.
-        window: (low, high) for all frames; None takes percentiles of the whole cine.
+        path: ends in .nii.gz.
+        frames: [t, k, j, i] of a type of `TYPES`.
+        affine: voxel to world (RAS, mm), 4 x 4.
+        frame_ms: milliseconds a frame.
+
+    Raises:
+        ZooError: voxels of another type; the file cannot be written.
     """
-    frames, affine, own_ms = read_frames(path)
-    frame_ms = float(frame_ms or own_ms or USUAL_FRAME_MS)
-    matrix = vtk.vtkMatrix4x4()
-    for row in range(4):
-        for column in range(4):
-            matrix.SetElement(row, column, float(affine[row, column]))
-    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", scene.GenerateUniqueName(f"{name} frames"))
-    sequence.SetIndexName("time")
-    sequence.SetIndexUnit("ms")
-    for number, frame in enumerate(frames):
-        node = slicer.vtkMRMLScalarVolumeNode()
-        node.SetName(f"{name} {number}")
-        node.SetIJKToRASMatrix(matrix)
-        slicer.util.updateVolumeFromArray(node, frame)
-        sequence.SetDataNodeAtValue(node, f"{number * frame_ms:g}")
-    # The volume that plays is ours, with a display node of its own, so that the window stays while it plays.
-    volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
-    volume.SetIJKToRASMatrix(matrix)
-    slicer.util.updateVolumeFromArray(volume, frames[0].copy())
-    volume.CreateDefaultDisplayNodes()
-    low, high = window or (float(part) for part in np.percentile(frames, volumes.WINDOW_PERCENTILES))
-    display = volume.GetDisplayNode()
-    display.AutoWindowLevelOff()
-    display.SetWindowLevelMinMax(low, high if high > low else low + 1)
-    browser = slicer.vtkMRMLSequenceBrowserNode()
-    browser.SetName(scene.GenerateUniqueName(f"{name} browser"))
-    browser = scene.AddNode(browser)
-    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
-    browser.AddProxyNode(volume, sequence, False)
-    browser.SetPlaybackRateFps(1000.0 / frame_ms)
-    browser.SetPlaybackLooped(True)
-    browser.SetSelectedItemNumber(0)
-    return volume, browser, sequence
+    kind = next((code for code, name in TYPES.items() if np.dtype(name) == frames.dtype.newbyteorder("=")), None)
+    if kind is None:
+        raise ZooError(f"The video has voxels of type {frames.dtype}, which NIfTI cannot hold: convert it to a number.")
+    header = bytearray(VOXELS_AT)
+    struct.pack_into("<i", header, 0, HEADER)
+    struct.pack_into("<8h", header, 40, 4, *frames.shape[::-1], 1, 1, 1)
+    struct.pack_into("<2h", header, 70, kind, 8 * frames.dtype.itemsize)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    struct.pack_into("<8f", header, 76, 1, *spacing, frame_ms, 1, 1, 1)
+    struct.pack_into("<3f", header, 108, VOXELS_AT, 1, 0)
+    header[123] = MM | MS_UNIT
+    struct.pack_into("<2h", header, 252, 0, 1)
+    struct.pack_into("<12f", header, 280, *np.asarray(affine, float)[:3].ravel())
+    header[344:348] = b"n+1\0"
+    little = np.ascontiguousarray(frames.astype(frames.dtype.newbyteorder("<")))
+    try:
+        with gzip.open(path, "wb", compresslevel=1) as file:
+            file.write(bytes(header))
+            file.write(little.tobytes())
+    except OSError as error:
+        raise ZooError(f"{path} cannot be written ({error.strerror}): free some space there.") from error
