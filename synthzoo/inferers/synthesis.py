@@ -57,7 +57,7 @@ class SynthesisInferer(Inferer):
         super().__init__()
         self.sampler, self.sampler_name = find_sampler(sampler), sampler
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise UserError(f"steps = {steps!r}: the sampler takes a whole number of at least 1.")
+            raise UserError(f"steps = {steps!r}: the sampler takes an integer of at least 1.")
         self.steps, self.guidance, self.eta, self.seed = steps, float(guidance), float(eta), int(seed)
         if not 0 <= self.eta <= 1 or (self.eta and sampler != "ddim"):
             raise UserError(f"eta = {eta!r} with sampler {sampler}: it lies between 0 and 1, and only ddim takes it.")

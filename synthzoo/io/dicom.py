@@ -311,7 +311,7 @@ def write_segmentation(
 
     Args:
         path: the file.
-        labels: whole numbers [D, H, W], 0 is background; every value from 1 that occurs is a segment.
+        labels: integers [D, H, W], 0 is background; every value from 1 that occurs is a segment.
         affine: [4, 4] voxel to RAS mm.
         study: has the series it belongs to, as `images` or `source`.
         name: the series' description.

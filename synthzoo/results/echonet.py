@@ -252,7 +252,7 @@ def _traced(name: str, tracings: Mapping[int, Any], frames: int) -> list[list[st
 
 
 def _text(value: Any) -> str:
-    """A cell: whole numbers without a point, others so that they read back exactly."""
+    """A cell: integers without a point, others so that they read back exactly."""
     value = plain(value)
     if value is None:
         return ""

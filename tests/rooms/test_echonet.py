@@ -150,7 +150,7 @@ def put(folder, line, column, text):
         (2, "FPS", "30", "30 is stated, but .* has 50; correct the cell, or read with trust"),
         (2, "FPS", "0", "0 per second does not lie between 1 and 1000"),
         (2, "NumberOfFrames", "21", "21 is stated, but .* has 20"),
-        (2, "NumberOfFrames", "12.5", "12.5 is no whole number"),
+        (2, "NumberOfFrames", "12.5", "12.5 is no integer"),
         (2, "NumberOfFrames", "0", "0 does not lie between 1"),
         (2, "FrameHeight", "32", "32 is stated, but .* has 24"),
         (4, "Split", "holdout", "'holdout' is neither TRAIN, VAL or TEST nor a fold from 0 to 9"),

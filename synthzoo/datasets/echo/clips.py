@@ -33,7 +33,7 @@ def clip_step(fps: float | None, target_fps: float | None, stride: int) -> float
         stride: every stride-th frame is taken.
     """
     if isinstance(stride, bool) or not isinstance(stride, (int, np.integer)) or stride < 1:
-        raise UserError(f"stride is {stride!r}, but must be a whole number of at least 1.")
+        raise UserError(f"stride is {stride!r}, but must be an integer of at least 1.")
     if target_fps is None:
         return float(stride)
     if not target_fps > 0:

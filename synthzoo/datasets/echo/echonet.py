@@ -214,7 +214,7 @@ def _add_file(row: dict, folder: Path, source: str, trust: str) -> None:
     found = {"fps": video.fps, "frames": video.count, "height": video.height, "width": video.width}
     names = {"fps": "FPS", "frames": "NumberOfFrames", "height": "FrameHeight", "width": "FrameWidth"}
     for key, value in found.items():
-        # Some programs round the frame rate to a whole number.
+        # Some programs round the frame rate to an integer.
         same = row[key] is not None and abs(row[key] - value) <= (0.5 if key == "fps" else 0)
         if row[key] is not None and not same and trust == "list":
             raise UserError(

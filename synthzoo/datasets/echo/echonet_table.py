@@ -34,10 +34,10 @@ def number_in(cells: dict[str, str], column: str, where: str, low: float, high: 
 
 
 def whole_in(cells: dict[str, str], column: str, where: str, low: int, high: int) -> int | None:
-    """A whole number from a cell, which a spreadsheet may have written as 120.0; None where it is missing."""
+    """An integer from a cell, which a spreadsheet may have written as 120.0; None where it is missing."""
     value = number_in(cells, column, where, low, high)
     if value is not None and value != int(value):
-        raise UserError(f"{where}{column}: {value:g} is no whole number; correct the cell or remove the row.")
+        raise UserError(f"{where}{column}: {value:g} is no integer; correct the cell or remove the row.")
     return None if value is None else int(value)
 
 

@@ -59,10 +59,10 @@ def check_frame(frame: Any) -> int:
     """The number of a frame.
 
     Raises:
-        UserError: no whole number from 0 on.
+        UserError: no integer from 0 on.
     """
     if isinstance(frame, bool) or not isinstance(frame, (int, np.integer)) or frame < 0:
-        raise UserError(f"frame is {frame!r}, but must be a whole number from 0 on, or null for the middle one.")
+        raise UserError(f"frame is {frame!r}, but must be an integer from 0 on, or null for the middle one.")
     return int(frame)
 
 

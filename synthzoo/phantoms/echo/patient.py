@@ -125,7 +125,7 @@ def draw_patient(seed: int, shrink: float = 1.0) -> EchoPatient:
     """Patient `seed`.
 
     Args:
-        seed: whole number from 0.
+        seed: integer from 0.
         shrink: 0 to 1, the width of all ranges about their middle; 1 gives the full variety, 0.5 patients that are
             hard to tell apart, 0 one and the same heart.
     """
@@ -177,9 +177,9 @@ def draw_ef(patient: int, session: int, prior: str = "uniform") -> float:
 
 
 def whole_seed(name: str, seed: Any) -> int:
-    """The seed as an int; UserError names it unless it is a whole number from 0."""
+    """The seed as an int; UserError names it unless it is an integer from 0."""
     if isinstance(seed, bool) or seed != int(seed) or seed < 0:
-        raise UserError(f"{name} = {seed!r}: the seeds of an echo phantom are whole numbers from 0.")
+        raise UserError(f"{name} = {seed!r}: the seeds of an echo phantom are integers from 0.")
     return int(seed)
 
 

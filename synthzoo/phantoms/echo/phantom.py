@@ -144,7 +144,7 @@ def draw_params(
     """Parameters of a video; what is None is drawn.
 
     Args:
-        patient, session, noise: seeds, whole numbers from 0.
+        patient, session, noise: seeds, integers from 0.
         ef: ejection fraction, 0.05 to 0.90; None draws it for this patient and session by `ef_prior`.
         ef_prior: "uniform" on 0.10 to 0.85, or "clinic".
         shrink: 0 to 1, how far patients differ, see `echo_patient.draw_patient`.

@@ -1,4 +1,4 @@
-"""2D images as PNG: grey and maps with 16 bits, colours with 8, label maps as whole numbers; a map has its overlay."""
+"""2D images as PNG: grey and maps with 16 bits, colours with 8, label maps as integers; a map has its overlay."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FAR_OUT = 0.5  # beyond [0, 1] by more than this is another range, not an oversh
 class Image(Kind):
     """PNG of grey images and maps [1, H, W] or [H, W] and colour images [3, H, W] in [0, 1], clipped to that range.
 
-    Grey is round(65535 x); label maps keep their whole numbers, 8 bits up to 255. A map of an image that lies in the
+    Grey is round(65535 x); label maps keep their integers, 8 bits up to 255. A map of an image that lies in the
     sample gets `<case>_<name>_overlay.png` beside it, the map in colour over the image.
 
     Args:
@@ -124,7 +124,7 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def png_bytes(array: np.ndarray) -> bytes:
-    """PNG of [H, W] or [3, H, W]: floats in [0, 1] with 16 bits in grey and 8 in colour, whole numbers as they are."""
+    """PNG of [H, W] or [3, H, W]: floats in [0, 1] with 16 bits in grey and 8 in colour, integers as they are."""
     if array.dtype.kind == "f":
         array = np.rint(array * (65535 if array.ndim == 2 else 255)).astype(np.uint16 if array.ndim == 2 else np.uint8)
     buffer = BytesIO()

@@ -20,11 +20,11 @@ from synthzoo.results.dataset_files import case_of, mark_of_set, title
 from synthzoo.results.kinds.base import Content, Kind, bare, finite_array, is_map, last_word, written
 from synthzoo.results.preview import montage
 
-REGIONS = ("dseg", "mask")  # suffixes of label maps with whole numbers
+REGIONS = ("dseg", "mask")  # suffixes of label maps with integers
 
 
 class Volume(Kind):
-    """NIfTI volumes [1, D, H, W] or [D, H, W]; suffixes `dseg` and `mask` hold whole numbers, written as uint8.
+    """NIfTI volumes [1, D, H, W] or [D, H, W]; suffixes `dseg` and `mask` hold integers, written as uint8.
 
     Args:
         affine: [4, 4] voxel to world in mm (RAS); a tensor, an array or nested lists.

@@ -128,7 +128,7 @@ class LatentDiffusion(nn.Module):
 
         Args:
             latent: (B, C, d, h, w).
-            t: timesteps (B,), whole numbers from 0 (least noise) to T - 1.
+            t: timesteps (B,), integers from 0 (least noise) to T - 1.
             conditions: (B, K) in user units, NaN where left out; None leaves all out.
         """
         if conditions is None:

@@ -62,7 +62,7 @@ class CascadeInferer(Inferer):
             ("draws", draws, MOST_DRAWS),
         ):
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-                raise UserError(f"{name} is {value!r}, but must be a whole number from 1 to {most}.")
+                raise UserError(f"{name} is {value!r}, but must be an integer from 1 to {most}.")
         for name, value, most in (
             ("guidance", guidance, 20),
             ("upsampling_guidance", upsampling_guidance, 20),

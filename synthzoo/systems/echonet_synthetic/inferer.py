@@ -91,7 +91,7 @@ class LatentVideoInferer(Inferer):
         self.sampler, self.sampler_name = find_sampler(sampler), sampler
         for name, value in (("steps", steps), ("attempts", attempts)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(f"{name} = {value!r}: a whole number of at least 1 is needed.")
+                raise UserError(f"{name} = {value!r}: an integer of at least 1 is needed.")
         self.steps, self.attempts, self.guidance, self.eta = steps, attempts, float(guidance), float(eta)
         if not 0 <= self.eta <= 1 or (self.eta and sampler != "ddim"):
             raise UserError(f"eta = {eta!r} with sampler {sampler}: it lies between 0 and 1, and only ddim takes it.")

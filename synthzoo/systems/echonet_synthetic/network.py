@@ -154,7 +154,7 @@ class LatentVideo(nn.Module):
 
         Args:
             embeddings: of frames of the training videos, (N, K).
-            patients: whose they are, whole numbers from 0, (N,).
+            patients: whose they are, integers from 0, (N,).
 
         Raises:
             UserError: more frames than there is room for.

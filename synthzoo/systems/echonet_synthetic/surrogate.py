@@ -76,7 +76,7 @@ class SurrogateDataset:
         measure: bool = True,
     ) -> None:
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise UserError(f"num_samples = {count!r}: a data set holds a whole number of videos, at least 1.")
+            raise UserError(f"num_samples = {count!r}: a data set takes an integer of at least 1.")
         if not inferer.filter:
             raise UserError("filter is false: a surrogate is filtered; set it to true, or run inference.json alone.")
         self.network, self.inferer, self.folder = network.eval(), inferer, Path(output_dir)

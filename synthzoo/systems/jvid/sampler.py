@@ -78,7 +78,7 @@ def _random(steps: int, share: float, seed: float = 0) -> Iterable[int]:
 
 def _whole(number: float) -> int:
     if number != int(number):
-        raise ValueError(f"{number} is no whole number")
+        raise ValueError(f"{number} is no integer")
     return int(number)
 
 

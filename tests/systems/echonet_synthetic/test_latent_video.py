@@ -185,8 +185,8 @@ def test_long_videos_of_even_and_odd_length_are_stitched(fitted, frames):
     [
         ({}, 7, r"frames = 7: this network makes at least 16\."),
         ({"overlap": 16}, 20, r"overlap = 16: windows of 16 frames overlap by 0 to 15\."),
-        ({"steps": 0}, 16, r"steps = 0: a whole number of at least 1"),
-        ({"attempts": 1.5}, 16, r"attempts = 1\.5: a whole number"),
+        ({"steps": 0}, 16, r"steps = 0: an integer of at least 1"),
+        ({"attempts": 1.5}, 16, r"attempts = 1\.5: an integer"),
         ({"sampler": "euler"}, 16, r"sampler = 'euler'"),
         ({"sampler": "dpm_solver", "eta": 1.0}, 16, r"only ddim takes it"),
     ],
