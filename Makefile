@@ -65,9 +65,10 @@ test: setup  ## the whole suite: offline, on the CPU, about 16 minutes (ARGS="--
 	$(RUN) scripts/check_json.py
 	$(RUN) -m pytest -v $(ARGS)
 
-lint: setup  ## ruff, the order and form of the JSON files, and whether what is generated is fresh
+lint: setup  ## ruff, mypy, the order and form of the JSON files, and whether what is generated is fresh
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 	$(RUN) scripts/check_json.py
 	$(RUN) scripts/build_index.py --check
 

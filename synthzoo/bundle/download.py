@@ -88,7 +88,7 @@ def download(
     make_folder(bundle_dir)
     expect_space(bundle_dir, packed["bytes"] + packed["unpacked_bytes"])
     file = packed.get("file", zip_name(item))
-    partial = {"prefix": ".download.", "suffix": ".partial", "dir": bundle_dir}
+    partial: dict[str, Any] = {"prefix": ".download.", "suffix": ".partial", "dir": bundle_dir}
     with no_space_is_said(bundle_dir), tempfile.TemporaryDirectory(**partial) as folder:
         archive = Path(folder) / "bundle.zip"
         place.fetch(file, archive, packed["bytes"])

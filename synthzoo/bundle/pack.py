@@ -15,6 +15,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -52,7 +53,7 @@ def package_bundles(
     if not bundles:
         raise UserError(f"{root}: there is no bundle to pack; give the folder that holds bundles/.")
     wheel = build_wheel(root, output) if wheel is None else Path(wheel)
-    index = {"format": FORMAT, "base_url": base_url, "bundles": {}}
+    index: dict[str, Any] = {"format": FORMAT, "base_url": base_url, "bundles": {}}
     for bundle in tqdm(bundles, desc="packing", unit="bundle"):
         item = entry(bundle)
         path = output / zip_name(item)

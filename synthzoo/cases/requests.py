@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,7 @@ def encode(requested: dict[str, Any], conditions: dict[str, dict]) -> torch.Tens
     return torch.tensor(numbers, dtype=torch.float32)
 
 
-def read_table(path: str | Path, conditions: dict[str, dict]) -> list[dict]:
+def read_table(path: str | Path, conditions: Mapping[str, dict]) -> list[dict]:
     """Rows of a CSV or TSV file as {"requested": {name: value}, "seed": int or None, "case": str or None}.
 
     Columns named `measured_*` are passed over, so that `participants.tsv` of one run can be the requests of another.
@@ -177,7 +177,7 @@ def read_table(path: str | Path, conditions: dict[str, dict]) -> list[dict]:
     return rows
 
 
-def _check_columns(path: Path, columns: list[str], conditions: dict[str, dict]) -> None:
+def _check_columns(path: Path, columns: list[str], conditions: Mapping[str, dict]) -> None:
     allowed = [*conditions, *OTHER_COLUMNS]
     for name in columns:
         if name not in allowed and not name.startswith("measured_"):
@@ -188,7 +188,7 @@ def _check_columns(path: Path, columns: list[str], conditions: dict[str, dict]) 
         raise UserError(f"{path} line 1: misses every column; it needs at least one of {', '.join(allowed)}.")
 
 
-def _read_row(cells: dict[str, str], conditions: dict[str, dict], where: str) -> dict:
+def _read_row(cells: dict[str, str], conditions: Mapping[str, dict], where: str) -> dict:
     schemas = {name: schema for name, schema in conditions.items() if name in cells}
     requested = {name: check_value(name, cells[name], schema, where) for name, schema in schemas.items()}
     seed, case = cells.get("seed", "").strip(), cells.get("participant_id", "").strip()

@@ -7,7 +7,7 @@ A property is the part of JSON Schema that a panel can show and a table can hold
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -56,9 +56,14 @@ def check_value(name: str, value: Any, schema: Mapping[str, Any], where: str = "
     kind = schema.get("type")
     if kind not in TYPES:
         raise UserError(f"{where}{name} has the type '{kind}', but a property's type is one of {', '.join(TYPES)}.")
-    read = {"number": _number, "integer": exact_integer, "boolean": _boolean, "string": str}[kind]
+    readers: dict[str, Callable[[Any], Any]] = {
+        "number": _number,
+        "integer": exact_integer,
+        "boolean": _boolean,
+        "string": str,
+    }
     try:
-        typed = read(value)
+        typed = readers[kind](value)
         if "enum" in schema:
             typed = next(item for item in schema["enum"] if str(item).lower() == str(typed).lower())
     except (TypeError, ValueError, OverflowError, StopIteration):
@@ -121,7 +126,7 @@ def exact_integer(value: Any) -> int:
             value = float(value)  # "30.0" of a spreadsheet
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return int(value)
-    if isinstance(value, (float, np.floating)) and abs(value) < FIRST_ROUNDED and value == int(value):
+    if isinstance(value, (float, np.floating)) and abs(float(value)) < FIRST_ROUNDED and value == int(value):
         return int(value)
     raise ValueError
 

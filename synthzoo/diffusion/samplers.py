@@ -107,7 +107,7 @@ def dpm_solver(
     return x
 
 
-SAMPLERS = {"ddim": ddim, "dpm_solver": dpm_solver}
+SAMPLERS: dict[str, Callable] = {"ddim": ddim, "dpm_solver": dpm_solver}
 
 
 def find_sampler(name: str) -> Callable:

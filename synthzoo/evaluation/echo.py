@@ -93,7 +93,7 @@ class EchoEvaluation(Evaluation):
         """Videos (N, 1, T, S, S) of TEST patients, from number `first` on, at chosen EFs as fractions (N,)."""
         start, frames = SPLITS["TEST"][0] + first, frames or self.network.frames
         videos = [Video(start + n, self.SESSION, self.SESSION, "TEST", frames) for n in range(len(ef))]
-        settings = {"size": self.image_size, "fps": self.network.fps}
+        settings: dict[str, Any] = {"size": self.image_size, "fps": self.network.fps}
         return stacked(EchoPhantomDataset("tiny", "TEST", videos=videos, ef=ef, **settings))
 
     @torch.inference_mode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -66,7 +66,7 @@ class SynthesisInferer(Inferer):
 
     @torch.inference_mode()
     def __call__(
-        self, inputs: torch.Tensor, network: Callable, conditions: torch.Tensor | None = None, *args: Any, **kwargs: Any
+        self, inputs: torch.Tensor, network: Any, conditions: torch.Tensor | None = None, *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """Noise (B, C, d, h, w), conditions (B, K) in user units (NaN: left out) -> image (B, 1, D, H, W) in [0, 1]."""
         if conditions is None:

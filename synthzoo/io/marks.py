@@ -158,7 +158,8 @@ def read_mark(path: str | Path) -> Mark | None:
         raise UserError(f"{path} is damaged ({error}): copy it again.") from None
 
 
-def _read(path: Path, data: mmap.mmap) -> Mark | None:
+def _read(path: Path, data: Any) -> Mark | None:
+    """The mark in `data`, a memory map of the file, which is sliced and searched as bytes are."""
     head = data[:12]
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return _from_nifti(path)
@@ -195,10 +196,11 @@ def _from_xmp(text: bytes | None) -> Mark | None:
 
 def _from_nifti(path: Path) -> Mark | None:
     import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
 
     try:
         extensions = nib.load(path).header.extensions
-    except nib.filebasedimages.ImageFileError as error:
+    except ImageFileError as error:
         raise ValueError(str(error)) from None
     texts = [item.get_content() for item in extensions if item.get_code() == COMMENT]
     # Text comes back as str or bytes, by the version of nibabel, and padded to a multiple of 16.

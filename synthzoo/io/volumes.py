@@ -9,6 +9,8 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 
 from synthzoo.errors import UserError
 from synthzoo.io.kinds import ENDINGS, is_dicom_folder
@@ -123,7 +125,7 @@ def _read_nifti(path: Path, channels: int, video: bool = False) -> tuple[np.ndar
         item = image.get_data_dtype()
     except (gzip.BadGzipFile, zlib.error, EOFError):
         raise UserError(f"image {path} is damaged or cut short (gzip ends too early): copy it again.") from None
-    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, ValueError, OverflowError):
+    except (ImageFileError, HeaderDataError, ValueError, OverflowError):
         raise UserError(f"image {path} is not a readable NIfTI file, whatever its name says: export it.") from None
     except OSError as error:
         raise UserError(f"image {path} cannot be read ({error.strerror or _first_line(error)}).") from None

@@ -135,7 +135,7 @@ def _write_participants(table: CaseTable, paths: list[Path]) -> None:
     lines, measured = [], []
     for path in paths:
         record = json.loads(path.read_text())
-        values = {"participant_id": case_of(path, table)}
+        values: dict[str, Any] = {"participant_id": case_of(path, table)}
         if "seed" in record:
             values["seed"] = record["seed"]
         values.update(record.get("requested") or {})
@@ -145,7 +145,7 @@ def _write_participants(table: CaseTable, paths: list[Path]) -> None:
         lines.append(values)
     text = ["\t".join(measured)] + ["\t".join(_cell(line.get(key)) for key in measured) for line in lines]
     write_text(table.output_dir / "participants.tsv", "\n".join(text) + "\n")
-    columns = {}
+    columns: dict[str, dict[str, Any]] = {}
     for key in measured[1:]:
         rule = table.conditions.get(key.removeprefix("measured_"), {})
         if key == "seed":

@@ -14,7 +14,7 @@ from synthzoo.io.files import write_bytes
 from synthzoo.io.marks import Mark, with_mark
 
 
-def planes(volume: np.ndarray, at: Sequence[int] | None = None) -> np.ndarray:
+def planes(volume: np.ndarray, at: Sequence[Any] | None = None) -> np.ndarray:
     """Axial, coronal and sagittal slice of a RAS volume side by side, as a radiologist's screen shows them.
 
     Args:

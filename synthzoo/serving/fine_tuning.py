@@ -135,7 +135,7 @@ def fine_tune(
     train = len(scans) - held_out
     rows = train * int(find_node(config, find_reader(config)).get("rows_per_scan", 1))
     batch = min(int(config.get("batch_size", 1)), rows)
-    record = {
+    record: dict[str, Any] = {
         "bundle": bundle.name,
         "stage": stage,
         "epochs": epochs,
@@ -186,7 +186,7 @@ def fine_tune(
             del trainer, parser
             keeper.rows = ()  # the memory is needed for another network
             print(f"calibrating on {subjects} healthy subjects; a stop keeps the weights uncalibrated", flush=True)
-            made = calibrate(bundle, version / "model.pt", subjects, device)
+            made: dict[str, Any] = calibrate(bundle, version / "model.pt", subjects, device)
             keeper.record |= {**made, "settings": {**record["settings"], **made["settings"]}}
             write_json(version / "version.json", keeper.record)
     except Exception as error:

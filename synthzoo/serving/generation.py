@@ -212,7 +212,7 @@ class ConditionPrior:
     def __init__(self, name: str, requested: Any, schema: Mapping[str, Any]) -> None:
         parts = requested.split(",") if isinstance(requested, str) else requested
         parts = list(parts) if isinstance(parts, (list, tuple)) else [parts]
-        self.values = [check_value(name, part, schema) for part in parts]
+        self.values: list[Any] = [check_value(name, part, schema) for part in parts]
         self.name, self.is_range = name, "enum" not in schema and len(parts) == 2
         if len(parts) > 1 and None in self.values:
             raise UserError(f"{name} is '{requested}', but a range or a list cannot leave a value out.")

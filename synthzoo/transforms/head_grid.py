@@ -134,7 +134,7 @@ def head_affine(array: np.ndarray, affine: np.ndarray, spacing_mm: float) -> np.
     return grid
 
 
-def grid_shape(spacing_mm: float) -> tuple[int, int, int]:
+def grid_shape(spacing_mm: float) -> tuple[int, ...]:
     """Voxels per axis of the head grid."""
     return tuple(int(round(mm / spacing_mm)) for mm in HEAD_MM)
 

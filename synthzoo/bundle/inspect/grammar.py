@@ -236,7 +236,7 @@ class Grammar:
         if not (isinstance(call, ast.Call) and getattr(call.func, "id", "") == "setattr" and len(call.args) == 3):
             return False
         name = call.args[1].value if isinstance(call.args[1], ast.Constant) else None
-        path = f"{ast.unparse(node)}.{name}"
+        path = f"{ast.unparse(node)}.{name!s}"
         return call.args[0] is node and path.startswith("torch.backends.") and is_allowed(path)
 
     def attributes(self, node: ast.Attribute, inner: ast.AST, words: list[str], shown: str = "") -> None:
@@ -263,8 +263,9 @@ class Grammar:
 
     def is_reference(self, node: ast.AST | None) -> bool:
         """Whether a node is the lookup of a reference with a plain id."""
-        named = isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == REFERENCES
-        return named and not self.module and isinstance(node.slice, ast.Constant)
+        if self.module or not isinstance(node, ast.Subscript) or not isinstance(node.slice, ast.Constant):
+            return False
+        return isinstance(node.value, ast.Name) and node.value.id == REFERENCES
 
     def read_Call(self, node: ast.Call) -> None:
         """What is called: a name or an attribute, which are judged where they stand, or the result of a call."""
@@ -294,17 +295,20 @@ class Grammar:
     def attribute_by_name(self, node: ast.Name) -> None:
         """`getattr(x, "name")` is judged as `x.name`; anything computed is refused."""
         call = self.parents.get(node)
-        second = call.args[1] if isinstance(call, ast.Call) and call.func is node and len(call.args) > 1 else None
+        arguments = call.args if isinstance(call, ast.Call) and call.func is node else []
+        second = arguments[1] if len(arguments) > 1 else None
         if not (isinstance(second, ast.Constant) and isinstance(second.value, str) and second.value.isidentifier()):
             self.tell(REFUSE, node, node.id, "reaches attributes whose names cannot be read here")
             return
         store = node.id == "setattr"
-        written = ast.Attribute(call.args[0], second.value, ast.Load())
+        owner = arguments[0]
+        written = ast.Attribute(owner, second.value, ast.Load())
         ast.copy_location(written, node)
         path = ast.unparse(written)
-        if store and self.is_setting(call, call.args[0]):
+        if store and self.is_setting(call, owner):
             return
-        if store and isinstance(_innermost(call.args[0]), ast.Name) and _innermost(call.args[0]).id in self.aliases:
+        inner = _innermost(owner)
+        if store and isinstance(inner, ast.Name) and inner.id in self.aliases:
             self.tell(REFUSE, node, path, "replaces code of a package")
             return
         self.parents[written] = ast.Expr(written)
@@ -317,11 +321,11 @@ class Grammar:
             self.tell(REVIEW, node, "open", "is handed on, where it may write")
             return
         mode = call.args[1] if len(call.args) > 1 else next((k.value for k in call.keywords if k.arg == "mode"), None)
-        fixed = isinstance(mode, ast.Constant) and isinstance(mode.value, str)
+        letters = mode.value if isinstance(mode, ast.Constant) and isinstance(mode.value, str) else None
         starred = any(isinstance(argument, ast.Starred) for argument in call.args)
         if starred or any(keyword.arg in (None, "opener") for keyword in call.keywords):
             self.tell(REVIEW, node, ast.unparse(call), "opens in a way that cannot be read here")
-        elif mode is not None and not (fixed and not set("wax+") & set(mode.value)):
+        elif mode is not None and (letters is None or set("wax+") & set(letters)):
             self.tell(REVIEW, node, ast.unparse(call), "writes a file")
 
     def read_Constant(self, node: ast.Constant) -> None:

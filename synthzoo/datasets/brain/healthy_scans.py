@@ -54,7 +54,12 @@ def training_slices(
     """
     if data_format not in FORMATS:
         raise UserError(f"data_format = {data_format!r}: the known ones are {', '.join(FORMATS)}.")
-    common = {"rows_per_axis": rows_per_axis, "upright": upright, "cache_dir": cache_dir, "transform": transform}
+    common: dict[str, Any] = {
+        "rows_per_axis": rows_per_axis,
+        "upright": upright,
+        "cache_dir": cache_dir,
+        "transform": transform,
+    }
     if data_format == "phantom":
         if dataset_dir:
             raise UserError(
@@ -165,7 +170,7 @@ class HealthyScanSlices(Dataset):
         """A slice (h, w) of a scan, varied as `healthy_slice` varies phantoms; 0 outside the brain."""
         cut = np.take(self.brains[subject], index, axis=axis).astype(np.float32)
         cut = cut[::-1] if axis > 0 and rng.rand() < 0.5 else cut
-        pose = {"rotation": 4.0, "shift": (1.5, 4.0)} if self.upright and axis > 0 else {}
+        pose: dict[str, Any] = {"rotation": 4.0, "shift": (1.5, 4.0)} if self.upright and axis > 0 else {}
         cut, weight = warp_slice(np.stack([cut, cut != 0]).astype(np.float32), rng, **pose)
         brain = weight > 0.5
         z = cut / np.maximum(weight, 0.5)

@@ -206,7 +206,12 @@ class ClipDataset(Dataset):
         if shorter not in ("pad", "drop"):
             raise UserError(f"shorter is {shorter!r}, but must be pad or drop.")
         self.length, self.random, self.hold_beat = int(length), random, hold_beat
-        self.settings = {"target_fps": target_fps, "stride": stride, "linear": linear, "padding": padding}
+        self.settings: dict[str, Any] = {
+            "target_fps": target_fps,
+            "stride": stride,
+            "linear": linear,
+            "padding": padding,
+        }
         self.rows = [row for row in rows if self._fits(row, shorter == "drop")]
         if not self.rows:
             raise UserError(

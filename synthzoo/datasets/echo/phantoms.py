@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import astuple, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ class EchoPhantomDataset(Dataset):
         masks: bool = False,
         cache_dir: str | Path | None = None,
         videos: Sequence[Video] | None = None,
-        ef: Sequence[float] | None = None,
+        ef: Sequence[float] | np.ndarray | None = None,
     ) -> None:
         chosen = preset_of(preset)
         self.videos = list_videos(preset, split, patients, first) if videos is None else list(videos)
@@ -72,7 +73,7 @@ class EchoPhantomDataset(Dataset):
         if frames is not None:
             self.videos = [replace(video, frames=int(frames)) for video in self.videos]
         self.size, self.fps = int(size or chosen.size), float(fps or chosen.fps)
-        self.priors = {"ef_prior": ef_prior, "shrink": float(shrink), "confounded": bool(confounded)}
+        self.priors: dict[str, Any] = {"ef_prior": ef_prior, "shrink": float(shrink), "confounded": bool(confounded)}
         self.masks = masks
         self.ef = None if ef is None else np.asarray(ef, np.float64)
         if self.ef is not None and self.ef.shape != (len(self.videos),):
@@ -91,7 +92,7 @@ class EchoPhantomDataset(Dataset):
             key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
             self.cache_dir = Path(cache_dir) / f"echo-{preset}-{split}-{key}"
             self.cache_dir.mkdir(parents=True, exist_ok=True)
-        self._store = None
+        self._store: tuple[np.ndarray, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -130,12 +131,13 @@ class EchoPhantomDataset(Dataset):
         """All videos as bytes, uint8 (N,), and which of them are there, uint8 (rows,)."""
         sizes = {"frames.u8": int(self.starts[-1]), "done.u8": len(self.videos)}
         if self.cache_dir is None:
-            return tuple(np.zeros(size, np.uint8) for size in sizes.values())
+            return np.zeros(sizes["frames.u8"], np.uint8), np.zeros(sizes["done.u8"], np.uint8)
         for name, size in sizes.items():
             with open(self.cache_dir / name, "ab") as file:  # made if it is not there, never emptied
                 if file.tell() < size:
                     file.truncate(size)
-        return tuple(np.memmap(self.cache_dir / name, np.uint8, "r", shape=(size,)) for name, size in sizes.items())
+        video, done = (np.memmap(self.cache_dir / name, np.uint8, "r", shape=(size,)) for name, size in sizes.items())
+        return video, done
 
     def _write(self, name: str, start: int, data: bytes) -> None:
         # Not through the memory map: on a full disk that ends the process without a word.

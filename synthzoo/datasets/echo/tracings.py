@@ -121,7 +121,8 @@ def mask_tracing(mask: np.ndarray, axis: np.ndarray, count: int = 20) -> np.ndar
     if across[0] < 0:  # x1 is the left end
         across = -across
     centres = apex + (np.arange(count)[:, None] + 0.5) / count * along
-    reach = float(np.hypot(*mask.shape))
+    height, width = mask.shape
+    reach = float(np.hypot(height, width))
     steps = np.arange(-reach, reach, 0.05)
     x, y = np.moveaxis(centres[:, None] + steps[:, None] * across, -1, 0)
     inside = ndimage.map_coordinates((mask > 0).astype(np.float32), [y, x], order=1) >= 0.5

@@ -167,7 +167,7 @@ class BeatTable(ImageTable):
         self.ef = check_value("ef", ef, self.conditions["ef"])
         if self.ef is None:
             raise UserError("ef is left out: give the ejection fraction that is requested, in percent.")
-        self.ef_factual = check_value("ef_factual", ef_factual, self.conditions["ef_factual"])
+        self.ef_factual: Any = check_value("ef_factual", ef_factual, self.conditions["ef_factual"])
         self.known: dict[Path, float] = {}
         if images and dataset_dir:
             raise UserError("images and dataset_dir are both given: name videos by one of them.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -165,7 +166,7 @@ def make_rules(groups: Sequence[tuple], folder: Path, cache: str | None = None) 
     """
     places = make_places(cache=cache)
     brain_regressor.save_rule({"places": places}, folder / "brain_places.pt")
-    report = {
+    report: dict[str, Any] = {
         "command": "python scripts/train_instruments.py all",
         "grid": list(brain_segmentation.GRID),
         "spacing_mm": brain_segmentation.SPACING_MM,

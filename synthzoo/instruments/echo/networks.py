@@ -132,7 +132,7 @@ class CavityNet(nn.Module):
         return F.pixel_shuffle(self.head(first), 2)
 
 
-NETWORKS = {"echo_ef_regressor": EFRegressor, "echo_cavity": CavityNet}
+NETWORKS: dict[str, type[nn.Module]] = {"echo_ef_regressor": EFRegressor, "echo_cavity": CavityNet}
 
 
 @lru_cache(maxsize=4)

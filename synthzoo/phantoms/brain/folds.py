@@ -82,7 +82,7 @@ def sulcal_vessels(maps: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     return np.clip((spots - rng.uniform(0.9, 2.5)) * 2, 0, 1) * np.clip(1.5 * fluid, 0, 1)
 
 
-def _noise(rng: np.random.RandomState, shape: Sequence[int], sigma: float | np.ndarray) -> np.ndarray:
+def _noise(rng: np.random.RandomState, shape: Sequence[int], sigma: float | Sequence[float] | np.ndarray) -> np.ndarray:
     noise = ndi.gaussian_filter(rng.standard_normal(shape).astype(np.float32), sigma)
     return noise / max(float(noise.std()), 1e-12)
 

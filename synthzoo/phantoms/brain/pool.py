@@ -26,7 +26,7 @@ SPACING_MM = 2.0
 MAPS = ("cortex", "deep", "wm", "csf", "ventricle", "cerebellum", "structure", "vessel", "sinus", "plexus", "dura")
 
 
-def anatomy_maps(seed: int, grid: tuple[int, int, int] = GRID) -> np.ndarray:
+def anatomy_maps(seed: int, grid: Sequence[int] = GRID) -> np.ndarray:
     """Maps of healthy subject `seed`: uint8 (len(MAPS), *grid), 255 = fully occupied, "structure" 128 = none.
 
     The first five share out the brain mask; the others lie over them. The brain's box is centred on the grid.

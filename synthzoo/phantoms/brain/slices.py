@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -153,7 +154,7 @@ def healthy_slice(
     Returns:
         image float32 (h, w), robust z-scores by the scan's centre and spread, 0 outside; brain mask bool (h, w).
     """
-    pose = {"rotation": 4.0, "shift": (1.5, 4.0)} if upright else {}
+    pose: dict[str, Any] = {"rotation": 4.0, "shift": (1.5, 4.0)} if upright else {}
     maps = warp_slice(maps.astype(np.float32) / 255, rng, **pose)
     if rng.rand() < CRISP_SHARE:
         maps = sharpen(maps, rng.uniform(1, 4))

@@ -52,11 +52,11 @@ class BrainTemplate:
     normal: np.ndarray
     surface_mm: np.ndarray
     t1w: np.ndarray
-    origin_mm: tuple[float, float, float]
+    origin_mm: tuple[float, ...]
     spacing_mm: float
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         return self.mask.shape
 
     @cached_property
@@ -75,7 +75,7 @@ class BrainTemplate:
         return to_table(self.tissues)
 
 
-def brain_grid(spacing_mm: float) -> tuple[int, int, int]:
+def brain_grid(spacing_mm: float) -> tuple[int, ...]:
     """Voxels per axis of the phantom's field of view (192 x 224 x 192 mm) at `spacing_mm`."""
     return tuple(int(round(length / spacing_mm)) for length in FOV_MM)
 

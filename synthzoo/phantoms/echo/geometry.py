@@ -65,7 +65,7 @@ def to_body(x: np.ndarray, y: np.ndarray, patient: EchoPatient, session: EchoSes
 
 
 def from_body(
-    along: np.ndarray, across: np.ndarray, patient: EchoPatient, session: EchoSession
+    along: np.ndarray, across: float | np.ndarray, patient: EchoPatient, session: EchoSession
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scan coordinates (x, y) in cm of body coordinates in cm."""
     angle = tilt(patient, session)
@@ -73,7 +73,7 @@ def from_body(
     return x, patient.apex_y_cm + along * np.cos(angle) - across * np.sin(angle)
 
 
-def centre_line(patient: EchoPatient, place: float | np.ndarray) -> np.ndarray:
+def centre_line(patient: EchoPatient, place: float | np.ndarray) -> float | np.ndarray:
     """How far across the middle of the cavity lies at a place from 0 (apex) to 1 (base), cm: a shear of the discs."""
     return patient.bend * patient.length_cm * place * (1 - place)
 

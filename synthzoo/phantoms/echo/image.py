@@ -8,7 +8,6 @@ fresh throughout. No frame is normalised by itself, which would leak the ejectio
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -113,7 +112,7 @@ def _textures(patient: int, shrink: float) -> tuple[np.ndarray, np.ndarray, np.n
     """
     shapes = (2, *MUSCLE_TEXTURE), (2, FIELD_TEXTURE, FIELD_TEXTURE), (SHADE_TEXTURE, SHADE_TEXTURE)
 
-    def draw(seeds: Any) -> np.ndarray:
+    def draw(seeds: list[int]) -> list[np.ndarray]:
         rng = np.random.Generator(np.random.SFC64(seeds))
         return [rng.standard_normal(shape, dtype=np.float32) for shape in shapes]
 
@@ -157,13 +156,14 @@ class _Scene:
         self.heart = Heart(patient, along, across, motion, patient.depth_cm / len(grid.radius))
         self.muscle_texture, field, shade = _textures(patient.seed, patient.shrink)
         cells = FIELD_TEXTURE / FIELD_CM
-        place = [
+        row, column = (
             np.clip((values - np.float32(start)) * np.float32(cells), 0, FIELD_TEXTURE - 1)
             for values, start in zip((along, across), FIELD_FROM_CM)
-        ]
-        still = _lookup(field, *place)
+        )
+        still = _lookup(field, row, column)
         self.still = np.stack([still.real, still.imag]) * np.float32(KEPT)
-        db = _lookup(shade, *[p * np.float32((SHADE_TEXTURE - 1) / (FIELD_TEXTURE - 1)) for p in place], unit=False)
+        coarser = np.float32((SHADE_TEXTURE - 1) / (FIELD_TEXTURE - 1))
+        db = _lookup(shade, row * coarser, column * coarser, unit=False)
         beyond = np.clip(np.abs(across - np.float32(-1.0)) - np.float32(4.5), 0, 8)
         db += np.float32(FAR_DB_CM) * beyond
         self.background = 10 ** ((np.float32(patient.background_db) + db) / 20)

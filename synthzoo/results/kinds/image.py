@@ -77,7 +77,7 @@ class Image(Kind):
         if image.shape[-2:] != array.shape[-2:] or image.ndim > 3 or (image.ndim == 3 and image.shape[0] != 3):
             return None
         low, high = float(image.min()), float(image.max())
-        return np.uint8(np.rint(255 * (image - low) / max(high - low, 1e-6)))
+        return np.rint(255 * (image - low) / max(high - low, 1e-6)).astype(np.uint8)
 
     def paths(self, path: Path, content: Content) -> list[Path]:
         return [path] if content.extra is None else [path, path.with_name(f"{path.stem}_overlay.png")]
@@ -103,7 +103,7 @@ class Image(Kind):
         if content.array.dtype.kind == "u":
             heat /= max(float(heat.max()), 1.0)
         share = self.opacity * np.minimum(1.0, 4.0 * heat)
-        return np.uint8(np.rint((1 - share) * grey + share * 255 * heat_colours(heat)))
+        return np.rint((1 - share) * grey + share * 255 * heat_colours(heat)).astype(np.uint8)
 
     @classmethod
     def preview(cls, table: CaseTable, sidecars: list[Path], overlay: str | None = None) -> None:

@@ -97,13 +97,13 @@ class SynthesisEvaluation(Evaluation):
     @cached_property
     def true(self) -> np.ndarray:
         """Phantoms (N, D, H, W) of the requests."""
-        options = {"split": "test", "requests": self.requested, "cache_dir": self.phantom_dir}
+        options: dict[str, Any] = {"split": "test", "requests": self.requested, "cache_dir": self.phantom_dir}
         return phantoms(self.count, "phantoms as requested", **options)
 
     @cached_property
     def other(self) -> np.ndarray:
         """As many phantoms of other requests."""
-        options = {"split": "test", "first": 50_000, "independent": 1.0, "cache_dir": self.phantom_dir}
+        options: dict[str, Any] = {"split": "test", "first": 50_000, "independent": 1.0, "cache_dir": self.phantom_dir}
         return phantoms(self.count, "other phantoms", **options)
 
     @cached_property

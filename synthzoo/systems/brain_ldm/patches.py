@@ -64,7 +64,9 @@ class PatchAutoencoderKL(AutoencoderKL):
     ) -> None:
         super().__init__(in_channels=in_channels * patch**3, out_channels=out_channels * patch**3, **kwargs)
         self.patch = int(patch)
-        self.linear_in = self.linear_out = self.refine = None
+        self.linear_in: nn.Conv3d | None = None
+        self.linear_out: nn.Conv3d | None = None
+        self.refine: nn.Sequential | None = None
         if linear:
             self._add_linear_path(in_channels, out_channels, kwargs["latent_channels"])
         if refine:

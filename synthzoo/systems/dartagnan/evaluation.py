@@ -9,7 +9,7 @@ the cavity's area show the difference.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -169,7 +169,7 @@ class CounterfactualEvaluation(EchoEvaluation):
             "input copied": (self.videos, self.true),
             "reconstruction": (own, self.videos),
         }
-        rows = []
+        rows: list[list[Any]] = []
         for name, (one, two) in compared.items():
             whole, heart = (float(np.nanmean(roi_ssim(one, two, part))) for part in (None, region))
             against_truth = name != "reconstruction"
@@ -204,7 +204,7 @@ def draw_worlds(
     videos: torch.Tensor,
     counterfactual: torch.Tensor,
     true: torch.Tensor,
-    rows: list[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
     ef: np.ndarray,
     requested: np.ndarray,
     path: str | Path,

@@ -129,7 +129,7 @@ class CascadeEvaluation(EchoEvaluation):
 
     def ejection(self) -> Found:
         """EF requested against EF measured."""
-        no_ef = {"guidance": (0.0, 0.0)}
+        no_ef: dict[str, Any] = {"guidance": (0.0, 0.0)}
         draws = [self.drawn(draw) for draw in range(DRAWS)]
         sets = {"real": self.videos, "draw": draws[0], "second": draws[1], "third": draws[2]}
         sets["best"] = closest(draws, torch.from_numpy(100 * self.requested))[0]
@@ -221,7 +221,7 @@ class CascadeEvaluation(EchoEvaluation):
     def memory(self) -> Found:
         """Are videos nearer to training videos than real videos of the same patients are?"""
         known = stacked(self.patients_of("TRAIN", TRAINING))[:, 0].numpy()
-        rows = []
+        rows: list[list[Any]] = []
         for name, one in {"one draw": self.drawn(), "real videos of the same patients": self.videos}.items():
             distances = nearest_distances(one[:, 0].numpy(), known)[0]
             rows.append([name, round(float(np.median(distances)), 4), round(float(distances.min()), 4)])

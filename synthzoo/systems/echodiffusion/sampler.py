@@ -75,7 +75,7 @@ def sample_cascade(
         churn, threshold, generator, progress: see `sample_stage`.
     """
     frame, conditions = 2 * image - 1, ef[:, None]
-    settings = {"churn": churn, "threshold": threshold, "generator": generator, "progress": progress}
+    settings: dict[str, Any] = {"churn": churn, "threshold": threshold, "generator": generator, "progress": progress}
     given = {"image": shrink_clip(frame[:, :, None], 1, network.space)[:, :, 0]}
     small = sample_stage(network.base, noise["base"], conditions, given, steps[0], guidance[0], **settings)
     grown = grow_clip(small.clamp(-1, 1), network.frames, (network.image_size, network.image_size), network.time)

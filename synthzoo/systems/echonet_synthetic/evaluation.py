@@ -82,7 +82,12 @@ class EchoNetSyntheticEvaluation(EchoEvaluation):
         seed: int = 0,
         **shared: Any,
     ) -> None:
-        settings = {"patients": patients, "videos": videos, "long_videos": long_videos, "surrogate": surrogate}
+        settings: dict[str, Any] = {
+            "patients": patients,
+            "videos": videos,
+            "long_videos": long_videos,
+            "surrogate": surrogate,
+        }
         settings |= {"regressor_steps": regressor_steps, "sweep": list(sweep), "seed": seed}
         super().__init__(settings, inferer=inferer, **shared)
         self.figure, self.patients, self.videos, self.long_videos = figure, int(patients), int(videos), int(long_videos)
@@ -150,7 +155,7 @@ class EchoNetSyntheticEvaluation(EchoEvaluation):
             rows += more
         far = frechet(generated, phantoms, self.phantoms_of(ef, first=self.videos))
         moved = round(float(motion_energy(generated).mean() / motion_energy(phantoms).mean()), 3)
-        fidelity = [
+        fidelity: list[list[Any]] = [
             ["generated", far["frames"]["fid"], far["clips"]["fid"], moved],
             ["other phantoms (floor)", far["frames"]["fid_real"], far["clips"]["fid_real"], 1.0],
         ]
@@ -208,7 +213,7 @@ class EchoNetSyntheticEvaluation(EchoEvaluation):
     def downstream(self) -> Found:
         """Regressors of EF, one trained on the surrogate alone, one on as many real videos, tried on TEST phantoms."""
         folder = self.folder / "surrogate"
-        options = {"seed": self.seed, "batch_size": 16, "bundle": "evaluation"}
+        options: dict[str, Any] = {"seed": self.seed, "batch_size": 16, "bundle": "evaluation"}
         SurrogateDataset(self.network, self.inferer, folder, self.surrogate, **options).run()
         listed = read_echonet(folder)
         videos = [read_video(row["path"]).frames.astype(np.float32) / 255 for row in listed]

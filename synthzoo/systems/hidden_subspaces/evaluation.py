@@ -69,8 +69,8 @@ class ReidEvaluation(Evaluation):
     @cached_property
     def gallery(self) -> Gallery:
         """The training patients' videos, with thresholds from unseen ones."""
-        sets = [self.phantoms("TRAIN", self.training), self.phantoms("TEST", self.unseen)]
-        gallery = Gallery(*sets, self.video_frames)
+        training, unseen = self.phantoms("TRAIN", self.training), self.phantoms("TEST", self.unseen)
+        gallery = Gallery(training, unseen, self.video_frames)
         gallery.fit(self.network)
         return gallery
 

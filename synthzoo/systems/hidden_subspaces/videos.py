@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,7 +71,7 @@ class PhantomVideos:
     def __len__(self) -> int:
         return len(self.patients)
 
-    def frames(self, row: int, which: Callable[[int], np.ndarray] | None = None) -> torch.Tensor:
+    def frames(self, row: int, which: Callable[[int], Any] | None = None) -> torch.Tensor:
         """Frames of a video, float32 (n, 1, S, S) in [0, 1]; `which(count)` chooses them, None takes all."""
         video = self.videos.frames(row)
         video = video if which is None else video[which(len(video))]
@@ -127,7 +128,7 @@ class FolderVideos:
 
 
 def read_frames(
-    path: str | Path, channels: int = 1, which: Callable[[int], np.ndarray] | None = None
+    path: str | Path, channels: int = 1, which: Callable[[int], Any] | None = None
 ) -> tuple[torch.Tensor, float | None]:
     """Frames of one file and its frames per second where it states them.
 

@@ -9,6 +9,7 @@ are the controls, phantoms through the autoencoder the ceiling.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ class JointVideoEvaluation(EchoEvaluation):
         videos, seconds = {}, []
         for seed in self.seeds:
             name = "_".join(str(part) for part in (*schedule, seed))
-            found = self.cached(name, lambda seed=seed: self.timed(inferer, self.ef[seed], seed))
+            found = self.cached(name, partial(self.timed, inferer, self.ef[seed], seed))
             videos[seed] = found["videos"]
             seconds.append(float(found["seconds"]))
         return videos, float(np.mean(seconds))
@@ -117,15 +118,15 @@ class JointVideoEvaluation(EchoEvaluation):
                 row["similarity_across"] = across
             for key, value in row.items():
                 found.setdefault(key, []).append(value)
-        sets = (torch.cat([one[seed] for seed in self.seeds]) for one in (videos, real, other))
-        return found | {f"all_{kind}": value["fid"] for kind, value in frechet(*sets, FEATURED).items()}
+        made, held, floor = (torch.cat([one[seed] for seed in self.seeds]) for one in (videos, real, other))
+        return found | {f"all_{kind}": value["fid"] for kind, value in frechet(made, held, floor, FEATURED).items()}
 
     # --- the parts ---------------------------------------------------------------------------------------------------
 
     def schedules(self) -> Found:
         """Each schedule, its trade-off between frames and clips, and what depends on it."""
         real, other = self.real(), self.real(1)
-        found = {PHANTOMS: self.judged(other, real, other)}
+        found: dict[Any, dict[str, Any]] = {PHANTOMS: self.judged(other, real, other)}
         restored = {seed: self.restored(videos) for seed, videos in real.items()}
         found[RESTORED] = self.judged(restored, real, other)
         for schedule in self.rules:

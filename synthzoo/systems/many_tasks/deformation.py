@@ -9,6 +9,8 @@ f follows from a push distance p, so that tissue half-way to the edge moves by a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -20,7 +22,7 @@ def deform(
     region: Region,
     kind: str,
     rng: np.random.RandomState,
-    push: tuple[float, float] = (0.5, 5.0),
+    push: Sequence[float] = (0.5, 5.0),
 ) -> np.ndarray:
     """Push tissue inside a region away from ("source") or towards ("sink") a random point of it.
 
@@ -55,7 +57,7 @@ def deform(
     return out
 
 
-def push_exponent(mask: np.ndarray, centre: np.ndarray, rng: np.random.RandomState, push: tuple[float, float]) -> float:
+def push_exponent(mask: np.ndarray, centre: np.ndarray, rng: np.random.RandomState, push: Sequence[float]) -> float:
     """The exponent f for a push distance drawn from U(max(0.1 Pm, pmin), min(0.9 Pm, pmax)), Pm = L / sqrt(2)."""
     border = np.argwhere(mask & ~ndimage.binary_erosion(mask))
     length = max(np.sqrt(((border - centre) ** 2).sum(1)).mean(), 1e-3)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from synthzoo.systems.many_tasks.figures import draw_rows
 from synthzoo.systems.many_tasks.inferer import finish, smooth_inside, to_network
 from synthzoo.systems.many_tasks.network import TASKS, ManyTasksEnsemble
 
-LESIONS = {
+LESIONS: dict[str, dict[str, Any]] = {
     "large tumour": {"tumour": {"core_ml": 6.0, "enhancing_ml": 10.0, "oedema_ml": 35.0}},
     "small tumour": {"tumour": {"core_ml": 2.0, "enhancing_ml": 5.0, "oedema_ml": 12.0}},
     "stroke": {"stroke": {"volume_ml": 20.0}},
@@ -80,7 +80,12 @@ class AnomalyEvaluation(Evaluation):
         smooth_voxels: float | None = None,
         **shared: Any,
     ) -> None:
-        settings = {"subjects": subjects, "healthy": healthy, "references": references, "first_seed": first_seed}
+        settings: dict[str, Any] = {
+            "subjects": subjects,
+            "healthy": healthy,
+            "references": references,
+            "first_seed": first_seed,
+        }
         settings |= {"smooth_voxels": smooth_voxels, "single_tasks": single_tasks is not None}
         super().__init__(network, settings=settings, **shared)
         self.subjects, self.healthy, self.references = subjects, healthy, references
@@ -93,7 +98,7 @@ class AnomalyEvaluation(Evaluation):
         kinds = [*self.kinds, *["healthy"] * self.healthy]
         for name, contrast in SEQUENCES.items():
             cases[name] = [self._case(a, k, *contrast, i) for i, (a, k) in enumerate(zip(self.anatomies, kinds))]
-            stored = self.cached(f"maps_{name}", lambda name=name: self.maps_of(cases[name], name))
+            stored = self.cached(f"maps_{name}", partial(self.maps_of, cases[name], name))
             heats[name] = {key: list(maps.numpy()) for key, maps in stored.items()}
         if self.figure:
             shown = [ENSEMBLE, *([SINGLE] if self.single else []), Z_SCORE, EQUALISED]
@@ -132,7 +137,7 @@ class AnomalyEvaluation(Evaluation):
 
     def _case(self, anatomy: brain.BrainAnatomy, kind: str, contrast: str, gadolinium: bool, index: int) -> Case:
         image = render(anatomy, contrast, seed=self.first_seed + index, gadolinium=gadolinium)
-        lesion = sum(anatomy.lesions.values()) if anatomy.lesions else np.zeros(image.shape, np.float32)
+        lesion = sum(anatomy.lesions.values(), np.zeros(image.shape, np.float32))
         volume, mask, (source, target) = to_network(image, anatomy.mask & (image > 0), self.network.grid)
         truth = np.zeros(volume.shape, bool)
         truth[target] = lesion[source] > 0.5
@@ -214,7 +219,7 @@ def _by_lesion(
     """Voxel AP of the ensemble per kind of lesion, the mean over its volumes."""
     rows = []
     for kind in LESIONS:
-        row = [kind]
+        row: list[Any] = [kind]
         for name, of in cases.items():
             own = [i for i in sick[name] if of[i].kind == kind]
             scores = [loc.voxel_scores([heats[name][ENSEMBLE][i]], [of[i].truth], [of[i].mask])["ap"] for i in own]

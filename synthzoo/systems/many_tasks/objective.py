@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from synthzoo.systems.many_tasks.network import PRIOR_LOGIT, ManyTasksEnsemble, trains
+from synthzoo.systems.many_tasks.network import PRIOR_LOGIT, trains
 
 
 class ManyTasksLoss:
@@ -23,7 +23,7 @@ class ManyTasksLoss:
     def __init__(self, weight: float = 0.0) -> None:
         self.weight = weight
 
-    def __call__(self, network: ManyTasksEnsemble, batch: dict) -> dict[str, torch.Tensor]:
+    def __call__(self, network: torch.nn.Module, batch: dict) -> dict[str, torch.Tensor]:
         network = getattr(network, "module", network)
         image, label = batch["image"], batch["label"]
         task, block = torch.as_tensor(batch["task"]), torch.as_tensor(batch["block"])

@@ -41,7 +41,7 @@ def _close_and_fill(values: np.ndarray, footprint: np.ndarray) -> np.ndarray:
     seed = np.full_like(closed, closed.max())
     for axis in range(closed.ndim):
         for end in (0, -1):
-            border = [slice(None)] * closed.ndim
+            border: list[slice | int] = [slice(None)] * closed.ndim
             border[axis] = end
             seed[tuple(border)] = closed[tuple(border)]
     return reconstruction(seed, closed, method="erosion", footprint=footprint)
