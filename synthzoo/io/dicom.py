@@ -367,7 +367,7 @@ def write_segmentation(
         plane_orientation=hd.PlaneOrientationSequence("PATIENT", orientation),
         pixel_measures=hd.PixelMeasuresSequence([spacing[1], spacing[0]], spacing[2], spacing[2]),
         plane_positions=[
-            hd.PlanePositionSequence("PATIENT", (affine @ [0, 0, k, 1])[:3]) for k in range(turned.shape[2])
+            hd.PlanePositionSequence("PATIENT", (affine @ [0, 0, k, 1])[:3].tolist()) for k in range(turned.shape[2])
         ],
     )
     for key in ("InstanceCreation", "Series", "Content"):  # equal maps give equal files

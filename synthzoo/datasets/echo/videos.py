@@ -148,7 +148,7 @@ class BeatTable(ImageTable):
         UserError: both or none of images and dataset_dir, an EF out of range, and what the readers say.
     """
 
-    KINDS = ("video",)
+    KINDS: tuple[str, ...] = ("video",)
 
     def __init__(
         self,
