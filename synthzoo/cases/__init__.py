@@ -1,1 +1,1 @@
-"""What a row is: a request or an input image, where its result is written, and what is done already."""
+"""Tables of cases: a row is a request or an input image, with the place of its result and whether that is done."""

@@ -142,7 +142,7 @@ class ImageTable(CaseTable):
         return find_images(images, exclude, self.kinds)
 
     def check(self, path: Path, channels: int = 1) -> None:
-        """Raise what is wrong with a file, as one sentence: it is read whole by `loader`, or as a volume."""
+        """Check that a file can be read, whole, by `loader` or as a volume; one sentence says what is wrong."""
         if self.loader is None:
             check_volume(path, channels=channels)
         else:
@@ -186,7 +186,7 @@ class ImageTable(CaseTable):
 
 
 def check_volume(path: str | Path, channels: int = 1) -> None:
-    """Read a volume whole and raise what is wrong with it, as one sentence; see `read_volume`."""
+    """Check a volume by reading it whole; what is wrong with it is raised as one sentence; see `read_volume`."""
     read_volume(path, channels)
 
 

@@ -1,4 +1,4 @@
-"""The table of requests: one row says what one generated image shall be.
+"""Request tables: each row states the conditions and the seed of one image to be generated.
 
 Rows come from the keys of a config (`--num_samples 4 --age 70`) or from a CSV or TSV file with one column per
 condition. The start noise of a row depends on its own seed alone, so neither the number of processes nor a restart

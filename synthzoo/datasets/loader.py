@@ -35,7 +35,7 @@ def seed_everything(seed: int) -> None:
 
 
 class SeededRows(Dataset):
-    """A dataset indexed by (row, draw), where draw seeds whatever is random while the row is made.
+    """A dataset indexed by (row, draw), where `draw` seeds every random choice in that row.
 
     Args:
         dataset: any map-style dataset; if its `transform` is a MONAI Randomizable, that is seeded too.

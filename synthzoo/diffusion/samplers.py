@@ -1,4 +1,4 @@
-"""Samplers: from noise to a sample with few calls of the denoiser.
+"""Samplers that turn noise into a sample with few calls of the denoiser.
 
 A denoiser is any callable `(x (B, ...), t (B,)) -> prediction (B, ...)`. Each sampler walks down the timesteps and
 ends at the clean estimate (a = 1, s = 0).

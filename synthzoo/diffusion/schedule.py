@@ -1,4 +1,4 @@
-"""Noise schedules of discrete diffusion and the conversions between what a denoiser can predict.
+"""Noise schedules of discrete diffusion, and conversions between noise, image and velocity predictions.
 
 x_t = a_t x_0 + s_t e,   a_t = sqrt(prod_{u <= t} (1 - beta_u)),   s_t^2 = 1 - a_t^2
 epsilon: the network predicts e;   v: it predicts a_t e - s_t x_0   (Salimans, Ho, ICLR 2022)
@@ -66,7 +66,7 @@ class NoiseSchedule:
         return a * x0 + s * noise
 
     def target(self, x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """What the denoiser shall predict, (B, ...)."""
+        """Training target of the denoiser, (B, ...), by the schedule's kind of prediction."""
         if self.prediction == "epsilon":
             return noise
         a, s = self.at(t, x0)

@@ -1,4 +1,4 @@
-"""How fast samplers are, in one process, taking turns: seconds, network calls, arithmetic, memory, and what comes out.
+"""Benchmark of samplers in one process, taking turns: seconds, network calls, arithmetic, memory, image quality.
 
     utilisation = floating-point operations of the networks / seconds inside them / the rate of a matrix product
 
@@ -227,7 +227,7 @@ def measure_samplers(
 
 
 def measure_quality(images: torch.Tensor, requested: np.ndarray, true: np.ndarray) -> dict[str, float]:
-    """What came out: agreement of the volumes with the request, and FID against phantoms of the same requests.
+    """Quality of the volumes: agreement with the request, and FID against phantoms of the same requests.
 
     Args:
         images: (N, 1, D, H, W) in [0, 1] on the 4 mm grid.

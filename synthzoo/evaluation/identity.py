@@ -1,4 +1,4 @@
-"""Whether generated videos show the patients of real ones, to a re-identification network and to plain pixels."""
+"""Identity of generated videos: whether a re-identification network or plain pixels match them with real patients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the published scale needs: memory and seconds of one training step of each stage, and of decoding."""
+"""Cost of the published scale: memory and seconds of one training step of each stage, and of decoding."""
 
 from __future__ import annotations
 

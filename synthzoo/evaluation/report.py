@@ -13,7 +13,7 @@ CRITERIA = "Acceptance criteria"  # title of the table of verdicts
 
 
 class Report:
-    """Where an evaluation's figures go, what measures them again, and what they are judged by.
+    """Report of an evaluation: the metrics file, the command that repeats it, and the acceptance criteria.
 
     Args:
         save_to: the metrics file; pictures and tables of an evaluation lie beside it.

@@ -1,4 +1,4 @@
-"""How fast videos are sampled: our DDIM and diffusers' own pipeline around the same denoiser, in turns, in one process.
+"""Benchmark of video sampling: our DDIM and diffusers' pipeline around the same denoiser, in turns, in one process.
 
 Both start from the same noise and end at the same latents; what is shipped, with reference and decoding, stands beside.
 """

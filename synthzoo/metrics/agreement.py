@@ -1,4 +1,4 @@
-"""Did the generator do what was requested? Requested values against those that an instrument measured.
+"""Agreement of requested values with those that an instrument measured: r, slope, errors, and a shuffled control.
 
     r = corr(requested, measured);  slope, intercept: least squares of measured on requested;  MAE = mean |measured -
     requested|

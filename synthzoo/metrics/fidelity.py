@@ -1,4 +1,4 @@
-"""How generated volumes compare with real ones as sets: FID, and MS-SSIM between pairs as a measure of variety.
+"""Fidelity of sets of generated volumes: FID against real ones, and MS-SSIM between pairs as a measure of diversity.
 
     FID = |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))                      Heusel et al., NeurIPS 2017
 

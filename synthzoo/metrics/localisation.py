@@ -1,4 +1,4 @@
-"""How well a heat map points at lesions: average precision, AUROC, Dice, and two baselines that know only intensity.
+"""Localisation of lesions by a heat map: average precision, AUROC, Dice, and two baselines from intensity alone.
 
 Average precision and AUROC over voxels are scikit-learn's; chance is the share of lesion voxels and 0.5.
 """

@@ -1,4 +1,4 @@
-"""A denoiser of clips with what travels with it: the bounds of its conditions and the spread of its data."""
+"""Denoiser of clips with the bounds of its conditions and the standard deviation of its data as buffers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a machine convolves volumes: a single one on the CPU as fast as a batch, and which precisions it has.
+"""Convolution of volumes by the machine at hand: single volumes as fast as batches on a CPU, and usable precisions.
 
 PyTorch sends a convolution of a batch to oneDNN, but that of one small volume to a general routine of half its speed.
 """

@@ -45,7 +45,7 @@ class SpaceTimeUNet(nn.Module):
         conditions: K scalar conditions, normalised to about [0, 1].
         image_channels: of a conditioning image that stands beside every frame; 0 for none.
         low_channels: of a low-resolution clip, brought to the size of x, that stands beside it; 0 for none.
-        level_range: lowest and highest noise level that the network is told, see `LevelEmbedding`.
+        level_range: lowest and highest noise level of the network's input, see `LevelEmbedding`.
         low_level_range: the same for the noise on the low-resolution clip (log SNR).
         embedding: size of the vector that all blocks hear; None is 4 times the stem's width, twice that with a
             low-resolution clip.
@@ -100,8 +100,8 @@ class SpaceTimeUNet(nn.Module):
         levels = len(channels)
         timed = per_level("time_attention", time_attention, levels)
         spaced = per_level("space_attention", space_attention, levels)
-        told = per_level("tokens", tokens, levels)
-        width = widths[0] if any(told) or middle_tokens else 0
+        with_tokens = per_level("tokens", tokens, levels)
+        width = widths[0] if any(with_tokens) or middle_tokens else 0
         embedding = embedding or 4 * widths[0] * (2 if low_channels else 1)
         self.in_channels, self.image_channels, self.low_channels = in_channels, image_channels, low_channels
         self.divisor = 2 ** (levels if early_shrink else levels - 1)
@@ -141,7 +141,8 @@ class SpaceTimeUNet(nn.Module):
                     {
                         "before": before,
                         "blocks": nn.ModuleList(
-                            block(at, at, told[level] and number == 0, gates and number > 0) for number in range(blocks)
+                            block(at, at, with_tokens[level] and number == 0, gates and number > 0)
+                            for number in range(blocks)
                         ),
                         "mixing": mixing(at, level),
                         "after": after,
@@ -153,7 +154,7 @@ class SpaceTimeUNet(nn.Module):
                 nn.ModuleDict(
                     {
                         "blocks": nn.ModuleList(
-                            block(outer + at, outer, told[level] and number == 0, gates and number > 0)
+                            block(outer + at, outer, with_tokens[level] and number == 0, gates and number > 0)
                             for number in range(blocks)
                         ),
                         "mixing": mixing(outer, level),

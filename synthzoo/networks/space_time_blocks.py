@@ -1,4 +1,4 @@
-"""Parts of a factorised space-time network: each looks along space or along time, never along both at once.
+"""Blocks of a factorised space-time network: each works along space or along time, never along both at once.
 
 Inside, frames lie in the batch: a clip (B, C, T, H, W) is (B T, C, H, W), so that whatever looks along space is the
 plain layer of images. Whatever looks along time starts as the identity and is left out for stills, so that an image
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 
 class Context(NamedTuple):
-    """What every block of one forward pass shares: frames T a clip, embedding (B T, E), tokens (B, N, W) or None."""
+    """What the blocks of one forward pass share: frames T a clip, embedding (B T, E), tokens (B, N, W) or None."""
 
     frames: int
     still: bool
@@ -69,7 +69,7 @@ class TimeConvolution(nn.Module):
 
 
 class TimeBias(nn.Module):
-    """What the distance between two frames adds to their attention, for any number of frames: T -> (heads, T, T)."""
+    """Relative bias of attention by the distance between two frames, for any number of frames: T -> (heads, T, T)."""
 
     def __init__(self, width: int, heads: int, causal: bool) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ class TokenAttention(nn.Module):
 
 
 class Gate(nn.Module):
-    """Channels weighed by what an attentive average of the frame says (global context, Cao et al. 2019)."""
+    """Channels weighed by an attention-pooled average of the frame (global context, Cao et al. 2019)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a space-time network is told besides the clip: noise levels and scalar conditions, as a vector and as tokens."""
+"""Embeddings of noise levels and scalar conditions for a space-time network, as a vector and as tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What losses on clips share: frames that count, a frame that conditions, one window for a whole clip."""
+"""Parts of losses on clips: masks of padded frames, conditioning frames, and windows of longer clips."""
 
 from __future__ import annotations
 

@@ -156,10 +156,10 @@ class EchoNetWriter:
             ]
             if lines:
                 write_text(self.folder / TRACINGS, _csv(CHORDS, lines))
-            told = [{"FileName": name, **row["extra"]} for name, row in self.rows.items() if row["extra"]]
-            if self.extra_table and told:
-                columns = list(dict.fromkeys(column for line in told for column in line))
-                write_text(self.folder / self.extra_table, _csv(columns, told))
+            extra = [{"FileName": name, **row["extra"]} for name, row in self.rows.items() if row["extra"]]
+            if self.extra_table and extra:
+                columns = list(dict.fromkeys(column for line in extra for column in line))
+                write_text(self.folder / self.extra_table, _csv(columns, extra))
             # Their rows are in the tables now. Another process that runs keeps its own until it does the same.
             alone = process_rank()[1] == 1
             for journal in self.folder.glob(".journal_*.jsonl") if alone else [self.journal]:

@@ -1,4 +1,4 @@
-"""Where another program runs a bundle's transforms on samples of its own and writes the result itself.
+"""Hand-over to a program that runs a bundle's transforms on its own samples and writes the result itself.
 
 MONAI Label's stock `monaibundle` app is such a program: it takes preprocessing, network, inferer and postprocessing out
 of inference.json, puts its request's fields into the sample, and writes `pred`. What it finds under `result` it sends

@@ -111,7 +111,7 @@ class SaveResult(Transform):
         return study_of(case, json.dumps(plain(request)), request.get("requested"), given)
 
     def is_synthetic(self, suffix: str, record: Mapping) -> bool:
-        """Whether an output is a generated image, and not a map or a table of an image that was given."""
+        """Whether an output is a generated image rather than a map or a table of an input image."""
         return "input" not in record or (self.kinds[suffix].pixels and not is_map(suffix))
 
     def _mark(self, suffix: str, record: Mapping) -> Mark:

@@ -1,4 +1,4 @@
-"""From a scan of any orientation, spacing and matrix to one head grid in RAS, and the way back for a map."""
+"""Resampling of a scan of any orientation, spacing and matrix to one head grid in RAS, and of a map back to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plane that a head is most symmetric about, and the small turn that brings it to the middle of a grid.
+"""Alignment of a head's plane of symmetry with the middle of a grid by a small rotation and shift.
 
 The correlation of the volume with its mirror image is maximised over yaw, roll and a shift along left to right: first
 over a coarse set of poses, then by Powell's method. Pitch does not show in a mirror and stays as it is.

@@ -81,7 +81,7 @@ def training_slices(
 
 
 class HealthyScanSlices(Dataset):
-    """Slices of healthy scans, bent, brightened and made noisier at random.
+    """Slices of healthy scans under random deformation, contrast and noise.
 
     Rows are those of `HealthySlices`, so that the transform and the loss are the same. What is planted into them is
     learnt as wrong, and what they hold as right: a scan with a lesion among them trains that lesions are healthy.

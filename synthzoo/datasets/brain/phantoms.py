@@ -97,7 +97,7 @@ class BrainPhantomDataset(Dataset):
         return draw_params(seed, independent=bool(uniform))
 
     def image(self, row: int) -> np.ndarray:
-        """The image of one row, float16 (D, H, W), from the cache or made now."""
+        """The image of one row, float16 (D, H, W), from the cache or generated now."""
         if row in self.memory:
             return self.memory[row]
         path = self.cache_dir / f"{self.first_seed + row:06d}.npy" if self.cache_dir else None

@@ -1,4 +1,4 @@
-"""Where training images come from: brain phantoms, or a folder of one's own scans."""
+"""Sources of training images: brain phantoms, or a folder of one's own scans."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def clip_positions(
     hold: Sequence[int] = (),
     rng: np.random.Generator | None = None,
 ) -> np.ndarray:
-    """Where the frames of a clip lie in a video, float64 (n,), n = length unless the video is too short.
+    """Positions of a clip's frames in its video, float64 (n,), n = length unless the video is too short.
 
     Args:
         frames: frames of the video.

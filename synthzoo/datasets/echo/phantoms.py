@@ -81,7 +81,7 @@ class EchoPhantomDataset(Dataset):
         for value in () if self.ef is None else self.ef:
             check_ef(value)
         self.params(0)
-        for heart_rate in DRAWN_RATES:  # said now, not in the middle of a training
+        for heart_rate in DRAWN_RATES:  # an error here, not in the middle of a training
             check_rhythm(min(video.frames for video in self.videos), self.fps, heart_rate)
         lengths = np.array([video.frames for video in self.videos], np.int64) * self.size**2
         self.starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -102,16 +102,16 @@ class EchoPhantomDataset(Dataset):
         return {**self.__dict__, "_store": self._store if self.cache_dir is None else None}
 
     def params(self, row: int) -> EchoParams:
-        """What the video of one row is made of."""
+        """Parameters of the video of one row."""
         params = video_params(self.videos[row], **self.priors)
         return params if self.ef is None else replace(params, ef=float(self.ef[row]))
 
     def clip(self, row: int) -> EchoClip:
-        """The video of one row with all its truth, made again."""
+        """The video of one row with all its truth, generated again."""
         return make_clip(self.params(row), self.size, self.videos[row].frames, self.fps)
 
     def frames(self, row: int) -> np.ndarray:
-        """The frames of one row, uint8 (T, S, S), from the cache or made now; not to be written to."""
+        """The frames of one row, uint8 (T, S, S), from the cache or generated now; read-only."""
         if self._store is None:
             self._store = self._open()
         video, done = self._store

@@ -126,7 +126,7 @@ class FrameTable(BeatTable):
         self.conditions = stated
 
     def record(self, row: int) -> dict:
-        """The input, what is requested of it, and the seed."""
+        """The record of a row: input file, requested conditions and seed."""
         return {**super().record(row), "requested": {"ef": self.ef}, "seed": self.seed}
 
     def load(self, row: int) -> dict:

@@ -1,4 +1,4 @@
-"""Videos of the heart for networks that see one beat: which files, which second of them, and what is known of each.
+"""Echo videos for networks that see one beat: a table of files, and a loader that cuts one beat out of each.
 
 A video is brought to the network's rate by mixing neighbouring frames, to its length by taking the middle, and to its
 size by black bars and smoothing. What cannot be used is named in one sentence before anything runs.
@@ -180,11 +180,11 @@ class BeatTable(ImageTable):
         super().__init__(images, suffix=suffix, loader=loader or LoadBeatd("image"), **kwargs)
 
     def factual(self, row: int) -> float | None:
-        """EF that the video of a row shows, percent; None where nobody said it."""
+        """EF that the video of a row shows, percent; None where it is unknown."""
         return self.known.get(self.paths[row]) if self.ef_factual is None else self.ef_factual
 
     def record(self, row: int) -> dict:
-        """The input, and what is requested of it."""
+        """The record of a row: input file and requested conditions."""
         return {**super().record(row), "requested": {"ef": self.ef, "ef_factual": self.factual(row)}}
 
     def load(self, row: int) -> dict:

@@ -1,4 +1,4 @@
-"""Age in years read from a brain by a rule of its own.
+"""Age in years, predicted from a brain image by a regressor on intensity levels and volumes.
 
 A straight rule on how bright the brain is at each depth (`brain_levels`) and on the volumes that `brain_volumes` reads.
 In half of the phantoms on which it is fitted age, ventricles and brain volume know nothing of each other, and what its

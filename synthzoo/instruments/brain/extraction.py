@@ -1,4 +1,4 @@
-"""The brain within a head: a network's probability, made sure of by the shape of a template laid over it.
+"""Brain extraction: a network's probability, corrected by a template that is fitted to it.
 
 The network has seen phantom heads only, and at times takes muscle for brain. So the ICBM152 template's outline (rigid
 motion and one scale per axis, fitted to the probability) has a say: what lies outside of it must be the surer the
@@ -54,7 +54,7 @@ def brain_mask(
 
 
 def find_brain(coarse: np.ndarray, extractor: torch.nn.Module, device: str | torch.device = "cpu") -> np.ndarray:
-    """Brain probability float32 (D, H, W) of a head at 4 mm, the mean of two looks.
+    """Brain probability float32 (D, H, W) of a head at 4 mm, the mean of two passes.
 
     At the second one the head is moved so that the brain found first lies in the middle.
     """

@@ -1,4 +1,4 @@
-"""How the brain instruments are made: the tissue network's loss, and rules fitted on phantoms of known volumes."""
+"""Training of the brain instruments: the tissue network's loss, and regressors fitted on phantoms of known volumes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TissueLoss:
 
 
 def make_places(subjects: int = 150, cache: str | None = None) -> np.ndarray:
-    """Where ventricles are likely, from subjects that serve for nothing else; kept in `cache`."""
+    """Prior maps of the ventricles, from subjects that serve for nothing else; cached in `cache`."""
     path = Path(cache) / f"places-{subjects}.npy" if cache else None
     if path and path.is_file():
         return np.load(path)
@@ -220,7 +220,7 @@ def make_rule(tables: Sequence[dict], contrast: str, instrument: str, landmarks:
 
 
 def state_errors(report: dict, contrast: str, instrument: str, rule: dict, test: dict) -> None:
-    """Enter into the report what a rule gets wrong on test subjects, and its readings of the first four."""
+    """Add to the report a regressor's errors on test subjects, and its readings of the first four."""
     errors = errors_on(test, contrast, instrument, rule)
     if instrument == "brain_age":
         errors = {kind: {"age": found["age"]} for kind, found in errors.items()}

@@ -1,4 +1,4 @@
-"""What intensities say about tissues: histograms by depth and place, relative to the brain's own light.
+"""Intensity histograms by depth and place, relative to the brain's own levels, as features of tissue volumes.
 
 At 4 mm a voxel of cortex mixes grey matter and fluid; one voxel cannot be unmixed, but the distribution of thousands at
 a given depth can. Volumes are binned linearly between centres, so they change smoothly with the image. The image is

@@ -1,4 +1,4 @@
-"""How bright a brain is at each depth, on the scale of the phantoms: what age does to an image besides volumes.
+"""Intensity of a brain at each depth, on the phantoms' scale: features of age besides volumes.
 
 White matter loses signal with age and grey matter does not, so the levels fall and draw together. They are few and each
 is an average over thousands of voxels, which a smooth or softened image keeps.

@@ -17,7 +17,7 @@ SPACING_MM = 4.0
 
 
 class InstrumentPhantoms(Dataset):
-    """Subjects kept as 8-bit tissue maps and painted again each time.
+    """Subjects cached as 8-bit tissue maps and rendered again in each draw.
 
     Rows are {"image": float32 (1, 48, 56, 48), "shares": float32 (5, 48, 56, 48)}; conditions are independent.
 
@@ -70,7 +70,7 @@ def paint(anatomy: BrainAnatomy, contrast: str, rng: np.random.Generator) -> np.
 
 
 def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What compression and a generator may do to an image (D, H, W).
+    """Degrade an image (D, H, W) as compression and a generator may: blur, noise, changed levels.
 
     Half the resolution, a cosine series cut short (of the whole image or of blocks), blur up to 0.8 voxels, squeezed
     highlights, white or smooth noise. No gain: the volumes' features are relative, and age is read from brightness.

@@ -1,4 +1,4 @@
-"""How generated videos of the heart compare with real ones: as sets, against a known true video, and in their motion.
+"""Fidelity of generated echo videos: as sets, against a known true video, and in their motion.
 
     Frechet distance   of frames (deepest layer of the network that finds the cavity) and of clips (last layer but one
                        of the EF regressor), by `fidelity.fid`; meaningless without its floor, real against real

@@ -74,7 +74,7 @@ class EFRegressor(nn.Module):
         return self.body(blocks).mean((3, 4)).float()
 
     def features(self, video: torch.Tensor) -> torch.Tensor:
-        """What the last layer sees, (B, 192): mean and maximum over time of the curves."""
+        """Input of the last layer, (B, 192): mean and maximum over time of the curves."""
         return self.pool(self.curves(video))
 
     @staticmethod

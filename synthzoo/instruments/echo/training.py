@@ -1,4 +1,4 @@
-"""How the echo instruments are trained: videos changed as generated ones differ from phantoms, and two losses."""
+"""Training of the echo instruments: augmentation towards generated videos, and two losses."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def disturb(video: torch.Tensor, pixel: torch.Tensor) -> torch.Tensor:
 
 
 class EFLoss:
-    """Smooth L1 error of EF, and of what has left in each frame, in units of 0.1.
+    """Smooth L1 error of EF, and of the ejected share in each frame, in units of 0.1.
 
     Videos are moved and disturbed, some run backwards, some stand still and have EF 0.
     """

@@ -38,7 +38,7 @@ VARIATION = ((26.0, 2.6), (11.0, 1.3))  # smoothness and size in mm of the subje
 
 @dataclass(frozen=True)
 class BrainParams:
-    """What a subject is made of.
+    """Parameters of a subject: seed, age, sex, volumes and lesions.
 
     Attributes:
         seed: draws the pose, the deformation and the places of lesions.

@@ -52,7 +52,7 @@ def anatomy_maps(seed: int, grid: Sequence[int] = GRID) -> np.ndarray:
 
 
 def template_position(mask: np.ndarray) -> np.ndarray:
-    """Where each voxel lies in the template, mm (3, *shape), by matching the boxes of the two brains.
+    """Template position of each voxel, mm (3, *shape), by matching the boxes of the two brains.
 
     The match is good to a few millimetres, enough to say what is cerebellum or where a sinus runs.
     """

@@ -1,4 +1,4 @@
-"""The anatomy that every brain phantom is a deformation of: the ICBM152 2009a maps that `nilearn` installs.
+"""Template of all brain phantoms, which are deformations of it: the ICBM152 2009a maps that `nilearn` installs.
 
 The template gives the T1w average with grey- and white-matter maps at 1 mm in MNI space (RAS). What it lacks is made
 here once and cached: the ventricles (deep dark compartments on the T1w average: both lateral ventricles, their temporal
@@ -198,7 +198,7 @@ def _reduce(maps: dict[str, np.ndarray], spacing_mm: float) -> dict[str, np.ndar
 
 
 def cache_folder() -> Path:
-    """Where phantoms are kept between runs: `SYNTHZOO_CACHE` or `~/.cache/synthzoo`."""
+    """Folder in which phantoms are cached between runs: `SYNTHZOO_CACHE` or `~/.cache/synthzoo`."""
     return Path(os.environ.get("SYNTHZOO_CACHE") or Path.home() / ".cache" / "synthzoo")
 
 

@@ -1,4 +1,4 @@
-"""The heart in the scan plane: where cavities, walls and valves lie in each frame.
+"""Geometry of the heart in the scan plane: cavities, walls and valves in each frame.
 
 The probe is at the origin, x points right and y into depth, in cm. The left ventricle has an axis from the apex to the
 mitral ring; a point has the body coordinates `along` (cm from the apex) and `across` (cm to the right of the axis). The

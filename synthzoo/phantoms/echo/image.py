@@ -1,4 +1,4 @@
-"""From anatomy to ultrasound: echo levels, speckle that moves with the tissue, point spread, log compression.
+"""Rendering of anatomy as ultrasound: echo levels, speckle that moves with the tissue, point spread, log compression.
 
 A cell's echo is its level times a complex scatterer of unit power; the blurred magnitude is Rayleigh speckle. Muscle
 and background keep their scatterers, looked up in body coordinates, with a little that is fresh in each frame; blood is

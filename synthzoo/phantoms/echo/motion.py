@@ -1,4 +1,4 @@
-"""How the heart beats: one contraction curve, and volumes, lengths and radii that follow from it exactly.
+"""Motion of the heart: one contraction curve, and the volumes, lengths and radii that follow from it exactly.
 
 The contraction c rises from 0 (end diastole) to 1 (end systole) and falls back in early filling, diastasis and atrial
 kick. Volume is imposed, V = EDV (1 - EF c), the long axis shortens by a share of EF c, and the radius is solved for.
@@ -107,7 +107,7 @@ def contraction_curve(place: np.ndarray, plateau: float) -> tuple[np.ndarray, np
 
 
 def beat_places(frames: int, fps: float, session: EchoSession) -> np.ndarray:
-    """Where in the beat each frame lies, float64 (frames,) in [0, 1)."""
+    """Phase of each frame in the beat, float64 (frames,) in [0, 1)."""
     return np.mod(np.arange(frames) * session.heart_rate / (60.0 * fps) + session.phase, 1.0)
 
 

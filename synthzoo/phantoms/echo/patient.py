@@ -1,4 +1,4 @@
-"""Who is scanned and how: the priors of a patient's heart and machine settings, of a session's pose and rhythm, of EF.
+"""Priors of echo phantoms: a patient's heart and machine settings, a session's pose and rhythm, and EF.
 
 Every draw is a pure function of its seeds. Lengths are in cm, angles as named, levels in dB.
 """

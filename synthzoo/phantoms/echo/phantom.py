@@ -48,7 +48,7 @@ CONFOUNDED_CENTRE = 0.55
 
 @dataclass(frozen=True)
 class EchoParams:
-    """All that a video is made of.
+    """Parameters of a video: patient, session, noise and EF.
 
     Attributes:
         patient: anatomy and machine settings.

@@ -20,7 +20,7 @@ LENGTH, CHOICE = 106, 107  # salts
 
 @dataclass(frozen=True)
 class Preset:
-    """Size and length of the videos, and how many of them.
+    """Preset of a set: size and length of its videos, and their number.
 
     Attributes:
         size: side of the square image in pixels.
@@ -46,7 +46,7 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Video:
-    """Which video: seeds, split and number of frames."""
+    """Identity of a video: seeds, split and number of frames."""
 
     patient: int
     session: int

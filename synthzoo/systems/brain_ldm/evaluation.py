@@ -1,4 +1,4 @@
-"""What a brain generator does with its requests, measured by instruments that saw none of its training.
+"""Evaluation of a brain generator by instruments that saw none of its training: fidelity, agreement, memorisation.
 
 Requests are uniform in the conditions and independent. Beside each figure stands the phantom's own: the same instrument
 on true phantoms of the same requests (the ceiling), on these phantoms through the autoencoder (what decoding loses),
@@ -195,7 +195,7 @@ class SynthesisEvaluation(Evaluation):
         return found
 
     def unset(self) -> Found:
-        """What is measured when only one condition is requested, and none."""
+        """Agreement when only one condition is requested, and when none is."""
         found, rows, count = Found(), [], max(self.sweep_count // 2, 4)
         for given in (*MEASURED, None):
             requested = self.requested[:count].copy()

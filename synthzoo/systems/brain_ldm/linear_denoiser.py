@@ -5,8 +5,8 @@
 
 p(c) holds c, c^2 and the products of two conditions: the head is as large as age, brain and ventricles say together.
 A small denoiser spends most of its training on finding what a linear estimate knows already: where it is, what the
-conditions do there on average, and which deformations go together. It is told instead, and learns the rest. Nothing
-here is trained by gradients; `fit` reads it off the training set (the linear estimate is Wiener's).
+conditions do there on average, and which deformations go together. It gets them as input instead, and learns the rest.
+Nothing here is trained by gradients; `fit` reads it off the training set (the linear estimate is Wiener's).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The published weights of Pinaya et al. 2022, kept in two files of an older layout, as one state dict of this library.
+"""Conversion of the published weights of Pinaya et al. 2022, two files of an older layout, to one state dict here.
 
     autoencoder   decoder.blocks.<n>.conv.conv.*               ->  autoencoder.decoder.blocks.<n>.postconv.conv.*
     denoiser      *.transformer_blocks.<n>.attn<m>.to_out.0.*  ->  denoiser.unet.*.attn<m>.out_proj.*

@@ -1,4 +1,4 @@
-"""The volumes of an evaluation, kept as files, so that an interrupted evaluation goes on where it stopped."""
+"""Cache of an evaluation's volumes in files, so that an interrupted evaluation goes on where it stopped."""
 
 from __future__ import annotations
 

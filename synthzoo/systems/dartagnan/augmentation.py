@@ -1,4 +1,4 @@
-"""Other views of a clip, as another operator or machine would have taken it; the heart beats in them as before."""
+"""Augmentation of a clip as another operator or machine would have taken it; the motion of the heart stays."""
 
 from __future__ import annotations
 

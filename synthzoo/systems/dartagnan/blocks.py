@@ -45,15 +45,15 @@ class FactorisedBlock(nn.Module):
 
     Args:
         stride: in all three axes.
-        told: size of a vector that scales and shifts the first normalisation; 0 for none.
+        condition: size of a vector that scales and shifts the first normalisation; 0 for none.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, norm: str, stride: int = 1, told: int = 0) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: str, stride: int = 1, condition: int = 0) -> None:
         super().__init__()
         between = in_channels * out_channels * 27 // (9 * in_channels + 3 * out_channels)
         self.convolution1 = FactorisedConvolution(in_channels, between, out_channels, norm, stride)
         self.norm1 = norm_layer(norm, out_channels)
-        self.film = nn.Linear(told, 2 * out_channels) if told else None
+        self.film = nn.Linear(condition, 2 * out_channels) if condition else None
         self.convolution2 = FactorisedConvolution(out_channels, between, out_channels, norm)
         self.norm2 = norm_layer(norm, out_channels)
         self.shortcut: nn.Module = nn.Identity()
@@ -63,7 +63,7 @@ class FactorisedBlock(nn.Module):
             )
 
     def forward(self, x: torch.Tensor, vector: torch.Tensor | None = None) -> torch.Tensor:
-        """(B, C, T, H, W), vector (B, told) -> (B, C', T / stride, H / stride, W / stride)."""
+        """(B, C, T, H, W), vector (B, condition) -> (B, C', T / stride, H / stride, W / stride)."""
         h = self.norm1(self.convolution1(x))
         if self.film is not None:
             scale, shift = self.film(vector)[..., None, None, None].chunk(2, 1)

@@ -188,7 +188,7 @@ class CounterfactualEvaluation(EchoEvaluation):
         return found
 
     def identity(self) -> Found:
-        """Whether counterfactuals stay their patient's."""
+        """Identity: whether counterfactuals still show their own patient."""
         return identity(self.videos, self.predicted["counterfactual"], self.reid)
 
     def same_world(self) -> Found:

@@ -50,13 +50,16 @@ class TwinBranch(nn.Module):
         if answer not in ANSWERS:
             raise UserError(f"network_def#generator#answer = {answer!r}: the known ones are {', '.join(ANSWERS)}.")
         self.answer, moves = answer, answer == "motion"
-        told = 0 if plane else 2 * width
+        size = 0 if plane else 2 * width
         self.width = width
         heard = 2 if moves else 1
-        self.ef = None if plane else nn.Sequential(nn.Linear(heard, told), nn.SiLU(), nn.Linear(told, told), nn.SiLU())
+        self.ef = None if plane else nn.Sequential(nn.Linear(heard, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU())
 
         def blocks(inner: int, outer: int) -> nn.ModuleList:
-            pair = (FactorisedBlock(inner, outer, norm, told=told), FactorisedBlock(outer, outer, norm, told=told))
+            pair = (
+                FactorisedBlock(inner, outer, norm, condition=size),
+                FactorisedBlock(outer, outer, norm, condition=size),
+            )
             return nn.ModuleList(pair)
 
         self.stem = ClipStem(2 if plane else 1, stem_width, width, norm, stem_kernel, stride=2 if moves else 1)
@@ -90,8 +93,8 @@ class TwinBranch(nn.Module):
     ) -> torch.Tensor:
         """As `forward`, before the answer: logits (B, 1, T, H, W), or shifts in pixels (B, 2, T, H, W)."""
         ef = ef.to(clip)
-        told = [ef] if self.answer == "video" else [ef, ef - own.to(clip)]
-        vector = None if self.ef is None else self.ef(2 * torch.stack(told, 1) - 1)
+        conditions = [ef] if self.answer == "video" else [ef, ef - own.to(clip)]
+        vector = None if self.ef is None else self.ef(2 * torch.stack(conditions, 1) - 1)
         plane = ef.reshape(-1, 1, 1, 1, 1).expand_as(clip)
         x = self.stem(torch.cat([plane, clip], 1) if self.ef is None else clip)
         x = through(self.fine, x, vector)
@@ -102,7 +105,7 @@ class TwinBranch(nn.Module):
         if self.answer == "video":
             return x
         x = F.interpolate(x.float(), scale_factor=(1, 2, 2), mode="trilinear", align_corners=False)
-        return REACH * clip.shape[-1] * told[1].float().reshape(-1, 1, 1, 1, 1) * torch.tanh(x)
+        return REACH * clip.shape[-1] * conditions[1].float().reshape(-1, 1, 1, 1, 1) * torch.tanh(x)
 
 
 class TwinGenerator(nn.Module):

@@ -26,7 +26,7 @@ class CounterfactualTwin(nn.Module):
         frames: T, frames of a clip, even.
         image_size: side of a frame in pixels, even; a multiple of 4 where the generator answers with motions.
         fps: frames a second of the clips.
-        ef: EF in percent that a plain call asks for.
+        ef: EF in percent that a plain call requests.
         generator: settings of `TwinGenerator`; None takes the small ones.
         expert: settings of `EFExpert`; None takes the small ones.
     """

@@ -1,4 +1,4 @@
-"""What the stages of a cascade hand to each other: small clips, brought to the next size and covered with some noise.
+"""Hand-over between the stages of a cascade: small clips, brought to the next size and covered with some noise.
 
 Ho et al., Cascaded diffusion models, JMLR 2022; for clips Ho et al., Imagen Video, 2022. Frames are left out and put
 back without a shift in time: frame k of a clip is frame k s of the longer one.
@@ -55,7 +55,7 @@ def low_resolution_noise(
         noise: (B, ...), standard normal.
 
     Returns:
-        noisy (B, ...) of kept variance, and log SNR (B,), the number that the network is told in training and sampling.
+        noisy (B, ...) of kept variance, and log SNR (B,), the network's input in training and sampling.
     """
     log_snr = -torch.log(torch.expm1(1e-4 + 10 * level.double() ** 2))
     alpha, sigma = (

@@ -100,7 +100,7 @@ class CascadeEvaluation(EchoEvaluation):
         return self.videos[torch.arange(len(self.videos)), :, self.frame_numbers]
 
     def draw_of(self, draw: int) -> dict[str, torch.Tensor]:
-        """What `generate` gives for the EFs requested; another draw has other noise."""
+        """Videos of the requested EFs by `generate`; another draw has other noise."""
         return self.cached(f"draw_{draw}", lambda: self.generate(self.given, self.requested, draw))
 
     def drawn(self, draw: int = 0) -> torch.Tensor:
@@ -195,7 +195,7 @@ class CascadeEvaluation(EchoEvaluation):
         return found
 
     def identity(self) -> Found:
-        """Whether videos stay their patient's."""
+        """Identity: whether videos still show their own patient."""
         return identity(self.videos, self.drawn(), self.reid)
 
     def steps(self) -> Found:
@@ -219,7 +219,7 @@ class CascadeEvaluation(EchoEvaluation):
         return found
 
     def memory(self) -> Found:
-        """Are videos nearer to training videos than real videos of the same patients are?"""
+        """Memorisation: distances to the nearest training video, of generated and of real videos of one patient."""
         known = stacked(self.patients_of("TRAIN", TRAINING))[:, 0].numpy()
         rows: list[list[Any]] = []
         for name, one in {"one draw": self.drawn(), "real videos of the same patients": self.videos}.items():

@@ -30,7 +30,7 @@ class EchoCascade(nn.Module):
         upsampling: the same of the second stage, which sees the low-resolution clip beside.
         time, space: how much longer and larger the second stage makes a clip.
         channels: of a frame, 1 grey or 3 colours.
-        ef: EF in percent that a plain call asks for.
+        ef: EF in percent that a plain call requests.
         steps: of each stage in a plain call.
         preview: (network, frames (B, C, S, S), EF (B,) in percent, noise by name, steps) -> clips, the short sampler
             behind `forward`, such as `synthzoo.systems.echodiffusion.sampler.preview`.

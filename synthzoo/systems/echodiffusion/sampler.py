@@ -1,7 +1,7 @@
 """Sampling of a cascade over continuous noise levels (EchoDiffusion, Reynaud et al., MICCAI 2023, arXiv 2303.12644).
 
 Each stage is drawn by Heun's method from its own start noise; what the first gives is brought to full size, covered
-with some noise and shown to the second, which is told how much in the same unit as in training (log SNR).
+with some noise and shown to the second, which gets the amount in the same unit as in training (log SNR).
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def sample_cascade(
     small = sample_stage(network.base, noise["base"], conditions, given, steps[0], guidance[0], **settings)
     grown = grow_clip(small.clamp(-1, 1), network.frames, (network.image_size, network.image_size), network.time)
     level = torch.full_like(ef, low_level)
-    low, told = low_resolution_noise(grown, level, noise["low"])
-    given = {"image": frame, "low": low, "low_level": told}
+    low, low_level = low_resolution_noise(grown, level, noise["low"])
+    given = {"image": frame, "low": low, "low_level": low_level}
     clip = sample_stage(network.upsampling, noise["upsampling"], conditions, given, steps[1], guidance[1], **settings)
     return ((clip + 1) / 2).clamp(0, 1)
 

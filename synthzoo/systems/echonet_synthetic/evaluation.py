@@ -180,7 +180,7 @@ class EchoNetSyntheticEvaluation(EchoEvaluation):
         return found
 
     def stitched(self) -> Found:
-        """Long videos: the EF of each of their windows, and whether a join is seen."""
+        """Long videos: the EF of each window, and the seam ratio at their joins."""
         ef = requested_efs(self.long_videos)
         sets = {}
         for name, fade in ((FADE, True), (PUBLISHED, False)):
@@ -312,7 +312,7 @@ class EchoNetSyntheticEvaluation(EchoEvaluation):
         return found
 
     def autoencoder(self) -> Found:
-        """What is lost on the way through latent space."""
+        """Error of the autoencoder: frames and EF after encoding and decoding."""
         ef = requested_efs(self.videos)
         videos = self.phantoms_of(ef)
         again = self.restored(videos)

@@ -40,7 +40,7 @@ class References:
     rejected: list[list[float]] = field(default_factory=list)
 
     def facts(self, threshold: float) -> dict[str, torch.Tensor]:
-        """What a sidecar says of each row: score, threshold, nearest_patient and n_attempts, (B,) each."""
+        """Facts for the sidecar of each row: score, threshold, nearest_patient and n_attempts, (B,) each."""
         return {
             "score": torch.tensor(self.scores),
             "threshold": torch.full((len(self.scores),), threshold),

@@ -126,7 +126,7 @@ def frames_of_clips(network: torch.nn.Module, **clips: Any) -> ClipFrames:
 
 
 def kept_at(network: torch.nn.Module, clips: Dataset) -> Path | None:
-    """Where the latents of clips that have a cache lie: beside the videos, by the weights that made them."""
+    """Cache folder of the latents of clips: beside the videos, named by the weights that encoded them."""
     folder = getattr(clips, "cache_dir", None)
     if folder is None:
         return None

@@ -1,8 +1,8 @@
 """Latent diffusion of echo videos in two steps, a heart and then its motion (EchoNet-Synthetic, arXiv 2406.00808).
 
 One module holds all that a bundle needs, so that one state dict is the whole model: an autoencoder of single frames, a
-denoiser of single latents that draws hearts, a network that tells patients apart in latent space with the embeddings
-of those it was trained on, and a denoiser of latent clips that moves a heart at an ejection fraction (EF).
+denoiser that samples reference latents, single ones; a network that tells patients apart in latent space, with the
+embeddings of those it was trained on; and a denoiser of latent clips that moves a heart at an ejection fraction (EF).
 
     z = (encode(x) - mean) scale;    mean a number a channel, scale one number, both measured on the training videos
     s(z) = max over training frames g of compare(e(z), e(g));    a heart is too near a patient where s(z) > threshold
@@ -73,7 +73,7 @@ class LatentVideo(nn.Module):
 
     Args:
         autoencoder: of frames, see `FrameAutoencoder`.
-        image: denoiser of hearts, a `ClipDenoiser` of no conditions.
+        image: denoiser of reference latents, a `ClipDenoiser` of no conditions.
         video: denoiser of clips beside their heart, a `ClipDenoiser` of EF in percent.
         reid: latents (N, C, h, w) -> embeddings (N, K), with `logits(queries, references)` (Q, R): how surely two are
             of one patient, such as `synthzoo.systems.hidden_subspaces.network.ReidNetwork`; None filters no one.

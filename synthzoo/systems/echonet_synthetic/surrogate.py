@@ -3,7 +3,7 @@
     FileList.csv, Videos/<name>.avi   what readers of EchoNet-Dynamic expect; EF is what was requested
     privacy_scores.csv                of each video: the score of its heart, the threshold, the nearest training
     patient,
-                                      how many hearts were drawn for it and the scores of those rejected
+                                      n_attempts of it and the scores of rejected reference latents
     requests.json                     from which every video follows
     datasheet.md                      what the set is, how it was made and how well its labels hold
 
@@ -40,14 +40,14 @@ MEASURED_AT_MOST = 256  # videos whose EF the datasheet measures
 
 
 class SurrogateDataset:
-    """Fills a folder with videos of hearts that passed the filter, and tells what is in it.
+    """Fills a folder with generated videos whose reference latents passed the filter, and describes it in a README.
 
     Args:
         network: a trained and calibrated `LatentVideo`.
         inferer: the bundle's.
         output_dir: the folder; what is complete in it is kept.
         count: number of videos.
-        seed: of hearts, motion, EFs and splits.
+        seed: of reference latents, motion, EFs and splits.
         ef: EF in percent: one number for all, or the ends of a range in which it is drawn evenly.
         ef_like: folder in EchoNet's layout; EFs are then drawn from those of its TRAIN rows, as the authors advise,
             cut to what the network knows.
@@ -198,10 +198,11 @@ EchoNet-Dynamic; ESV and EDV are empty, since the model knows no millilitres. EF
 ({inferer.sampler_name}, {inferer.steps} steps, guidance {inferer.guidance:g}, eta {inferer.eta:g}); an autoencoder
 decoded it. `{REQUESTS}` holds all that a video depends on besides its number.
 
-**Privacy.** A heart whose score against its nearest training patient lay above {float(network.threshold):.4f} was
-drawn again. That is the threshold above which 5 percent of unseen patients would fall, so that what passed is no nearer
-to a training patient than unseen patients are, as far as this network can tell: {drawn} hearts were drawn, {refused}
-({100 * refused / drawn:.1f} percent) were rejected, and the scores of those kept run to {scores.max():.4f}.
+**Privacy.** A reference latent whose score against its nearest training patient lay above
+{float(network.threshold):.4f} was rejected and sampled again. That is the threshold above which 5 percent of unseen
+patients would fall, so that what passed is no nearer to a training patient than unseen patients are, as far as this
+network can tell: {drawn} reference latents were sampled, {refused} ({100 * refused / drawn:.1f} percent) were rejected,
+and the scores of the accepted ones run to {scores.max():.4f}.
 `{SCORES}` lists them. A filter is no proof of anonymity: it judges single frames by one network.
 
 **Uses.** Training and testing software, and training models before they meet real videos. Not for conclusions on

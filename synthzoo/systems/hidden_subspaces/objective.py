@@ -2,7 +2,7 @@
 
 With `all_pairs` each of B first frames is compared with each of B second ones: B pairs of one patient against
 B (B - 1) of two, which weigh the same in sum. `rank_weight` adds the cross entropy of finding one's own second frame
-among the batch's, which is what an audit asks: the nearest of many patients.
+among the batch's, which is the question of an audit: the nearest of many patients.
 """
 
 from __future__ import annotations

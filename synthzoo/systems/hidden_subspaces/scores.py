@@ -35,7 +35,7 @@ def unseen_threshold(best: np.ndarray, percentile: float = PERCENTILE) -> float:
     """tau: the percentile of the best scores of unseen patients' videos.
 
     Raises:
-        UserError: fewer than 20 videos, of which no such percentile can be told.
+        UserError: fewer than 20 videos, of which no such percentile can be estimated.
     """
     if len(best) < 20:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Videos to be told apart, from phantoms or from files: who each is of, and chosen frames at the network's size."""
+"""Videos for re-identification, from phantoms or from files: the patient of each, and frames at the network's size."""
 
 from __future__ import annotations
 

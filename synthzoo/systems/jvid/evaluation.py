@@ -202,7 +202,7 @@ class JointVideoEvaluation(EchoEvaluation):
             part.figures |= {"similarity_off": round(off, 4)}
 
     def copying(self) -> Found:
-        """Are videos nearer to those that the video denoiser was trained on than to as many unseen ones?"""
+        """Memorisation: distances to the videos that the video denoiser was trained on, and to as many unseen ones."""
         own, real = (torch.cat(list(one.values()))[:, 0].numpy() for one in (self.generate(self.own)[0], self.real()))
         sets = [self.clips(split, self.train_size, self.sessions) for split in ("train", "validation")]
         known, unseen = (stacked(rows)[:, 0].numpy() for rows in sets)
@@ -230,7 +230,7 @@ class JointVideoEvaluation(EchoEvaluation):
 
 
 def named(schedule: Schedule | str) -> str:
-    """What a table calls a schedule."""
+    """Name of a schedule in a table."""
     if isinstance(schedule, str):
         return schedule
     return schedule[0] if schedule[1] is None else f"{schedule[0]}, split at {schedule[1]:g}"

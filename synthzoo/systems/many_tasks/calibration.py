@@ -1,4 +1,4 @@
-"""What the anomaly map says of healthy brains, place by place, so that a scan's map can be set against it."""
+"""Calibration of the anomaly map: its healthy reference map, against which the map of a scan is corrected."""
 
 from __future__ import annotations
 

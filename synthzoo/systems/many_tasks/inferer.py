@@ -1,4 +1,4 @@
-"""Anomaly map of a head: find the brain, bring it to robust z-scores, run the network, put the map back.
+"""Anomaly map of a head: extract the brain, compute robust z-scores, run the network, put the map back.
 
 Everything happens on one head grid (see `transforms.head_grid`), in voxels: the inferer needs no affine, and a server
 that hands over a bare tensor gets the same map.
@@ -22,7 +22,7 @@ QUIET = 0.15  # noise of the phantoms in z-scores, that the maps are calibrated 
 
 
 class AnomalyMapInferer(Inferer):
-    """Map every voxel of a head to how wrong it looks.
+    """Compute the anomaly map of a head, [0, 1] in each voxel.
 
     Args:
         spacing_mm: of the head grid; the extractor works at twice that.
@@ -83,7 +83,7 @@ def smooth_inside(heat: np.ndarray, mask: np.ndarray, sigma: float | None) -> np
 
 
 def finish(heat: np.ndarray, mask: np.ndarray, sigma: float | None, network: torch.nn.Module) -> np.ndarray:
-    """A network's map smoothed within the brain, and set against healthy maps where the network knows them."""
+    """Smooth a network's map within the brain and correct it by the healthy reference map, if there is one."""
     heat = smooth_inside(heat, mask, sigma).astype(np.float32)
     if not hasattr(network, "unusual"):
         return heat

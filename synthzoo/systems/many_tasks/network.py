@@ -219,7 +219,7 @@ class AnomalyMapNetwork(ManyTasksEnsemble):
         self.register_buffer("usual", torch.zeros(1, 1, *coarse))
 
     def unusual(self, heat: torch.Tensor) -> torch.Tensor:
-        """How unusual a map (B, 1, *grid) is for its place, in [0, 1]: its odds against the usual ones.
+        """Correct a map (B, 1, *grid) by the healthy reference map, in [0, 1]: its odds against the healthy ones.
 
         sigmoid(logit(heat) - logit(usual) - 3): ventricles and the midline look a little wrong in every scan, and a
         healthy brain's heat there is no finding.

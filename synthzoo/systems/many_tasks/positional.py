@@ -11,7 +11,7 @@ import torch
 def positional_channels(
     shape: tuple[int, ...], features: int = 32, scale: float = 12.0, seed: int = 42
 ) -> torch.Tensor:
-    """Channels that tell a convolution where it is.
+    """Positional channels for a grid: coordinates and random Fourier features.
 
     Coordinates are linspace(-1, 1) per axis; Fourier channels are sin(2 pi B x) then cos(2 pi B x), with
     B ~ N(0, 1) scale of shape (features, n) and x in [0, 1) per axis.

@@ -1,4 +1,4 @@
-"""A scan as the anomaly network sees it, for training: the bundle's own preprocessing and brain extraction."""
+"""Preparation of scans for training the anomaly network: the bundle's own preprocessing and brain extraction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Soft labels: how far a voxel was moved from what was healthy (Baugh et al., MICCAI 2023).
+"""Soft labels: the distance of a voxel from its healthy value (Baugh et al., MICCAI 2023).
 
     a = mean over channels of |augmented - original| inside the changed region
     y = 1 - exp(-a^2 / (2 sigma^2))
