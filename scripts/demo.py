@@ -8,25 +8,18 @@ complete.
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
-from scipy import ndimage as ndi
 
 from synthzoo.bundle.compose import run_bundle
 from synthzoo.cli import run
 from synthzoo.instruments.brain.age import measure_age
 from synthzoo.instruments.brain.volumes import measure_brain
-from synthzoo.io.nifti import write_nifti
-from synthzoo.phantoms.brain.contrast import tissue_signals
-from synthzoo.phantoms.brain.lesions import tumour
+from synthzoo.phantoms.brain.planted import CASES, write_planted
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 REQUESTED = {"age": [30, 60, 80], "sex": ["F", "M", "F"], "ventricle_ml": [12, 40, 90], "brain_ml": [1250, 1200, 1050]}
-TUMOUR_ML = {"core_ml": 6.0, "enhancing_ml": 9.0, "oedema_ml": 40.0}
-SEED = 0  # of the tumour's place and shape
-MAPS = ("t1", "gm", "wm")
 
 
 def main(output_dir: str = "demo") -> None:
@@ -40,7 +33,7 @@ def main(output_dir: str = "demo") -> None:
     )
     print("demo 2/2: anomaly maps of a real template and of a copy with a lesion, from brain_mr_anomaly_map_manytasks")
     scans, maps = folder / "scans", folder / "maps"
-    truth = write_scans(scans)
+    truth = write_planted(scans)
     run_bundle(
         BUNDLES / "brain_mr_anomaly_map_manytasks",
         overrides={"images": [str(scans / f"{case}.nii.gz") for case in CASES], "output_dir": str(maps)},
@@ -55,37 +48,6 @@ def main(output_dir: str = "demo") -> None:
     print(f"look at {brains / 'preview.png'}")
     for case in CASES:
         print(f"        {maps / case / f'{case}_heatmap.png'}")
-
-
-CASES = ("template", "template_with_lesion")
-
-
-def write_scans(folder: Path) -> np.ndarray:
-    """The template and its copy with a tumour as NIfTI; returns the tumour, bool (D, H, W)."""
-    import nilearn.datasets
-
-    data = Path(nilearn.datasets.__file__).parent / "data"
-    image, grey, white = (nib.load(data / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz") for name in MAPS)
-    head = np.asarray(image.dataobj, dtype=np.float32)
-    tissues = np.stack([np.asarray(part.dataobj, dtype=np.float32) for part in (grey, white)])
-    tumour, sick = plant_tumour(head, np.clip(tissues / tissues.max(), 0, 1))
-    for case, array in zip(CASES, (head, sick)):
-        write_nifti(folder / f"{case}.nii.gz", array, image.affine)
-    return tumour
-
-
-def plant_tumour(head: np.ndarray, tissues: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A tumour of the phantom in a head of 1 mm whose grey and white matter (2, D, H, W) are known: (truth, head)."""
-    place = SimpleNamespace(tissues=tissues, spacing_mm=1.0, params=SimpleNamespace(seed=SEED))
-    rng = np.random.default_rng(SEED)
-    signals = tissue_signals("T1w", age=40, rng=rng)
-    unit = float(np.median(head[tissues[1] > 0.95])) / signals["WM"]
-    parts = tumour(place, **TUMOUR_ML)
-    for name, share in parts.items():
-        # The template is an average, sharper than which no lesion would be; fine structure stays as it is elsewhere.
-        share = ndi.gaussian_filter(share, 0.5)
-        head = head * (1 - share) + unit * signals[name] * share
-    return sum(parts.values()) > 0.5, head
 
 
 def brain_line(folder: Path, number: int) -> str:

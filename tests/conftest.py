@@ -5,26 +5,65 @@ from __future__ import annotations
 import functools
 import http.server
 import os
+import re
 import threading
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: `make test` runs a process a core
 
 import numpy as np
 import pytest
-from bundle_runs import ROOT, SKELETON_NAMES, quick
+from bundle_runs import BUNDLE_NAMES, ROOT, SKELETON_NAMES, quick
 
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
 
 
+COSTLY = ("released", "server", "client", "new_server")  # fixtures of the session that start a server
+FIRST = ("server", "released", "new_server", "tests/plugins", "bundle", "tests/contract")  # the long shards begin
+
+
+@functools.cache
+def server_of(path: str) -> str | None:
+    """The fixture of `COSTLY` that the tests of a file take."""
+    text = (ROOT / path).read_text()
+    taken = [name for name in COSTLY if re.search(rf"^def \w+\([^)]*\b{name}\b", text, re.M)]
+    return {"client": "server"}.get(taken[0], taken[0]) if taken else None
+
+
+def shard_of(nodeid: str) -> str:
+    """The name of what one process runs: a bundle's contract, the tests of one server, or a file."""
+    path, _, test = nodeid.partition("::")
+    if path.startswith("tests/contract"):
+        return next((f"bundle {name}" for name in BUNDLE_NAMES if f"[{name}" in test), path)
+    return server_of(path) or path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Whole shards to the processes of `pytest -n`, in the order in which they were collected."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Shards(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return shard_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return Shards(config, log)
+
+
 def pytest_collection_modifyitems(config, items):
     if not config.getoption("--slow"):
         for item in items:
             if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="takes minutes; make test ARGS=--slow runs it"))
+                item.add_marker(pytest.mark.skip(reason="takes minutes; `make test-all` runs it"))
+    if hasattr(config, "workerinput"):  # a process of `pytest -n`
+        begin = dict(zip(FIRST, range(len(FIRST))))
+        shards = {item: shard_of(item.nodeid) for item in items}
+        items.sort(key=lambda item: min((begin[name] for name in FIRST if shards[item].startswith(name)), default=9))
 
 
 @pytest.fixture(scope="session")

@@ -87,7 +87,8 @@ def brain_affine(spacing_mm: float) -> np.ndarray:
     return affine
 
 
-def _source_files() -> dict[str, Path]:
+def source_files() -> dict[str, Path]:
+    """The template's T1w average ("t1"), grey ("gm") and white matter ("wm"), NIfTI at 1 mm, as `nilearn` has them."""
     import nilearn.datasets
 
     folder = Path(nilearn.datasets.__file__).parent / "data"
@@ -122,7 +123,7 @@ def find_ventricles(t1w: np.ndarray, mask: np.ndarray, origin_mm: Sequence[float
 
 
 def _build_at_1mm() -> dict[str, np.ndarray]:
-    files = _source_files()
+    files = source_files()
     images = {key: nib.load(path) for key, path in files.items()}
     affine = images["t1"].affine
     maps = {key: np.asarray(image.dataobj, dtype=np.float32) for key, image in images.items()}
@@ -205,7 +206,7 @@ def cache_folder() -> Path:
 def _fingerprint() -> str:
     """Names the cache file: it changes with this code and with the template's files."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
-    for path in _source_files().values():
+    for path in source_files().values():
         digest.update(str(path.stat().st_size).encode())
     return digest.hexdigest()[:16]
 

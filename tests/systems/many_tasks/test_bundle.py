@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 from synthzoo.bundle.compose import load_config
 from synthzoo.phantoms.brain import phantom as brain
 from synthzoo.phantoms.brain.contrast import render
+from synthzoo.phantoms.brain.planted import CASES, write_planted
 from synthzoo.systems.many_tasks.inferer import AnomalyMapInferer
 from synthzoo.transforms.head_grid import FromHeadGridd, ToHeadGridd
 
@@ -53,7 +53,7 @@ def heat_of(scan: nib.Nifti1Image, network) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def twins(network):
+def paired(network):
     """Maps of a subject with a tumour and of the same subject without, T1w with contrast agent; and the truth."""
     params = brain.draw_params(270_001).to_dict()
     maps = {}
@@ -66,32 +66,30 @@ def twins(network):
     return maps
 
 
-def test_a_lesion_makes_a_subject_score_above_its_healthy_twin(twins):
-    sick, well = (twins[name][twins[name] > 0].mean() for name in ("sick", "well"))
-    assert sick > well
+def test_a_lesion_makes_a_subject_score_above_itself_without(paired):
+    sick, well = (paired[name][paired[name] > 0].mean() for name in ("sick", "well"))
+    print(f"mean heat {sick:.4f} with the tumour, {well:.4f} without, {sick / well:.2f} times")
+    assert sick > 1.1 * well  # 1.23 was measured
 
 
-def test_the_map_is_hotter_inside_the_lesion_than_around_it_and_than_in_the_twin(twins):
-    lesion, sick, well = twins["lesion"], twins["sick"], twins["well"]
+def test_the_map_is_hotter_inside_the_lesion_than_around_it_and_than_in_the_subject_without_it(paired):
+    lesion, sick, well = paired["lesion"], paired["sick"], paired["well"]
     rest = ~lesion & (sick > 0)
     assert sick[lesion].mean() > 2 * sick[rest].mean()
     assert sick[lesion].mean() > 2 * well[lesion].mean()
 
 
-def test_most_of_a_healthy_brain_lies_below_the_threshold(twins, threshold):
-    well = twins["well"]
+def test_most_of_a_healthy_brain_lies_below_the_threshold(paired, threshold):
+    well = paired["well"]
     assert (well[well > 0] >= threshold).mean() < 0.02
 
 
 @pytest.fixture(scope="module")
-def template(root, tmp_path_factory, network) -> dict:
-    """The demo's scans: the real template, and its copy with a tumour; their maps, and the tumour's place."""
-    spec = importlib.util.spec_from_file_location("demo", root / "scripts" / "demo.py")
-    demo = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(demo)
+def template(tmp_path_factory, network) -> dict:
+    """The real template, and its copy with a tumour; their maps, and the tumour's place."""
     folder = tmp_path_factory.mktemp("scans")
-    tumour = demo.write_scans(folder)
-    scans = {name: nib.load(folder / f"{case}.nii.gz") for name, case in zip(("well", "sick"), demo.CASES)}
+    tumour = write_planted(folder)
+    scans = {name: nib.load(folder / f"{case}.nii.gz") for name, case in zip(("well", "sick"), CASES)}
     return {"tumour": tumour, "scan": scans["well"], **{name: heat_of(scan, network) for name, scan in scans.items()}}
 
 
