@@ -1,7 +1,7 @@
-"""The test of a surrogate data set: a reader of the ejection fraction (EF) trained on it alone, tried on real videos.
+"""The test of a surrogate data set: a regressor of the ejection fraction (EF) trained on it alone, tried on real ones.
 
 The network is that of the EF instrument (R(2+1)D pairs, Tran et al. 2018) with new weights, so that it knows only the
-videos that it is given here; the videos are moved, blurred and brightened at random while it learns.
+videos that it is given here; the videos are moved, blurred and brightened at random in training.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Latent diffusion of echo videos in two steps, a heart and then its motion (EchoNet-Synthetic, arXiv 2406.00808).
+"""Latent diffusion of echo videos in two steps, reference latent and motion (EchoNet-Synthetic, arXiv 2406.00808).
 
 One module holds all that a bundle needs, so that one state dict is the whole model: an autoencoder of single frames, a
-denoiser that samples reference latents, single ones; a network that tells patients apart in latent space, with the
-embeddings of those it was trained on; and a denoiser of latent clips that moves a heart at an ejection fraction (EF).
+denoiser of single latents that samples references, a network that tells patients apart in latent space with the
+embeddings of those it was trained on, and a denoiser of latent clips around a reference at an ejection fraction (EF).
 
     z = (encode(x) - mean) scale;    mean a number a channel, scale one number, both measured on the training videos
-    s(z) = max over training frames g of compare(e(z), e(g));    a heart is too near a patient where s(z) > threshold
+    s(z) = max over training frames g of compare(e(z), e(g));    too near a patient where s(z) > threshold
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ class StillUNet(nn.Module):
 
 
 class LatentVideo(nn.Module):
-    """Autoencoder, heart denoiser, patient filter and clip denoiser as one network of a bundle.
+    """Autoencoder, image denoiser, patient filter and clip denoiser as one network of a bundle.
 
     Args:
         autoencoder: of frames, see `FrameAutoencoder`.
         image: denoiser of reference latents, a `ClipDenoiser` of no conditions.
-        video: denoiser of clips beside their heart, a `ClipDenoiser` of EF in percent.
+        video: denoiser of clips beside their reference, a `ClipDenoiser` of EF in percent.
         reid: latents (N, C, h, w) -> embeddings (N, K), with `logits(queries, references)` (Q, R): how surely two are
             of one patient, such as `synthzoo.systems.hidden_subspaces.network.ReidNetwork`; None filters no one.
         schedule: the noise levels that both denoisers share, so that one may take over from the other (JVID).
@@ -170,7 +170,7 @@ class LatentVideo(nn.Module):
         self.gallery_patient[: len(patients)] = patients
 
     def nearest_patient(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """How surely a heart is one of the training patients, and which: (N, C, h, w) -> logits (N,), int64 (N,).
+        """Score of a reference as one of the training patients, and which: (N, C, h, w) -> logits (N,), int64 (N,).
 
         Raises:
             UserError: the filter was never fitted.
@@ -191,11 +191,11 @@ class LatentVideo(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Noise (B, C, 1 + T, h, w) -> video (B, 1, T, H, W) of no stated EF in few steps, for export tools.
 
-        The first frame of the noise becomes the heart; nothing is filtered.
+        The first frame of the noise becomes the reference; nothing is filtered.
         """
-        heart = self.preview(self.image.denoise, image[:, :, 0], self.schedule)
+        reference = self.preview(self.image.denoise, image[:, :, 0], self.schedule)
 
         def moving(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            return self.video.denoise(x, t, None, image=heart)
+            return self.video.denoise(x, t, None, image=reference)
 
         return self.decode(self.preview(moving, image[:, :, 1:], self.schedule)).clamp(0, 1)

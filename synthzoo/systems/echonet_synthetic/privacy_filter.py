@@ -1,8 +1,8 @@
-"""Privacy filter of EchoNet-Synthetic (arXiv 2406.00808): its gallery of training patients, and its threshold.
+"""The filter of EchoNet-Synthetic (arXiv 2406.00808): what it compares references with, and from where on it rejects.
 
     threshold = 95th percentile of s(z) over frames of patients whom nothing was trained on
 
-s(z) is the score against the nearest of all training frames, for those patients as for sampled reference latents, so
+s(z) is the score against the nearest of all training frames, for those patients as for sampled references, so
 that one patient in twenty whom the model never saw would be refused. The published threshold swaps the two sets and
 compares few with many, which refuses more than that.
 """

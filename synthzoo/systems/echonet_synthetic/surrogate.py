@@ -1,9 +1,9 @@
 """A shareable stand-in for a data set of echo videos, in EchoNet's layout (EchoNet-Synthetic, arXiv 2406.00808).
 
     FileList.csv, Videos/<name>.avi   what readers of EchoNet-Dynamic expect; EF is what was requested
-    privacy_scores.csv                of each video: the score of its heart, the threshold, the nearest training
+    privacy_scores.csv                of each video: the score of its reference, the threshold, nearest training
     patient,
-                                      n_attempts of it and the scores of rejected reference latents
+                                      how many references were sampled and the scores of those rejected
     requests.json                     from which every video follows
     datasheet.md                      what the set is, how it was made and how well its labels hold
 
@@ -40,14 +40,14 @@ MEASURED_AT_MOST = 256  # videos whose EF the datasheet measures
 
 
 class SurrogateDataset:
-    """Fills a folder with generated videos whose reference latents passed the filter, and describes it in a README.
+    """Fills a folder with videos around references that passed the filter, and describes the set.
 
     Args:
         network: a trained and calibrated `LatentVideo`.
         inferer: the bundle's.
         output_dir: the folder; what is complete in it is kept.
         count: number of videos.
-        seed: of reference latents, motion, EFs and splits.
+        seed: of references, motion, EFs and splits.
         ef: EF in percent: one number for all, or the ends of a range in which it is drawn evenly.
         ef_like: folder in EchoNet's layout; EFs are then drawn from those of its TRAIN rows, as the authors advise,
             cut to what the network knows.
@@ -120,16 +120,16 @@ class SurrogateDataset:
         device = next(self.network.parameters()).device
         noise = torch.stack(noise).to(device)
         with torch.inference_mode():
-            hearts = self.inferer.sample_references(noise[:, :, 0], self.network)
+            references = self.inferer.sample_references(noise[:, :, 0], self.network)
             conditions = torch.tensor([[one["ef"]] for one in requested], device=device)
-            videos = self.inferer.generate_video(hearts.latents, noise[:, :, 1:], conditions, self.network).cpu()
+            videos = self.inferer.generate_video(references.latents, noise[:, :, 1:], conditions, self.network).cpu()
         threshold = round(float(self.network.threshold), 4)
         for n, (row, one) in enumerate(zip(rows, requested)):
-            rejected = hearts.rejected[n]
+            rejected = references.rejected[n]
             extra = {
-                "Score": round(hearts.scores[n], 4),
+                "Score": round(references.scores[n], 4),
                 "Threshold": threshold,
-                "NearestPatient": hearts.nearest[n],
+                "NearestPatient": references.nearest[n],
                 "NAttempts": 1 + len(rejected),
                 "RejectedScores": " ".join(f"{score:.4f}" for score in rejected) or "none",
             }
@@ -191,22 +191,21 @@ frames at {network.fps:g} a second, grey in three equal channels, Motion JPEG. `
 EchoNet-Dynamic; ESV and EDV are empty, since the model knows no millilitres. EF was drawn {prior}: {low:.1f} to
 {high:.1f} percent, median {middle:.1f}. Each video is a patient of its own.
 
-**Labels.** EF is what was requested of the model, not what a reader found. {self._labels(rows)}
+**Labels.** EF is what was requested of the model, not what was measured. {self._labels(rows)}
 
-**How it was made.** A latent diffusion model drew a heart; a re-identification network compared it with
+**How it was made.** A latent diffusion model sampled a reference latent; a re-identification network compared it with
 {int((network.gallery_patient >= 0).sum())} frames of the training videos; a second diffusion model moved it
 ({inferer.sampler_name}, {inferer.steps} steps, guidance {inferer.guidance:g}, eta {inferer.eta:g}); an autoencoder
 decoded it. `{REQUESTS}` holds all that a video depends on besides its number.
 
-**Privacy.** A reference latent whose score against its nearest training patient lay above
-{float(network.threshold):.4f} was rejected and sampled again. That is the threshold above which 5 percent of unseen
-patients would fall, so that what passed is no nearer to a training patient than unseen patients are, as far as this
-network can tell: {drawn} reference latents were sampled, {refused} ({100 * refused / drawn:.1f} percent) were rejected,
-and the scores of the accepted ones run to {scores.max():.4f}.
+**Privacy.** A reference whose score against its nearest training patient lay above {float(network.threshold):.4f} was
+sampled again. Above that threshold 5 percent of unseen patients would fall, so that what passed is no nearer to a
+training patient than unseen patients are, as far as this network can tell: {drawn} references were sampled, {refused}
+({100 * refused / drawn:.1f} percent) were rejected, and the scores of those kept run to {scores.max():.4f}.
 `{SCORES}` lists them. A filter is no proof of anonymity: it judges single frames by one network.
 
 **Uses.** Training and testing software, and training models before they meet real videos. Not for conclusions on
-populations: how often a heart or an EF occurs here is the model's doing and the table's, not nature's.
+populations: how often an anatomy or an EF occurs here follows from the model and the table, not from a population.
 
 **Biases.** Whatever the training videos lack, these lack too; fine texture is smoother than in real videos.
 

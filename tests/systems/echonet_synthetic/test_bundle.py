@@ -1,5 +1,5 @@
-"""The paper's claim on phantoms: videos of the ejection fraction requested, of hearts that are no training patient's,
-as a data set that others can read; and what is wrong with videos that it shall learn from."""
+"""The paper's claim on phantoms: videos of the ejection fraction requested, of no training patient, as a data set that
+others can read; and what is wrong with videos that it shall learn from."""
 
 import json
 import struct
@@ -58,7 +58,7 @@ def test_each_video_tells_its_nearest_patient_and_lies_below_the_threshold(video
         assert privacy["n_attempts"] >= 1
 
 
-def test_hearts_of_training_patients_are_rejected_and_unseen_are_not(network):
+def test_references_of_training_patients_are_rejected_and_unseen_are_not(network):
     known = LatentClips(network, training_clips(patients=20)).latents
     unseen = LatentClips(network, training_clips(patients=40, split="test")).latents
     with torch.no_grad():

@@ -23,7 +23,7 @@ def network():
     made = small_video_model()
     training = LatentClips(made, training_clips(patients=4))
     FilterCalibration(made, training, LatentClips(made, training_clips(patients=20, split="validation"))).run()
-    # Untrained hearts lie anywhere; the filter shall turn some down and keep some.
+    # Untrained references lie anywhere; the filter shall reject some and keep some.
     scores = LatentVideoInferer(steps=1, filter=False).sample_references(torch.randn(40, 3, 16, 16), made).latents
     with torch.no_grad():
         made.threshold.fill_(float(made.nearest_patient(scores)[0].quantile(0.7)))
@@ -63,13 +63,13 @@ def test_every_video_has_its_score_below_the_threshold_and_its_nearest_patient(m
         rejected = [] if row["RejectedScores"] == "none" else row["RejectedScores"].split()
         assert len(rejected) == int(row["NAttempts"]) - 1
         assert all(float(score) > float(row["Threshold"]) - 1e-4 for score in rejected)
-    assert sum(int(row["NAttempts"]) for row in scores) > 8  # some hearts were rejected
+    assert sum(int(row["NAttempts"]) for row in scores) > 8  # some references were rejected
 
 
 def test_the_datasheet_counts_what_is_there(made):
     text, scores = (made / "datasheet.md").read_text(), cells(made / "privacy_scores.csv")
     drawn = sum(int(row["NAttempts"]) for row in scores)
-    assert "8 synthetic videos" in text and f"{drawn} hearts were drawn" in " ".join(text.split())
+    assert "8 synthetic videos" in text and f"{drawn} references were sampled" in " ".join(text.split())
     for word in ("TRAIN", "Labels", "Privacy", "Measured on 8 videos", "no proof of anonymity"):
         assert word in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 120

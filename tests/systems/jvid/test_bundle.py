@@ -43,7 +43,7 @@ def test_the_more_steps_the_image_denoiser_has_the_less_steady_is_what_stands_st
     assert video < mixed < image and image > 3 * video
 
 
-def test_a_rule_changes_a_video_and_not_its_heart(made):
+def test_a_rule_changes_a_video_and_not_its_reference(made):
     """Means over time of the same seed are alike whatever the rule, those of different seeds are not."""
     video, mixed = (videos_in(made[rule]).mean((1, 2)).flatten(1).numpy() for rule in RULES[:2])
     similarity = np.corrcoef(video, mixed)[:8, 8:]
