@@ -8,9 +8,10 @@
 | DICOM | (0008,001C) Synthetic Data = YES, and Contributing Equipment (109100, DCM, "Synthesizing Equipment") |
 | JSON sidecar | `Synthetic: true` |
 
-A map, a mask or a segmentation of an image that was given is no synthetic image: it says `DerivedBy` and claims neither
-DigitalSourceType nor Synthetic Data; in DICOM its equipment has the purpose (109102, DCM, "Processing Equipment").
-What the given image itself is, its own mark says.
+A map, a mask, a segmentation or a reconstruction of an image that was given is no synthetic image: it says `DerivedBy`
+and claims neither DigitalSourceType nor Synthetic Data; in DICOM its equipment has the purpose (109102, DCM,
+"Processing Equipment"). What the given image itself is, its own mark says. An image that a network made of another one,
+such as a counterfactual, is synthetic, and its record names the input.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrained
 COMMENT = 6  # NIfTI's code of an extension that holds text
 SYNTHETIC_DATA = (0x0008, 0x001C)  # by number: pydicom 2.4 has no keyword for it
 PURPOSES = {True: ("109100", "Synthesizing Equipment"), False: ("109102", "Processing Equipment")}
+KEPT = ("Synthetic", "DerivedBy", "bundle", "version", "seed", "input", "requested")  # of the record, in DICOM
 DESCRIPTION_LENGTH = 1024  # of a DICOM short text
 
 
@@ -57,10 +59,11 @@ class Mark:
         return " ".join(str(self.record[key]) for key in ("bundle", "version") if self.record.get(key)) or "unknown"
 
     def __str__(self) -> str:
-        """One line: what the file is, by which bundle and version, and from which seed."""
+        """One line: what the file is, by which bundle and version, from which seed, and whether from an image."""
         seed = self.record.get("seed")
-        seeded = "" if seed is None else f", seed {seed}"
-        return f"synthetic, by {self.maker}{seeded}" if self.synthetic else f"derived from an image, by {self.maker}"
+        more = "" if seed is None else f", seed {seed}"
+        more += ", made from an image" if "input" in self.record else ""
+        return f"synthetic, by {self.maker}{more}" if self.synthetic else f"derived from an image, by {self.maker}"
 
     def json(self) -> str:
         """The record as JSON, ASCII."""
@@ -124,10 +127,11 @@ def mark_dataset(dataset: Dataset, mark: Mark) -> None:
     equipment.Manufacturer = "SynthZoo"
     equipment.ManufacturerModelName = str(mark.record.get("bundle") or "synthzoo")[:64]
     equipment.SoftwareVersions = str(mark.record.get("version") or "unknown")[:64]
-    kept = ("Synthetic", "DerivedBy", "bundle", "version", "seed", "requested")
-    text = json.dumps(plain({key: mark.record[key] for key in kept if key in mark.record}))
-    if len(text) > DESCRIPTION_LENGTH:
-        text = json.dumps(plain({key: mark.record[key] for key in kept[:-1] if key in mark.record}))
+    kept = {key: mark.record[key] for key in KEPT if key in mark.record}
+    if isinstance(kept.get("input"), Mapping):
+        kept["input"] = kept["input"].get("name")
+    while len(text := json.dumps(plain(kept))) > DESCRIPTION_LENGTH:
+        kept.popitem()  # the last one can do without
     equipment.ContributionDescription = text
     dataset.ContributingEquipmentSequence = Sequence([*dataset.get("ContributingEquipmentSequence", []), equipment])
 

@@ -43,6 +43,7 @@ class SaveResult(Transform):
             volumes and images, and frames per second of videos.
         measured_keys: keys of the sample with numbers that go into the sidecar under `measured`.
         sidecar_keys: keys of the sample that go into the sidecar as they are (scores, regions).
+        derived: keys of outputs that show the image that was given, such as its reconstruction: they are not synthetic.
         description: the sidecar's `Description`.
         settings: what the kinds of these outputs take, such as `affine` of volumes or `fps` of videos.
 
@@ -60,6 +61,7 @@ class SaveResult(Transform):
         measure: Callable[[Any, Any], dict] | None = None,
         measured_keys: Sequence[str] = (),
         sidecar_keys: Sequence[str] = (),
+        derived: Sequence[str] = (),
         description: str = "Made by a generative model; not an image of a person.",
         **settings: Any,
     ) -> None:
@@ -67,6 +69,7 @@ class SaveResult(Transform):
         self.outputs = dict(outputs or {"pred": table.suffix})
         self.measure, self.measured_keys = measure, tuple(measured_keys)
         self.sidecar_keys, self.description = tuple(sidecar_keys), description
+        self.derived = {self.outputs[key] for key in derived}
         self.kinds = _kinds(self.outputs.values(), settings)
 
     def __call__(self, data: dict) -> dict:
@@ -111,8 +114,9 @@ class SaveResult(Transform):
         return study_of(case, json.dumps(plain(request)), request.get("requested"), given)
 
     def is_synthetic(self, suffix: str, record: Mapping) -> bool:
-        """Whether an output is a generated image rather than a map or a table of an input image."""
-        return "input" not in record or (self.kinds[suffix].pixels and not is_map(suffix))
+        """Whether an output is a generated image rather than a map, a table or a copy of an input image."""
+        shows_input = not self.kinds[suffix].pixels or is_map(suffix) or suffix in self.derived
+        return "input" not in record or not shows_input
 
     def _mark(self, suffix: str, record: Mapping) -> Mark:
         synthetic = self.is_synthetic(suffix, record)

@@ -80,6 +80,13 @@ def test_an_image_made_from_an_image_is_synthetic_and_a_map_beside_it_is_not(tmp
     SaveResult(table, {"pred": "T1w.png", "heat": "heatmap.png"})({**table[0], "pred": ramp(), "heat": ramp()})
     found = {path.name: read_mark(path).synthetic for path in (tmp_path / "sub-0001").glob("*.png")}
     assert found.pop("sub-0001_T1w.png") is True and set(found.values()) == {False}
+    SaveResult(table, {"pred": "T1w.png", "same": "factual.png"}, derived=["same"])(
+        {**table[1], "pred": ramp(), "same": ramp()}
+    )
+    found = {path.name: str(read_mark(path)) for path in (tmp_path / "sub-0002").glob("*.png")}
+    seed = json.loads((tmp_path / "sub-0002" / "sub-0002_T1w.json").read_text())["seed"]
+    assert found["sub-0002_T1w.png"] == f"synthetic, by b, seed {seed}, made from an image"
+    assert found["sub-0002_factual.png"] == "derived from an image, by b"
     # Of a generated image the label map is generated too.
     table = table_of(tmp_path / "b", "T1w.png")
     SaveResult(table, {"pred": "T1w.png", "d": "dseg.png"})({**table[0], "pred": ramp(), "d": ramp().round()})

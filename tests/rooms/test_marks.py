@@ -132,6 +132,20 @@ def test_a_dicom_data_set_says_it_by_number_and_by_equipment(mark, tmp_path):
     assert found.synthetic == mark.synthetic and found.record["seed"] == 7 and str(found) == str(mark)
 
 
+def test_a_long_record_is_cut_to_what_dicom_holds():
+    from pydicom.dataset import Dataset
+
+    dataset = Dataset()
+    record = {
+        **SYNTHETIC.record,
+        "input": {"name": "scan", "sha256": ["0" * 64] * 50},
+        "requested": {"note": "x" * 2000},
+    }
+    mark_dataset(dataset, Mark(True, record))
+    text = dataset.ContributingEquipmentSequence[0].ContributionDescription
+    assert len(text) <= 1024 and json.loads(text)["seed"] == 7 and json.loads(text)["input"] == "scan"
+
+
 def test_a_picture_that_another_program_marked_is_synthetic_too(tmp_path):
     foreign = (
         b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description xmlns:I="'

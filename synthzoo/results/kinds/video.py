@@ -7,9 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pydicom
-
 from synthzoo.cases.table import CaseTable
 from synthzoo.errors import UserError
 from synthzoo.io.dicom import Study, write_ultrasound
@@ -71,23 +68,13 @@ class Video(Kind):
         videos, titles, rates = [], [], []
         for path in sidecars:
             record, case = json.loads(path.read_text()), case_of(path, table)
-            shown = [read_frames(written(table.path(case)))]
+            shown = [read_video(written(table.path(case)))]
             if overlay and written(table.path(case, overlay)).is_file():
-                shown.append(read_frames(written(table.path(case, overlay))))
-            videos.append([frames for frames, _ in shown])
+                shown.append(read_video(written(table.path(case, overlay))))
+            videos.append([video.frames for video in shown])
             titles.append(title(record, case, table.conditions))
-            rates.append(shown[0][1])
+            rates.append(shown[0].fps)
         video_montage(videos, titles, rates, table.output_dir / PREVIEW, mark=mark_of_set(table, sidecars))
-
-
-def read_frames(path: Path) -> tuple[np.ndarray, float]:
-    """Frames uint8 (T, H, W) and frames per second of a file that was written here."""
-    if path.suffix == ".dcm":
-        dataset = pydicom.dcmread(path)
-        frames = dataset.pixel_array
-        return frames.reshape(-1, *frames.shape[-2:]), 1000.0 / float(dataset.FrameTime)
-    video = read_video(path)
-    return video.frames, video.fps
 
 
 def check_fps(value: Any, name: str) -> float:
