@@ -4,6 +4,7 @@ import contextlib
 import functools
 import http.server
 import json
+import shutil
 import threading
 import zipfile
 from pathlib import Path
@@ -14,22 +15,6 @@ from synthzoo.bundle.pack import package_bundles
 
 ROOT = Path(__file__).parents[1]
 
-LOGGING = """[loggers]
-keys=root
-[handlers]
-keys=console
-[formatters]
-keys=plain
-[logger_root]
-level=INFO
-handlers=console
-[handler_console]
-class=StreamHandler
-formatter=plain
-args=(sys.stdout,)
-[formatter_plain]
-format=%(asctime)s %(message)s
-"""
 TENSOR = {
     "type": "image",
     "format": "magnitude",
@@ -98,7 +83,7 @@ def write_bundle(root, name="phantom_mr_synthesis_tiny", version="0.1.0", metric
         (bundle / folder).mkdir(parents=True, exist_ok=True)
     (bundle / "configs" / "metadata.json").write_text(json.dumps(metadata(version)))
     (bundle / "configs" / "inference.json").write_text(json.dumps(inference(), indent=1))
-    (bundle / "configs" / "logging.conf").write_text(LOGGING)
+    shutil.copyfile(ROOT / "synthzoo" / "bundle" / "skeleton" / "logging.conf", bundle / "configs" / "logging.conf")
     (bundle / "docs" / "README.md").write_text("# Tiny\n\n<!-- results -->\n<!-- /results -->\n")
     (bundle / "LICENSE").write_text("Apache License\n")
     torch.manual_seed(0)

@@ -36,28 +36,7 @@ DATA = {
     "scans": "The phantoms are computed from the ICBM152 template of nilearn.",
     "videos": "The phantoms are computed from formulas alone.",
 }
-LOGGING = """[loggers]
-keys=root
-
-[handlers]
-keys=console
-
-[formatters]
-keys=plain
-
-[logger_root]
-level=INFO
-handlers=console
-
-[handler_console]
-class=StreamHandler
-level=INFO
-formatter=plain
-args=(sys.stdout,)
-
-[formatter_plain]
-format=%(asctime)s %(levelname)s %(message)s
-"""
+FILES = Path(__file__).parent / "skeleton"
 
 
 def new_bundle(name: str, task: str = "synthesis", root: str | Path = ".", system: str | None = None) -> Path:
@@ -85,10 +64,10 @@ def new_bundle(name: str, task: str = "synthesis", root: str | Path = ".", syste
     write_text(bundle / "configs" / "metadata.json", dump(metadata(name, task, skeleton, own)))
     write_text(bundle / "configs" / "inference.json", dump(inference(name, skeleton)))
     write_text(bundle / "configs" / "train.json", dump(train(name, skeleton)))
-    write_text(bundle / "configs" / "logging.conf", LOGGING)
+    shutil.copyfile(FILES / "logging.conf", bundle / "configs" / "logging.conf")
     write_text(bundle / "docs" / "README.md", card(name, skeleton))
     write_text(bundle / "docs" / "data_license.txt", f"{DATA[skeleton.source]}\n")
-    shutil.copyfile(Path(__file__).parent / "skeleton" / "LICENSE.txt", bundle / "LICENSE")
+    shutil.copyfile(FILES / "LICENSE.txt", bundle / "LICENSE")
     (bundle / "models").mkdir()
     if system is not None:
         write_system(system, name, root)

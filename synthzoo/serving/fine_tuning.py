@@ -53,15 +53,13 @@ class Scan:
 
 
 def training_stages(bundle: str | Path) -> list[str]:
-    """The training configs of a bundle that read scans of one's own: those with `data_format` and `dataset_dir`."""
-    bundle = Path(bundle)
-    base = read_json(bundle / "configs" / "inference.json")
-    stages = []
-    for path in sorted((bundle / "configs").glob("train*.json")):
-        config = {**base, **read_json(path)}
-        if "data_format" in config and "dataset_dir" in config and find_reader(config) is not None:
-            stages.append(path.stem)
-    return stages
+    """The training configs of a bundle that can learn from a table of scans: those that declare `fine_tuning`.
+
+    Its value holds what such a stage does otherwise when it starts from trained weights, as overrides by id. The stage
+    has a `data_format` that takes "tsv".
+    """
+    paths = sorted((Path(bundle) / "configs").glob("train*.json"))
+    return [path.stem for path in paths if "fine_tuning" in read_json(path)]
 
 
 def find_reader(config: Mapping) -> str | None:
@@ -166,7 +164,7 @@ def fine_tune(
         "train#trainer#progress": False,
         "train#trainer#train_handlers": [keeper],
     }
-    overrides |= config.get("fine_tuning", {})  # what a stage that starts from trained weights does otherwise
+    overrides |= config["fine_tuning"]
     if learning_rate is not None:
         overrides["learning_rate"] = learning_rate
     if device is not None:

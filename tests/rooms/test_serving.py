@@ -10,6 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from synthzoo.bundle.find import find_bundles
 from synthzoo.bundle.outputs import OUTPUT_KINDS, describe_outputs
 from synthzoo.bundle.schema import SCHEMA_FILE
 from synthzoo.errors import UserError
@@ -194,6 +195,16 @@ def test_a_waiting_and_a_running_job_can_be_cancelled(two):
     assert second.state == "cancelled"
     with pytest.raises(UserError, match="no job 'third'"):
         two.cancel("third")
+
+
+def test_a_stage_that_learns_from_a_table_of_scans_declares_it_and_has_a_reader(root):
+    found = {bundle: training_stages(bundle) for bundle in find_bundles(root)}
+    assert any(found.values())
+    assert not any(stages for bundle, stages in found.items() if bundle.name.startswith("echo_")), "videos are no scans"
+    for bundle, stages in found.items():
+        for stage in stages:
+            config = json.loads((bundle / "configs" / f"{stage}.json").read_text())
+            assert find_reader(config) and isinstance(config["fine_tuning"], dict), f"{bundle.name}: {stage}"
 
 
 def test_scans_of_the_datastore_become_a_training_set(tmp_path, root):
