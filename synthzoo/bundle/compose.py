@@ -84,23 +84,3 @@ def run_bundle(
     result = workflow.run()
     workflow.finalize()
     return result
-
-
-def expect_weights(bundle: str | Path, network: Any | None = None) -> Path:
-    """The path of a bundle's `models/model.pt`, after a strict comparison with its network.
-
-    Args:
-        bundle: folder of the bundle.
-        network: the network to compare with; None builds `network_def` of inference.json.
-
-    Raises:
-        UserError: the weights are absent or belong to another network.
-    """
-    from synthzoo.networks.weights import expect_same_network, read_state
-
-    path = Path(bundle) / "models" / "model.pt"
-    state = read_state(path)
-    if network is None:
-        network = load_config(bundle).get_parsed_content("network_def")
-    expect_same_network(network, state, path)
-    return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from synthzoo.phantoms.echo.phantom import make_clip
 
 SPACING_MM = 2.0
 TUMOUR = {"core_ml": 4.0, "enhancing_ml": 7.0, "oedema_ml": 25.0}
-VIDEO = {"size": 112, "frames": 50, "fps": 32.0}
+VIDEO: dict[str, Any] = {"size": 112, "frames": 50, "fps": 32.0}
 
 
 def write_brain_flair(folder: Path, seed: int, mark: Mark) -> Path:

@@ -4,15 +4,14 @@ import csv
 
 import numpy as np
 import pytest
+from echo_export import add_phantom, export_phantoms, mask_tracing, phantom_name, tracing_mask
 
 from synthzoo.datasets.echo.clips import ClipDataset
 from synthzoo.datasets.echo.echonet import read_echonet
-from synthzoo.datasets.echo.tracings import mask_tracing, tracing_mask
 from synthzoo.io.videos import read_video
 from synthzoo.phantoms.echo.phantom import draw_params, make_clip
 from synthzoo.phantoms.echo.sets import list_videos
 from synthzoo.results.echonet import EchoNetWriter
-from synthzoo.results.echonet_phantoms import add_phantom, export_phantoms, phantom_name
 
 
 def disc_volume(tracing):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from echo_export import export_phantoms
 
 from synthzoo.datasets.echo.training_clips import resize_frames, training_clips
 from synthzoo.datasets.echo.videos import BeatTable, LoadBeatd, read_beat
@@ -12,7 +13,6 @@ from synthzoo.errors import UserError
 from synthzoo.io.videos import read_video, write_avi
 from synthzoo.phantoms.echo.phantom import draw_params, make_clip
 from synthzoo.phantoms.echo.sets import list_videos
-from synthzoo.results.echonet_phantoms import export_phantoms
 
 
 def video(folder, frames=17, fps=16.0, size=32, name="video.avi"):

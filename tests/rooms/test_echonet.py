@@ -10,10 +10,11 @@ import textwrap
 import numpy as np
 import pytest
 import torch
+from echo_export import tracing_mask
 
 from synthzoo.datasets.echo.clips import ClipDataset, clip_positions, clip_step, pad_clip, read_clip
 from synthzoo.datasets.echo.echonet import fold_splits, read_echonet, read_latents
-from synthzoo.datasets.echo.tracings import outline, traced_area, tracing_mask
+from synthzoo.datasets.echo.tracings import outline, traced_area
 from synthzoo.errors import UserError
 from synthzoo.io.videos import read_video, write_avi
 from synthzoo.results.echonet import EchoNetWriter, hashed_name

@@ -1,4 +1,4 @@
-"""Tracings of the left ventricle: read from VolumeTracings.csv, and turned into outlines, areas and masks.
+"""Tracings of the left ventricle: read from VolumeTracings.csv, and turned into outlines and areas.
 
 A tracing is float32, in pixels: [n, 4] the long axis and then n - 1 chords (x1, y1, x2, y2) from apex to base, or
 [n, 2] the points of the contour.
@@ -6,14 +6,11 @@ A tracing is float32, in pixels: [n, 4] the long axis and then n - 1 chords (x1,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
-from skimage.draw import polygon2mask
 
-from synthzoo.datasets.echo.echonet_table import CHORDS, CONTOUR, TRACINGS, number_in, table_of, whole_in
+from synthzoo.datasets.echo.echonet_table import CHORDS, CONTOUR, number_in, table_of, whole_in
 from synthzoo.errors import UserError
 
 NOT_TRACED = ("no systolic", "no diastolic")  # what the pediatric tables write for a frame that was not drawn
@@ -91,43 +88,3 @@ def traced_area(tracing: np.ndarray) -> float:
     """The area within a tracing in square pixels (shoelace formula)."""
     x, y = outline(tracing).T
     return 0.5 * abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1)))
-
-
-def tracing_mask(tracing: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """The pixels whose centres lie within a tracing, uint8 (H, W); pixel (0, 0) has its centre at (0, 0).
-
-    Raises:
-        UserError: fewer points than an area needs.
-    """
-    points = outline(tracing)
-    if len(points) < 3:
-        raise UserError(f"a tracing of {len(points)} points encloses no area: remove its rows from {TRACINGS}.")
-    return polygon2mask(tuple(int(n) for n in shape), points[:, ::-1]).astype(np.uint8)
-
-
-def mask_tracing(mask: np.ndarray, axis: np.ndarray, count: int = 20) -> np.ndarray:
-    """The tracing of a mask: the long axis and `count` chords across it, at the middles of as many equal discs.
-
-    Args:
-        mask: (H, W), above 0 within the cavity.
-        axis: [2, 2], x and y of the apex and of the base, in pixels.
-
-    Returns:
-        float64 [count + 1, 4]; a chord that meets no cavity has no length.
-    """
-    apex, base = np.asarray(axis, dtype=np.float64)
-    along = base - apex
-    across = np.array([along[1], -along[0]]) / max(float(np.hypot(*along)), 1e-9)
-    if across[0] < 0:  # x1 is the left end
-        across = -across
-    centres = apex + (np.arange(count)[:, None] + 0.5) / count * along
-    height, width = mask.shape
-    reach = float(np.hypot(height, width))
-    steps = np.arange(-reach, reach, 0.05)
-    x, y = np.moveaxis(centres[:, None] + steps[:, None] * across, -1, 0)
-    inside = ndimage.map_coordinates((mask > 0).astype(np.float32), [y, x], order=1) >= 0.5
-    met = inside.any(axis=1)
-    low = np.where(met, steps[inside.argmax(axis=1)], 0.0)
-    high = np.where(met, steps[-1 - inside[:, ::-1].argmax(axis=1)], 0.0)
-    chords = np.concatenate([centres + low[:, None] * across, centres + high[:, None] * across], axis=1)
-    return np.concatenate([[[*apex, *base]], chords])

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 from bundle_runs import ROOT
+from echo_export import export_phantoms
 
 from synthzoo.bundle.compose import run_bundle
 from synthzoo.errors import find_user_error
 from synthzoo.io.videos import read_video, write_avi
 from synthzoo.phantoms.echo.phantom import counterfactual, draw_params, make_clip
 from synthzoo.phantoms.echo.sets import list_videos
-from synthzoo.results.echonet_phantoms import export_phantoms
 
 BUNDLE = ROOT / "bundles" / "echo_us_counterfactual_twin"
 PATIENTS = range(210_100, 210_106)

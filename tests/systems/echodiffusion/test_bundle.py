@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from bundle_runs import ROOT
+from echo_export import export_phantoms
 from PIL import Image
 
 from synthzoo.bundle.compose import load_config, run_bundle
@@ -14,7 +15,6 @@ from synthzoo.errors import UserError, find_user_error
 from synthzoo.io.videos import avi_bytes, read_video, write_avi
 from synthzoo.phantoms.echo.phantom import draw_params, make_clip
 from synthzoo.phantoms.echo.sets import list_videos
-from synthzoo.results.echonet_phantoms import export_phantoms
 from synthzoo.serving.served import ServedBundle
 
 BUNDLE = ROOT / "bundles" / "echo_us_cine_synthesis_edm"

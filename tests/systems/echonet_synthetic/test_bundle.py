@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from bundle_runs import ROOT
+from echo_export import export_phantoms
 from PIL import Image
 
 from synthzoo.bundle.compose import load_config, run_bundle
@@ -18,7 +19,6 @@ from synthzoo.datasets.echo.training_clips import training_clips
 from synthzoo.errors import find_user_error
 from synthzoo.io.videos import read_video, write_avi
 from synthzoo.phantoms.echo.sets import list_videos
-from synthzoo.results.echonet_phantoms import export_phantoms
 from synthzoo.serving.generation import generate_dataset
 from synthzoo.serving.served import ServedBundle
 from synthzoo.systems.echonet_synthetic.latents import LatentClips

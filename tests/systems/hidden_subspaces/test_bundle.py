@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 from bundle_runs import ROOT
+from echo_export import export_phantoms, phantom_name
 
 from synthzoo.bundle.compose import run_bundle
 from synthzoo.errors import find_user_error
 from synthzoo.io.videos import read_video, write_avi
 from synthzoo.phantoms.echo.sets import list_videos
-from synthzoo.results.echonet_phantoms import export_phantoms, phantom_name
 
 BUNDLE = ROOT / "bundles" / "echo_us_privacy_audit_reid"
 

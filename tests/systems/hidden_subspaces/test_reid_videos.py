@@ -4,12 +4,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from echo_export import export_phantoms
 from PIL import Image
 
 from synthzoo.errors import UserError
 from synthzoo.io.videos import write_avi
 from synthzoo.phantoms.echo.sets import list_videos
-from synthzoo.results.echonet_phantoms import export_phantoms
 from synthzoo.systems.hidden_subspaces.videos import (
     FolderVideos,
     find_videos,

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from bundle_runs import ROOT
+from echo_export import export_phantoms
 
 from synthzoo.bundle.compose import load_config, run_bundle
 from synthzoo.errors import UserError, find_user_error
 from synthzoo.io.videos import read_video
 from synthzoo.phantoms.echo.sets import list_videos
-from synthzoo.results.echonet_phantoms import export_phantoms
 from synthzoo.serving.served import ServedBundle
 from synthzoo.systems.jvid.evaluation import still_flicker
 
