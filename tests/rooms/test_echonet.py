@@ -401,7 +401,7 @@ def test_a_killed_run_loses_no_complete_clip(tmp_path):
     program = textwrap.dedent(
         f"""
         import os, signal, sys
-        sys.path.insert(0, {os.path.dirname(__file__)!r})
+        sys.path[:0] = {[os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))]!r}
         import test_echonet as t
         writer = t.EchoNetWriter({str(tmp_path)!r}, extra_table="phantom.csv")
         t.made(writer, 0), t.made(writer, 1)
