@@ -10,7 +10,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from synthzoo.results.kinds.video import read_frames
+from synthzoo.io.marks import read_mark
+from synthzoo.io.videos import read_video
 
 
 def check_written(path: Path, kind: str, metadata: dict[str, Any], source: Path | None) -> None:
@@ -25,6 +26,11 @@ def check_written(path: Path, kind: str, metadata: dict[str, Any], source: Path 
     check = next((check for ending, check in CHECKS.items() if path.name.endswith(ending)), None)
     assert check, f"{path.name}: no check knows files of this kind; write one in {Path(__file__).name}"
     check(path, kind, metadata, source)
+    if path.suffix != ".tsv":  # whose sidecar alone is marked
+        record, mark = _record(path), read_mark(path)
+        assert mark and mark.record["bundle"] == record["bundle"], f"{path.name} does not say what made it"
+        of_an_input = "input" in record and kind in ("heat_map", "label")
+        assert mark.synthetic != of_an_input, f"{path.name} says '{mark}'"
 
 
 def _volume(path: Path, kind: str, metadata: dict[str, Any], source: Path | None) -> None:
@@ -46,7 +52,7 @@ def _volume(path: Path, kind: str, metadata: dict[str, Any], source: Path | None
 
 
 def _video(path: Path, kind: str, metadata: dict[str, Any], source: Path | None) -> None:
-    frames, fps = read_frames(path)
+    frames, fps = read_video(path)
     assert list(frames.shape) == _shape(metadata)
     facts = _record(path)
     assert fps == facts["fps"] and list(frames.shape) == facts["shape"]

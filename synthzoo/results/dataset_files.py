@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,15 +62,15 @@ def gather_failures(table: CaseTable) -> list[str] | None:
 
 
 def remove_leftovers(table: CaseTable) -> None:
-    """Remove the temporary files of a run that was killed: those which are older than this run.
+    """Remove the temporary files and folders of a run that was killed: those which are older than this run.
 
     To be called when every process of this run has ended its work.
     """
     for pattern in (".tmp[0-9]*_*", ".ended_*"):
-        for path in table.output_dir.rglob(pattern):
+        for path in sorted(table.output_dir.rglob(pattern)):
             with suppress(OSError):
-                if path.is_file() and path.stat().st_mtime < table.started:
-                    path.unlink()
+                if path.stat().st_mtime < table.started:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def sidecars(table: CaseTable) -> list[Path]:

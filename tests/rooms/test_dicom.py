@@ -1,6 +1,7 @@
 """With output_format dicom a run leaves objects that dciodvfy accepts, at the right place, rate and grey levels."""
 
 import json
+import os
 import shutil
 import subprocess
 
@@ -74,12 +75,19 @@ def test_a_volume_is_a_series_at_its_place(suffix, modality, tmp_path):
 
 
 def test_the_same_request_gives_the_same_objects_and_a_rerun_skips_them(tmp_path):
+    killed = tmp_path / "a" / "sub-0001" / ".tmp1_sub-0001_T1w"
+    killed.mkdir(parents=True)
+    os.utime(killed, (1, 1))
     for name in "ab":
         table = table_of(tmp_path / name, "T1w.nii.gz")
         SaveResult(table, spacing_mm=2.0)({**table[0], "pred": ramp()})
         FinalizeDataset(table)()
     one, two = (sorted(path for path in (tmp_path / name).rglob("*") if path.is_file()) for name in "ab")
-    assert len(one) == 15 and all(a.read_bytes() == b.read_bytes() for a, b in zip(one, two, strict=True))
+    assert (
+        not killed.exists()
+        and len(one) == 15
+        and all(a.read_bytes() == b.read_bytes() for a, b in zip(one, two, strict=True))
+    )
     assert table_of(tmp_path / "a", "T1w.nii.gz").skipped == 1
     with pytest.raises(UserError, match="output_format is dicom there and None now"):
         table_of(tmp_path / "a", "T1w.nii.gz", output_format="native")

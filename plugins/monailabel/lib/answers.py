@@ -19,6 +19,7 @@ from lib.requests import Request
 from synthzoo.bundle.outputs import kinds_shown_as
 from synthzoo.cases.table import IDENTITY
 from synthzoo.errors import UserError
+from synthzoo.io.marks import read_mark
 from synthzoo.io.nifti import write_nifti
 from synthzoo.serving.served import Case, ServedBundle
 from synthzoo.transforms.heat_bands import band_names, heat_bands
@@ -73,7 +74,7 @@ def write_answer(source: Path, kind: str, request: Request) -> str:
     if target.name.endswith(".nrrd"):
         write_itk(array, str(target), image.affine, array.dtype, True)
     else:
-        write_nifti(target, array, image.affine)
+        write_nifti(target, array, image.affine, mark=read_mark(source))
     return lone(target)
 
 
