@@ -12,19 +12,19 @@ from synthzoo.datasets.echo.phantoms import EchoPhantomDataset
 from synthzoo.datasets.echo.training_clips import training_clips
 from synthzoo.evaluation.base import Evaluation
 from synthzoo.instruments.echo.ef import measure_ef
+from synthzoo.instruments.echo.phantoms import REQUESTED_EF
 from synthzoo.metrics.agreement import reported
 from synthzoo.phantoms.echo.sets import SPLITS, Video
 
-REQUESTED = (0.15, 0.85)  # of EF, spread evenly
 INSTRUMENTS = ("regressor", "discs")  # independent of every network that is evaluated
 EF_COLUMNS = ["videos", "measured by", "R2", "MAE", "RMSE", "Spearman"]
 EF_KEYS = ("r2", "mae", "rmse", "spearman")
-EF_RANGE = f"{100 * REQUESTED[0]:.0f} to {100 * REQUESTED[1]:.0f} percent"
+EF_RANGE = f"{100 * REQUESTED_EF[0]:.0f} to {100 * REQUESTED_EF[1]:.0f} percent"
 
 
 def requested_efs(count: int, seed: int | None = None) -> np.ndarray:
-    """EFs as fractions (count,), spread evenly on `REQUESTED`, in order or in that of a seed."""
-    ef = np.linspace(*REQUESTED, count)
+    """EFs as fractions (count,), spread evenly on `REQUESTED_EF`, in order or in that of a seed."""
+    ef = np.linspace(*REQUESTED_EF, count)
     return ef if seed is None else np.random.default_rng(seed).permutation(ef)
 
 

@@ -167,10 +167,9 @@ class ReidEvaluation(Evaluation):
     def controls(self) -> Found:
         """Other frames, planted copies and unseen patients."""
         gallery, videos = self.gallery, self.gallery.training
-        known = set(spread(videos.videos.videos[0].frames, self.video_frames).tolist())
-        others = np.array([n for n in range(videos.videos.videos[0].frames) if n not in known])[:: 16 // 8][
-            : self.video_frames
-        ]
+        length = videos.videos.videos[0].frames
+        known = set(spread(length, self.video_frames).tolist())
+        others = np.array([n for n in range(length) if n not in known])[::2][: self.video_frames]
         rows, rng = [], np.random.default_rng(0)
         queries = {
             "other frames of the training videos": [videos.frames(row, lambda _: others) for row in range(len(videos))],
