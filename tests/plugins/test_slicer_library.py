@@ -280,3 +280,7 @@ def test_every_model_of_the_server_is_read(zoo_client):
     assert models[MAP].takes_images and not models[SYNTHESIS].takes_images
     age = models[SYNTHESIS].options["age"]
     assert (age.minimum, age.maximum, age.unit, age.may_be_unset) == (20, 90, "years", True)
+    found = models[MAP]
+    assert {kind: found.outputs[kind]["view"] for kind in found.outputs} == {"heat_map": "overlay", "label": "labels"}
+    assert found.view_of("heat_map") == "overlay" and found.title_of("label") == "labels"
+    assert models[SYNTHESIS].view_of("image") == "image" and found.view_of("of a newer server") == "text"

@@ -145,7 +145,7 @@ def test_videos_that_cannot_be_used_are_refused_by_name(video, tmp_path):
     (tmp_path / "damaged.avi").write_bytes(bytes(data))
     coloured = np.stack([clip.frames[0], clip.frames[0] // 2, clip.frames[0]], 2)
     Image.fromarray(coloured).save(tmp_path / "colour.png")
-    for name, word in {"damaged.avi": "damaged", "colour.png": "coloured", "none.avi": "none.avi"}.items():
+    for name, word in {"damaged.avi": "damaged", "colour.png": "in colour", "none.avi": "none.avi"}.items():
         sentence = refusal({"images": str(tmp_path / name)}, tmp_path)
         assert name in sentence and word in sentence
 

@@ -19,6 +19,10 @@ TASKS = {
     "privacy_audit": ("Privacy audit", "Audit"),
 }
 
+# Kind of output -> how it is shown and what it is called, where no server says so, as for a folder of results.
+SHOWN_AS = {"image": "image", "video": "video", "heat_map": "overlay", "label": "labels"}
+TITLES = {"heat_map": "map", "label": "labels"}
+
 
 @dataclass(frozen=True)
 class Model:
@@ -53,6 +57,14 @@ class Model:
     def verb(self) -> str:
         """The word on the button."""
         return TASKS.get(self.task, ("", "Run"))[1]
+
+    def view_of(self, kind: str) -> str:
+        """How a kind of output is shown: "image", "video", "overlay", "labels", "text", or what a newer server says."""
+        return (self.outputs.get(kind) or {}).get("view") or SHOWN_AS.get(kind, "text")
+
+    def title_of(self, kind: str) -> str:
+        """The noun for a kind of output."""
+        return (self.outputs.get(kind) or {}).get("title") or TITLES.get(kind, kind.replace("_", " "))
 
     def conditions(self) -> list[Option]:
         """What the image shall show."""

@@ -11,6 +11,8 @@ from .errors import ZooError
 from .models import Model
 
 FILL = 0.25  # of labels
+# How outputs are shown, in the order in which they are read: labels lie on the grid of what is behind them.
+VIEWS = ("image", "video", "overlay", "labels", "text")
 
 
 @dataclass
@@ -88,24 +90,27 @@ def load_case(scene, case: Case, model: Model, source=None) -> Shown:
     made = Shown(case.name, case.sidecar, source)
     label_voxels = None
     names = names_of(case, model, source)
-    for kind in sorted(case.outputs, key=("image", "video", "heat_map", "label", "table").index):
+    views = {kind: model.view_of(kind) for kind in case.outputs}
+    for kind in sorted(case.outputs, key=lambda kind: (*VIEWS, views[kind]).index(views[kind])):
         output, stated = case.outputs[kind], model.outputs.get(kind) or {}
         try:
-            if kind in ("image", "video"):
+            if views[kind] in ("image", "video"):
                 frame_ms = case.sidecar.get("frame_ms") or stated.get("frame_ms")
                 window = stated.get("window")
                 made.volume, made.browser = read_image(
                     scene, output.path, names[kind], model.modality, frame_ms, window
                 )
-            elif kind == "heat_map":
+            elif views[kind] == "overlay":
                 made.heat = volumes.read_volume(scene, output.path, names[kind])
-            elif kind == "label":
+            elif views[kind] == "labels":
                 reference = made.volume or made.heat
                 made.segmentation, label_voxels = labels.read_segmentation(
                     scene, output.path, names[kind], output.names, reference, stated.get("colors")
                 )
-            else:
+            elif views[kind] == "text":
                 made.texts.append(read_text(scene, output.path, names[kind]))
+            else:
+                raise ZooError(f"This extension cannot show {model.title_of(kind)} as {views[kind]}: update it.")
         except ZooError as error:
             made.missing.append(str(error))
     if made.heat is not None:
@@ -156,14 +161,13 @@ def show_case(scene, shown: Shown) -> None:
 def names_of(case: Case, model: Model, source=None) -> dict[str, str]:
     """Kind of output -> name of its node."""
     seed = f" seed {case.sidecar['seed']}" if "seed" in case.sidecar else ""
+    ends = {kind: f" {model.title_of(kind)}" for kind in case.outputs}
     if source is None:
-        start = f"{model.title}{seed}"
-        ends = {"image": "", "video": "", "heat_map": " map", "label": " labels", "table": " table"}
+        start, own = f"{model.title}{seed}", {"image": "", "video": ""}
     else:
         start, task = source.GetName(), model.task.replace("_", " ")
-        made = f" {task}{seed}"
-        ends = {"image": made, "video": made, "heat_map": f" {task}", "label": " regions", "table": f"{made} table"}
-    return {kind: start + end for kind, end in ends.items()}
+        own = {"image": f" {task}{seed}", "video": f" {task}{seed}", "overlay": f" {task}"}
+    return {kind: start + own.get(model.view_of(kind), end) for kind, end in ends.items()}
 
 
 def read_text(scene, path: str, name: str):
