@@ -32,18 +32,18 @@ def quick(bundle: Path, phantom_nifti: Path, output_dir: Path, **overrides) -> d
 
 
 def input_of(bundle: Path, phantom_nifti: Path) -> Path:
-    """What a bundle that takes images is given: the phantom scan, or a phantom video of the same name for
-    ultrasound."""
-    if read_metadata(bundle)["network_data_format"]["inputs"]["image"].get("modality") != "US":
-        return phantom_nifti
-    video = phantom_nifti.with_name("patient.avi")
-    if not video.exists():
-        from synthzoo.io.videos import write_avi
-        from synthzoo.phantoms.echo.phantom import draw_params, make_clip
+    """What a bundle that takes images is given: the example that its metadata names, as the file of a patient."""
+    kind = read_metadata(bundle)["synthzoo"]["example_input"]
+    if kind == "brain_flair":
+        return phantom_nifti  # such a brain too, but oblique and coarser
+    folder = phantom_nifti.parent / kind
+    found = sorted(folder.glob("patient.*"))
+    if not found:
+        from synthzoo.cases.examples import write_example
 
-        clip = make_clip(draw_params(210_000), size=32)
-        write_avi(video, clip.frames, clip.fps)
-    return video
+        path = write_example(kind, folder)
+        found = [path.rename(path.with_name("patient" + "".join(path.suffixes)))]
+    return found[0]
 
 
 def results(folder: Path) -> list[Path]:

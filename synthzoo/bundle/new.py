@@ -28,9 +28,10 @@ INPUTS = {
 }
 COMMANDS = {
     "requests": "--num_samples 2 --seed 1",
-    "scans": "--images scan.nii.gz",
-    "videos": "--images video.avi",
+    "scans": "--images example",
+    "videos": "--images example",
 }
+EXAMPLES = {"scans": "brain_flair", "videos": "echo_video"}  # see synthzoo.cases.examples
 DATA = {
     "requests": "The phantoms are computed from the ICBM152 template of nilearn.",
     "scans": "The phantoms are computed from the ICBM152 template of nilearn.",
@@ -93,6 +94,8 @@ def metadata(name: str, task: str, skeleton: Skeleton, system: str) -> dict[str,
     block = {"system": system, "task": task, "conditions": dict(skeleton.conditions)}
     if skeleton.options:
         block["options"] = dict(skeleton.options)
+    if skeleton.source in EXAMPLES:
+        block["example_input"] = EXAMPLES[skeleton.source]
     return {
         "schema": OFFICIAL_SCHEMA,
         "version": "0.1.0",

@@ -13,7 +13,7 @@ from synthzoo.bundle.form import canonical_files, form_problems
 # Keys of every inference.json; the conditions and then the sampler's settings stand between HEAD and BODY.
 HEAD = ("imports", "bundle_root", "device", "seed", "dataset_dir", "output_dir")
 REQUEST_KEYS = ("num_samples", "requests")  # of bundles that make images from nothing
-IMAGE_KEYS = ("images",)  # of bundles that take images
+IMAGE_KEYS = ("images",)  # of bundles that take images; label-to-image synthesis has both
 BODY = (
     "network_def",
     "network",
@@ -43,9 +43,11 @@ def order_problems(bundle: str | Path) -> list[str]:
     config = read_json(Path(bundle) / "configs" / "inference.json")
     block = read_metadata(bundle).get("synthzoo", {})
     conditions = list(block.get("conditions", {}))
-    middle = REQUEST_KEYS if block.get("task") == "synthesis" else IMAGE_KEYS
+    middle = [key for keys in (REQUEST_KEYS, IMAGE_KEYS) if set(keys) & set(config) for key in keys]
     wanted = [*HEAD, *middle, *conditions, *BODY]
     problems = [f"inference.json lacks the key '{key}'" for key in wanted if key not in config]
+    if not middle:
+        problems.append("inference.json has neither 'requests' nor 'images': nothing says what is run")
     present = [key for key in config if key in wanted]
     expected = [key for key in wanted if key in config]
     for found, right in zip(present, expected):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import sys
+import tempfile
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,15 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from synthzoo.cases.examples import write_example
 from synthzoo.cases.table import CaseTable, process_rank
 from synthzoo.errors import UserError
 from synthzoo.io.files import sha256
 from synthzoo.io.images import read_picture
 from synthzoo.io.kinds import endings_of, is_input, stem
 from synthzoo.io.volumes import read_volume
+
+EXAMPLE = "example"  # in place of a path
 
 
 def find_images(
@@ -98,7 +102,8 @@ class ImageTable(CaseTable):
     """Images as a data set: item -> {"image": path as text, "case": stem, "row": 0}. A loading transform reads them.
 
     Args:
-        images: see `find_images`.
+        images: see `find_images`; or the word "example", which writes the phantom that the bundle's metadata names as
+            `example_input` into `<output_dir>/example_input` and takes it.
         channels: channels that the network takes per image.
         check: True reads every image of this process once before the run, to report all bad ones at once.
         kinds: that the bundle takes: "volume", "image", "video", "label" or "latents".
@@ -128,6 +133,7 @@ class ImageTable(CaseTable):
         self.kinds, self.loader = tuple(kinds or self.KINDS), loader
         self.channels = int(channels)
         self.unnamed = images == ""
+        images = str(self.write_example()) if images == EXAMPLE else images
         self.paths = [] if self.unnamed else self.find(images, exclude=self.output_dir)
         self.cases = case_names(self.paths)
         self._recorded: tuple[int, dict] = (-1, {})
@@ -140,6 +146,19 @@ class ImageTable(CaseTable):
     def find(self, images: str | Path | Sequence[str | Path], exclude: str | Path | None = None) -> list[Path]:
         """The images that a user means, of the kinds that this table takes."""
         return find_images(images, exclude, self.kinds)
+
+    def write_example(self) -> Path:
+        """Write the bundle's example input and return its path; the same bytes each time.
+
+        Raises:
+            UserError: the bundle's metadata names none.
+        """
+        if not self.example_input:
+            raise UserError(
+                f"images is '{EXAMPLE}', but {self.bundle or 'this table'} names no example_input: give a path."
+            )
+        folder = tempfile.mkdtemp(prefix="synthzoo_") if self.output_dir is None else self.output_dir / "example_input"
+        return write_example(self.example_input, folder)
 
     def check(self, path: Path, channels: int = 1) -> None:
         """Check that a file can be read, whole, by `loader` or as a volume; one sentence says what is wrong."""

@@ -80,7 +80,8 @@ class CaseTable(Dataset):
         self.suffix, self.folder, self.overwrite, self.block = suffix, folder, overwrite, max(1, int(block))
         self.bundle, self.settings = bundle, dict(settings or {})
         root = None if bundle_root is None else Path(bundle_root)
-        self.version = _version(root)
+        metadata = _metadata(root)
+        self.version, self.example_input = metadata.get("version"), metadata.get("synthzoo", {}).get("example_input")
         weights_path = Path(weights) if weights else (root / "models" / "model.pt" if root else None)
         self.weights_sha256 = sha256(weights_path) if weights_path and weights_path.is_file() else None
         self.started = time.time()
@@ -184,9 +185,10 @@ class CaseTable(Dataset):
         return {**self.load(row), "case": self.cases[row], "row": row}
 
 
-def _version(root: Path | None) -> str | None:
-    """The version in `<root>/configs/metadata.json`, or None."""
+def _metadata(root: Path | None) -> dict[str, Any]:
+    """What `<root>/configs/metadata.json` says, nothing where it cannot be read."""
     try:
-        return json.loads((root / "configs" / "metadata.json").read_text()).get("version")
-    except (OSError, ValueError, TypeError, AttributeError):
-        return None
+        found = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    except (OSError, ValueError, TypeError):
+        return {}

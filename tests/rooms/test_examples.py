@@ -6,6 +6,7 @@ import pytest
 
 from synthzoo.bundle.find import find_bundles, read_json, read_metadata
 from synthzoo.cases.examples import EXAMPLES, write_example
+from synthzoo.cases.images import ImageTable
 from synthzoo.datasets.echo.reference_frames import read_frame
 from synthzoo.datasets.echo.videos import read_beat
 from synthzoo.errors import UserError
@@ -40,3 +41,15 @@ def test_the_readers_of_the_bundles_take_the_examples(tmp_path):
 def test_an_unknown_kind_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(UserError, match="'knee', but must be one of brain_flair"):
         write_example("knee", tmp_path)
+
+
+def test_the_word_example_makes_the_same_input_each_time(tmp_path):
+    root = Path(__file__).parents[2] / "bundles" / "echo_us_privacy_audit_reid"
+    settings = {"kinds": ("video",), "loader": dict, "bundle_root": str(root), "suffix": "reid.tsv"}
+    table = ImageTable("example", output_dir=str(tmp_path / "out"), **settings)
+    again = ImageTable("example", output_dir=str(tmp_path / "other"), **settings)
+    assert table.paths == [tmp_path / "out" / "example_input" / "example-0_echo.avi"]
+    assert table.record(0) == again.record(0) and table.cases == ["example-0_echo"]
+    assert ImageTable("example", **settings).paths[0].is_file()
+    with pytest.raises(UserError, match="names no example_input: give a path"):
+        ImageTable("example", output_dir=str(tmp_path))
