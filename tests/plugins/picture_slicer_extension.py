@@ -15,8 +15,8 @@ import drive_slicer_extension
 
 # Model -> name of the picture, and what is requested.
 PICTURES: dict[str, tuple[str, dict]] = {
-    "brain_mr_anomaly_map_manytasks": ("heat_map", {}),
     "brain_mr_synthesis_ldm": ("generated", {"age": 78, "sex": "F", "ventricle_ml": 90, "seed": 12}),
+    "brain_mr_anomaly_map_manytasks": ("heat_map", {}),
     "echo_us_counterfactual_twin": ("video", {"ef": 70}),
 }
 
