@@ -286,7 +286,7 @@ def write_ultrasound(
     set_pixels(one, frames, 8)
     one.NumberOfFrames = len(frames)
     one.FrameIncrementPointer = pydicom.tag.Tag("FrameTime")
-    one.FrameTime = decimal(1000.0 / fps)  # cine
+    one.FrameTime = decimal(1000.0 / fps)  # milliseconds
     one.RecommendedDisplayFrameRate, one.StartTrim, one.StopTrim = max(1, round(fps)), 1, len(frames)
     one.BurnedInAnnotation, one.LossyImageCompression = "NO", "00"
     one.DerivationDescription = "computed by a network"

@@ -161,7 +161,7 @@ def test_png_and_jpeg_keep_their_levels_and_say_what_is_wrong(tmp_path):
         ("cut.jpg", jpeg(GREY)[:300], "is a damaged JPEG"),
         ("empty.png", b"", "is an empty file"),
         ("text.png", b"no picture", "is no picture: give PNG, JPEG or DICOM"),
-        ("cine.gif", b"GIF89a" + bytes(30), "is a GIF: give PNG"),
+        ("video.gif", b"GIF89a" + bytes(30), "is a GIF: give PNG"),
     ):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(UserError, match=sentence):

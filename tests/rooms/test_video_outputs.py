@@ -42,9 +42,9 @@ def test_a_case_is_an_avi_and_a_sidecar_that_says_what_was_requested(tmp_path):
 
     row = table[0]
     SaveResult(table, fps=16, measure=measure)({**row, "pred": video_of(row)})
-    cine = read_video(tmp_path / "sub-0001" / "sub-0001_echo.avi")
-    assert cine.fps == 16 and cine.frames.shape == (16, 32, 32)
-    assert np.abs(cine.frames - 255 * video_of(row)[0].clamp(0, 1).numpy()).mean() <= 2
+    video = read_video(tmp_path / "sub-0001" / "sub-0001_echo.avi")
+    assert video.fps == 16 and video.frames.shape == (16, 32, 32)
+    assert np.abs(video.frames - 255 * video_of(row)[0].clamp(0, 1).numpy()).mean() <= 2
     record = json.loads((tmp_path / "sub-0001" / "sub-0001_echo.json").read_text())
     assert record["requested"] == {"ef": 55} and record["measured"] == {"ef": 54.5} and record["units"] == {"ef": "%"}
     assert record["files"] == ["sub-0001_echo.avi"] and record["shape"] == [16, 32, 32]

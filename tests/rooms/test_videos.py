@@ -78,10 +78,10 @@ def saved(folder, data, name="x.avi"):
 def test_a_round_trip_keeps_the_grey_levels_the_rate_and_the_bytes(speckle, tmp_path):
     path = tmp_path / "deep" / "a.avi"
     write_avi(path, torch.from_numpy(speckle)[None], 29.97)
-    cine = read_video(path)
-    assert cine.frames.shape == speckle.shape and cine.frames.dtype == np.uint8
-    assert cine.fps == pytest.approx(29.97, abs=1e-9)
-    assert np.abs(cine.frames - 255 * speckle).mean() <= 2 and not cine.frames[:, 5, :40].any()
+    video = read_video(path)
+    assert video.frames.shape == speckle.shape and video.frames.dtype == np.uint8
+    assert video.fps == pytest.approx(29.97, abs=1e-9)
+    assert np.abs(video.frames - 255 * speckle).mean() <= 2 and not video.frames[:, 5, :40].any()
     assert [entry.name for entry in path.parent.iterdir()] == ["a.avi"]
     write_avi(tmp_path / "b.avi", np.rint(speckle * 255).astype(np.uint8), 29.97)
     assert (tmp_path / "b.avi").read_bytes() == path.read_bytes()
@@ -115,8 +115,8 @@ def test_a_file_laid_out_as_opencv_does_is_read(speckle, tmp_path, mode, subsamp
     jpegs = [jpeg(frame, mode, subsampling=subsampling) for frame in frames]
     data = opencv(jpegs, (112, 112), 47, channels=len(mode))
     assert data[4096 - 8 :].startswith(b"\0") and data[4096:4100] == b"LIST"
-    cine = read_video(saved(tmp_path, data))
-    assert cine.fps == 47 and np.abs(cine.frames.astype(float) - frames).mean() < 6
+    video = read_video(saved(tmp_path, data))
+    assert video.fps == 47 and np.abs(video.frames.astype(float) - frames).mean() < 6
 
 
 def test_the_tables_that_cameras_leave_out_are_the_standard_ones(speckle, tmp_path):
@@ -126,8 +126,8 @@ def test_the_tables_that_cameras_leave_out_are_the_standard_ones(speckle, tmp_pa
     while at >= 0:
         bare = bare[:at] + bare[at + 2 + int.from_bytes(bare[at + 2 : at + 4], "big") :]
         at = bare.find(b"\xff\xc4")
-    cine = read_video(saved(tmp_path, opencv([whole, bare], (112, 112))))
-    assert np.array_equal(cine.frames[0], cine.frames[1])
+    video = read_video(saved(tmp_path, opencv([whole, bare], (112, 112))))
+    assert np.array_equal(video.frames[0], video.frames[1])
 
 
 def test_other_streams_indices_lists_paddings_and_segments_are_passed_over(speckle, tmp_path):

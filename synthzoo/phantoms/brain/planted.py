@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -44,7 +45,7 @@ def plant_tumour(head: np.ndarray, tissues: np.ndarray) -> tuple[np.ndarray, np.
     Returns:
         The tumour, bool (D, H, W), and the head with it, float32 (D, H, W).
     """
-    place = SimpleNamespace(tissues=tissues, spacing_mm=1.0, params=SimpleNamespace(seed=SEED))
+    place: Any = SimpleNamespace(tissues=tissues, spacing_mm=1.0, params=SimpleNamespace(seed=SEED))
     rng = np.random.default_rng(SEED)
     signals = tissue_signals("T1w", age=40, rng=rng)
     unit = float(np.median(head[tissues[1] > 0.95])) / signals["WM"]
@@ -53,4 +54,4 @@ def plant_tumour(head: np.ndarray, tissues: np.ndarray) -> tuple[np.ndarray, np.
         # The template is an average, sharper than which no lesion would be; fine structure stays as it is elsewhere.
         share = ndi.gaussian_filter(share, 0.5)
         head = head * (1 - share) + unit * signals[name] * share
-    return sum(parts.values()) > 0.5, head
+    return sum(parts.values(), np.zeros_like(head)) > 0.5, head

@@ -11,10 +11,10 @@ SMOOTH = (0.25, 0.5, 0.25)
 
 
 class RandClipAugmentation:
-    """Clips (B, 1, T, H, W) in [0, 1] -> as many views in [0, 1]; gradients pass, one draw for each clip.
+    """Clips (B, 1, T, H, W) in [0, 1] -> as many augmented ones in [0, 1]; gradients pass, one draw for each clip.
 
     A view is turned, zoomed and shifted, smoothed, brighter or darker, noisy, perhaps reversed in time (the ejection
-    fraction is the same), and perhaps a square of it is hidden throughout. A network that reads all views alike has
+    fraction is the same), and perhaps a square of it is hidden throughout. A network that reads all of them alike has
     to look at the heart; a pattern of single pixels that would please it in one view is gone in the next.
 
     Args:

@@ -43,18 +43,18 @@ class ExpertObjective:
     """The expert learns the EF of real clips.
 
     Args:
-        views: clips -> other views of them, such as `RandClipAugmentation`; None shows the clips themselves, as
+        augmentation: clips -> augmented clips, such as `RandClipAugmentation`; None shows the clips themselves, as
             published.
     """
 
     name = "expert"
 
-    def __init__(self, views: Callable | None = None) -> None:
-        self.views = views
+    def __init__(self, augmentation: Callable | None = None) -> None:
+        self.augmentation = augmentation
 
     def __call__(self, network: Any, batch: dict) -> dict[str, torch.Tensor]:
         """A batch -> "loss" and "points", the mean absolute error in EF points."""
-        video = batch["video"] if self.views is None else self.views(batch["video"])
+        video = batch["video"] if self.augmentation is None else self.augmentation(batch["video"])
         error = network.expert(video) - batch["ef"].to(video)
         return {"loss": (10 * error).square().mean(), "points": 100 * error.abs().mean()}
 
@@ -122,9 +122,9 @@ class TwinObjective(nn.Module):
         adversary, reconstruction, expert: the final weights w_d, w_r, w_e.
         rise: steps after which the weights are at .95 of these, as after the published six epochs; 0 starts at 1.
         apart, low, high: of the EFs that are requested, see `draw_requested`.
-        views: clips -> other views, such as `RandClipAugmentation`, which the expert is tested on; None shows it the
-            counterfactual itself, as published.
-        looks: views of each clip in one step.
+        augmentation: clips -> augmented clips, such as `RandClipAugmentation`, which the expert judges; None shows it
+            the counterfactual itself, as published.
+        copies: augmented copies of each clip in one step.
         smooth: weight of the unevenness of the motion; only for a generator that answers with one.
         rest: weight of mean |Y* - Z| at end diastole, for the relaxed heart is the patient's and not the EF's; of clips
             whose "ed_frame" is known, 0 or more, as phantoms and traced videos have it.
@@ -142,13 +142,13 @@ class TwinObjective(nn.Module):
         apart: float = 0.10,
         low: float = 0.0,
         high: float = 1.0,
-        views: Callable | None = None,
-        looks: int = 1,
+        augmentation: Callable | None = None,
+        copies: int = 1,
         smooth: float = 0.0,
         rest: float = 0.0,
     ) -> None:
         super().__init__()
-        self.views, self.looks = views, 1 if views is None else int(looks)
+        self.augmentation, self.copies = augmentation, 1 if augmentation is None else int(copies)
         self.smooth, self.rest = smooth, rest
         self.__dict__["critic"] = critic  # beside the modules: the critic is checkpointed in its own step
         self.weights = (adversary, reconstruction, expert)
@@ -167,8 +167,8 @@ class TwinObjective(nn.Module):
         factual, made, uneven = self.predict(network.generator, video, ef, requested)
         adversary = self.critic.verdict(made)
         reconstruction = (factual - video).abs().mean()
-        seen = [made if self.views is None else self.views(made) for _ in range(self.looks)]
-        error = (expert(torch.cat(seen)) - requested.repeat(self.looks)).abs().mean()
+        seen = [made if self.augmentation is None else self.augmentation(made) for _ in range(self.copies)]
+        error = (expert(torch.cat(seen)) - requested.repeat(self.copies)).abs().mean()
         self.critic.remember(made)
         parts = zip(self.weights, (adversary, reconstruction, error))
         loss = self.share() * sum(weight * part for weight, part in parts)

@@ -43,7 +43,7 @@ class LatentClips(Dataset):
     def __init__(self, network: torch.nn.Module, clips: Dataset, batch_size: int = 16) -> None:
         network.eval()
         device = next(network.parameters()).device
-        path = kept_at(network, clips)
+        path = cached_at(network, clips)
         if path is not None and path.is_file():
             kept = torch.load(path, weights_only=True)
         else:
@@ -125,7 +125,7 @@ def frames_of_clips(network: torch.nn.Module, **clips: Any) -> ClipFrames:
     return ClipFrames(training_clips(like=network, **clips))
 
 
-def kept_at(network: torch.nn.Module, clips: Dataset) -> Path | None:
+def cached_at(network: torch.nn.Module, clips: Dataset) -> Path | None:
     """Cache folder of the latents of clips: beside the videos, named by the weights that encoded them."""
     folder = getattr(clips, "cache_dir", None)
     if folder is None:

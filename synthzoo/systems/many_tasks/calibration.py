@@ -45,13 +45,13 @@ class AnomalyCalibration:
     def run(self) -> dict[str, float]:
         """Fill the buffer and save the network; gives the `threshold` that `healthy_threshold` finds in the same maps.
 
-        Maps that are set against themselves look a little too usual; with 4 phantoms that is little.
+        Maps that are set against themselves look a little too healthy; with 4 phantoms that is little.
         """
         subjects = [self._maps(seed) for seed in tqdm(self.seeds, desc="healthy phantoms")]
         self._fill(np.stack([self._sums(heats, masks) for heats, masks in subjects]))
         save_weights(self.network, self.save_to, half=True)
-        unusual = [self._unusual(heat) for heats, _ in subjects for heat in heats]
-        return {"threshold": round(healthy_threshold(unusual, [mask for _, masks in subjects for mask in masks]), 3)}
+        corrected = [self._corrected(heat) for heats, _ in subjects for heat in heats]
+        return {"threshold": round(healthy_threshold(corrected, [mask for _, masks in subjects for mask in masks]), 3)}
 
     def _maps(self, seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """The maps of a phantom in all contrasts, and their masks."""
@@ -74,14 +74,14 @@ class AnomalyCalibration:
     def _fill(self, sums: np.ndarray) -> None:
         """The network's buffer from what `_sums` gave for some phantoms."""
         share, heat = sums.mean(0)
-        usual = _every_fourth(heat / np.maximum(share, 1e-3))
-        self.network.usual.copy_(torch.from_numpy(usual)[None, None])
+        reference = _every_fourth(heat / np.maximum(share, 1e-3))
+        self.network.usual.copy_(torch.from_numpy(reference)[None, None])
         self.network.calibrated.fill_(1)
 
-    def _unusual(self, heat: np.ndarray) -> np.ndarray:
+    def _corrected(self, heat: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             heat = torch.from_numpy(heat.astype(np.float32))[None, None].to(self.device)
-            return self.network.unusual(heat)[0, 0].cpu().numpy()
+            return self.network.corrected(heat)[0, 0].cpu().numpy()
 
 
 def _every_fourth(values: np.ndarray) -> np.ndarray:

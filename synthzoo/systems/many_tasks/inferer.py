@@ -85,11 +85,11 @@ def smooth_inside(heat: np.ndarray, mask: np.ndarray, sigma: float | None) -> np
 def finish(heat: np.ndarray, mask: np.ndarray, sigma: float | None, network: torch.nn.Module) -> np.ndarray:
     """Smooth a network's map within the brain and correct it by the healthy reference map, if there is one."""
     heat = smooth_inside(heat, mask, sigma).astype(np.float32)
-    if not hasattr(network, "unusual"):
+    if not hasattr(network, "corrected"):
         return heat
     with torch.no_grad():
         device = network.usual.device
-        return network.unusual(torch.from_numpy(heat)[None, None].to(device))[0, 0].cpu().numpy() * mask
+        return network.corrected(torch.from_numpy(heat)[None, None].to(device))[0, 0].cpu().numpy() * mask
 
 
 def robust_scores(values: np.ndarray) -> tuple[float, float]:

@@ -204,7 +204,8 @@ class AnomalyMapNetwork(ManyTasksEnsemble):
     """The ensemble with the brain extractor that finds its input: all that a scan needs, in one state dict.
 
     `extractor` takes a head (B, 1, 56, 64, 56) at 4 mm and gives logits of brain; `forward` is the ensemble's. Buffer
-    `usual` (every fourth voxel) holds the mean map of healthy phantoms, once `calibrated` is 1; see `unusual`.
+    `usual` (every fourth voxel) holds the healthy reference map, the mean map of healthy phantoms, once `calibrated` is
+    1; see `corrected`.
 
     Args:
         extractor_channels: width per level of the extractor.
@@ -216,16 +217,17 @@ class AnomalyMapNetwork(ManyTasksEnsemble):
         self.extractor = PlainUNet(3, 1, tuple(extractor_channels))
         coarse = tuple(n // 4 for n in self.grid)
         self.register_buffer("calibrated", torch.zeros(()))
+        # The healthy reference map; stored weights know it by this name.
         self.register_buffer("usual", torch.zeros(1, 1, *coarse))
 
-    def unusual(self, heat: torch.Tensor) -> torch.Tensor:
+    def corrected(self, heat: torch.Tensor) -> torch.Tensor:
         """Correct a map (B, 1, *grid) by the healthy reference map, in [0, 1]: its odds against the healthy ones.
 
-        sigmoid(logit(heat) - logit(usual) - 3): ventricles and the midline look a little wrong in every scan, and a
+        sigmoid(logit(heat) - logit(reference) - 3): ventricles and the midline look a little wrong in every scan, and a
         healthy brain's heat there is no finding.
         """
-        usual = F.interpolate(self.usual, size=self.grid, mode="trilinear")
-        odds = torch.logit(heat, LEAST_HEAT) - torch.logit(usual, LEAST_HEAT)
+        reference = F.interpolate(self.usual, size=self.grid, mode="trilinear")
+        odds = torch.logit(heat, LEAST_HEAT) - torch.logit(reference, LEAST_HEAT)
         return torch.where(self.calibrated > 0, torch.sigmoid(odds - 3), heat)
 
 

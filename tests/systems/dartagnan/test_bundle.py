@@ -18,7 +18,7 @@ PATIENTS = range(210_100, 210_106)
 
 
 @pytest.fixture(scope="module")
-def hearts(tmp_path_factory):
+def phantoms(tmp_path_factory):
     """Six videos of patients that were never trained on, with an ejection fraction of one half."""
     folder = tmp_path_factory.mktemp("videos")
     clips = {f"heart{p}": make_clip(draw_params(p, ef=0.5), size=32) for p in PATIENTS}
@@ -28,12 +28,12 @@ def hearts(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def requested(hearts, tmp_path_factory):
+def requested(phantoms, tmp_path_factory):
     """The bundle's results for three requests, by request and video."""
     found = {}
     for ef in (20, 50, 80):
         out = tmp_path_factory.mktemp(f"ef{ef}")
-        run_bundle(BUNDLE, overrides={"images": str(hearts[0]), "output_dir": str(out), "ef": ef})
+        run_bundle(BUNDLE, overrides={"images": str(phantoms[0]), "output_dir": str(out), "ef": ef})
         assert (out / "preview.gif").stat().st_size > 1000
         found[ef] = {path.parent.name: path for path in out.glob("*/*_echo.json")}
         assert len(found[ef]) == len(PATIENTS)
@@ -54,18 +54,18 @@ def test_more_is_ejected_where_more_is_requested_by_instruments_that_trained_not
         assert means[0] + 10 < means[1] < means[2] - 5, f"{name}: {means}"
 
 
-def test_each_video_stays_its_own_patient(requested, hearts):
-    own = np.stack([hearts[1][case].frames.mean(0).ravel() for case in sorted(hearts[1])])
+def test_each_video_stays_its_own_patient(requested, phantoms):
+    own = np.stack([phantoms[1][case].frames.mean(0).ravel() for case in sorted(phantoms[1])])
     for ef in (20, 80):
         made = np.stack([frames(requested[ef][case]).mean(0).ravel() for case in sorted(requested[ef])])
         similarity = np.corrcoef(made, own)[: len(made), len(made) :]
         assert (similarity.argmax(1) == np.arange(len(made))).all()
 
 
-def test_a_counterfactual_is_nearer_to_the_true_one_than_the_input_is(requested, hearts):
+def test_a_counterfactual_is_nearer_to_the_true_one_than_the_input_is(requested, phantoms):
     gains = []
     for ef in (20, 80):
-        for case, clip in hearts[1].items():
+        for case, clip in phantoms[1].items():
             true = counterfactual(clip, ef / 100)
             area = true.masks.any(0)
             truth = true.frames[:, area] / 255
@@ -74,13 +74,13 @@ def test_a_counterfactual_is_nearer_to_the_true_one_than_the_input_is(requested,
     assert np.mean(gains) > 0
 
 
-def test_the_reconstruction_is_the_input_and_the_sidecar_says_all(requested, hearts):
+def test_the_reconstruction_is_the_input_and_the_sidecar_says_all(requested, phantoms):
     for case, path in requested[20].items():
-        assert np.abs(frames(path, "factual") - hearts[1][case].frames / 255).mean() < 0.06
+        assert np.abs(frames(path, "factual") - phantoms[1][case].frames / 255).mean() < 0.06
         said = record(path)
         assert said["requested"] == {"ef": 20, "ef_factual": None}
         assert 0 <= said["ef_factual"] <= 100 and said["window"]["video_frames"] == 16
-        assert str(hearts[0]) not in path.read_text()
+        assert str(phantoms[0]) not in path.read_text()
 
 
 def test_a_data_set_in_echonet_s_layout_runs_with_its_own_ejection_fractions(tmp_path):
@@ -92,9 +92,9 @@ def test_a_data_set_in_echonet_s_layout_runs_with_its_own_ejection_fractions(tmp
         assert record(path)["ef_factual"] == pytest.approx(listed[path.parent.name], abs=0.06)
 
 
-def test_an_impossible_request_is_refused_in_one_sentence_and_writes_nothing(hearts, tmp_path):
+def test_an_impossible_request_is_refused_in_one_sentence_and_writes_nothing(phantoms, tmp_path):
     with pytest.raises(Exception) as caught:
-        run_bundle(BUNDLE, overrides={"images": str(hearts[0]), "output_dir": str(tmp_path / "out"), "ef": 95})
+        run_bundle(BUNDLE, overrides={"images": str(phantoms[0]), "output_dir": str(tmp_path / "out"), "ef": 95})
     error = find_user_error(caught.value)
     assert error is not None and "ef" in str(error) and "85" in str(error)
     assert not (tmp_path / "out").exists()

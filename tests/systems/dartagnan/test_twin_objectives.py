@@ -78,7 +78,7 @@ def test_the_expert_is_requested_about_several_views_and_learns_from_views():
         return clip.square()
 
     network = Network()
-    TwinObjective(critic(), views=harden, looks=3)(network, batch())["loss"].backward()
+    TwinObjective(critic(), augmentation=harden, copies=3)(network, batch())["loss"].backward()
     assert shown == [4, 4, 4]
     assert gradient(network, "generator") > 0 and gradient(network, "expert") == 0
     torch.manual_seed(0)

@@ -23,7 +23,7 @@ QUICK = {"steps": 16, "upsampling_steps": 24}
 
 
 @pytest.fixture(scope="module")
-def hearts(tmp_path_factory):
+def phantoms(tmp_path_factory):
     """Six frames, as pictures, of patients that were never trained on."""
     folder = tmp_path_factory.mktemp("frames")
     clips = {f"heart{p}": make_clip(draw_params(p, ef=0.5), size=32) for p in PATIENTS}
@@ -33,12 +33,12 @@ def hearts(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def requested(hearts, tmp_path_factory):
+def requested(phantoms, tmp_path_factory):
     """The bundle's results for two requests, by request and case."""
     found = {}
     for ef in (20, 80):
         out = tmp_path_factory.mktemp(f"ef{ef}")
-        run_bundle(BUNDLE, overrides={"images": str(hearts[0]), "output_dir": str(out), "ef": ef, **QUICK})
+        run_bundle(BUNDLE, overrides={"images": str(phantoms[0]), "output_dir": str(out), "ef": ef, **QUICK})
         assert (out / "preview.gif").stat().st_size > 1000
         found[ef] = {path.parent.name: path for path in out.glob("*/*_echo.json")}
         assert len(found[ef]) == len(PATIENTS)
@@ -59,8 +59,8 @@ def test_more_is_ejected_where_more_is_requested_by_instruments_that_trained_not
         assert means[0] + 20 < means[1], f"{name}: {means}"
 
 
-def test_each_video_stays_the_patient_of_its_frame(requested, hearts):
-    own = np.stack([hearts[1][case].frames.mean(0).ravel() for case in sorted(hearts[1])])
+def test_each_video_stays_the_patient_of_its_frame(requested, phantoms):
+    own = np.stack([phantoms[1][case].frames.mean(0).ravel() for case in sorted(phantoms[1])])
     for ef in (20, 80):
         made = np.stack([frames(requested[ef][case]).mean(0).ravel() for case in sorted(requested[ef])])
         similarity = np.corrcoef(made, own)[: len(made), len(made) :]
@@ -95,8 +95,8 @@ def test_the_paper_s_cascade_has_its_number_of_parameters():
     }
 
 
-def test_a_server_answers_with_a_video_for_a_volume_with_time_first(hearts, tmp_path):
-    clip = next(iter(hearts[1].values()))
+def test_a_server_answers_with_a_video_for_a_volume_with_time_first(phantoms, tmp_path):
+    clip = next(iter(phantoms[1].values()))
     nib.save(nib.Nifti1Image(clip.frames.astype(np.float32), np.eye(4)), tmp_path / "study.nii.gz")
     served = ServedBundle(BUNDLE, device="cpu")
     values = {name: served.options[name].check(value) for name, value in {"ef": 30, "frame": 2, **QUICK}.items()}
@@ -123,8 +123,8 @@ def refusal(overrides, tmp_path, overlays=(), part="dataset") -> str:
 
 
 @pytest.fixture
-def video(hearts, tmp_path):
-    clip = next(iter(hearts[1].values()))
+def video(phantoms, tmp_path):
+    clip = next(iter(phantoms[1].values()))
     write_avi(tmp_path / "video.avi", clip.frames[:15], 13.0)  # odd frames at an odd rate are fine
     return tmp_path / "video.avi", clip
 

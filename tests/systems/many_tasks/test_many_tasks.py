@@ -173,14 +173,14 @@ def test_heat_that_is_usual_for_its_place_counts_less_once_the_network_is_calibr
 
     network = AnomalyMapNetwork(grid=GRID, channels=(2, 4), fourier_features=2)
     heat = torch.full((1, 1, *GRID), 0.4)
-    assert torch.equal(network.unusual(heat), heat)
+    assert torch.equal(network.corrected(heat), heat)
     network.calibrated.fill_(1)
     network.usual[:, :, :2], network.usual[:, :, 2:] = 0.4, 0.1
-    found = network.unusual(heat)
+    found = network.corrected(heat)
     assert found[0, 0, 0, 0, 0] == pytest.approx(torch.sigmoid(torch.tensor(-3.0)).item(), abs=1e-5)
     odds = (0.4 / 0.6) / (0.1 / 0.9)
     assert found[0, 0, -1, 0, 0] == pytest.approx(odds * np.exp(-3) / (1 + odds * np.exp(-3)), abs=1e-5)
-    assert (network.unusual(torch.zeros(1, 1, *GRID)) < 0.01).all(), "nothing seen is never unusual"
+    assert (network.corrected(torch.zeros(1, 1, *GRID)) < 0.01).all(), "an empty map stays empty"
 
 
 def test_one_voxel_in_200_of_the_phantoms_maps_exceeds_the_threshold_of_a_calibration(tmp_path, monkeypatch):
@@ -195,8 +195,8 @@ def test_one_voxel_in_200_of_the_phantoms_maps_exceeds_the_threshold_of_a_calibr
     above, count = 0, 0
     for seed in calibration.seeds:
         (heat,), (mask,) = calibration._maps(seed)
-        unusual = network.unusual(torch.from_numpy(heat)[None, None])[0, 0].numpy()
-        above, count = above + int((unusual[mask] > threshold).sum()), count + int(mask.sum())
+        corrected = network.corrected(torch.from_numpy(heat)[None, None])[0, 0].numpy()
+        above, count = above + int((corrected[mask] > threshold).sum()), count + int(mask.sum())
     assert 0 < threshold < 1 and above / count == pytest.approx(0.005, abs=0.002)
 
 
