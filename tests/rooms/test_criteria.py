@@ -92,7 +92,7 @@ class Counting(Evaluation):
         return Found(figures={"mean": float(self.shared().mean())})
 
 
-def test_a_killed_evaluation_goes_on_where_it_stopped_and_other_settings_start_anew(tmp_path):
+def test_a_killed_evaluation_goes_on_where_it_stopped_and_other_settings_start_again(tmp_path):
     def evaluation(**settings):
         shared = {"report": Report(tmp_path / "metrics.json"), "work_dir": tmp_path / "work"}
         return Counting(torch.nn.Linear(2, 2, dtype=torch.float64).requires_grad_(False), settings=settings, **shared)
