@@ -81,7 +81,11 @@ def _table(path: Path, kind: str, metadata: dict[str, Any], source: Path | None)
     assert header == metadata["synthzoo"]["outputs"][kind]["columns"]
     assert len(rows) == _record(path)["rows"] > 0
     assert all(len(row) == len(header) for row in rows)
-    assert np.isfinite([float(cell) for row in rows for cell in row if cell != "n/a"]).all()
+    for name, *cells in zip(header, *rows):
+        try:
+            assert np.isfinite([float(cell) for cell in cells if cell != "n/a"]).all(), f"{name}: {cells}"
+        except ValueError:  # a column of texts
+            assert all(cells), f"{name} has empty cells"
 
 
 def _shape(metadata: dict[str, Any]) -> list[int]:

@@ -162,7 +162,7 @@ SKELETONS = {
         source="videos",
         outputs={"video": {"suffix": "echo.avi", "description": "the video with another ejection fraction"}},
         saved={"pred": "echo.avi"},
-        pred={"value_range": [0, 1], "channel_def": {"0": "ultrasound"}},
+        pred={"value_range": [0, 1], "channel_def": {"0": "ultrasound, 16 a second"}},
         loss="torch.nn.functional.l1_loss(network(batch['video']), batch['video'])",
         conditions={"ef": EF, "ef_factual": EF_FACTUAL},
         values={"ef": 30.0, "ef_factual": None},
@@ -204,7 +204,13 @@ SKELETONS = {
         does="A tiny network that tells younger heads from older ones.",
         limit="It has learnt from phantoms without skull.",
         source="scans",
-        outputs={"table": {"suffix": "classes.tsv", "description": "classes with their probabilities"}},
+        outputs={
+            "table": {
+                "suffix": "classes.tsv",
+                "description": "classes with their probabilities",
+                "columns": ["class", "probability"],
+            }
+        },
         saved={"pred": "classes.tsv"},
         pred={"type": "logits", "num_channels": 2, "spatial_shape": [], "channel_def": {"0": "to 55", "1": "over 55"}},
         loss="torch.nn.functional.cross_entropy(network(batch['image']), (batch['conditions'][:, 0] > 55).long())",
@@ -232,7 +238,13 @@ SKELETONS = {
         does="A tiny autoencoder whose error says whether an image was trained on: what it knows it restores better.",
         limit="Its threshold is a placeholder; set it on images that were not trained on.",
         source="scans",
-        outputs={"table": {"suffix": "audit.tsv", "description": "error of the restored image, and whether it is low"}},
+        outputs={
+            "table": {
+                "suffix": "audit.tsv",
+                "description": "error of the restored image, and whether it is low",
+                "columns": ["error", "known"],
+            }
+        },
         saved={"pred": "audit.tsv"},
         pred={"value_range": [0, 1], "channel_def": {"0": "restored head"}},
         loss="torch.nn.functional.l1_loss(network(batch['image']), batch['image'])",
