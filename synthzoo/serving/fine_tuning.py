@@ -30,6 +30,7 @@ from synthzoo.datasets.brain.participants import TABLE
 from synthzoo.datasets.loader import SeededRows, seed_everything
 from synthzoo.errors import UserError, find_user_error
 from synthzoo.io.files import sha256, write_json, write_text
+from synthzoo.io.kinds import stem
 from synthzoo.networks.saving import save_weights
 from synthzoo.serving.calibrating import calibrate, calibration_subjects, settings_of
 
@@ -209,7 +210,7 @@ def write_table(folder: Path, scans: Sequence[Scan], conditions: Mapping[str, Ma
     (folder / "images").mkdir(parents=True)
     lines = ["\t".join(["id", *conditions, "split"])]
     for number, scan in enumerate(scans):
-        ending = ".nii.gz" if scan.path.name.endswith(".nii.gz") else ".nii"
+        ending = scan.path.name.removeprefix(stem(scan.path.name))
         os.symlink(scan.path.resolve(), folder / "images" / f"{scan.name}{ending}")
         cells = [known_value(name, scan.conditions.get(name), schema) for name, schema in conditions.items()]
         lines.append("\t".join([scan.name, *cells, "train" if number < len(scans) - held_out else "validation"]))

@@ -333,3 +333,19 @@ def test_what_the_checker_prints_names_the_file_the_line_and_the_remedy(tmp_path
     command = [sys.executable, str(ROOT / "scripts" / "check_json.py"), "--root", str(tmp_path)]
     told = subprocess.run(command, capture_output=True, text=True, check=False)
     assert told.returncode == 1 and f"{path}:2: not in canonical form; run `make format`" in told.stdout
+
+
+def test_the_config_says_whether_requests_or_images_or_both_are_needed(tmp_path):
+    bundle = new_bundle("brain_mr_translation_something", task="translation", root=tmp_path)
+    path = bundle / "configs" / "inference.json"
+    config = json.loads(path.read_text())
+    assert order_problems(bundle) == []
+    both = {}
+    for key, value in config.items():
+        both |= {"num_samples": 1, "requests": None, key: value} if key == "images" else {key: value}
+    path.write_text(json.dumps(both))
+    assert order_problems(bundle) == []
+    path.write_text(json.dumps({key: value for key, value in both.items() if key != "num_samples"}))
+    assert order_problems(bundle) == ["inference.json lacks the key 'num_samples'"]
+    path.write_text(json.dumps({key: value for key, value in config.items() if key != "images"}))
+    assert order_problems(bundle) == ["inference.json has neither 'requests' nor 'images': nothing says what is run"]

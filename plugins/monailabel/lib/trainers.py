@@ -13,6 +13,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from lib.requests import PASSED_OVER, expect_plain
 from lib.service import Service
+from synthzoo.io.kinds import format_of_name
 from synthzoo.serving.calibrating import calibration_subjects
 from synthzoo.serving.fine_tuning import Scan, fine_tune, training_stages
 from synthzoo.serving.options import Option, check_options
@@ -98,7 +99,7 @@ class BundleTrainer(TrainTask):
         for image_id in sorted(datastore.list_images()):
             info = datastore.get_image_info(image_id)
             path = Path(datastore.get_image_uri(image_id))
-            if path.name.endswith((".nii", ".nii.gz")) and (requested["synthetic"] or not info.get("synthetic")):
+            if format_of_name(path.name) == "nifti" and (requested["synthetic"] or not info.get("synthetic")):
                 known = {**info, **(info.get("conditions") or {})}
                 scans.append(Scan(image_id, path, {name: known.get(name) for name in self.bundle.options}))
         logger.info(f"training of {self.bundle.name} on {len(scans)} images: {requested}")

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from synthzoo.datasets.echo.echonet import read_latents
 from synthzoo.errors import UserError
+from synthzoo.io.kinds import format_of_name
 from synthzoo.io.videos import read_video
 
 PADDINGS = ("zeros", "last", "refuse")
@@ -151,7 +152,7 @@ def read_clip(
     """
     path, latents = row["path"], None
     frames = row["frames"]
-    if path.suffix == ".pt":
+    if format_of_name(path.name) == "latents":
         latents = read_latents(path, frames).numpy()
         frames = len(latents)
     positions = clip_positions(frames, length, clip_step(row["fps"], target_fps, stride), hold, rng)
@@ -239,7 +240,7 @@ class ClipDataset(Dataset):
         clip = read_clip(row, self.length, hold=hold, rng=rng, **self.settings)
         step = clip_step(row["fps"], self.settings["target_fps"], self.settings["stride"])
         return {
-            "latents" if row["path"].suffix == ".pt" else "video": torch.from_numpy(clip["image"]),
+            "latents" if format_of_name(row["path"].name) == "latents" else "video": torch.from_numpy(clip["image"]),
             "ef": torch.tensor(row["ef"] / 100, dtype=torch.float32),
             "edv_ml": torch.tensor(math.nan if row["edv"] is None else row["edv"], dtype=torch.float32),
             "patient": self.patients[row["patient"]],
