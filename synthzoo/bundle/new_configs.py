@@ -35,6 +35,7 @@ def inference(name: str, skeleton: Skeleton) -> dict[str, Any]:
         "output_dir": "$@bundle_root + '/out'",
         **middle,
         **skeleton.values,
+        "output_format": "native",
         "weights": "$@bundle_root + '/models/model.pt'",
         "network_def": dict(skeleton.network),
         "network": {
@@ -71,7 +72,12 @@ def preprocessing(name: str, skeleton: Skeleton) -> list[dict[str, Any]]:
 
 def dataset(name: str, skeleton: Skeleton) -> dict[str, Any]:
     """The table of requests or images."""
-    told = {"output_dir": "@output_dir", "bundle": name, "bundle_root": "@bundle_root"}
+    told = {
+        "output_dir": "@output_dir",
+        "output_format": "@output_format",
+        "bundle": name,
+        "bundle_root": "@bundle_root",
+    }
     conditions = {"conditions": {key: dict(rule) for key, rule in skeleton.conditions.items()}}
     if skeleton.source == "requests":
         return {

@@ -162,7 +162,7 @@ SKELETONS = {
         source="videos",
         outputs={"video": {"suffix": "echo.avi", "description": "the video with another ejection fraction"}},
         saved={"pred": "echo.avi"},
-        pred={"value_range": [0, 1], "channel_def": {"0": "ultrasound, 16 a second"}},
+        pred={"value_range": [0, 1], "channel_def": {"0": f"grey level, {FPS:g} a second"}},
         loss="torch.nn.functional.l1_loss(network(batch['video']), batch['video'])",
         conditions={"ef": EF, "ef_factual": EF_FACTUAL},
         values={"ef": 30.0, "ef_factual": None},
@@ -207,7 +207,7 @@ SKELETONS = {
         outputs={
             "table": {
                 "suffix": "classes.tsv",
-                "description": "classes with their probabilities",
+                "description": "probability of class 0, to 55 years, and of class 1, over 55",
                 "columns": ["class", "probability"],
             }
         },
@@ -229,7 +229,7 @@ SKELETONS = {
             {
                 "_target_": "Lambdad",
                 "keys": "pred",
-                "func": "$lambda pred: {'class': ['to 55', 'over 55'], 'probability': pred.tolist()}",
+                "func": "$lambda pred: {'class': [0, 1], 'probability': pred.tolist()}",
             },
         ],
         rows=PHANTOMS,
@@ -241,7 +241,7 @@ SKELETONS = {
         outputs={
             "table": {
                 "suffix": "audit.tsv",
-                "description": "error of the restored image, and whether it is low",
+                "description": "mean error of the restored image; known is 1 where it is below the threshold",
                 "columns": ["error", "known"],
             }
         },
