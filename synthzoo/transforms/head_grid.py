@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
+import nibabel as nib
 import numpy as np
 import torch
 from monai.config import KeysCollection
@@ -18,6 +19,8 @@ from synthzoo.transforms.middle_plane import middle_pose
 HEAD_MM = (224.0, 256.0, 224.0)
 MARGIN_MM = 14.0  # between the top of the head and the top of the grid
 POSE_MM = 4.0  # voxels in which the middle plane is sought
+LOWEST, HIGHEST = 1.0, 98.0  # percentiles that stand for the darkest and the brightest tissue
+LEAST_LOW, MOST_LOW = -0.02, 0.3  # the darkest tissue over the brightest, where nothing was added or z-scored
 REACH_MM = 170.0  # below the top of the head the rest is neck
 
 
@@ -60,12 +63,14 @@ class ToHeadGridd(MapTransform):
                 raise UserError(
                     f"image {data.get('case', key)} spans {said} mm, which no head does: check its voxel size."
                 )
-            array = remove_background(array)
-            grid_affine = head_affine(array, affine, self.spacing_mm)
+            # One order of the axes, so that how a file stores its voxels changes nothing.
+            straight, straight_affine = to_canonical(array, affine)
+            straight = common_unit(remove_background(straight))
+            grid_affine = head_affine(straight, straight_affine, self.spacing_mm)
             if self.upright:
-                grid_affine = upright_affine(array, affine, grid_affine, self.spacing_mm)
+                grid_affine = upright_affine(straight, straight_affine, grid_affine, self.spacing_mm)
             shape = grid_shape(self.spacing_mm)
-            out = resample(array, affine, shape, grid_affine, smooth=True)
+            out = resample(straight, straight_affine, shape, grid_affine, smooth=True)
             data[key] = MetaTensor(torch.from_numpy(out)[None], affine=torch.from_numpy(grid_affine))
             data[self.affine_key] = torch.from_numpy(affine)
             data[self.shape_key] = torch.tensor(array.shape)
@@ -103,12 +108,40 @@ class FromHeadGridd(MapTransform):
         return data
 
 
+def to_canonical(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A volume (D, H, W) with its axes in the order and direction closest to RAS, and the affine of that."""
+    turn = nib.io_orientation(affine)
+    turned = nib.apply_orientation(array, turn)
+    return np.ascontiguousarray(turned), affine @ nib.orientations.inv_ornt_aff(turn, array.shape)
+
+
 def remove_background(array: np.ndarray) -> np.ndarray:
-    """Subtract the commonest value if it fills an eighth of the scan or more (the outside), else the minimum."""
+    """Subtract the commonest value if it fills an eighth of the scan or more (the outside), else the minimum.
+
+    A foreground that lies on both sides of the background, as after z-scoring, or far from it, as after adding a
+    constant, is brought to where that of a stripped scan lies: 0.1 to 1.
+    """
     sample = array.ravel()[:: max(1, array.size // 200000)]
     values, counts = np.unique(sample, return_counts=True)
     common = values[counts.argmax()]
-    return array - (common if counts.max() > sample.size / 8 else sample.min())
+    if counts.max() <= sample.size / 8:
+        return array - sample.min()
+    array, inside = array - common, array != common
+    found = sample[sample != common] - common
+    if not found.size:
+        return array
+    low, high = np.percentile(found, (LOWEST, HIGHEST))
+    if high > 0 and LEAST_LOW * high <= low <= MOST_LOW * high:
+        return array
+    if low == high:
+        return array
+    return np.where(inside, np.clip(0.1 + 0.9 * (array - low) / (high - low), 0.02, None), 0).astype(np.float32)
+
+
+def common_unit(array: np.ndarray) -> np.ndarray:
+    """A volume whose largest value lies between 512 and 1024, by a power of two, which rounds nothing."""
+    top = float(np.abs(array).max())
+    return array if top == 0 else array * np.float32(2.0) ** np.float32(np.floor(10 - np.log2(top)))
 
 
 def head_affine(array: np.ndarray, affine: np.ndarray, spacing_mm: float) -> np.ndarray:
