@@ -7,20 +7,15 @@ further out it lies, and what lies deep inside needs little probability. A scan 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
-
-import nibabel as nib
 import numpy as np
 import torch
 from scipy import ndimage as ndi
 from torch.nn import functional as F
 
 from synthzoo.errors import UserError
+from synthzoo.instruments.brain.template_fit import FittedTemplate
 
 SMALLEST_BRAIN_ML, STRIPPED_ML = 200.0, 1900.0
-COARSE_MM = 4.0  # the extractor's voxel
 OUTSIDE_MM, INSIDE_MM, PER_MM, MOST = 3.0, 4.0, 0.6, 6.0  # of the prior, in logits per mm
 FARTHEST_MM = 12.0  # a stripped scan's rests further out than this from the template are cut
 
@@ -38,7 +33,7 @@ def brain_mask(
     voxel_ml = spacing_mm**3 / 1000
     coarse = F.avg_pool3d(torch.from_numpy(head)[None, None], 2)[0, 0].numpy()
     share = find_brain(coarse, extractor, device)
-    distance = template_distance(share) if (share > 0.5).any() else np.full(share.shape, -1.0, np.float32)
+    distance = FittedTemplate(share).distance() if (share > 0.5).any() else np.full(share.shape, -1.0, np.float32)
     mask = _largest(_finer(posterior(share, distance)) > 0)
     mask = _largest(ndi.binary_opening(mask, iterations=2)) & seen if mask.any() else mask
     mask = ndi.binary_fill_holes(_largest(mask))
@@ -82,63 +77,6 @@ def posterior(share: np.ndarray, distance: np.ndarray) -> np.ndarray:
     outside = np.clip(distance - OUTSIDE_MM, 0, None)
     inside = np.clip(-distance - INSIDE_MM, 0, MOST / PER_MM)
     return (np.log(share / (1 - share)) - PER_MM * outside + PER_MM * inside).astype(np.float32)
-
-
-@lru_cache(maxsize=1)
-def template_outline() -> torch.Tensor:
-    """Signed distance in mm to the outline of the ICBM152 brain, outside > 0: (56, 64, 56) at 4 mm, in the middle."""
-    import nilearn.datasets
-
-    folder = Path(nilearn.datasets.__file__).parent / "data"
-    t1w = np.asarray(nib.load(folder / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz").dataobj, np.float32)
-    d, h, w = (n // 4 for n in t1w.shape)
-    small = t1w[: 4 * d, : 4 * h, : 4 * w].reshape(d, 4, h, 4, w, 4).mean((1, 3, 5))
-    brain = ndi.binary_fill_holes(small > 0.1 * t1w.max())
-    brain = brain[tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(brain))]
-    room = [(grid - n) for grid, n in zip((56, 64, 56), brain.shape)]
-    brain = np.pad(brain, [(r // 2, r - r // 2) for r in room])
-    distance = ndi.distance_transform_edt(~brain) - ndi.distance_transform_edt(brain)
-    return torch.from_numpy((distance * COARSE_MM).astype(np.float32))[None, None]
-
-
-def template_distance(share: np.ndarray, steps: int = 60) -> np.ndarray:
-    """Distance in mm to the template's outline, fitted to a brain probability (D, H, W) at 4 mm; outside > 0.
-
-    Nine numbers (shift, rotation vector, logarithms of three scales) minimise 1 - soft Dice at 8 mm, with a mild pull
-    towards no rotation and equal scales.
-    """
-    target = F.avg_pool3d(torch.from_numpy(share)[None, None], 2)
-    found = np.argwhere(share > 0.5)
-    middle = (torch.from_numpy(found.min(0) + found.max(0) + 1) - torch.tensor(share.shape)).float() * COARSE_MM / 2
-    numbers = torch.zeros(9, requires_grad=True)
-    optimiser = torch.optim.Adam([numbers], lr=0.03)
-    with torch.enable_grad():
-        for _ in range(steps):
-            shift, turn, scale = numbers.split(3)
-            inside = torch.sigmoid(-_moved_template(numbers, middle, target.shape[2:], 2 * COARSE_MM) / COARSE_MM)
-            dice = 2 * (inside * target).sum() / (inside.sum() + target.sum())
-            pull = 0.08 * (turn**2).sum() + 0.05 * ((scale - scale.mean()) ** 2).sum()
-            optimiser.zero_grad()
-            (1 - dice + pull).backward()
-            optimiser.step()
-    with torch.no_grad():
-        return _moved_template(numbers, middle, share.shape, COARSE_MM)[0, 0].numpy()
-
-
-def _moved_template(
-    numbers: torch.Tensor, middle: torch.Tensor, shape: Sequence[int], spacing_mm: float
-) -> torch.Tensor:
-    """The template's distance map (1, 1, *shape) under shift (units of 50 mm), rotation vector and log scales."""
-    shift, (a, b, c), scale = numbers.split(3)
-    zero = torch.zeros(())
-    skew = torch.stack([zero, -c, b, c, zero, -a, -b, a, zero]).view(3, 3)
-    matrix = torch.diag(torch.exp(-scale)) @ torch.linalg.matrix_exp(skew)
-    axes = [(torch.arange(n) + 0.5 - n / 2) * spacing_mm for n in shape]
-    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1) - middle - 50 * shift
-    outline = template_outline()
-    half = torch.tensor(outline.shape[2:]) * COARSE_MM / 2
-    where = ((points @ matrix.T) / half).flip(-1)[None]
-    return F.grid_sample(outline, where, align_corners=False, padding_mode="border")
 
 
 def _finer(coarse: np.ndarray) -> np.ndarray:

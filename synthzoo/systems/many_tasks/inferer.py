@@ -14,10 +14,13 @@ import torch
 from monai.inferers import Inferer
 from scipy import ndimage as ndi
 
+from synthzoo.errors import UserError
 from synthzoo.instruments.brain.extraction import brain_mask
+from synthzoo.instruments.brain.template_fit import tissue_agreement
 from synthzoo.systems.many_tasks.network import SLICES_AT_ONCE
 
 Z_RANGE = (-4.0, 6.0)
+LEAST_AGREEMENT = 0.05  # real heads and phantoms have 0.2 to 0.9, noise and things that are no head less
 QUIET = 0.15  # noise of the phantoms in z-scores, that the maps are calibrated at
 
 
@@ -33,7 +36,7 @@ class AnomalyMapInferer(Inferer):
     outside the brain.
 
     Raises:
-        UserError: no brain was found.
+        UserError: no brain was found, or what was found does not look like one.
     """
 
     def __init__(self, spacing_mm: float = 2.0, smooth_voxels: float | None = None, progress: bool = True) -> None:
@@ -49,6 +52,7 @@ class AnomalyMapInferer(Inferer):
     def map_head(self, head: np.ndarray, network: torch.nn.Module, device: str | torch.device = "cpu") -> np.ndarray:
         """Map (D, H, W) of one head (D, H, W)."""
         mask = brain_mask(head, network.extractor, device, self.spacing_mm)
+        expect_brain(head, mask)
         volume, inside, where = to_network(head, mask, network.grid)
         result = self._run(torch.from_numpy(volume)[None, None].to(device), network)
         result = np.clip(result[0, 0].float().cpu().numpy(), 0, 1)
@@ -72,6 +76,20 @@ class AnomalyMapInferer(Inferer):
             finally:
                 for hook in hooks:
                     hook.remove()
+
+
+def expect_brain(head: np.ndarray, mask: np.ndarray) -> None:
+    """Make sure that what was taken for a brain looks like one.
+
+    Raises:
+        UserError: its intensities follow no tissue, as those of noise, of other parts of the body and of other things.
+    """
+    found = tissue_agreement(head, mask)
+    if found < LEAST_AGREEMENT:
+        raise UserError(
+            f"the image is no MR scan of a brain: its intensities agree with the tissues of one by {found:.2f}, and "
+            f"{LEAST_AGREEMENT} is the least; check what it shows and its affine."
+        )
 
 
 def smooth_inside(heat: np.ndarray, mask: np.ndarray, sigma: float | None) -> np.ndarray:
