@@ -16,25 +16,28 @@ from synthzoo.bundle.form import dump
 from synthzoo.bundle.new_configs import inference, train
 from synthzoo.bundle.new_system import check_system, write_system
 from synthzoo.bundle.schema import OFFICIAL_SCHEMA
-from synthzoo.bundle.skeletons import BRAIN_SHAPE, CLIP_SHAPE, HEAD_SHAPE, SKELETONS, Skeleton
+from synthzoo.bundle.skeletons import BRAIN_SHAPE, CLIP_SHAPE, HEAD_SHAPE, PICTURE_SHAPE, SKELETONS, Skeleton
 from synthzoo.errors import UserError
 from synthzoo.io.files import write_text
 
-SHAPES = {"requests": BRAIN_SHAPE, "scans": HEAD_SHAPE, "videos": CLIP_SHAPE}
+SHAPES = {"requests": BRAIN_SHAPE, "scans": HEAD_SHAPE, "pictures": PICTURE_SHAPE, "videos": CLIP_SHAPE}
 INPUTS = {
     "requests": "Requests: seed and conditions by name, see `configs/metadata.json`.",
     "scans": "A head as NIfTI or as a folder with one DICOM series, any orientation, spacing and matrix.",
+    "pictures": "A grey picture as PNG, JPEG or DICOM radiograph, of any size.",
     "videos": "A grey video of the heart as AVI, of a second or more.",
 }
 COMMANDS = {
     "requests": "--num_samples 2 --seed 1",
     "scans": "--images example",
+    "pictures": "--images example",
     "videos": "--images example",
 }
-EXAMPLES = {"scans": "brain_flair", "videos": "echo_video"}  # see synthzoo.cases.examples
+EXAMPLES = {"scans": "brain_flair", "pictures": "brain_picture", "videos": "echo_video"}  # see synthzoo.cases.examples
 DATA = {
     "requests": "The phantoms are computed from the ICBM152 template of nilearn.",
     "scans": "The phantoms are computed from the ICBM152 template of nilearn.",
+    "pictures": "The phantoms are computed from the ICBM152 template of nilearn.",
     "videos": "The phantoms are computed from formulas alone.",
 }
 FILES = Path(__file__).parent / "skeleton"
@@ -90,7 +93,8 @@ def metadata(name: str, task: str, skeleton: Skeleton, system: str) -> dict[str,
         "is_patch_data": False,
     }
     noise = {"format": "noise", "channel_def": {"0": "noise"}}
-    image = {"value_range": [0, 1], "channel_def": {"0": "video" if skeleton.source == "videos" else "head"}}
+    shown = {"videos": "video", "pictures": "picture"}.get(skeleton.source, "head")
+    image = {"value_range": [0, 1], "channel_def": {"0": shown}}
     block = {"system": system, "task": task, "conditions": dict(skeleton.conditions)}
     if skeleton.options:
         block["options"] = dict(skeleton.options)

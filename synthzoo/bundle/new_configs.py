@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from synthzoo.bundle.skeletons import BRAIN_SHAPE, CLIP_SHAPE, FPS, SCALE, SPACING_MM, Skeleton
+from synthzoo.bundle.skeletons import BRAIN_SHAPE, CLIP_SHAPE, FPS, PICTURE_SHAPE, SCALE, SPACING_MM, Skeleton
 
 COMMAND = (
     "seconds on a CPU; in bundles/{}: python -m monai.bundle run --config_file "
     "\"['configs/inference.json','configs/train.json']\""
 )
+WINDOWS = {"_target_": "SlidingWindowInferer", "roi_size": PICTURE_SHAPE, "overlap": 0.25}  # pictures of any size
 EVALUATOR = {
     "_target_": "SupervisedEvaluator",
     "device": "@device",
@@ -47,7 +48,7 @@ def inference(name: str, skeleton: Skeleton) -> dict[str, Any]:
         "preprocessing": {"_target_": "Compose", "transforms": preprocessing(name, skeleton)},
         "dataset": dataset(name, skeleton),
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
-        "inferer": {"_target_": "SimpleInferer"},
+        "inferer": WINDOWS if skeleton.source == "pictures" else {"_target_": "SimpleInferer"},
         "postprocessing": {"_target_": "Compose", "transforms": [*skeleton.after, saver(skeleton, table)]},
         "handlers": [finalizer(skeleton, table)],
         "evaluator": EVALUATOR,
@@ -63,6 +64,8 @@ def preprocessing(name: str, skeleton: Skeleton) -> list[dict[str, Any]]:
         frames, size, _ = CLIP_SHAPE
         loader = "synthzoo.datasets.echo.videos.LoadBeatd"
         return [{"_target_": loader, "keys": "image", "frames": frames, "size": size, "fps": FPS}]
+    if skeleton.source == "pictures":
+        return [{"_target_": "synthzoo.cases.images.LoadPictured", "keys": "image"}, SCALE]
     return [
         {"_target_": "synthzoo.cases.images.LoadVolumed", "keys": "image"},
         {"_target_": "synthzoo.transforms.head_grid.ToHeadGridd", "keys": "image", "spacing_mm": SPACING_MM},
@@ -103,6 +106,8 @@ def dataset(name: str, skeleton: Skeleton) -> dict[str, Any]:
         }
     else:
         table = {"_target_": "synthzoo.cases.images.ImageTable", "images": "$@images or @dataset_dir"}
+        if skeleton.source == "pictures":
+            table |= {"kinds": ["image"], "loader": "@preprocessing"}
     settings = {key: f"@{key}" for key in skeleton.options}
     data = {**table, **told, **({"settings": settings} if settings else {})}
     return {"_target_": "Dataset", "data": data, "transform": "@preprocessing"}

@@ -14,6 +14,7 @@ SPACING_MM = 4.0
 BRAIN_SHAPE = [48, 56, 48]  # of a phantom
 HEAD_SHAPE = [56, 64, 56]  # of a scan, see `synthzoo.transforms.head_grid`
 CLIP_SHAPE = [16, 32, 32]  # frames, height, width
+PICTURE_SHAPE = [48, 56]  # of a slice of a phantom
 FPS = 16.0
 AGE = {"type": "number", "minimum": 20, "maximum": 90, "unit": "years", "description": "age at the scan"}
 EF = {"type": "number", "minimum": 10, "maximum": 85, "unit": "percent", "description": "ejection fraction requested"}
@@ -57,11 +58,11 @@ PLANT = {
 HEALTHY = {"_target_": "CopyItemsd", "keys": "image", "names": "healthy"}
 
 
-def unet(out_channels: int = 1) -> dict[str, Any]:
-    """A tiny U-Net of volumes and clips."""
+def unet(out_channels: int = 1, spatial_dims: int = 3) -> dict[str, Any]:
+    """A tiny U-Net of volumes and clips, or of pictures."""
     return {
         "_target_": "UNet",
-        "spatial_dims": 3,
+        "spatial_dims": spatial_dims,
         "in_channels": 1,
         "out_channels": out_channels,
         "channels": [8, 16, 32],
@@ -77,7 +78,7 @@ class Skeleton:
     Args:
         does: the description, a sentence.
         limit: what it cannot do, a sentence.
-        source: "requests" makes images from nothing, "scans" reads heads, "videos" reads echo videos.
+        source: "requests" makes images from nothing, "scans" reads heads, "pictures" 2D images, "videos" echo videos.
         outputs: kind -> {"suffix", "description"}, as metadata.json wants them; the first is the main file.
         saved: key of the sample -> suffix, as the saving transform wants them.
         pred: what differs from a grey image in the description of the output tensor.
@@ -172,21 +173,22 @@ SKELETONS = {
         key="video",
     ),
     "grounding": Skeleton(
-        does="A tiny network that shows where in a head lies what a phrase names.",
-        limit="It knows two phrases and has learnt from phantoms without skull.",
-        source="scans",
-        outputs={"heat_map": {"suffix": "heatmap.nii.gz", "description": "probability of what the phrase names"}},
-        saved={"pred": "heatmap.nii.gz"},
+        does="A tiny network that shows where in a picture lies what a phrase names.",
+        limit="It knows two phrases and has learnt from slices of phantoms without skull.",
+        source="pictures",
+        outputs={"heat_map": {"suffix": "heatmap.png", "description": "probability of what the phrase names"}},
+        saved={"pred": "heatmap.png"},
         pred={"type": "logits", "num_channels": 2, "channel_def": {"0": PHRASES[0], "1": PHRASES[1]}},
         loss=f"{BCE}(network(batch['image']), batch['tissues'][:, [3, 0]])",
-        network=unet(len(PHRASES)),
+        network=unet(len(PHRASES), spatial_dims=2),
         options={"phrase": {"type": "string", "enum": PHRASES, "description": "what is sought"}},
         values={"phrase": PHRASES[0]},
         after=[
             SIGMOID,
             {"_target_": "Lambdad", "keys": "pred", "func": f"$lambda pred: pred[[{PHRASES}.index(@phrase)]]"},
-            TO_SCAN,
         ],
+        changes=[{"_target_": "Lambdad", "keys": ["image", "tissues"], "func": "$lambda volume: volume[..., 24]"}],
+        shape=(1, *PICTURE_SHAPE),
     ),
     "segmentation": Skeleton(
         does="A tiny network that outlines the ventricles of a head.",

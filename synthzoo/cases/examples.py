@@ -12,6 +12,7 @@ import numpy as np
 import synthzoo
 from synthzoo.errors import UserError
 from synthzoo.io.files import write_bytes
+from synthzoo.io.images import png_bytes
 from synthzoo.io.marks import Mark, with_mark
 from synthzoo.io.nifti import write_nifti
 from synthzoo.io.videos import as_uint8, avi_bytes
@@ -41,6 +42,15 @@ def write_brain_labels(folder: Path, seed: int, mark: Mark) -> Path:
     return path
 
 
+def write_brain_picture(folder: Path, seed: int, mark: Mark) -> Path:
+    """Write an axial slice of a T1-weighted brain phantom as a 16-bit PNG, 2 mm a pixel, seen from below."""
+    volume = make_brain(draw_brain(seed), SPACING_MM).image
+    plane = volume[:, :, volume.shape[2] // 2].T[::-1]
+    path = folder / f"example-{seed}_T1w.png"
+    write_bytes(path, with_mark(png_bytes(plane), mark))
+    return path
+
+
 def write_echo_video(folder: Path, seed: int, mark: Mark) -> Path:
     """Write an apical four-chamber video of an echo phantom, 112 x 112 pixels, 50 frames at 32 a second."""
     made = make_clip(draw_echo(seed), **VIDEO)
@@ -52,6 +62,7 @@ def write_echo_video(folder: Path, seed: int, mark: Mark) -> Path:
 EXAMPLES: dict[str, Callable[[Path, int, Mark], Path]] = {
     "brain_flair": write_brain_flair,
     "brain_labels": write_brain_labels,
+    "brain_picture": write_brain_picture,
     "echo_video": write_echo_video,
 }
 

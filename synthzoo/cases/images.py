@@ -245,7 +245,7 @@ class LoadPictured(MapTransform):
     """Read a path into a MetaTensor [channels, H, W] float32 in [0, 1]; every fault is one sentence.
 
     Its affine has the mm between rows and between columns where the file states them, else 1; its meta says which as
-    "pixel_mm", None where nothing is known.
+    "pixel_mm", NaN where nothing is known.
 
     Args:
         keys: keys of the sample that hold paths.
@@ -275,7 +275,7 @@ class LoadPictured(MapTransform):
                 "spatial_shape": np.asarray(levels.shape[1:]),
                 "original_channel_dim": 0,
                 "original_affine": affine.numpy().copy(),
-                "pixel_mm": spacing,
+                "pixel_mm": np.asarray(spacing or (np.nan, np.nan)),  # no None: batches are collated
             }
             data[key] = MetaTensor(torch.from_numpy(levels), affine=affine, meta=meta)
         return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,3 +95,12 @@ def _bands(path: Path, form: str) -> np.ndarray:
     if picture.mode in ("L", "1"):
         return np.asarray(picture.convert("L"))[None]
     return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+
+
+def png_bytes(array: np.ndarray) -> bytes:
+    """PNG of [H, W] or [3, H, W]: floats in [0, 1] with 16 bits in grey and 8 in colour, integers as they are."""
+    if array.dtype.kind == "f":
+        array = np.rint(array * (65535 if array.ndim == 2 else 255)).astype(np.uint16 if array.ndim == 2 else np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(np.ascontiguousarray(array if array.ndim == 2 else array.transpose(1, 2, 0))).save(buffer, "PNG")
+    return buffer.getvalue()

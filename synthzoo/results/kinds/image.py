@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from synthzoo.cases.table import CaseTable, is_label
 from synthzoo.errors import UserError
 from synthzoo.io.dicom import Study, write_radiograph
 from synthzoo.io.files import plain, write_bytes
+from synthzoo.io.images import png_bytes
 from synthzoo.io.marks import Mark, with_mark
 from synthzoo.results.dataset_files import case_of, mark_of_set, title
 from synthzoo.results.kinds.base import Content, Kind, bare, finite_array, is_map, last_word, written
@@ -121,12 +121,3 @@ class Image(Kind):
 def read_picture(path: Path) -> np.ndarray:
     """[H, W] or [H, W, 3] of a file that was written here."""
     return pydicom.dcmread(path).pixel_array if path.suffix == ".dcm" else np.asarray(Picture.open(path))
-
-
-def png_bytes(array: np.ndarray) -> bytes:
-    """PNG of [H, W] or [3, H, W]: floats in [0, 1] with 16 bits in grey and 8 in colour, integers as they are."""
-    if array.dtype.kind == "f":
-        array = np.rint(array * (65535 if array.ndim == 2 else 255)).astype(np.uint16 if array.ndim == 2 else np.uint8)
-    buffer = BytesIO()
-    Picture.fromarray(np.ascontiguousarray(array if array.ndim == 2 else array.transpose(1, 2, 0))).save(buffer, "PNG")
-    return buffer.getvalue()
