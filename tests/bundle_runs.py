@@ -47,13 +47,20 @@ def input_of(bundle: Path, phantom_nifti: Path) -> Path:
 
 
 def results(folder: Path) -> list[Path]:
-    """The files that a run is for: volumes, videos, and the tables of cases."""
+    """The files that a run is for: volumes, videos, 2D maps and images, and the tables of cases."""
     found = [*folder.rglob("*.nii.gz"), *folder.rglob("*.avi"), *folder.glob("*/**/*.tsv")]
+    shown = [path.with_name(f"{path.stem}_overlay.png") for path in folder.glob("*/**/*.png")]
+    # A PNG beside a volume of its name, an overlay and the example input are there to look at.
+    found += [
+        path
+        for path in folder.glob("*/**/*.png")
+        if path not in shown and not path.with_suffix(".nii.gz").exists() and path.parent.name != "example_input"
+    ]
     return sorted(found)
 
 
 def volumes(folder: Path) -> dict[str, np.ndarray]:
-    """Every volume, video and table of a case below a folder as an array, by its relative path."""
+    """Every volume, video, picture and table of a case below a folder as an array, by its relative path."""
     return {path.relative_to(folder).as_posix(): _array(path) for path in results(folder)}
 
 
@@ -65,6 +72,8 @@ def alike(name: str, one: np.ndarray, two: np.ndarray) -> bool:
     if name.endswith(".avi"):
         off = np.abs(one - two)
         return off.max() < 2.5 / 255 and (off > 0).mean() < 0.01
+    if name.endswith(".png"):
+        return np.abs(one.astype(int) - two).max() <= 1
     return np.allclose(one, two, atol=1e-5)
 
 
@@ -75,6 +84,10 @@ def _array(path: Path) -> np.ndarray:
         return read_video(path).frames.astype(np.float32) / 255
     if path.suffix == ".tsv":
         return np.genfromtxt(path, delimiter="\t", skip_header=1, filling_values=-1)
+    if path.suffix == ".png":
+        from PIL import Image
+
+        return np.asarray(Image.open(path))
     import nibabel as nib
 
     return np.asarray(nib.load(path).dataobj)
