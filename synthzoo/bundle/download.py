@@ -89,7 +89,7 @@ def download(
     expect_space(bundle_dir, packed["bytes"] + packed["unpacked_bytes"])
     file = packed.get("file", zip_name(item))
     partial: dict[str, Any] = {"prefix": ".download.", "suffix": ".partial", "dir": bundle_dir}
-    with no_space_is_said(bundle_dir), tempfile.TemporaryDirectory(**partial) as folder:
+    with full_disk_as_user_error(bundle_dir), tempfile.TemporaryDirectory(**partial) as folder:
         archive = Path(folder) / "bundle.zip"
         place.fetch(file, archive, packed["bytes"])
         expect_hash(archive, packed["sha256"], f"{source}/{file}")
@@ -245,7 +245,7 @@ def expect_space(folder: Path, needed: int) -> None:
         )
 
 
-class no_space_is_said:
+class full_disk_as_user_error:
     """Context in which a full disk, or a folder that may not be written, becomes a UserError."""
 
     def __init__(self, folder: Path) -> None:

@@ -54,7 +54,7 @@ def safe_member(name: str, shown: str) -> PurePosixPath:
 
 
 def copy_at_most(
-    read: Callable[[int], bytes], target: Path, most: int, shown: str, told: Callable[[int], object] | None = None
+    read: Callable[[int], bytes], target: Path, most: int, shown: str, on_piece: Callable[[int], object] | None = None
 ) -> None:
     """Write what `read` gives to `target`.
 
@@ -63,7 +63,7 @@ def copy_at_most(
         target: file to write.
         most: bytes that are allowed.
         shown: what is read, for the sentence.
-        told: called with the number of bytes of each piece.
+        on_piece: called with the number of bytes of each piece.
 
     Raises:
         UserError: there is more.
@@ -75,8 +75,8 @@ def copy_at_most(
             if size > most:
                 raise UserError(f"{shown}: is larger than the {most} bytes that it should have; nothing was unpacked.")
             out.write(piece)
-            if told is not None:
-                told(len(piece))
+            if on_piece is not None:
+                on_piece(len(piece))
 
 
 class FolderSource:

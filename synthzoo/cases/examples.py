@@ -28,17 +28,17 @@ VIDEO: dict[str, Any] = {"size": 112, "frames": 50, "fps": 32.0}
 
 def write_brain_flair(folder: Path, seed: int, mark: Mark) -> Path:
     """Write the FLAIR volume of a brain phantom with a tumour, 2 mm, skull-stripped."""
-    made = make_brain(replace(draw_brain(seed), tumour=TUMOUR), SPACING_MM, "FLAIR")
+    phantom = make_brain(replace(draw_brain(seed), tumour=TUMOUR), SPACING_MM, "FLAIR")
     path = folder / f"example-{seed}_FLAIR.nii.gz"
-    write_nifti(path, made.image, made.anatomy.affine, mark=mark)
+    write_nifti(path, phantom.image, phantom.anatomy.affine, mark=mark)
     return path
 
 
 def write_brain_labels(folder: Path, seed: int, mark: Mark) -> Path:
     """Write the label map of a brain phantom, 2 mm; its values are `synthzoo.phantoms.brain.phantom.LABELS`."""
-    made = make_anatomy(draw_brain(seed), SPACING_MM)
+    phantom = make_anatomy(draw_brain(seed), SPACING_MM)
     path = folder / f"example-{seed}_dseg.nii.gz"
-    write_nifti(path, made.labels.astype(np.uint8), made.affine, mark=mark)
+    write_nifti(path, phantom.labels.astype(np.uint8), phantom.affine, mark=mark)
     return path
 
 
@@ -53,9 +53,9 @@ def write_brain_picture(folder: Path, seed: int, mark: Mark) -> Path:
 
 def write_echo_video(folder: Path, seed: int, mark: Mark) -> Path:
     """Write an apical four-chamber video of an echo phantom, 112 x 112 pixels, 50 frames at 32 a second."""
-    made = make_clip(draw_echo(seed), **VIDEO)
+    phantom = make_clip(draw_echo(seed), **VIDEO)
     path = folder / f"example-{seed}_echo.avi"
-    write_bytes(path, with_mark(avi_bytes(as_uint8(made.frames, path.name), made.fps, name=path.name), mark))
+    write_bytes(path, with_mark(avi_bytes(as_uint8(phantom.frames, path.name), phantom.fps, name=path.name), mark))
     return path
 
 
@@ -72,7 +72,7 @@ def write_example(kind: str, folder: str | Path, seed: int = 0) -> Path:
 
     Args:
         kind: a key of `EXAMPLES`, as `synthzoo.example_input` of metadata.json states it.
-        folder: where to; made if it is not there.
+        folder: where to; created if it is not there.
         seed: of the phantom, an integer from 0.
 
     Raises:

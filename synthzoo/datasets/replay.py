@@ -26,7 +26,7 @@ class Replayed(Dataset):
 
     def __init__(self, dataset: Dataset, window: int, times: int = 2, seed: int = 0) -> None:
         self.dataset, self.window, self.times, self.seed = dataset, int(window), int(times), int(seed)
-        self.cycle, self.kept = -1, {}
+        self.cycle, self.cached = -1, {}
 
     def __len__(self) -> int:
         return len(self.dataset) * self.times
@@ -35,12 +35,12 @@ class Replayed(Dataset):
         cycle = row // (self.window * self.times)
         inner = cycle * self.window + row % self.window
         if cycle != self.cycle:
-            self.cycle, self.kept = cycle, {}
-        if inner not in self.kept:
+            self.cycle, self.cached = cycle, {}
+        if inner not in self.cached:
             seed = mix_seed(self.seed, inner)
             seed_everything(seed)
             transform = getattr(self.dataset, "transform", None)
             if isinstance(transform, Randomizable):
                 transform.set_random_state(seed=seed % 2**32)
-            self.kept[inner] = self.dataset[inner % len(self.dataset)]
-        return dict(self.kept[inner])
+            self.cached[inner] = self.dataset[inner % len(self.dataset)]
+        return dict(self.cached[inner])

@@ -44,15 +44,15 @@ def stitched(denoise: Callable, window: int, overlap: int, fade: bool = False) -
     depth = torch.minimum(torch.arange(1, window + 1), torch.arange(window, 0, -1))
 
     def whole(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        made, weight = torch.zeros_like(x), x.new_zeros(x.shape[2])
+        summed, weight = torch.zeros_like(x), x.new_zeros(x.shape[2])
         covered = 0
         for start in window_starts(x.shape[2], window, overlap):
             share = depth if fade else torch.arange(start, start + window) >= covered
             share = share.to(weight)
             here = slice(start, start + window)
-            made[:, :, here] += denoise(x[:, :, here], t) * share.reshape(-1, *(1,) * (x.ndim - 3))
+            summed[:, :, here] += denoise(x[:, :, here], t) * share.reshape(-1, *(1,) * (x.ndim - 3))
             weight[here] += share
             covered = start + window
-        return made / weight.reshape(-1, *(1,) * (x.ndim - 3))
+        return summed / weight.reshape(-1, *(1,) * (x.ndim - 3))
 
     return whole

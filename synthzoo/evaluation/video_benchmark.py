@@ -76,8 +76,10 @@ class DiffusersSampler:
     def __call__(self, count: int, seed: int) -> torch.Tensor:
         """Clips (count, C, T, h, w) between -1 and 1: the pipeline of images cuts off what lies beyond."""
         generator = torch.Generator().manual_seed(seed)
-        made = self.pipeline(count, generator, num_inference_steps=self.steps, output_type="np", return_dict=False)[0]
-        return 2 * torch.from_numpy(made).movedim(-1, 1).unflatten(1, self.shape[:2]) - 1
+        generated = self.pipeline(
+            count, generator, num_inference_steps=self.steps, output_type="np", return_dict=False
+        )[0]
+        return 2 * torch.from_numpy(generated).movedim(-1, 1).unflatten(1, self.shape[:2]) - 1
 
 
 @torch.inference_mode()
@@ -113,16 +115,16 @@ def measure_videos(network: Any, inferer: Any, steps: int = 64, batch: int = 4, 
         ].cpu(),
     }
     taken: dict[str, list[float]] = {name: [] for name in samplers}
-    made = {}
+    generated = {}
     for _ in range(turns + 1):
         for name, sample in samplers.items():
             synchronise(device)
             began = time.perf_counter()
-            made[name] = sample()
+            generated[name] = sample()
             taken[name].append((time.perf_counter() - began) / batch)
     rows = {}
     for name, seconds in taken.items():
         middle = statistics.median(seconds[1:])
         rows[name] = {"seconds": round(middle, 4), "frames_per_second": round(network.frames / middle, 2)}
-    other, own = (made[name] for name in list(samplers)[:2])
+    other, own = (generated[name] for name in list(samplers)[:2])
     return {"rows": rows, "difference": float((other - own.clamp(-1, 1)).abs().max())}

@@ -57,7 +57,7 @@ def reported(requested: ArrayLike, measured: ArrayLike) -> dict[str, float]:
 
         R2 = 1 - sum (requested - measured)^2 / sum (requested - mean requested)^2
 
-    The value depends on the spread of what was requested: state it. A reading that is NaN counts as the mean of what
+    The value depends on the variance of the requests: state it. A reading that is NaN counts as the mean of what
         was
     requested, which earns nothing; `lost` says how many. Spearman's rank correlation is 0 where a series is constant.
 
@@ -72,10 +72,10 @@ def reported(requested: ArrayLike, measured: ArrayLike) -> dict[str, float]:
     lost = int(np.isnan(measured).sum())
     measured = np.where(np.isnan(measured), requested.mean(), measured)
     miss = measured - requested
-    spread = float(((requested - requested.mean()) ** 2).sum())
+    variation = float(((requested - requested.mean()) ** 2).sum())
     moves = np.ptp(requested) > 0 and np.ptp(measured) > 0
     found = {
-        "r2": 1 - float((miss**2).sum()) / spread if spread else float("nan"),
+        "r2": 1 - float((miss**2).sum()) / variation if variation else float("nan"),
         "mae": np.abs(miss).mean(),
         "rmse": np.sqrt((miss**2).mean()),
         "spearman": spearmanr(requested, measured).statistic if moves else 0.0,

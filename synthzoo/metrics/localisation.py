@@ -68,6 +68,6 @@ def equalised_intensity(volume: np.ndarray, mask: np.ndarray, sigma: float = 1.0
     return ndi.gaussian_filter(out, sigma) / weight * mask
 
 
-def distance_from_mean(volume: np.ndarray, mask: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """|x - mean| / spread per voxel against healthy brains on the same grid, smoothed by one voxel."""
-    return ndi.gaussian_filter(np.abs(volume - mean) / np.maximum(spread, 0.3) * mask, 1.0)
+def distance_from_mean(volume: np.ndarray, mask: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """|x - mean| / deviation per voxel against healthy brains on the same grid, smoothed by one voxel."""
+    return ndi.gaussian_filter(np.abs(volume - mean) / np.maximum(deviation, 0.3) * mask, 1.0)

@@ -17,20 +17,20 @@ from synthzoo.cases.table import is_label
 from synthzoo.errors import UserError
 
 
-def external_host(data: Mapping, outputs: Mapping[str, str], told: Sequence[str] = ()) -> dict[str, Any]:
+def external_host(data: Mapping, outputs: Mapping[str, str], reported: Sequence[str] = ()) -> dict[str, Any]:
     """The sample as its own program can write it; nothing is written here.
 
     Args:
         data: a sample after all other transforms.
         outputs: key -> suffix, as `SaveResult` has them; the first key is the main result.
-        told: keys of small values (scores, regions), which go to the client under `result`.
+        reported: keys of small values (scores, regions), which go to the client under `result`.
 
     Returns:
         the sample; where bytes are requested and a label map was made besides the main result, the main result is 1
         in the label map's regions and 0 elsewhere, uint8: a float map in bytes would be empty.
     """
     data = dict(data)
-    data["result"] = {**(data.get("result") or {}), **{key: data[key] for key in told if key in data}}
+    data["result"] = {**(data.get("result") or {}), **{key: data[key] for key in reported if key in data}}
     main, *others = outputs
     labels = [key for key in others if is_label(outputs[key]) and key in data]
     if str(data.get("result_dtype")) == "uint8" and labels and not is_label(outputs[main]):

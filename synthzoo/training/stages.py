@@ -86,8 +86,8 @@ def stage(
     if critic is not None:
         own = torch.optim.Adam(critic.to(device).parameters(), critic_rate)
         steps.append({"objective": critic, "optimizer": own, "from_iteration": critic_from})
-    made = {"save_half": save_half, **dict(files or {}), **trainer}
-    return ObjectiveTrainer(device, max_epochs, loader, network, steps, epoch_length, seed, **made)
+    settings = {"save_half": save_half, **dict(files or {}), **trainer}
+    return ObjectiveTrainer(device, max_epochs, loader, network, steps, epoch_length, seed, **settings)
 
 
 def cosine_schedule(optimizer: torch.optim.Optimizer, total: int, warmup: int = 0, floor: float = 0.0) -> LambdaLR:

@@ -74,7 +74,7 @@ def test_motion_and_flicker_of_known_videos():
 
 def test_the_quiet_region_is_lit_and_hardly_touches_the_heart(pair):
     (video, _), (clip, _) = pair
-    quiet = vf.quiet_region(video)[0]
+    quiet = vf.still_region(video)[0]
     assert quiet.sum() > 200 and not (quiet & clip.masks.any(0)).any()
     assert (clip.frames.max(0) > 0)[quiet].all()
     assert vf.flicker(video, ~swept_region(clip.source, 64)[None]) > 0

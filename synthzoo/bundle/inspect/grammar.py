@@ -275,7 +275,7 @@ class Grammar:
             self.tell(REVIEW, node, ast.unparse(node), "calls what an expression gives")
 
     def loader(self, node: ast.AST, path: str) -> None:
-        """`torch.load` and `numpy.load` where they stand: called at once, and not told to unpickle."""
+        """`torch.load` and `numpy.load` where they stand: called at once, and without an argument to unpickle."""
         path = "numpy" + path[2:] if path.startswith("np.") else path
         if path not in LOADERS:
             return

@@ -26,9 +26,9 @@ from synthzoo.datasets.echo.echonet_table import (
     LATENTS,
     TRACINGS,
     VIDEOS,
+    integer_in,
     number_in,
     table_of,
-    whole_in,
 )
 from synthzoo.datasets.echo.tracings import add_tracings
 from synthzoo.errors import UserError
@@ -157,7 +157,7 @@ def _read_row(cells: dict[str, str], folds: dict[int, str], where: str) -> dict:
         raise UserError(f"{where}EF: is empty; give the ejection fraction in percent, or remove the row.")
     split, fold = _split(cells["split"], folds, where)
     if fold is None and cells.get("fold", "").lower() not in EMPTY:
-        fold = whole_in(cells, "Fold", where, 0, FOLDS - 1)
+        fold = integer_in(cells, "Fold", where, 0, FOLDS - 1)
     return {
         "name": name,
         "patient": name.split("-")[0] if name.count("-") == 2 else name,  # pediatric: patient-study-instance
@@ -165,9 +165,9 @@ def _read_row(cells: dict[str, str], folds: dict[int, str], where: str) -> dict:
         "esv": esv,
         "edv": edv,
         "fps": number_in(cells, "FPS", where, 1, 1000, " per second"),
-        "frames": whole_in(cells, "NumberOfFrames", where, 1, 100_000),
-        "height": whole_in(cells, "FrameHeight", where, 1, 8192),
-        "width": whole_in(cells, "FrameWidth", where, 1, 8192),
+        "frames": integer_in(cells, "NumberOfFrames", where, 1, 100_000),
+        "height": integer_in(cells, "FrameHeight", where, 1, 8192),
+        "width": integer_in(cells, "FrameWidth", where, 1, 8192),
         "split": split,
         "fold": fold,
         "tracings": {},

@@ -33,7 +33,7 @@ def number_in(cells: dict[str, str], column: str, where: str, low: float, high: 
     return value
 
 
-def whole_in(cells: dict[str, str], column: str, where: str, low: int, high: int) -> int | None:
+def integer_in(cells: dict[str, str], column: str, where: str, low: int, high: int) -> int | None:
     """An integer from a cell, which a spreadsheet may have written as 120.0; None where it is missing."""
     value = number_in(cells, column, where, low, high)
     if value is not None and value != int(value):

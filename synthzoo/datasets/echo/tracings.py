@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from synthzoo.datasets.echo.echonet_table import CHORDS, CONTOUR, number_in, table_of, whole_in
+from synthzoo.datasets.echo.echonet_table import CHORDS, CONTOUR, integer_in, number_in, table_of
 from synthzoo.errors import UserError
 
 NOT_TRACED = ("no systolic", "no diastolic")  # what the pediatric tables write for a frame that was not drawn
@@ -43,7 +43,7 @@ def add_tracings(rows: list[dict], path: Path, failures: list[str] | None = None
             continue
         where = f"{path} line {line}, column "
         try:
-            frame = whole_in(cells, "Frame", where, 0, 100_000)
+            frame = integer_in(cells, "Frame", where, 0, 100_000)
             points = [number_in(cells, column, where, -1e4, 1e4) for column in columns[1:-1]]
             if frame is None or None in points:
                 raise UserError(f"{path} line {line}: has an empty cell; fill it or remove the video's tracing.")

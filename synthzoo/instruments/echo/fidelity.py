@@ -23,7 +23,7 @@ from synthzoo.instruments.echo.networks import load_network, to_grid
 from synthzoo.metrics.fidelity import fid_with_floor
 
 WINDOWS = ((48, 7), (np.inf, 11))  # side of the SSIM window: 7 for frames below 48 pixels, else 11
-QUIET_SHARE = 0.16  # of the frame's side: what is farther than this from the cavity is not the heart
+STILL_SHARE = 0.16  # of the frame's side: what is farther than this from the cavity is not the heart
 
 
 @torch.inference_mode()
@@ -143,7 +143,7 @@ def area_curve_error(videos: np.ndarray | torch.Tensor, truth: np.ndarray | torc
     return np.abs(found - requested).mean(1) / np.where(largest > 0, largest, np.nan)
 
 
-def quiet_region(videos: np.ndarray | torch.Tensor, share: float = QUIET_SHARE) -> np.ndarray:
+def still_region(videos: np.ndarray | torch.Tensor, share: float = STILL_SHARE) -> np.ndarray:
     """Pixels that are lit in some frame and far from the cavity in every frame, bool (N, S, S).
 
     Args:
@@ -167,7 +167,7 @@ def flicker(videos: np.ndarray | torch.Tensor, region: np.ndarray | torch.Tensor
     """Mean |second difference in time| inside `region` (N, S, S), which should lie outside the heart, float64 (N,).
 
     0 for a video that stands still or fades evenly. A video of the same patient gives the natural value: speckle of
-    blood and noise flicker too. `quiet_region` finds a region in any video.
+    blood and noise flicker too. `still_region` finds a region in any video.
     """
     return _mean_inside(as_videos(videos)[:, 0].diff(n=2, dim=1), region)
 

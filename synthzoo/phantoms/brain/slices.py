@@ -56,11 +56,11 @@ class Contrast:
     cerebellum: float
     structure: float
     centre: float = 0.0
-    spread: float = 1.0
+    deviation: float = 1.0
 
 
 def draw_contrast(rng: np.random.RandomState, voxels: np.ndarray, kind: str | None = None) -> Contrast:
-    """Draw a scan's intensities and the robust centre and spread that they give its brain.
+    """Draw a scan's intensities and the robust centre and standard deviation that they give its brain.
 
     Args:
         voxels: (len(MAPS), N) in [0, 1], random brain voxels of the whole subject.
@@ -85,7 +85,7 @@ def draw_contrast(rng: np.random.RandomState, voxels: np.ndarray, kind: str | No
     contrast = Contrast(kind, tissue, extra, strength, 1 + rng.normal(0, 0.06), structure)
     clean = paint(voxels, contrast)
     low, middle, high = np.percentile(clean, (10, 50, 90))
-    contrast.centre, contrast.spread = float(middle), float(max(high - low, 0.02) / 2.563)
+    contrast.centre, contrast.deviation = float(middle), float(max(high - low, 0.02) / 2.563)
     return contrast
 
 
@@ -152,7 +152,7 @@ def healthy_slice(
         upright: the first axis is left to right and the middle plane was aligned, so the slice is hardly turned.
 
     Returns:
-        image float32 (h, w), robust z-scores by the scan's centre and spread, 0 outside; brain mask bool (h, w).
+        image float32 (h, w), robust z-scores by the scan's centre and deviation, 0 outside; brain mask bool (h, w).
     """
     pose: dict[str, Any] = {"rotation": 4.0, "shift": (1.5, 4.0)} if upright else {}
     maps = warp_slice(maps.astype(np.float32) / 255, rng, **pose)
@@ -174,7 +174,7 @@ def healthy_slice(
     for tissue, size in ((0, 0.07), (1, 0.04), (2, 0.05)):
         image = image * (1 + rng.uniform(0, size) * field(rng, mask.shape, 5) * maps[tissue])
     rim = ndi.gaussian_filter(maps[4], 1.2) * (1 - maps[4])
-    image = image + rng.normal(0, 0.25) * contrast.spread * rim
+    image = image + rng.normal(0, 0.25) * contrast.deviation * rim
     # Where the strip leaves more than brain there is dura, fluid, fat or bone marrow of any intensity.
     inner = ndi.distance_transform_edt(mask) - ndi.distance_transform_edt(~mask)
     drift = rng.normal(0, 0.6) + rng.uniform(0, 1.0) * field(rng, mask.shape, 7)
@@ -188,7 +188,7 @@ def healthy_slice(
     image = image * (1 + grain)
     image = ndi.gaussian_filter(image, rng.uniform(0, 0.9, 2) if rng.rand() < 0.6 else 0.0)
     image = image * np.exp(rng.uniform(0, 0.16) * field(rng, mask.shape, rng.randint(3, 5)))
-    z = (image - contrast.centre) / contrast.spread
+    z = (image - contrast.centre) / contrast.deviation
     z = z + rng.uniform(*NOISE) * rng.standard_normal(mask.shape)
     if rng.rand() < 0.4:  # gamma, about the scan's own range
         u = np.clip((z + 3) / 7, 0, 1.3)

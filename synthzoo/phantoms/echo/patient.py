@@ -131,7 +131,7 @@ def draw_patient(seed: int, shrink: float = 1.0) -> EchoPatient:
     """
     if not 0 <= shrink <= 1:
         raise UserError(f"shrink = {shrink:g}: the ranges of an echo phantom are scaled by a factor from 0 to 1.")
-    rng = np.random.default_rng([PATIENT, whole_seed("patient", seed)])
+    rng = np.random.default_rng([PATIENT, integer_seed("patient", seed)])
     values = {name: _draw(rng, prior, shrink) for name, prior in PATIENT_PRIORS.items()}
     count = _count(rng, MARKS, shrink)
     marks = []
@@ -154,7 +154,7 @@ def draw_session(patient: int, session: int) -> EchoSession:
 
     The heart rate is uniform on 60 to 95 a minute, so that a second of video holds a whole beat.
     """
-    rng = np.random.default_rng([SESSION, whole_seed("patient", patient), whole_seed("session", session)])
+    rng = np.random.default_rng([SESSION, integer_seed("patient", patient), integer_seed("session", session)])
     shift, turn, gain = rng.standard_normal(3) * (0.15, 1.5, 0.7)
     rate, phase = rng.uniform(*DRAWN_RATES), rng.random()
     return EchoSession(int(session), float(shift), float(turn), float(gain), float(rate), float(phase))
@@ -167,7 +167,7 @@ def draw_ef(patient: int, session: int, prior: str = "uniform") -> float:
         prior: "uniform" on 0.10 to 0.85; "clinic", 0.7 of normal hearts N(0.60, 0.06) and 0.3 of failing ones, uniform
             on 0.15 to 0.55, clipped to 0.08 to 0.85.
     """
-    rng = np.random.default_rng([EJECTION, whole_seed("patient", patient), whole_seed("session", session)])
+    rng = np.random.default_rng([EJECTION, integer_seed("patient", patient), integer_seed("session", session)])
     if prior == "uniform":
         return float(rng.uniform(0.10, 0.85))
     if prior == "clinic":
@@ -176,7 +176,7 @@ def draw_ef(patient: int, session: int, prior: str = "uniform") -> float:
     raise UserError(f"ef_prior = {prior!r}: an echo phantom has the priors {', '.join(EF_PRIORS)}.")
 
 
-def whole_seed(name: str, seed: Any) -> int:
+def integer_seed(name: str, seed: Any) -> int:
     """The seed as an int; UserError names it unless it is an integer from 0."""
     if isinstance(seed, bool) or seed != int(seed) or seed < 0:
         raise UserError(f"{name} = {seed!r}: the seeds of an echo phantom are integers from 0.")
@@ -188,8 +188,8 @@ def _draw(rng: np.random.Generator, prior: tuple[float, ...], shrink: float) -> 
     if len(prior) == 2:
         middle, value = 0.5 * (prior[0] + prior[1]), rng.uniform(*prior)
     else:
-        middle, spread, low, high = prior
-        value = np.clip(middle + spread * rng.standard_normal(), low, high)
+        mean, deviation, low, high = prior
+        value = np.clip(mean + deviation * rng.standard_normal(), low, high)
     return float(middle + shrink * (value - middle))
 
 

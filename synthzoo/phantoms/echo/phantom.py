@@ -34,7 +34,7 @@ from synthzoo.phantoms.echo.patient import (
     draw_ef,
     draw_patient,
     draw_session,
-    whole_seed,
+    integer_seed,
 )
 
 __all__ = ["EF_RANGE", "EchoClip", "EchoParams", "EchoPatient", "EchoSession", "counterfactual", "draw_ef"]
@@ -156,7 +156,7 @@ def draw_params(
         visit = replace(visit, heart_rate=float(heart_rate))
     drawn = draw_ef(patient, session, ef_prior)
     value = drawn if ef is None else float(ef)
-    return EchoParams(draw_patient(patient, shrink), visit, whole_seed("noise", noise), value, bool(confounded))
+    return EchoParams(draw_patient(patient, shrink), visit, integer_seed("noise", noise), value, bool(confounded))
 
 
 def ejection_curve(params: EchoParams, frames: int, fps: float) -> Motion:

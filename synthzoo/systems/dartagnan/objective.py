@@ -79,23 +79,23 @@ class TwinCritic(nn.Module):
         if adversary not in ADVERSARIES:
             raise UserError(f"adversary = {adversary!r}: the known ones are {', '.join(ADVERSARIES)}.")
         self.discriminator, self.adversary = discriminator, adversary
-        self.made: torch.Tensor | None = None
+        self.generated: torch.Tensor | None = None
 
     def verdict(self, clip: torch.Tensor) -> torch.Tensor:
         """How far a clip (B, 1, T, H, W) is from passing for a real one, a scalar that carries gradients."""
         scores = self.discriminator(clip)
         return -scores.mean() if self.adversary == "hinge" else (1 - scores.mean(1).sigmoid()).mean()
 
-    def remember(self, made: torch.Tensor) -> None:
+    def remember(self, generated: torch.Tensor) -> None:
         """Keep the counterfactual clip of this iteration for the critic's own step."""
-        self.made = made.detach()
+        self.generated = generated.detach()
 
     def forward(self, network: Any, batch: dict) -> dict[str, torch.Tensor]:
         """A batch -> "loss", and "real" and "fake", the mean scores, which should stay apart but near."""
-        made, self.made = self.made, None
-        if made is None:
+        generated, self.generated = self.generated, None
+        if generated is None:
             raise UserError("train#trainer#steps: the twin's critic stands after the generator's objective; swap them.")
-        real, fake = self.discriminator(batch["video"]), self.discriminator(made)
+        real, fake = self.discriminator(batch["video"]), self.discriminator(generated)
         if self.adversary == "hinge":
             loss = torch.relu(1 - real).mean() + torch.relu(1 + fake).mean()
         else:
@@ -103,11 +103,11 @@ class TwinCritic(nn.Module):
         return {"loss": loss, "real": real.mean(), "fake": fake.mean()}
 
 
-def change_at_rest(made: torch.Tensor, video: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
-    """Mean |made - video| of clips (B, 1, T, H, W), each in its frame (B,), a scalar; without those below 0."""
-    frame = torch.as_tensor(frame, device=made.device)
-    rows = torch.arange(len(made), device=made.device)
-    change = (made - video)[rows, 0, frame.clamp(min=0)].abs().mean((1, 2))
+def change_at_rest(generated: torch.Tensor, video: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
+    """Mean |generated - video| of clips (B, 1, T, H, W), each in its frame (B,), a scalar; without those below 0."""
+    frame = torch.as_tensor(frame, device=generated.device)
+    rows = torch.arange(len(generated), device=generated.device)
+    change = (generated - video)[rows, 0, frame.clamp(min=0)].abs().mean((1, 2))
     known = (frame >= 0).to(change)
     return (change * known).sum() / known.sum().clamp(min=1)
 
@@ -164,19 +164,19 @@ class TwinObjective(nn.Module):
         expert = network.expert.freeze()
         video, ef = batch["video"], batch["ef"].to(batch["video"])
         requested = draw_requested(ef, *self.requested)
-        factual, made, uneven = self.predict(network.generator, video, ef, requested)
-        adversary = self.critic.verdict(made)
+        factual, generated, uneven = self.predict(network.generator, video, ef, requested)
+        adversary = self.critic.verdict(generated)
         reconstruction = (factual - video).abs().mean()
-        seen = [made if self.augmentation is None else self.augmentation(made) for _ in range(self.copies)]
+        seen = [generated if self.augmentation is None else self.augmentation(generated) for _ in range(self.copies)]
         error = (expert(torch.cat(seen)) - requested.repeat(self.copies)).abs().mean()
-        self.critic.remember(made)
+        self.critic.remember(generated)
         parts = zip(self.weights, (adversary, reconstruction, error))
         loss = self.share() * sum(weight * part for weight, part in parts)
         said = {"adversary": adversary, "reconstruction": reconstruction, "points": 100 * error}
         if self.smooth:
             loss, said["unevenness"] = loss + self.smooth * uneven, uneven
         if self.rest:
-            said["rest"] = change_at_rest(made, video, batch["ed_frame"])
+            said["rest"] = change_at_rest(generated, video, batch["ed_frame"])
             loss = loss + self.share() * self.rest * said["rest"]
         self.steps += 1
         return {"loss": loss, **said}

@@ -20,7 +20,7 @@ from synthzoo.evaluation.base import Found
 from synthzoo.evaluation.echo import INSTRUMENTS, EchoEvaluation, as_bytes, by_ef, ef_agreement, requested_efs, stacked
 from synthzoo.evaluation.pictures import new_figure, save_figure
 from synthzoo.instruments.echo.ef import measure_ef
-from synthzoo.instruments.echo.fidelity import flicker, frechet, motion_energy, quiet_region
+from synthzoo.instruments.echo.fidelity import flicker, frechet, motion_energy, still_region
 from synthzoo.metrics.memorisation import memorisation
 from synthzoo.results.video_preview import video_montage
 from synthzoo.systems.jvid.inferer import JointVideoInferer
@@ -243,7 +243,7 @@ def mean(values: Sequence[float]) -> float:
 
 def still_flicker(videos: torch.Tensor) -> float:
     """Mean flicker of videos (N, 1, T, S, S) where the heart does not reach."""
-    return float(np.nanmean(flicker(videos, quiet_region(videos))))
+    return float(np.nanmean(flicker(videos, still_region(videos))))
 
 
 @torch.inference_mode()
