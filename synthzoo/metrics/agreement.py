@@ -57,9 +57,8 @@ def reported(requested: ArrayLike, measured: ArrayLike) -> dict[str, float]:
 
         R2 = 1 - sum (requested - measured)^2 / sum (requested - mean requested)^2
 
-    The value depends on the variance of the requests: state it. A reading that is NaN counts as the mean of what
-        was
-    requested, which earns nothing; `lost` says how many. Spearman's rank correlation is 0 where a series is constant.
+    The value depends on the variance of the requests: state it. A reading that is NaN counts as the mean of the requests,
+    which earns nothing; `lost` says how many. Spearman's rank correlation is 0 where a series is constant.
 
     Raises:
         UserError: series of different lengths, fewer than 3, or NaN in what was requested.

@@ -184,15 +184,15 @@ def integer_seed(name: str, seed: Any) -> int:
 
 
 def _draw(rng: np.random.Generator, prior: tuple[float, ...], shrink: float) -> float:
-    """A value of the prior, moved towards the distribution's middle by `shrink`."""
+    """A value of the prior, moved towards the distribution's centre by `shrink`."""
     if len(prior) == 2:
-        middle, value = 0.5 * (prior[0] + prior[1]), rng.uniform(*prior)
+        centre, value = 0.5 * (prior[0] + prior[1]), rng.uniform(*prior)
     else:
-        mean, deviation, low, high = prior
-        value = np.clip(mean + deviation * rng.standard_normal(), low, high)
-    return float(middle + shrink * (value - middle))
+        centre, deviation, low, high = prior
+        value = np.clip(centre + deviation * rng.standard_normal(), low, high)
+    return float(centre + shrink * (value - centre))
 
 
 def _count(rng: np.random.Generator, prior: tuple[int, int], shrink: float) -> int:
-    middle = 0.5 * sum(prior)
-    return round(middle + shrink * (int(rng.integers(prior[0], prior[1] + 1)) - middle))
+    centre = 0.5 * sum(prior)
+    return round(centre + shrink * (int(rng.integers(prior[0], prior[1] + 1)) - centre))
