@@ -76,7 +76,11 @@ def check_value(name: str, value: Any, schema: Mapping[str, Any], where: str = "
 
 
 def allowed(schema: Mapping[str, Any]) -> str:
-    """What a property allows, as part of a sentence: "a number from 20 to 90 years"."""
+    """What a property allows, as part of a sentence.
+
+    >>> allowed({"type": "number", "minimum": 20, "maximum": 90, "unit": "years"})
+    'a number from 20 to 90 years'
+    """
     if "enum" in schema:
         return f"one of {', '.join(map(str, schema['enum']))}"
     if schema["type"] == "boolean":

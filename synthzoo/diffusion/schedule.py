@@ -81,7 +81,10 @@ class NoiseSchedule:
 
 
 def leading_timesteps(num_steps: int, steps: int) -> list[int]:
-    """`steps` timesteps with leading spacing, descending to 0: 980, 960, ..., 0 for 50 of 1000.
+    """`steps` timesteps with leading spacing, descending to 0.
+
+    >>> leading_timesteps(1000, 5)
+    [800, 600, 400, 200, 0]
 
     Raises:
         UserError: steps below 1 or above num_steps.

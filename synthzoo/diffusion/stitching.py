@@ -17,6 +17,9 @@ from synthzoo.errors import UserError
 def window_starts(frames: int, window: int, overlap: int) -> list[int]:
     """First frames of windows that cover `frames`; the last one is moved back to end with the clip.
 
+    >>> window_starts(frames=36, window=16, overlap=8)
+    [0, 8, 16, 20]
+
     Raises:
         UserError: an overlap that is not from 0 to window - 1, or a clip shorter than one window.
     """

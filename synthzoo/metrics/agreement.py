@@ -20,6 +20,10 @@ def agreement(requested: ArrayLike, measured: ArrayLike) -> dict[str, float]:
     """r, slope, intercept, mae and bias (mean of measured - requested) of two series (N,) in one unit, N >= 3.
 
     r and slope are nan where a series is constant.
+
+    >>> found = agreement([20, 40, 60], [22, 41, 63])
+    >>> found["r"], found["mae"]
+    (0.9991, 2.0)
     """
     requested, measured = (np.asarray(v, dtype=np.float64).ravel() for v in (requested, measured))
     if requested.shape != measured.shape or requested.size < 3:
@@ -57,7 +61,7 @@ def reported(requested: ArrayLike, measured: ArrayLike) -> dict[str, float]:
 
         R2 = 1 - sum (requested - measured)^2 / sum (requested - mean requested)^2
 
-    The value depends on the variance of the requests: state it. A reading that is NaN counts as the mean of the requests,
+    The value depends on the variance of the requests: state it. A reading that is NaN counts as their mean,
     which earns nothing; `lost` says how many. Spearman's rank correlation is 0 where a series is constant.
 
     Raises:

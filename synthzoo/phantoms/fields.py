@@ -80,7 +80,11 @@ def random_diffeomorphism(
 def solve_increasing(
     function: Callable[[float], float], target: float, low: float, high: float, steps: int = 50
 ) -> float:
-    """The x in [low, high] with function(x) = target for an increasing function, by bisection."""
+    """The x in [low, high] with function(x) = target for an increasing function, by bisection.
+
+    >>> round(solve_increasing(lambda x: x * x, target=2.0, low=0.0, high=2.0), 6)
+    1.414214
+    """
     for _ in range(steps):
         middle = 0.5 * (low + high)
         if function(middle) < target:

@@ -25,5 +25,9 @@ def heat_bands(heat: np.ndarray, edges: Sequence[float] = EDGES) -> np.ndarray:
 
 
 def band_names(word: str = "anomaly", edges: Sequence[float] = EDGES) -> dict[str, int]:
-    """Name -> label of the bands, such as {"anomaly > 0.1": 1, "anomaly > 0.25": 2, ...}."""
+    """Name -> label of the bands.
+
+    >>> band_names("anomaly", edges=(0.1, 0.25))
+    {'anomaly > 0.1': 1, 'anomaly > 0.25': 2}
+    """
     return {f"{word} > {edge:g}": label for label, edge in enumerate(edges, start=1)}

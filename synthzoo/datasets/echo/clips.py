@@ -28,6 +28,9 @@ PADDINGS = ("zeros", "last", "refuse")
 def clip_step(fps: float | None, target_fps: float | None, stride: int) -> float:
     """Frames of the video between two frames of the clip.
 
+    >>> clip_step(fps=50.0, target_fps=25.0, stride=1)
+    2.0
+
     Args:
         fps: frames per second of the video; needed with `target_fps`.
         target_fps: frames per second of the clip before the stride; None keeps those of the video.

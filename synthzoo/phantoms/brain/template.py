@@ -76,7 +76,11 @@ class BrainTemplate:
 
 
 def brain_grid(spacing_mm: float) -> tuple[int, ...]:
-    """Voxels per axis of the phantom's field of view (192 x 224 x 192 mm) at `spacing_mm`."""
+    """Voxels per axis of the phantom's field of view (192 x 224 x 192 mm) at `spacing_mm`.
+
+    >>> brain_grid(4.0)
+    (48, 56, 48)
+    """
     return tuple(int(round(length / spacing_mm)) for length in FOV_MM)
 
 

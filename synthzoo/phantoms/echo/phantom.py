@@ -174,6 +174,10 @@ def ejection_curve(params: EchoParams, frames: int, fps: float) -> Motion:
 def make_clip(params: EchoParams, size: int = 112, frames: int = 16, fps: float = 16.0) -> EchoClip:
     """The video of `params` with its truth.
 
+    >>> clip = make_clip(draw_params(3, ef=0.6), size=32, frames=16, fps=16.0)
+    >>> clip.frames.shape, round(clip.ef, 4)
+    ((16, 32, 32), 0.6)
+
     Args:
         size: side S of the square image in pixels, 16 to 512.
         frames: number T of frames; they must hold a whole beat.
