@@ -65,6 +65,7 @@ demo: setup  ## three synthetic brains as requested and two anomaly maps; writes
 test: setup  ## the whole suite but what is slow: offline, on the CPU, about 12 minutes on two cores (JOBS=2)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 	$(RUN) scripts/check_json.py
 	$(RUN) -m pytest -n $(JOBS) $(ARGS)
 

@@ -20,7 +20,7 @@ from synthzoo.networks.saving import digest_of, save_atomically
 
 @dataclass
 class Found:
-    """What one part of an evaluation measured.
+    """Tables and figures that one part of an evaluation measured.
 
     Attributes:
         tables: of the report, see `add`.

@@ -18,7 +18,7 @@ PREDICTION = {"epsilon": "epsilon", "v": "v_prediction"}
 
 
 class DecodeOnly(nn.Module):
-    """What the baselines' inferers ask of an autoencoder, in front of the network's own latent statistics."""
+    """Adapter of an autoencoder for the baselines' inferers, in front of the network's own latent statistics."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()

@@ -297,7 +297,7 @@ def sampling_table(
 
 
 def compare(rows: Mapping[str, Mapping]) -> dict[str, float]:
-    """How many times as fast as each baseline "ours" is, and its own figures."""
+    """Speed-up of "ours" over each baseline, and its own figures."""
     ours = rows["ours"]
     figures = {
         f"times as fast as {name}": round(row["seconds_per_volume"] / ours["seconds_per_volume"], 2)

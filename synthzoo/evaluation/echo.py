@@ -1,4 +1,4 @@
-"""What evaluations of echo videos share: phantoms of chosen ejection fractions (EF) and tables of EF."""
+"""Base of evaluations of echo videos: phantoms of chosen ejection fractions (EF) and tables of EF."""
 
 from __future__ import annotations
 

@@ -34,11 +34,11 @@ class PatchCritic(nn.Module):
 
     @property
     def is_heard(self) -> bool:
-        """Whether it has learnt enough steps to judge."""
+        """Whether the critic was trained for enough steps to judge."""
         return int(self.steps) > self.warm_up
 
     def verdict(self, restored: torch.Tensor) -> torch.Tensor:
-        """How far the reconstruction (B, 1, D, H, W) is from passing for an image, a scalar that carries gradients."""
+        """Adversarial loss of a reconstruction (B, 1, D, H, W), a scalar that carries gradients."""
         return self.loss(self.discriminator(restored)[-1], target_is_real=True, for_discriminator=False)
 
     def remember(self, restored: torch.Tensor) -> None:

@@ -20,7 +20,7 @@ CONFIG = "calibrate"
 
 
 def calibration_subjects(bundle: str | Path) -> int | None:
-    """How many subjects the bundle's calibration takes by itself; None for a bundle without one."""
+    """Number of subjects that the bundle's calibration takes by default; None for a bundle without one."""
     path = Path(bundle) / "configs" / f"{CONFIG}.json"
     return int(read_json(path)["calibration"]["subjects"]) if path.is_file() else None
 

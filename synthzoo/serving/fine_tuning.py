@@ -64,7 +64,7 @@ def training_stages(bundle: str | Path) -> list[str]:
 
 
 def find_reader(config: Mapping) -> str | None:
-    """Where in a training config the data set takes `data_format`, for example `train#dataset#dataset`; or None."""
+    """Id of the data set that takes `data_format` in a training config, such as `train#dataset#dataset`; or None."""
     for where, node in walk(config.get("train", {}), "train"):
         if isinstance(node, dict) and "data_format" in node:
             return where

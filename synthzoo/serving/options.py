@@ -1,4 +1,4 @@
-"""What a client may request of a bundle: its options as JSON Schema properties, read from the bundle's own files.
+"""Options of a bundle for a client, as JSON Schema properties, read from the bundle's own files.
 
 A value of a request never reaches a config as text to be parsed: it is checked here against metadata.json's `synthzoo`
 block and goes on as a number, a boolean or one of the listed strings. There is no fourth kind.

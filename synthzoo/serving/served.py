@@ -68,7 +68,7 @@ class ServedBundle:
 
     @property
     def options(self) -> dict[str, Option]:
-        """What may be set, by name, with the defaults of the weights that answer when no version is named."""
+        """Options by name, with the defaults of the weights that answer when no version is named."""
         return self.options_of()
 
     def options_of(self, version: str | None = None) -> dict[str, Option]:
@@ -80,7 +80,7 @@ class ServedBundle:
         }
 
     def settings(self, version: str | None = None) -> dict[str, Any]:
-        """What the calibration of a version has set, such as its threshold; the released version's is in its config."""
+        """Settings that a version's calibration found, such as a threshold; the released version's is in its config."""
         version = self.chosen(version)
         found = {} if version == RELEASED else settings_of(self.versions / version / "model.pt")
         known = self.released_options
@@ -127,7 +127,7 @@ class ServedBundle:
         return bool(read_json(path).get("improved", True)) if path.is_file() else True
 
     def weights_bytes(self) -> int:
-        """What the loaded network holds, or an estimate from its file before it is loaded."""
+        """Bytes of the loaded network, or an estimate from its file before it is loaded."""
         if self.network is not None:
             return sum(value.numel() * value.element_size() for value in self.network.state_dict().values())
         path = self.weights()
@@ -261,7 +261,7 @@ class ServedBundle:
 
 
 def find_table(config: Mapping) -> str:
-    """Where in inference.json the table of cases is made, for example `dataset` or `dataset#data`."""
+    """Id of the table of cases in inference.json, for example `dataset` or `dataset#data`."""
     for where, node in walk(config["dataset"], "dataset"):
         if isinstance(node, dict) and "output_dir" in node:
             return where

@@ -82,7 +82,7 @@ class SynthesisEvaluation(Evaluation):
         self.requested = uniform_requests(self.count, bounds.low.cpu().numpy(), bounds.high.cpu().numpy(), self.seed)
 
     def reported_settings(self) -> dict[str, Any]:
-        """What the figures were measured under."""
+        """Settings under which the figures were measured."""
         settings = {"requests": self.count, "seed": self.seed, "weights_sha256": self.samples.weights}
         settings |= {"sampler": self.inferer.sampler_name, "steps": self.inferer.steps}
         return settings | {"guidance": self.inferer.guidance}

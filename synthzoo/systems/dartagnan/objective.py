@@ -82,7 +82,7 @@ class TwinCritic(nn.Module):
         self.generated: torch.Tensor | None = None
 
     def verdict(self, clip: torch.Tensor) -> torch.Tensor:
-        """How far a clip (B, 1, T, H, W) is from passing for a real one, a scalar that carries gradients."""
+        """Adversarial loss of a clip (B, 1, T, H, W) against the critic, a scalar that carries gradients."""
         scores = self.discriminator(clip)
         return -scores.mean() if self.adversary == "hinge" else (1 - scores.mean(1).sigmoid()).mean()
 
@@ -156,7 +156,7 @@ class TwinObjective(nn.Module):
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def share(self) -> float:
-        """What part of the weights counts at this step, 0 to 1: sigmoid(6 step / rise - 3)."""
+        """Share of the weights that counts at this step, 0 to 1: sigmoid(6 step / rise - 3)."""
         return 1.0 if not self.rise else 1 / (1 + math.exp(3 - 6 * min(int(self.steps) / self.rise, 10)))
 
     def forward(self, network: Any, batch: dict) -> dict[str, torch.Tensor]:

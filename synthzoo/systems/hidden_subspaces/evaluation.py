@@ -1,4 +1,4 @@
-"""How far the re-identification metric can be trusted: on phantoms the truth of every answer is known.
+"""Evaluation of the re-identification metric on phantoms, where the truth of every answer is known.
 
 1. AUC on unseen patients, two frames of one video and two videos of one patient, beside raw pixels.
 2. Controlled recall: new videos of a known share q of the training patients; the learned share must be q.

@@ -80,7 +80,7 @@ class Gallery:
 
     @property
     def identity(self) -> dict:
-        """What the audit compares with, for sidecars: name, number and digest of the training videos, never a path."""
+        """Identity of the gallery for sidecars: name, number and digest of the training videos, never a path."""
         digest = hashlib.sha256("\n".join(self.training.names).encode()).hexdigest()
         return {"name": self.training.name, "videos": len(self.training), "names_sha256": digest}
 
@@ -121,7 +121,7 @@ class Gallery:
         return torch.cat(found).numpy()
 
     def audit(self, embeddings: torch.Tensor) -> dict:
-        """What the embeddings (T, K) of a video's frames say.
+        """Audit of one video from the embeddings (T, K) of its frames.
 
         A video that changes its patient is compared part by part, since the mean of two patients is like neither.
 

@@ -63,11 +63,11 @@ class ReidNetwork(nn.Module):
         return torch.sigmoid(self.model(to_own_range(image)))
 
     def head(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """How surely embeddings (..., K) that stand beside each other are of one patient, as a logit (...)."""
+        """Logit (...) that paired embeddings (..., K) are of one patient."""
         return self.fc_end((first - second).abs())[..., 0]
 
     def logits(self, queries: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
-        """How surely each query and each reference are one patient: (Q, K), (R, K) -> (Q, R); 0 is an even chance."""
+        """Logits that each query and each reference are one patient: (Q, K), (R, K) -> (Q, R); 0 is an even chance."""
         return compare(queries, references, self.fc_end.weight[0], self.fc_end.bias[0])
 
 

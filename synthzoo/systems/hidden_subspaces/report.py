@@ -1,4 +1,4 @@
-"""What an audit says of the whole set: a table, a summary and pictures."""
+"""Report of an audit over the whole set: a table, a summary and pictures."""
 
 from __future__ import annotations
 

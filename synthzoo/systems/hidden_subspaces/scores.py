@@ -1,4 +1,4 @@
-"""What the scores of a re-identification network say of a generator: memorised videos, learned patients, kept identity.
+"""Figures of a generator from re-identification scores: memorised videos, learned patients, kept identity.
 
 With scores s(q, t) of every query q against every training video t:
 
@@ -68,7 +68,7 @@ def learned_share(found: np.ndarray, training: int, patients: Sequence | None = 
 
 
 def largest_hub(found: np.ndarray) -> int:
-    """How many queries the most frequent nearest training video has."""
+    """Number of queries that share the most frequent nearest training video."""
     return int(np.unique(np.asarray(found), return_counts=True)[1].max()) if len(found) else 0
 
 

@@ -97,7 +97,7 @@ def plane_rotation(n: int, i: int, j: int, angle: float) -> np.ndarray:
 def place_region(
     region: Region, foreground: np.ndarray | None, shape: tuple[int, ...], rng: np.random.RandomState, tries: int = 50
 ) -> tuple[slice, ...] | None:
-    """Where the region's box lies: uniform corner, redrawn until half of the region is foreground.
+    """Slices of the region's box in an image: uniform corner, redrawn until half of the region is foreground.
 
     Args:
         region: what to place.
