@@ -2,6 +2,7 @@
 
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 from bundle_runs import ROOT
@@ -98,3 +99,16 @@ def test_an_impossible_request_is_refused_in_one_sentence_and_writes_nothing(pha
     error = find_user_error(caught.value)
     assert error is not None and "ef" in str(error) and "85" in str(error)
     assert not (tmp_path / "out").exists()
+
+
+def test_monai_labels_stock_task_takes_the_named_outputs_apart(hearts, tmp_path):
+    bundle = pytest.importorskip("monailabel.tasks.infer.bundle", reason="monailabel is not installed")
+    name, clip = next(iter(hearts[1].items()))
+    volume = nib.Nifti1Image(clip.frames.transpose(2, 1, 0)[:, :, None].astype(np.float32), np.eye(4))
+    volume.header.set_zooms((1, 1, 1, 1 / clip.fps))
+    volume.header.set_xyzt_units("mm", "sec")
+    nib.save(volume, tmp_path / f"{name}.nii.gz")
+    request = {"image": str(tmp_path / f"{name}.nii.gz"), "device": "cpu", "result_extension": ".nii.gz"}
+    file, found = bundle.BundleInferTask(str(BUNDLE), {})(request)
+    assert sorted(nib.load(file).shape) == [16, 32, 32], "the video alone, not the facts"
+    assert found["ef_factual"] == pytest.approx(50, abs=15) and found["ef_expert"] == pytest.approx(30, abs=15)
