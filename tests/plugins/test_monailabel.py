@@ -250,7 +250,7 @@ BAD_OPTIONS = {
     "image": ({"image": "/etc/passwd"}, "no option 'image'"),
     "weights": ({"model_version": "../../evil"}, "one of"),
     "tag": ({"label_tag": "../../x"}, "label_tag"),
-    "stock key": ({"device": "$quit()"}, "plain word"),
+    "stock key": ({"device": "$quit()"}, "plain text or number"),
 }
 
 
