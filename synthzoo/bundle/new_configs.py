@@ -75,7 +75,7 @@ def preprocessing(name: str, skeleton: Skeleton) -> list[dict[str, Any]]:
 
 def dataset(name: str, skeleton: Skeleton) -> dict[str, Any]:
     """The table of requests or images."""
-    told = {
+    places = {
         "output_dir": "@output_dir",
         "output_format": "@output_format",
         "bundle": name,
@@ -91,9 +91,9 @@ def dataset(name: str, skeleton: Skeleton) -> dict[str, Any]:
             "num_samples": "@num_samples",
             "seed": "@seed",
             "noise_shape": [1, *BRAIN_SHAPE],
-            **told,
+            **places,
         }
-    told = {"suffix": next(iter(skeleton.saved.values())), **told}
+    places = {"suffix": next(iter(skeleton.saved.values())), **places}
     if skeleton.source == "videos":
         given = {key: f"@{key}" for key in skeleton.conditions}
         table = {
@@ -105,11 +105,11 @@ def dataset(name: str, skeleton: Skeleton) -> dict[str, Any]:
             **given,
         }
     else:
-        table = {"_target_": "synthzoo.cases.images.ImageTable", "images": "$@images or @dataset_dir"}
+        table: dict[str, Any] = {"_target_": "synthzoo.cases.images.ImageTable", "images": "$@images or @dataset_dir"}
         if skeleton.source == "pictures":
             table |= {"kinds": ["image"], "loader": "@preprocessing"}
     settings = {key: f"@{key}" for key in skeleton.options}
-    data = {**table, **told, **({"settings": settings} if settings else {})}
+    data = {**table, **places, **({"settings": settings} if settings else {})}
     return {"_target_": "Dataset", "data": data, "transform": "@preprocessing"}
 
 
