@@ -94,6 +94,7 @@ def dataset(name: str, skeleton: Skeleton) -> dict[str, Any]:
             **places,
         }
     places = {"suffix": next(iter(skeleton.saved.values())), **places}
+    table: dict[str, Any]
     if skeleton.source == "videos":
         given = {key: f"@{key}" for key in skeleton.conditions}
         table = {
@@ -105,7 +106,7 @@ def dataset(name: str, skeleton: Skeleton) -> dict[str, Any]:
             **given,
         }
     else:
-        table: dict[str, Any] = {"_target_": "synthzoo.cases.images.ImageTable", "images": "$@images or @dataset_dir"}
+        table = {"_target_": "synthzoo.cases.images.ImageTable", "images": "$@images or @dataset_dir"}
         if skeleton.source == "pictures":
             table |= {"kinds": ["image"], "loader": "@preprocessing"}
     settings = {key: f"@{key}" for key in skeleton.options}
