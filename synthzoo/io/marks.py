@@ -3,10 +3,12 @@
 | file | where the mark stands |
 |---|---|
 | NIfTI | header extension code 6 (comment) with the sidecar's JSON; `descrip` says it in words |
-| PNG, JPEG, GIF, MP4 | XMP: `Iptc4xmpExt:DigitalSourceType` trainedAlgorithmicMedia; the JSON in `synthzoo:record` |
+| PNG, JPEG, GIF, MP4 | XMP: `Iptc4xmpExt:DigitalSourceType`, see below; the JSON in `synthzoo:record` |
 | AVI | INFO list: ISFT is the bundle, ICMT the JSON |
 | DICOM | (0008,001C) Synthetic Data = YES, and Contributing Equipment (109100, DCM, "Synthesizing Equipment") |
 | JSON sidecar | `Synthetic: true` |
+
+The DigitalSourceType of a generated picture is trainedAlgorithmicMedia, that of a phantom algorithmicMedia.
 
 A map, a mask, a segmentation or a reconstruction of an image that was given is no synthetic image: it says `DerivedBy`
 and claims neither DigitalSourceType nor Synthetic Data; in DICOM its equipment has the purpose (109102, DCM,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 TRAINED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+ALGORITHMIC = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicMedia"  # of a phantom: no network made it
 COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 COMMENT = 6  # NIfTI's code of an extension that holds text
 SYNTHETIC_DATA = (0x0008, 0x001C)  # by number: pydicom 2.4 has no keyword for it
@@ -90,7 +93,8 @@ def with_mark(data: bytes, mark: Mark | None) -> bytes:
     """
     if mark is None:
         return data
-    source = {"DigitalSourceType": TRAINED} if mark.synthetic else {}
+    kind = ALGORITHMIC if mark.record.get("phantom") else TRAINED
+    source = {"DigitalSourceType": kind} if mark.synthetic else {}
     text = xmp.packet({**source, "CreatorTool": mark.maker, "record": mark.json()})
     if data.startswith(xmp.PNG):
         return xmp.into_png(data, text)
@@ -193,7 +197,7 @@ def _from_xmp(text: bytes | None) -> Mark | None:
     """The mark of an XMP packet; one of another program says that the picture is synthetic, and no more."""
     held = xmp.properties_of(text) if text else {}
     own = _from_json(held.get("record", ""))
-    if own is not None or held.get("DigitalSourceType") not in (TRAINED, COMPOSITE):
+    if own is not None or held.get("DigitalSourceType") not in (TRAINED, ALGORITHMIC, COMPOSITE):
         return own
     return Mark(True, {"bundle": held.get("CreatorTool", "")})
 

@@ -9,10 +9,8 @@ from pathlib import Path
 
 from synthzoo.errors import UserError
 from synthzoo.io.kinds import is_dicom_folder
-from synthzoo.io.videos import read_video
-from synthzoo.io.volumes import is_nifti_video, read_volume
-
-VOLUMES = (".nii.gz", ".nii")
+from synthzoo.io.reading import kind_of_input, read_image
+from synthzoo.io.volumes import read_volume
 
 
 def keep_upload(stream, name: str | None) -> Path:
@@ -32,7 +30,7 @@ def drop_upload(path: Path | None) -> None:
 
 
 def check_upload(path: Path, modality: str = "", channels: int = 1, blank: bool = False) -> None:
-    """Read an uploaded volume or video whole, so that a bad one is refused before anything is stored or run.
+    """Read an uploaded volume, picture or video whole, so that a bad one is refused before anything is stored or run.
 
     Args:
         path: file or folder of DICOM slices.
@@ -46,10 +44,10 @@ def check_upload(path: Path, modality: str = "", channels: int = 1, blank: bool 
     try:
         if path.is_dir() and is_dicom_folder(path):
             check_modality(path, modality)
-        if is_nifti_video(path):
-            read_video(path)
-        else:
+        if kind_of_input(path) == "volume":
             read_volume(path, channels, blank)
+        else:
+            read_image(path, channels)
     except UserError as error:
         raise UserError(str(error).replace(f"{path.parent}/", "")) from None
 
