@@ -5,12 +5,46 @@ from __future__ import annotations
 import gzip
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
 
 from synthzoo.io.files import write_bytes
 from synthzoo.io.marks import Mark, mark_header
+
+
+class Spaces(NamedTuple):
+    """Where a NIfTI header says that its voxels lie, twice: programs differ in which of the two they take.
+
+    Attributes:
+        qform, sform: [4, 4] voxel to mm; None where the header has none.
+        qform_code, sform_code: the space that each leads to, 0 for none.
+    """
+
+    qform: np.ndarray | None
+    qform_code: int
+    sform: np.ndarray | None
+    sform_code: int
+
+
+def spaces_of(path: str | Path, shape: Sequence[int], affine: np.ndarray) -> Spaces | None:
+    """The spaces of a NIfTI file that has this grid, shape (D, H, W) and affine in mm; None for any other file."""
+    path = Path(path)
+    if not path.is_file():
+        return None
+    try:
+        image = nib.load(path)
+    except Exception:  # no NIfTI: whoever reads it says what it is
+        return None
+    header = image.header
+    same = isinstance(header, nib.Nifti1Header) and tuple(image.shape[:3]) == tuple(shape)
+    # A header in metres or micrometres was read in mm, and its own numbers would mean something else beside "mm".
+    if not same or not np.allclose(image.affine, affine, atol=1e-3):
+        return None
+    qform, qform_code = header.get_qform(coded=True)
+    sform, sform_code = header.get_sform(coded=True)
+    return Spaces(qform, int(qform_code), sform, int(sform_code)) if qform_code or sform_code else None
 
 
 def affine_of(spacing_mm: float | Sequence[float], shape: Sequence[int] | None = None) -> np.ndarray:
@@ -28,6 +62,7 @@ def nifti_bytes(
     compress: bool = True,
     frame_s: float | None = None,
     mark: Mark | None = None,
+    spaces: Spaces | None = None,
 ) -> bytes:
     """A NIfTI-1 file's bytes: spatial unit mm, qform and sform set to `affine` (scanner space), no date inside.
 
@@ -37,6 +72,7 @@ def nifti_bytes(
         compress: gzip the bytes; without a time stamp, so that equal voxels give equal files.
         frame_s: seconds between two entries of the fourth axis, which then is time.
         mark: what the header says of the content, see `synthzoo.io.marks`.
+        spaces: qform and sform with their codes of the scan whose grid this is; None sets both to `affine`.
     """
     array = np.asarray(array)
     if array.dtype == bool:
@@ -49,8 +85,10 @@ def nifti_bytes(
     image.header.set_xyzt_units("mm", None if frame_s is None else "sec")
     if frame_s is not None:
         image.header.set_zooms((*image.header.get_zooms()[:3], frame_s))
-    image.set_qform(image.affine, code="scanner")
-    image.set_sform(image.affine, code="scanner")
+    if spaces is None:
+        spaces = Spaces(image.affine, 1, image.affine, 1)
+    image.header.set_qform(spaces.qform, spaces.qform_code, strip_shears=True)
+    image.header.set_sform(spaces.sform, spaces.sform_code)
     if mark is not None:
         mark_header(image.header, mark)
     data = image.to_bytes()
@@ -63,6 +101,7 @@ def write_nifti(
     affine: np.ndarray,
     frame_s: float | None = None,
     mark: Mark | None = None,
+    spaces: Spaces | None = None,
 ) -> None:
     """Write a volume as NIfTI-1, whole or not at all; `.nii.gz` is compressed. See `nifti_bytes` for the arguments."""
-    write_bytes(path, nifti_bytes(array, affine, str(path).endswith(".gz"), frame_s, mark))
+    write_bytes(path, nifti_bytes(array, affine, str(path).endswith(".gz"), frame_s, mark, spaces))

@@ -80,7 +80,8 @@ class SaveResult(Transform):
             return data
         written: list[Path] = []
         try:
-            made = [self.kinds[suffix].prepare(data[key], key, suffix, data) for key, suffix in self.outputs.items()]
+            sample = {**data, "source_path": self.table.paths[row]} if hasattr(self.table, "paths") else data
+            made = [self.kinds[suffix].prepare(data[key], key, suffix, sample) for key, suffix in self.outputs.items()]
             study = self._study(row, case) if self.table.output_format == "dicom" else None
             dicom, files = [], []
             for suffix, content in zip(self.outputs.values(), made):

@@ -3,11 +3,13 @@
 import json
 from io import BytesIO
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from synthzoo.cases.images import ImageTable
 from synthzoo.cases.requests import RequestTable
 from synthzoo.errors import UserError
 from synthzoo.io.marks import read_mark
@@ -171,3 +173,30 @@ def test_a_new_kind_is_one_module(tmp_path, monkeypatch):
     FinalizeDataset(table)()
     assert (tmp_path / "sub-0001" / "sub-0001_numbers.txt").read_text() == "1.0 2.0"
     assert json.loads((tmp_path / "sub-0001" / "sub-0001_numbers.json").read_text())["count"] == 2
+
+
+@pytest.mark.parametrize("codes", [(1, 2), (1, 0), (0, 2), (2, 2)])
+def test_a_map_lies_where_its_scan_lies_for_every_program(codes, tmp_path):
+    """nibabel and Slicer take the sform, ITK may take the qform: a result carries both as its scan does."""
+    import SimpleITK
+    from monai.data import MetaTensor
+
+    sform = np.diag([-2.0, 2.0, 3.0, 1.0])
+    sform[:3, 3] = [40.0, -60.0, 10.0]
+    qform = sform.copy()
+    qform[:3, 3] += [0, -25, 18]
+    scan = nib.Nifti1Image(np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6), sform)
+    scan.set_qform(qform, codes[0])
+    scan.set_sform(sform, codes[1])
+    nib.save(scan, tmp_path / "scan.nii.gz")
+    table = ImageTable(str(tmp_path / "scan.nii.gz"), output_dir=str(tmp_path / "out"), suffix="heatmap.nii.gz")
+    heat = MetaTensor(torch.rand(1, 4, 5, 6), affine=nib.load(tmp_path / "scan.nii.gz").affine)
+    SaveResult(table)({**table[0], "pred": heat})
+    made = tmp_path / "out" / "scan" / "scan_heatmap.nii.gz"
+    one, other = nib.load(tmp_path / "scan.nii.gz"), nib.load(made)
+    assert np.allclose(one.affine, other.affine, atol=0.01)
+    assert [int(other.header[key]) for key in ("qform_code", "sform_code")] == list(codes)
+    one, other = SimpleITK.ReadImage(str(tmp_path / "scan.nii.gz")), SimpleITK.ReadImage(str(made))
+    assert np.allclose(one.GetOrigin(), other.GetOrigin(), atol=0.01)
+    assert np.allclose(one.GetDirection(), other.GetDirection(), atol=1e-4)
+    assert np.allclose(one.GetSpacing(), other.GetSpacing(), atol=1e-4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -14,13 +14,20 @@ from synthzoo.cases.table import CaseTable
 from synthzoo.io.dicom import Study, series_of, write_segmentation, write_series
 from synthzoo.io.files import plain
 from synthzoo.io.marks import Mark, read_mark
-from synthzoo.io.nifti import affine_of, write_nifti
+from synthzoo.io.nifti import Spaces, affine_of, spaces_of, write_nifti
 from synthzoo.io.volumes import read_volume
 from synthzoo.results.dataset_files import case_of, mark_of_set, title
 from synthzoo.results.kinds.base import Content, Kind, bare, finite_array, is_map, last_word, written
 from synthzoo.results.preview import montage
 
 REGIONS = ("dseg", "mask")  # suffixes of label maps with integers
+
+
+class Placed(NamedTuple):
+    """Where a volume lies: its affine [4, 4], and the spaces of the scan whose grid it is on."""
+
+    affine: np.ndarray
+    spaces: Spaces | None
 
 
 class Volume(Kind):
@@ -45,7 +52,9 @@ class Volume(Kind):
         affine = self._affine(value, array.shape)
         spacing = [float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0)]
         facts = {"shape": list(array.shape), "spacing_mm": [round(mm, 6) for mm in spacing]}
-        return Content(array, spacing, facts, affine)
+        source = sample.get("source_path")
+        spaces = None if source is None else spaces_of(source, array.shape, affine)
+        return Content(array, spacing, facts, Placed(affine, spaces))
 
     def _affine(self, value: Any, shape: tuple[int, ...]) -> np.ndarray:
         if self.affine is not None:
@@ -56,7 +65,7 @@ class Volume(Kind):
         return np.eye(4) if affine is None else np.asarray(plain(affine), dtype=np.float64)
 
     def write(self, path: Path, content: Content, mark: Mark) -> None:
-        write_nifti(path, content.array, content.extra, mark=mark)
+        write_nifti(path, content.array, content.extra.affine, mark=mark, spaces=content.extra.spaces)
 
     def dicom_paths(self, path: Path, suffix: str, content: Content, study: Study) -> list[Path]:
         """A folder for an image, a SEG object for a label map in which something is marked; other maps stay NIfTI."""
@@ -70,7 +79,7 @@ class Volume(Kind):
         name = last_word(suffix)
         if name not in REGIONS:
             modality = "CT" if name == "ct" else "MR"
-            slices = series_of(content.array, content.extra, study, name, modality, mark)
+            slices = series_of(content.array, content.extra.affine, study, name, modality, mark)
             study.images = list(slices)
             write_series(path, slices)
             return
@@ -80,7 +89,7 @@ class Volume(Kind):
             slices = series_of(array[0], affine, study, "source", "MR", read_mark(study.given))
             study.images = list(slices)
             write_series(path.with_name(f"{study.case}_source"), slices)
-        write_segmentation(path, content.array, content.extra, study, name, mark)
+        write_segmentation(path, content.array, content.extra.affine, study, name, mark)
 
     @classmethod
     def preview(cls, table: CaseTable, sidecars: list[Path], overlay: str | None = None) -> None:
