@@ -25,6 +25,7 @@ from synthzoo.errors import UserError
 from synthzoo.io.files import sha256
 from synthzoo.io.images import read_picture
 from synthzoo.io.kinds import endings_of, is_input, stem
+from synthzoo.io.series import modality_of
 from synthzoo.io.volumes import read_volume
 
 EXAMPLE = "example"  # in place of a path
@@ -162,6 +163,7 @@ class ImageTable(CaseTable):
 
     def check(self, path: Path, channels: int = 1) -> None:
         """Check that a file can be read, whole, by `loader` or as a volume; one sentence says what is wrong."""
+        expect_modality(path, self.modality)
         if self.loader is None:
             check_volume(path, channels=channels)
         else:
@@ -202,6 +204,22 @@ class ImageTable(CaseTable):
     def load(self, row: int) -> dict:
         """The path; reading is the preprocessing's work."""
         return {"image": str(self.paths[row])}
+
+
+def expect_modality(path: str | Path, modality: str) -> None:
+    """Make sure that a DICOM file or folder is of the modality that a bundle takes.
+
+    Args:
+        path: any image; one that states no modality passes.
+        modality: such as "MR", "" for any; "CR" and "DX" are both radiographs.
+
+    Raises:
+        UserError: it is of another.
+    """
+    stated = modality_of(path) if modality else ""
+    radiographs = ("CR", "DX", "XR")
+    if stated and stated != modality and not (stated in radiographs and modality in radiographs):
+        raise UserError(f"image {path} is of modality {stated}, but this model takes {modality}.")
 
 
 def check_volume(path: str | Path, channels: int = 1) -> None:

@@ -82,6 +82,8 @@ class CaseTable(Dataset):
         root = None if bundle_root is None else Path(bundle_root)
         metadata = _metadata(root)
         self.version, self.example_input = metadata.get("version"), metadata.get("synthzoo", {}).get("example_input")
+        inputs = metadata.get("network_data_format", {}).get("inputs", {})
+        self.modality: str = inputs.get("image", {}).get("modality", "")
         weights_path = Path(weights) if weights else (root / "models" / "model.pt" if root else None)
         self.weights_sha256 = sha256(weights_path) if weights_path and weights_path.is_file() else None
         self.started = time.time()

@@ -13,17 +13,18 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from synthzoo.errors import UserError
-from synthzoo.io.kinds import ENDINGS, is_dicom_folder
+from synthzoo.io.kinds import ENDINGS, first_bytes, format_of_content, is_dicom_folder
+from synthzoo.io.series import read_series
 
 MAX_VOXELS = 1024**3  # 4 GiB as float32; a 0.25 mm head has 0.9 of it
 MAX_DEFLATE = 1100  # deflate cannot shrink by more than 1032
 
 
 def read_volume(path: str | Path, channels: int = 1, blank: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Read a 3D NIfTI file or a folder with one DICOM series.
+    """Read a 3D NIfTI file, or a DICOM series: a folder of slices or a file of many frames.
 
     Args:
-        path: `.nii`, `.nii.gz`, or a folder of DICOM slices.
+        path: `.nii`, `.nii.gz`, a folder of DICOM slices, or an enhanced DICOM file.
         channels: channels that the network takes; more than one are read from a fifth or fourth NIfTI dimension.
         blank: take a volume of one value, such as a label map in which nothing is marked.
 
@@ -37,8 +38,11 @@ def read_volume(path: str | Path, channels: int = 1, blank: bool = False) -> tup
     path = Path(path)
     if not path.exists():
         raise UserError(f"image {path} does not exist: check the path.")
-    if path.is_dir():
-        array, affine = _read_dicom(path)
+    if path.is_dir() and not is_dicom_folder(path):
+        raise UserError(f"image {path} is a folder without DICOM slices: give a volume.")
+    if path.is_dir() or format_of_content(first_bytes(path)) == "dicom":
+        volume, affine = read_series(path)
+        array = volume[None]
     else:
         array, affine = _read_nifti(path, channels)
     check_values(array, str(path), channels, blank)
@@ -168,25 +172,6 @@ def _check_shape(
             raise UserError(f"image {path} has {shape[-1]} channels, but the network takes {channels}.")
         return (*shape[:3], shape[-1])
     raise UserError(f"image {path} is {len(shape)}D ({said}: a series), but one 3D volume is needed: extract one.")
-
-
-def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """One DICOM series through MONAI's reader (which needs pydicom), as [1, D, H, W] and RAS affine."""
-    if not is_dicom_folder(path):
-        raise UserError(f"image {path} is a folder without DICOM slices: give a volume.")
-    try:
-        import pydicom  # noqa: F401
-    except ImportError:
-        raise UserError(f"image {path} is DICOM, which needs pydicom: pip install pydicom, or convert it.") from None
-    from monai.transforms import LoadImage
-
-    try:
-        image = LoadImage(reader="PydicomReader", image_only=True, ensure_channel_first=True)(str(path))
-    except Exception as error:  # pydicom and MONAI raise many kinds for damaged or mixed series
-        raise UserError(f"image {path} is not one readable DICOM series ({_first_line(error)}).") from error
-    if image.ndim != 4 or min(image.shape[1:]) == 1:
-        raise UserError(f"image {path} is 2D or no single series (shape {tuple(image.shape)}): a 3D volume is needed.")
-    return image.numpy().astype(np.float32), np.asarray(image.affine, dtype=np.float64)
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,8 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from synthzoo.cases.images import expect_modality
 from synthzoo.errors import UserError
-from synthzoo.io.kinds import is_dicom_folder
 from synthzoo.io.reading import kind_of_input, read_image
 from synthzoo.io.volumes import read_volume
 
@@ -42,8 +42,7 @@ def check_upload(path: Path, modality: str = "", channels: int = 1, blank: bool 
         UserError: what is wrong with it; names the file without its folder.
     """
     try:
-        if path.is_dir() and is_dicom_folder(path):
-            check_modality(path, modality)
+        expect_modality(path, modality)
         if kind_of_input(path) == "volume":
             read_volume(path, channels, blank)
         else:
@@ -67,16 +66,3 @@ def check_label(path: Path) -> None:
         check_upload(path, blank=True)
     except UserError as error:
         raise UserError(str(error).replace("image ", "label ", 1)) from None
-
-
-def check_modality(folder: Path, modality: str) -> None:
-    """Compare the modality that the slices state with the one that the model was made for."""
-    import pydicom
-
-    first = next(path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith("."))
-    try:
-        stated = str(pydicom.dcmread(first, stop_before_pixels=True).get("Modality", ""))
-    except Exception as error:  # pydicom raises many kinds for what is no DICOM
-        raise UserError(f"image {folder.name}: {first.name} is not readable DICOM ({type(error).__name__}).") from None
-    if modality and stated and stated != modality:
-        raise UserError(f"image {folder.name} is of modality {stated}, but this model takes {modality}.")

@@ -1,0 +1,248 @@
+"""DICOM volumes: a folder of slices or one file of many frames, checked before it is believed.
+
+Geometry comes from each slice's own position and orientation, or from the functional groups of an enhanced file, never
+from file names, instance numbers or slice thickness. What is not one series on one regular grid is refused, and the
+sentence names what is wrong: two series, a gap, a slice that stands twice, planes of several orientations.
+
+    world (LPS) = position + column * spacing_x * x_axis + row * spacing_y * y_axis;  slices in the order of their place
+    along x_axis x y_axis
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pydicom
+from pydicom.pixel_data_handlers.util import apply_modality_lut
+
+from synthzoo.errors import UserError
+from synthzoo.io.dicom_pixels import MAX_BYTES, frames_of
+from synthzoo.io.kinds import first_bytes, format_of_content
+
+SAME = 1e-3  # of direction cosines
+UNEVEN = 0.03  # of the median step; rounded positions of real scanners stay below
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+PIXELLESS = ("1.2.840.10008.1.3.10",)  # a DICOMDIR
+
+
+class Plane(NamedTuple):
+    """Where one slice lies: position (3,) and axes (2, 3) in mm LPS, mm between columns and between rows."""
+
+    position: np.ndarray
+    axes: np.ndarray
+    spacing: tuple[float, float]
+
+
+def dicom_files(path: str | Path) -> list[Path]:
+    """The DICOM files of a folder by their content, or the one file; hidden ones and other files do not count."""
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    files = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    marked = [file for file in files if format_of_content(first_bytes(file)) == "dicom"]
+    return marked or [file for file in files if file.suffix.lower() in (".dcm", ".ima", ".dicom")]
+
+
+def modality_of(path: str | Path) -> str:
+    """What a DICOM file or folder says that it is, such as "MR"; "" for anything else and where it says nothing."""
+    path = Path(path)
+    files = dicom_files(path) if path.is_dir() or format_of_content(first_bytes(path)) == "dicom" else []
+    for file in files:
+        try:
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["Modality"])
+        except Exception:  # pydicom raises many kinds for damaged files; whoever reads it says what is wrong with it
+            continue
+        if header.get("Modality"):
+            return str(header.Modality)
+    return ""
+
+
+def read_series(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read a DICOM volume.
+
+    Args:
+        path: a folder that holds the slices of one series directly, or a file of many frames.
+
+    Returns:
+        array float32 (columns, rows, slices) in the unit that the slope and intercept give, affine [4, 4] float64, RAS.
+
+    Raises:
+        UserError: not one series of one size and orientation; slices that are missing, stand twice or have no place;
+            colour; damaged or compressed in a way that cannot be decoded here; larger than memory should hold.
+    """
+    path = Path(path)
+    slices = _headers(path)
+    _expect_one_series(path, slices)
+    planes, counts = [], []
+    for file, dataset in slices:
+        own = _planes(path, file, dataset)
+        planes += own
+        counts.append(len(own))
+    if len(planes) < 2:
+        raise UserError(f"image {path} is 2D or no single series: it holds one slice, and a 3D volume is needed.")
+    order, affine = _grid(path, planes)
+    first = slices[0][1]
+    bytes_needed = 4 * int(first.Rows) * int(first.Columns) * len(planes)
+    if bytes_needed > MAX_BYTES:
+        raise UserError(f"image {path} holds more than {MAX_BYTES >> 20} MiB of voxels: crop it or make it coarser.")
+    stack = np.concatenate([_pixels(path, file, dataset, count) for (file, dataset), count in zip(slices, counts)])
+    return np.ascontiguousarray(stack[order].transpose(2, 1, 0)), affine
+
+
+def _headers(path: Path) -> list[tuple[Path, pydicom.Dataset]]:
+    """Every file of the series with its content; pixels are not decoded yet."""
+    found = []
+    for file in dicom_files(path):
+        try:
+            dataset = pydicom.dcmread(file, force=file.suffix.lower() in (".dcm", ".ima"))
+        except Exception as error:  # pydicom raises many kinds for damaged files
+            said = (str(error).splitlines() or [type(error).__name__])[0][:120]
+            raise UserError(f"image {path} is not one readable DICOM series: {file.name} ({said}).") from None
+        if str(dataset.get("SOPClassUID", "")) in PIXELLESS:
+            continue
+        if "PixelData" not in dataset or not dataset.get("Rows") or not dataset.get("Columns"):
+            raise UserError(f"image {path} is not one readable DICOM series: {file.name} holds no pixels.")
+        if not hasattr(dataset, "file_meta") or "TransferSyntaxUID" not in dataset.file_meta:
+            dataset.file_meta = getattr(dataset, "file_meta", None) or pydicom.dataset.FileMetaDataset()
+            dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+        found.append((file, dataset))
+    if not found:
+        raise UserError(f"image {path} is a folder without DICOM slices: give a volume.")
+    return found
+
+
+def _expect_one_series(path: Path, slices: Sequence[tuple[Path, pydicom.Dataset]]) -> None:
+    names: dict[str, list[pydicom.Dataset]] = {}
+    for _, dataset in slices:
+        names.setdefault(str(dataset.get("SeriesInstanceUID", "")), []).append(dataset)
+    if len(names) > 1:
+        said = [f"'{_title(group[0])}' with {len(group)} files" for group in names.values()]
+        raise UserError(
+            f"image {path} holds {len(names)} DICOM series ({', '.join(said[:4])}): put the one that is meant into a "
+            "folder of its own."
+        )
+    for key, what in (("Rows", "rows"), ("Columns", "columns"), ("Modality", "modality")):
+        values = {str(dataset.get(key, "")) for _, dataset in slices}
+        if len(values) > 1:
+            raise UserError(
+                f"image {path} is no single series: its slices differ in {what}, {', '.join(sorted(values))}."
+            )
+    if any(int(dataset.get("SamplesPerPixel") or 1) > 1 for _, dataset in slices):
+        raise UserError(f"image {path} is in colour, but a volume of grey levels is needed.")
+
+
+def _title(dataset: pydicom.Dataset) -> str:
+    """What a series calls itself, else the end of its number."""
+    return str(dataset.get("SeriesDescription", "") or dataset.get("ProtocolName", "")) or (
+        f"...{str(dataset.get('SeriesInstanceUID', ''))[-12:]}"
+    )
+
+
+def _planes(path: Path, file: Path, dataset: pydicom.Dataset) -> list[Plane]:
+    """The place of each frame of a file."""
+    count = frames_of(dataset)
+    shared = _first(dataset.get("SharedFunctionalGroupsSequence"))
+    frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    if count == 1 and not frames:
+        return [_plane(path, file, dataset, dataset, dataset)]
+    if len(frames) != count:
+        raise UserError(f"image {path}: {file.name} has {count} frames and places for {len(frames)}: export it again.")
+    found = []
+    for frame in frames:
+        where, axes, size = (
+            _first(frame.get(name)) or _first(shared.get(name) if shared else None)
+            for name in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
+        )
+        found.append(_plane(path, file, where, axes, size))
+    return found
+
+
+def _first(sequence: Any) -> pydicom.Dataset | None:
+    return sequence[0] if sequence else None
+
+
+def _plane(path: Path, file: Path, where: Any, axes: Any, size: Any) -> Plane:
+    try:
+        position = np.array([float(v) for v in where.ImagePositionPatient])
+        cosines = np.array([float(v) for v in axes.ImageOrientationPatient]).reshape(2, 3)
+        rows, columns = (float(v) for v in size.PixelSpacing)
+    except (AttributeError, TypeError, ValueError):
+        raise UserError(
+            f"image {path}: {file.name} does not say where it lies (position, orientation, pixel spacing): export the "
+            "series again, or convert it with dcm2niix and look at the result."
+        ) from None
+    right = np.abs(cosines @ cosines.T - np.eye(2)).max() < 10 * SAME
+    if not (right and np.isfinite(position).all() and rows > 0 and columns > 0):
+        raise UserError(f"image {path}: {file.name} states an orientation or a pixel size that is impossible.")
+    return Plane(position, cosines, (columns, rows))
+
+
+def _grid(path: Path, planes: Sequence[Plane]) -> tuple[np.ndarray, np.ndarray]:
+    """Order of the slices along their normal, and the affine of the grid that they form."""
+    first = planes[0]
+    if any(np.abs(plane.axes - first.axes).max() > 10 * SAME for plane in planes):
+        raise UserError(
+            f"image {path} is no volume: its slices have several orientations, as those of a localizer; give one that "
+            "has one."
+        )
+    if any(not np.allclose(plane.spacing, first.spacing, rtol=1e-3) for plane in planes):
+        raise UserError(f"image {path} is no single series: its slices differ in pixel spacing.")
+    normal = np.cross(*first.axes)
+    places = np.array([plane.position for plane in planes])
+    along = places @ normal
+    order = np.argsort(along, kind="stable")
+    steps = np.diff(along[order])
+    step = float(np.median(steps))
+    if (steps < 0.01 * max(step, 0.01)).any():
+        twice = along[order][int(np.argmin(steps))]
+        raise UserError(
+            f"image {path} has several slices at one place ({twice:.1f} mm along their normal): it holds more than one "
+            "image, such as echoes, phases or a repeated scan; put one into a folder of its own."
+        )
+    wide = np.flatnonzero(np.abs(steps - step) > UNEVEN * step)
+    if wide.size:
+        at = along[order][wide[0]]
+        missing = int(round(float(steps[wide[0]]) / step)) - 1
+        said = f"{missing} slices are missing" if missing > 0 else "slices are unevenly spaced"
+        raise UserError(
+            f"image {path}: {said} after {at:.1f} mm along their normal, where the step is {steps[wide[0]]:.2f} mm "
+            f"instead of {step:.2f} mm; give the whole series."
+        )
+    vector = (places[order][-1] - places[order][0]) / (len(planes) - 1)
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1] = first.axes[0] * first.spacing[0], first.axes[1] * first.spacing[1]
+    affine[:3, 2], affine[:3, 3] = vector, places[order][0]
+    drift = np.abs(places[order] - (affine[:3, 3] + np.outer(np.arange(len(planes)), vector))).max()
+    if drift > max(0.1, 0.5 * UNEVEN * step):
+        raise UserError(
+            f"image {path}: its slices lie up to {drift:.1f} mm beside a straight line; give a whole series."
+        )
+    return order, LPS_TO_RAS @ affine
+
+
+def _pixels(path: Path, file: Path, dataset: pydicom.Dataset, count: int) -> np.ndarray:
+    """Frames float32 (count, rows, columns) of a file, with its slope and intercept."""
+    try:
+        stored = np.asarray(dataset.pixel_array).reshape(count, int(dataset.Rows), int(dataset.Columns))
+        if frames := dataset.get("PerFrameFunctionalGroupsSequence"):
+            shared = _first(dataset.get("SharedFunctionalGroupsSequence"))
+            return np.stack([_scaled(part, frame, shared) for part, frame in zip(stored, frames)])
+        return np.asarray(apply_modality_lut(stored, dataset), np.float32)
+    except Exception as error:  # pydicom and its decoders raise many kinds
+        said = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(
+            f"image {path}: the pixels of {file.name} cannot be decoded ({said}): decompress the series, for instance "
+            "with gdcmconv --raw."
+        ) from None
+
+
+def _scaled(stored: np.ndarray, frame: pydicom.Dataset, shared: pydicom.Dataset | None) -> np.ndarray:
+    """One frame of an enhanced file in its unit."""
+    name = "PixelValueTransformationSequence"
+    rule = _first(frame.get(name)) or _first(shared.get(name) if shared else None)
+    slope = float(getattr(rule, "RescaleSlope", 1) or 1) if rule else 1.0
+    intercept = float(getattr(rule, "RescaleIntercept", 0) or 0) if rule else 0.0
+    return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
