@@ -25,6 +25,7 @@ from synthzoo.errors import UserError
 from synthzoo.io.files import sha256
 from synthzoo.io.images import read_picture
 from synthzoo.io.kinds import endings_of, is_input, stem
+from synthzoo.io.marks import read_mark
 from synthzoo.io.series import modality_of
 from synthzoo.io.volumes import read_volume
 
@@ -67,7 +68,8 @@ def find_images(
     if path.is_dir():
         if is_input(path, kinds):
             return [path]
-        found = choose([p for p in sorted(path.rglob("*")) if is_input(p, kinds) and not _below(p, exclude)])
+        found = choose([p for p in _files_below(path) if is_input(p, kinds) and not _below(p, exclude)])
+        found = found if "label" in kinds else [p for p in found if not _is_result(p)]
         if not found:
             endings = f"{', '.join(endings_of(kinds))} or DICOM files"
             raise UserError(f"images folder {path} holds no {endings}: name the folder of the images.")
@@ -78,6 +80,29 @@ def find_images(
             raise UserError(f"images pattern {path} fits no file: check the folder and the pattern.")
         return found
     return [path]
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Files and folders below a folder, sorted; hidden ones do not count, a file with two names counts once.
+
+    A link that leads nowhere, as in a DataLad clone without its content, is kept, so that it is reported by name.
+    """
+    found: dict[Path, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            found.setdefault(path.resolve(), path)
+    return sorted(found.values())
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a file is a map or label map that a bundle made of an image, by its own mark."""
+    if not path.is_file():
+        return False
+    try:
+        mark = read_mark(path)
+    except UserError:  # whoever reads the file says what is wrong with it
+        return False
+    return mark is not None and not mark.synthetic
 
 
 def _below(path: Path, folder: str | Path | None) -> bool:

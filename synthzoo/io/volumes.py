@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import zlib
 from pathlib import Path
 
@@ -11,12 +12,15 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from scipy import ndimage as ndi
 
 from synthzoo.errors import UserError
 from synthzoo.io.kinds import ENDINGS, first_bytes, format_of_content, is_dicom_folder
 from synthzoo.io.series import read_series
 
-MAX_VOXELS = 1024**3  # 4 GiB as float32; a 0.25 mm head has 0.9 of it
+MAX_VOXELS = int(os.environ.get("SYNTHZOO_MAX_VOXELS", 640**3))  # 1 GiB as float32; a 0.35 mm head fits
+# ITK and its writers round quaternions to float32, some to just above 1, and read them back.
+nib.Nifti1Header.quaternion_threshold = -1e-6
 MAX_DEFLATE = 1100  # deflate cannot shrink by more than 1032
 
 
@@ -92,21 +96,40 @@ def read_nifti_video(path: str | Path) -> tuple[np.ndarray, float | None]:
 
 
 def check_values(array: np.ndarray, name: str, channels: int = 1, blank: bool = False) -> None:
-    """Channels and voxels of an array [channels, D, H, W].
+    """Check channels and voxels of an array [channels, D, H, W]; NaN around the image becomes 0, in place.
 
     Raises:
-        UserError: not 3D with this number of channels, NaN or Inf, or the same value everywhere (unless `blank`).
+        UserError: not 3D with this number of channels, NaN or Inf inside, or one value everywhere (unless `blank`).
     """
     if array.ndim != 4:
         raise UserError(f"image {name} has shape {tuple(array.shape)}, but a channel and three dimensions are needed.")
     if array.shape[0] != channels:
         raise UserError(f"image {name} has {array.shape[0]} channels, but the network takes {channels}.")
+    set_outside_to_zero(array, name)
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
         raise UserError(f"image {name} has {bad} NaN or Inf voxels of {array.size}: replace them, or export it again.")
     if array.size == 0 or (not blank and float(array.min()) == float(array.max())):
         value = f" ({float(array.flat[0]):g})" if array.size else ""
         raise UserError(f"image {name} is constant{value}: it holds no anatomy; check the export.")
+
+
+def set_outside_to_zero(array: np.ndarray, name: str) -> None:
+    """Set NaN voxels that reach the border of an array [channels, D, H, W] to 0, in place, and say so.
+
+    SPM and others write NaN where a head ends. NaN within an image stays: nobody knows what was there.
+    """
+    empty = np.isnan(array)
+    if not empty.any():
+        return
+    for channel, missing in zip(array, empty):
+        names, count = ndi.label(missing)
+        border = [names.take((0, -1), axis) for axis in range(names.ndim)]
+        outside = np.isin(names, np.setdiff1d(np.unique(np.concatenate([b.ravel() for b in border])), 0))
+        channel[outside] = 0
+        if count and outside.any():
+            share = 100 * outside.mean()
+            print(f"warning: image {name}: {share:.0f} % of its voxels are NaN around it and count as background.")
 
 
 def _read_nifti(path: Path, channels: int, video: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -136,11 +159,19 @@ def _read_nifti(path: Path, channels: int, video: bool = False) -> tuple[np.ndar
     shape = _check_shape(path, shape, item, channels, video)
     voxels = math.prod(shape)
     held = size * (MAX_DEFLATE if compressed else 1)
-    if voxels * item.itemsize > held or voxels > MAX_VOXELS * (shape[-1] if video else channels):
-        said = " x ".join(map(str, shape))
+    said = " x ".join(map(str, shape))
+    if voxels * item.itemsize > held:
         raise UserError(f"image {path} claims {said} voxels, more than its {size} bytes can hold: export it again.")
+    if voxels > MAX_VOXELS:
+        raise UserError(
+            f"image {path} has {said} voxels, and {MAX_VOXELS} are taken at most: crop it or make it coarser, or set "
+            "SYNTHZOO_MAX_VOXELS where the memory is there."
+        )
     try:
-        array = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
+        if item.kind == "c":  # the magnitude is the image, the real part alone is not
+            array = np.abs(np.asarray(image.dataobj)).astype(np.float32).reshape(shape)
+        else:
+            array = np.array(image.dataobj, dtype=np.float32).reshape(shape)
     except (OSError, EOFError, zlib.error, ValueError, OverflowError):
         raise UserError(f"image {path} is damaged or cut short (voxels are missing): copy it again.") from None
     array = np.ascontiguousarray(array[None] if array.ndim == 3 else np.moveaxis(array, -1, 0))
