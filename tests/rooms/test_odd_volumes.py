@@ -65,7 +65,12 @@ def test_links_hidden_folders_and_results_count_once_by_name_and_not_at_all(tmp_
     for name, target in (("sub-01", "key"), ("sub-02", "absent")):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{name}_T1w.nii.gz").symlink_to(f"../.git/annex/{target}.nii.gz")
-    write_nifti(tmp_path / "sub-01" / "sub-01_heatmap.nii.gz", BRIGHT, np.eye(4), mark=Mark(False, {"DerivedBy": "b 0.1.0", "bundle": "b"}))
+    write_nifti(
+        tmp_path / "sub-01" / "sub-01_heatmap.nii.gz",
+        BRIGHT,
+        np.eye(4),
+        mark=Mark(False, {"DerivedBy": "b 0.1.0", "bundle": "b"}),
+    )
     write_nifti(tmp_path / "sub-03_T1w.nii.gz", BRIGHT, np.eye(4), mark=Mark(True, {"bundle": "b"}))
     found = [path.name for path in find_images(tmp_path)]
     assert found == ["sub-01_T1w.nii.gz", "sub-02_T1w.nii.gz", "sub-03_T1w.nii.gz"]

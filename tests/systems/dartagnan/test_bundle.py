@@ -101,9 +101,9 @@ def test_an_impossible_request_is_refused_in_one_sentence_and_writes_nothing(pha
     assert not (tmp_path / "out").exists()
 
 
-def test_monai_labels_stock_task_takes_the_named_outputs_apart(hearts, tmp_path):
+def test_monai_labels_stock_task_takes_the_named_outputs_apart(phantoms, tmp_path):
     bundle = pytest.importorskip("monailabel.tasks.infer.bundle", reason="monailabel is not installed")
-    name, clip = next(iter(hearts[1].items()))
+    name, clip = next(iter(phantoms[1].items()))
     volume = nib.Nifti1Image(clip.frames.transpose(2, 1, 0)[:, :, None].astype(np.float32), np.eye(4))
     volume.header.set_zooms((1, 1, 1, 1 / clip.fps))
     volume.header.set_xyzt_units("mm", "sec")
