@@ -33,6 +33,7 @@ COMMANDS = {
     "pictures": "--images example",
     "videos": "--images example",
 }
+MODALITIES = {"mr": "MR", "ct": "CT", "us": "US", "xr": "DX"}  # the word of a bundle's name -> DICOM's
 EXAMPLES = {"scans": "brain_flair", "pictures": "brain_picture", "videos": "echo_video"}  # see synthzoo.cases.examples
 DATA = {
     "requests": "The phantoms are computed from the ICBM152 template of nilearn.",
@@ -85,7 +86,7 @@ def metadata(name: str, task: str, skeleton: Skeleton, system: str) -> dict[str,
     tensor = {
         "type": "image",
         "format": "magnitude",
-        "modality": "US" if skeleton.source == "videos" else "MR",
+        "modality": MODALITIES.get(name.split("_")[1], ""),
         "num_channels": 1,
         "spatial_shape": SHAPES[skeleton.source],
         "dtype": "float32",
