@@ -79,6 +79,39 @@ def test_a_body_of_json_is_bounded_before_it_is_read(server):
     assert ask(server, "GET", "/info/")[0] == 200
 
 
+DEEP = b'{"a": ' * 250 + b"1" + b"}" * 250
+NOT_PLAIN = [DEEP, b"[" * 60_000, b'{"a": NaN}', b'{"a": Infinity}', b'{"a": 1e999}', b'{"a"', b"\xff"]
+
+
+@pytest.mark.parametrize("body", NOT_PLAIN, ids=lambda body: body[:12].decode("latin-1"))
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/activelearning/first"), ("PUT", "/datastore/image/info?image=x")]
+)
+def test_json_that_could_not_be_read_again_is_refused_on_our_routes_and_stock_ones(server, method, path, body):
+    status, _, text = ask(server, method, path, body, Content_Type="application/json")
+    assert status == 400 and "the body" in text
+
+
+@pytest.mark.parametrize("params", [DEEP.decode(), '{"a": NaN}', '{"a": [' + "1," * 60_000 + "1]}"])
+def test_the_same_holds_for_the_fields_of_a_form(server, params):
+    boundary = "x" * 20
+    parts = f'--{boundary}\r\nContent-Disposition: form-data; name="params"\r\n\r\n{params}\r\n--{boundary}--\r\n'
+    kind = f"multipart/form-data; boundary={boundary}"
+    model = next(iter(server.get("/zoo/index")["models"]))
+    status, _, text = ask(server, "POST", f"/infer/{model}", parts.encode(), Content_Type=kind)
+    assert status == 400 and "params" in text
+
+
+def test_scores_that_a_client_wrote_in_another_form_count_as_none(monkeypatch):
+    monkeypatch.syspath_prepend(str(APP))
+    from lib.service import SCORES, scores_of
+
+    good = {"b": {"score": 0.5}}
+    for wrong in ([], "x", None, {"b": []}, {"b": {}}, {"b": {"score": "high"}}):
+        assert scores_of({SCORES: wrong}) == {}
+    assert scores_of({SCORES: {**good, "c": 3}}) == good and scores_of({}) == {}
+
+
 @pytest.fixture(scope="module")
 def public(zoo, scans, tmp_path_factory):
     """A server that other machines may reach, with a token, a name and a page that is allowed."""

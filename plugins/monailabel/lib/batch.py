@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.requests import Request, read_request
-from lib.service import SCORES, Service
+from lib.service import Service, scores_of
 from synthzoo.bundle.outputs import OUTPUT_KINDS, kinds_shown_as, kinds_stored_as
 from synthzoo.errors import UserError, find_user_error
 from synthzoo.io.files import sha256, write_json
@@ -141,7 +141,7 @@ class BatchRunner:
             try:
                 self.service.infer({**params, "model": model, "image": image_id, "save_label": True}, job=job)
                 task["done"] += 1
-                score = datastore.get_image_info(image_id).get(SCORES, {}).get(model, {}).get("score")
+                score = scores_of(datastore.get_image_info(image_id)).get(model, {}).get("score")
                 self._report(task, f"{image_id}: done" + ("" if score is None else f", score {score:g}"))
             except Cancelled:
                 self._report(task, f"{image_id}: cancelled")

@@ -6,7 +6,7 @@ listening on the loopback alone protects nothing. Every request, to stock routes
 - `Host` is the loopback, an address where the server is public, or a name of `--conf hosts`;
 - `Origin`, which browsers send along, is the server's own or one of `--conf origins`;
 - with `--conf token` a request carries it as `Authorization: Bearer TOKEN` or as the cookie `synthzoo_token`;
-- a JSON body is at most JSON_BYTES long, any body at most `--conf upload_mb`.
+- a JSON body is at most JSON_BYTES long and plain (`plain_json`), any body at most `--conf upload_mb`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from fastapi import HTTPException
 
+from lib.plain_json import plain_json
 from synthzoo.errors import UserError
 
 Scope = MutableMapping[str, Any]
@@ -81,6 +82,11 @@ class Guard:
             await drain(receive)
             await answer(scope, send, 413, too_large)
             return
+        if limit == JSON_BYTES and scope["type"] == "http":
+            receive, refused = await read_json(receive)
+            if refused:
+                await answer(scope, send, *refused)
+                return
         state = {"bytes": 0, "answered": False}
 
         async def counted() -> MutableMapping[str, Any]:
@@ -150,6 +156,32 @@ async def drain(receive: Receive) -> None:
         message = await receive()
         if message["type"] == "http.disconnect" or not message.get("more_body"):
             return
+
+
+async def read_json(receive: Receive) -> tuple[Receive, tuple[int, str] | None]:
+    """A whole body of JSON as a `receive` that gives it again, and status and sentence where it is refused."""
+    parts: list[bytes] = []
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            break
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+        if sum(map(len, parts)) > JSON_BYTES:
+            return receive, (413, f"the body is longer than the {JSON_BYTES} bytes that are taken.")
+    body = b"".join(parts)
+    try:
+        if body.strip():
+            plain_json(body, "the body")
+    except UserError as error:
+        return receive, (400, str(error))
+    given = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> MutableMapping[str, Any]:
+        return given.pop() if given else await receive()
+
+    return again, None
 
 
 async def answer(scope: Scope, send: Send, status: int, sentence: str) -> None:

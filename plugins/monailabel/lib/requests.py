@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lib.plain_json import plain_json
 from synthzoo.bundle.outputs import kinds_shown_as
 from synthzoo.errors import UserError
 from synthzoo.serving.options import Option, check_options
@@ -63,11 +63,7 @@ def read_params(text: str | None) -> dict[str, Any]:
     text = text or "{}"
     if len(text) > LONGEST_PARAMS:
         raise UserError(f"params has {len(text)} characters, but at most {LONGEST_PARAMS} are taken.")
-    try:
-        params = json.loads(text)
-    except (ValueError, RecursionError):
-        raise UserError('params is not valid JSON: send an object such as {"seed": 1}.') from None
-    return expect_object(params)
+    return expect_object(plain_json(text, "params"))
 
 
 def expect_object(params: Any) -> dict[str, Any]:

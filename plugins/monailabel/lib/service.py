@@ -32,6 +32,13 @@ UPLOAD_MB = 2000.0
 SCORES = "synthzoo_scores"  # key of an image's info: bundle -> {score, peak, threshold}
 
 
+def scores_of(info: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Bundle -> {score, peak, threshold} of an image's info; what a client wrote there in another form is none."""
+    found = info.get(SCORES)
+    scores = found if isinstance(found, dict) else {}
+    return {k: v for k, v in scores.items() if isinstance(v, dict) and isinstance(v.get("score"), (int, float))}
+
+
 @dataclass
 class Result:
     """A request that has run.
@@ -210,7 +217,7 @@ class Service:
         info = {"model": bundle.name, "sidecar": case.sidecar}
         labels = []
         if "score" in case.sidecar:
-            scores = self.datastore.get_image_info(image_id).get(SCORES, {})
+            scores = scores_of(self.datastore.get_image_info(image_id))
             keys = ("score", "peak", "threshold", "weights_sha256")
             scores[bundle.name] = {key: case.sidecar[key] for key in keys if key in case.sidecar}
             self.datastore.update_image_info(image_id, {SCORES: scores})

@@ -11,7 +11,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from lib.infers import panel_value
 from lib.requests import read_request
-from lib.service import SCORES, Service
+from lib.service import Service, scores_of
 from synthzoo.bundle.outputs import kinds_shown_as
 from synthzoo.errors import UserError
 from synthzoo.serving.served import ServedBundle
@@ -88,13 +88,15 @@ class MostAnomalousFirst(Strategy):
             raise UserError(f"map is '{str(name)[:60]}', but must be one of auto, {', '.join(self.models)}.")
         infos = {image_id: datastore.get_image_info(image_id) for image_id in datastore.get_unlabeled_images()}
         if name == "auto":
-            count = {model: sum(model in info.get(SCORES, {}) for info in infos.values()) for model in self.models}
+            count = {model: sum(model in scores_of(info) for info in infos.values()) for model in self.models}
             name = max(self.models, key=count.__getitem__)
         scored = []
         for image_id, info in infos.items():
-            found = info.get(SCORES, {}).get(name)
+            found = scores_of(info).get(name)
             if found:
-                shown = info.get("strategy", {}).get(self.NAME, {}).get("ts", 0)
+                own = info.get("strategy")
+                own = own.get(self.NAME) if isinstance(own, dict) else None
+                shown = own.get("ts", 0) if isinstance(own, dict) else 0
                 scored.append((shown, -float(found["score"]), image_id))
         if not scored:
             raise UserError(f"no unlabelled image has a score of {name} yet: run its batch inference first.")
