@@ -120,7 +120,7 @@ def set_outside_to_zero(array: np.ndarray, name: str) -> None:
     SPM and others write NaN where a head ends. NaN within an image stays: nobody knows what was there.
     """
     empty = np.isnan(array)
-    if not empty.any():
+    if not empty.any() or empty.all():
         return
     for channel, missing in zip(array, empty):
         names, count = ndi.label(missing)
