@@ -243,7 +243,7 @@ BAD_OPTIONS = {
     "a seed out of range": ({"seed": 2**62}, f"seed is {2**62}, but must lie between 0 and {2**62 - 1}"),
     "a rounded seed": ({"seed": 2.0**60}, "integer"),
     "a number beyond floats": ({"age": 10**400}, "number from 20 to 90"),
-    "infinite steps": ({"steps": float("inf")}, "integer from 1 to 200"),
+    "infinite steps": ({"steps": float("inf")}, "params holds Infinity, which is no number in JSON"),
     "unknown": ({"output_dir": "/tmp"}, "no option 'output_dir'"),
     "config id": ({"inferer#steps": 3}, "no option"),
     "network": ({"network_def": {}}, "no option"),

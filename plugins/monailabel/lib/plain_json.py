@@ -25,10 +25,13 @@ def plain_json(text: str | bytes, name: str) -> Any:
     Raises:
         UserError: no JSON, NaN or Infinity, deeper than DEEPEST, or more than MOST_VALUES values.
     """
+    constants: list[str] = []
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=constants.append)
     except (ValueError, RecursionError):
         raise UserError(f'{name} is not valid JSON: send an object such as {{"seed": 1}}.') from None
+    if constants:
+        raise UserError(f"{name} holds {constants[0]}, which is no number in JSON: send one that is finite.")
     waiting, seen = [(value, 1)], 0
     while waiting:
         node, depth = waiting.pop()
@@ -41,7 +44,3 @@ def plain_json(text: str | bytes, name: str) -> Any:
         children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
         waiting += [(child, depth + 1) for child in children]
     return value
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
