@@ -62,7 +62,7 @@ def brain_line(folder: Path, number: int) -> str:
 
 def map_line(folder: Path, case: str, truth: np.ndarray) -> str:
     """One map: how much lies above the threshold, and for the lesion how much of it was found."""
-    record = json.loads((folder / case / f"{case}_heatmap.json").read_text())
+    record = json.loads((folder / case / f"{case}_heatmap.json").read_text(encoding="utf-8"))
     heat = np.asarray(nib.load(folder / case / f"{case}_heatmap.nii.gz").dataobj, dtype=np.float32)
     inside, above = heat > 0, heat >= record["threshold"]["value"]
     line = f"{case}: image score {record['score']:.4f}, {100 * above[inside].mean():.2f} % of the brain above threshold"

@@ -28,12 +28,12 @@ PLACES = ("save_to", "checkpoint_dir", "log_dir", "output_dir")
 
 def save(file: str, inputs: str | None = None) -> None:
     """Write the hashes of all bundles to `file`; `inputs` is the folder of inputs, by default `<file>.inputs`."""
-    Path(file).write_text(json.dumps(_all_hashes(_inputs(file, inputs)), indent=1) + "\n")
+    Path(file).write_text(json.dumps(_all_hashes(_inputs(file, inputs)), indent=1) + "\n", encoding="utf-8")
 
 
 def compare(file: str, inputs: str | None = None) -> None:
     """Print each result whose hash is not the one in `file`; exits with 1 if there is one."""
-    before, after = json.loads(Path(file).read_text()), _all_hashes(_inputs(file, inputs))
+    before, after = json.loads(Path(file).read_text(encoding="utf-8")), _all_hashes(_inputs(file, inputs))
     names = sorted(before.keys() | after.keys())
     off = [name for name in names if before.get(name) != after.get(name)]
     for name in off:
@@ -66,7 +66,7 @@ def _all_hashes(inputs: Path) -> dict[str, str]:
 def _inference(bundle: Path, inputs: Path, folder: Path):
     from synthzoo.bundle.compose import run_bundle
 
-    config = json.loads((bundle / "configs" / "inference.json").read_text())
+    config = json.loads((bundle / "configs" / "inference.json").read_text(encoding="utf-8"))
     overrides: dict = {"output_dir": str(folder / "out"), "seed": 5}
     if "images" not in config:
         overrides["num_samples"] = 2
@@ -86,7 +86,7 @@ def _training(bundle: Path, folder: Path):
 
     for path in sorted((bundle / "configs").glob("train*.json")):
         overlays = [path.stem]
-        named = json.loads(path.read_text()).get("_desc_", "")
+        named = json.loads(path.read_text(encoding="utf-8")).get("_desc_", "")
         stages = [other.stem for other in path.parent.glob("*.json") if f"configs/{other.name}" in named]
         stages = sorted(
             (stage for stage in stages if stage != "inference"), key=lambda stage: named.index(f"{stage}.json")

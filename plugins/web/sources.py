@@ -65,7 +65,7 @@ class Folder:
             kind = KINDS.get(stem(path.name).rsplit("_", 1)[-1], "image") if in_case else "image"
             case.outputs.setdefault(kind, Output(str(path)))
             for sidecar in sorted(path.parent.glob(f"{name}_*.json")) if in_case and not case.sidecar else ():
-                case.sidecar = json.loads(sidecar.read_text())
+                case.sidecar = json.loads(sidecar.read_text(encoding="utf-8"))
         for case in found.values():
             source = case.sidecar.get("input", {}).get("name", "")
             scan = self.scans.get(source) or self.own.get(source)

@@ -27,7 +27,7 @@ def fill_page(page: str | Path, marker: str, content: str) -> None:
     """
     page = Path(page)
     if page.is_file():
-        write_text(page, fill(page.read_text(), marker, content, page))
+        write_text(page, fill(page.read_text(encoding="utf-8"), marker, content, page))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence]) -> str:

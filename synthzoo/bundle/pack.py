@@ -147,7 +147,9 @@ def build_wheel(root: str | Path, output: str | Path) -> Path:
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
         command += ["--no-index", "--disable-pip-version-check", "--wheel-dir", folder, str(copy)]
         environment = {**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH), "PYTHONHASHSEED": "0"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
         built = list(Path(folder).glob("*.whl"))
         if done.returncode or not built:
             raise UserError(

@@ -159,7 +159,7 @@ class CaseTable(Dataset):
         case = self.cases[row]
         sidecar = self.sidecar(case)
         try:
-            found = json.loads(sidecar.read_text())
+            found = json.loads(sidecar.read_text(encoding="utf-8"))
             main = (found.get("files") or [self.path(case).name])[0]
         except (ValueError, OSError, AttributeError):
             return False

@@ -87,7 +87,7 @@ class Evaluation:
                 write_json(path, vars(getattr(self, part)()))
                 print(f"{part}: {time.perf_counter() - start:.0f} s", flush=True)
             if path.is_file():
-                found[part] = Found(**json.loads(path.read_text()))
+                found[part] = Found(**json.loads(path.read_text(encoding="utf-8")))
         self.draw(found)
         tables = [table for one in found.values() for table in one.tables]
         figures = {name: value for one in found.values() for name, value in one.figures.items()}

@@ -86,7 +86,7 @@ class PeakMemory:
             return self
         self.start = self.highest = self._resident()
         with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
         peak = self._kernel_peak()
         self.watcher = None
         if peak is None or peak > self.start + 16:  # there is no such counter, or it still holds an older peak
@@ -116,7 +116,7 @@ class PeakMemory:
     @staticmethod
     def _kernel_peak() -> float | None:
         with contextlib.suppress(OSError):
-            for line in Path("/proc/self/status").read_text().splitlines():
+            for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
                 if line.startswith("VmHWM:"):
                     return int(line.split()[1]) / 1024
         return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,6 @@ from synthzoo.io.kinds import stem
 from synthzoo.io.marks import Mark, mark_of, stated
 
 BIDS_VERSION = "1.9.0"
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder, so that one process at a time gathers and the last one sees every sidecar."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # no such lock outside POSIX; one process per run there
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def gather_failures(table: CaseTable) -> list[str] | None:
@@ -55,8 +38,12 @@ def gather_failures(table: CaseTable) -> list[str] | None:
     marks = sorted(table.output_dir.glob(f".ended_{run}_*"))
     if len(marks) < world:
         return None
-    failures = [sentence for mark in marks for sentence in json.loads(mark.read_text())]
-    for mark in marks:
+    try:
+        failures = [sentence for mark in marks for sentence in json.loads(mark.read_text(encoding="utf-8"))]
+        marks[0].unlink()
+    except FileNotFoundError:  # another process was faster, which happens where the file system gives no lock
+        return None
+    for mark in marks[1:]:
         mark.unlink()
     return failures
 
@@ -115,7 +102,7 @@ def mark_of_row(table: CaseTable, row: int, synthetic: bool) -> Mark:
 
 def mark_of_set(table: CaseTable, paths: list[Path]) -> Mark | None:
     """The mark of a picture of several cases: what the first sidecar says, with the names of all."""
-    record = json.loads(paths[0].read_text())
+    record = json.loads(paths[0].read_text(encoding="utf-8"))
     kept = {key: record[key] for key in ("Synthetic", "DerivedBy", "bundle", "version") if key in record}
     return mark_of({**kept, "cases": [case_of(path, table) for path in paths]})
 
@@ -135,7 +122,7 @@ def _write_participants(table: CaseTable, paths: list[Path]) -> None:
     """One line per case. Read sidecar by sidecar; only the short lines are kept."""
     lines, measured = [], []
     for path in paths:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         values: dict[str, Any] = {"participant_id": case_of(path, table)}
         if "seed" in record:
             values["seed"] = record["seed"]

@@ -26,9 +26,9 @@ from synthzoo.datasets.echo.echonet_table import CHORDS, COLUMNS, FILE_LIST, LAT
 from synthzoo.datasets.echo.tracings import traced_area
 from synthzoo.errors import UserError
 from synthzoo.io.files import FULL, atomic_path, plain, write_bytes, write_text
+from synthzoo.io.locks import locked
 from synthzoo.io.marks import Mark, with_mark
 from synthzoo.io.videos import as_uint8, avi_bytes
-from synthzoo.results.dataset_files import locked
 
 WORDS = {"train": "TRAIN", "validation": "VAL", "test": "TEST"}
 AT_LEAST = 64  # new rows before the tables are rewritten

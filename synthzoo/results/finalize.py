@@ -9,7 +9,8 @@ from ignite.engine import Engine, Events
 
 from synthzoo.cases.table import CaseTable
 from synthzoo.errors import UserError
-from synthzoo.results.dataset_files import gather_failures, locked, remove_leftovers, write_dataset_files
+from synthzoo.io.locks import locked
+from synthzoo.results.dataset_files import gather_failures, remove_leftovers, write_dataset_files
 from synthzoo.results.kinds import kind_of
 
 

@@ -253,7 +253,7 @@ class ServedBundle:
         files = {kind: table.path(name, rule["suffix"]) for kind, rule in self.outputs.items() if "suffix" in rule}
         files = {kind: path for kind, path in files.items() if path.is_file()}
         sidecar = table.sidecar(name)
-        record = json.loads(sidecar.read_text()) if sidecar.is_file() else {}
+        record = json.loads(sidecar.read_text(encoding="utf-8")) if sidecar.is_file() else {}
         for kind, path in files.items():
             if path.suffix == ".avi":
                 files[kind], record["frame_ms"] = as_sequence(path)

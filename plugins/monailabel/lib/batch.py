@@ -99,7 +99,7 @@ class BatchRunner:
         if self.service.studies.startswith(("http://", "https://")) or not self.kept.is_file():
             return
         try:
-            request = json.loads(self.kept.read_text())
+            request = json.loads(self.kept.read_text(encoding="utf-8"))
             self.start(request["model"], request["images"], request["params"])
             logger.info(f"batch of {request['model']}: goes on after an interruption")
         except (ValueError, KeyError, TypeError, UserError) as error:

@@ -70,7 +70,7 @@ class BundleTrainer(TrainTask):
         try:
             if not versions:
                 return {}
-            record = json.loads(versions[-1].read_text())
+            record = json.loads(versions[-1].read_text(encoding="utf-8"))
             progress = {"epoch": len(record["losses"]), "total_epochs": record["epochs"]}  # the stock module's names
             return {"version": versions[-1].parent.name, **progress, **record}
         except (OSError, ValueError, KeyError):

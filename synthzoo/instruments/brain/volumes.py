@@ -22,7 +22,7 @@ QUANTITIES = ("ventricle_ml", "gm_ml", "wm_ml", "csf_ml", "brain_ml")
 @lru_cache(maxsize=1)
 def stated_errors() -> dict:
     """Held-out errors of the shipped instruments, as `scripts/train_instruments.py` wrote them."""
-    return json.loads((WEIGHTS / "brain_instruments.json").read_text())
+    return json.loads((WEIGHTS / "brain_instruments.json").read_text(encoding="utf-8"))
 
 
 def measure_brains(

@@ -37,7 +37,7 @@ def instrument_errors() -> dict:
     path = WEIGHTS / "echo_instruments.json"
     if not path.is_file():
         raise UserError(f"{path}: does not exist; {REMEDY}")
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def as_videos(videos: np.ndarray | torch.Tensor) -> torch.Tensor:

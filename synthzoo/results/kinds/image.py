@@ -110,7 +110,7 @@ class Image(Kind):
         """Write preview.png: the images beside each other; a map shows its overlay where there is one."""
         images, titles = [], []
         for path in sidecars:
-            record, case = json.loads(path.read_text()), case_of(path, table)
+            record, case = json.loads(path.read_text(encoding="utf-8")), case_of(path, table)
             titles.append(title(record, case, table.conditions))
             main = table.path(case, overlay)
             drawn = main.with_name(f"{main.stem}_overlay.png")

@@ -67,7 +67,7 @@ class Video(Kind):
         """Write preview.gif: the videos beside each other, each with its second one if `overlay` is its suffix."""
         videos, titles, rates = [], [], []
         for path in sidecars:
-            record, case = json.loads(path.read_text()), case_of(path, table)
+            record, case = json.loads(path.read_text(encoding="utf-8")), case_of(path, table)
             shown = [read_video(written(table.path(case)))]
             if overlay and written(table.path(case, overlay)).is_file():
                 shown.append(read_video(written(table.path(case, overlay))))

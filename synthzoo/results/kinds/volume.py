@@ -96,7 +96,7 @@ class Volume(Kind):
         """Write preview.png: three planes of each volume, with a heat map over them if `overlay` is its suffix."""
         volumes, titles, heats = [], [], []
         for path in sidecars:
-            record, case = json.loads(path.read_text()), case_of(path, table)
+            record, case = json.loads(path.read_text(encoding="utf-8")), case_of(path, table)
             titles.append(title(record, case, table.conditions))
             volumes.append(_canonical(written(table.path(case))))
             heat = table.path(case, overlay) if overlay else None

@@ -102,7 +102,7 @@ def summarise(records: list[dict]) -> dict:
 def write_audit(table: CaseTable, paths: list[Path], overlay: str | None = None) -> None:
     """Write audit.tsv, audit.json and audit.png of all cases in the output folder."""
     paths = sidecars(table)
-    records = [json.loads(path.read_text()) for path in paths]
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     # Videos of an earlier run against another training set would make no sense in one sum.
     same = [n for n, record in enumerate(records) if record["training"] == records[-1]["training"]]
     paths, records = [paths[n] for n in same], [records[n] for n in same]
@@ -155,7 +155,7 @@ def figure(records: list[dict], curves: list[np.ndarray], summary: dict) -> byte
 
 
 def _read_curve(path: Path) -> np.ndarray:
-    rows = [line.split("\t") for line in path.read_text().splitlines()[1:]]
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
     return np.array([float(row[2]) for row in rows])
 
 

@@ -88,7 +88,7 @@ class SynthZooSceneTest(unittest.TestCase):
 
     def test_what_is_no_volume_is_refused_with_a_sentence_and_leaves_nothing(self):
         path = os.path.join(self.folder, "letter.nii.gz")
-        with open(path, "w") as file:
+        with open(path, "w", encoding="utf-8") as file:
             file.write("a letter")
         before = self.scene.GetNumberOfNodes()
         with self.assertRaisesRegex(ZooError, "letter.nii.gz cannot be read"):
