@@ -20,11 +20,11 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from synthzoo.cases.examples import write_example
-from synthzoo.cases.table import CaseTable, process_rank
+from synthzoo.cases.table import CaseTable, is_label, process_rank
 from synthzoo.errors import UserError
 from synthzoo.io.files import sha256
 from synthzoo.io.images import read_picture
-from synthzoo.io.kinds import endings_of, is_input, stem
+from synthzoo.io.kinds import endings_of, format_of_name, is_input, stem
 from synthzoo.io.marks import read_mark
 from synthzoo.io.series import modality_of
 from synthzoo.io.volumes import read_volume
@@ -80,6 +80,13 @@ def find_images(
             raise UserError(f"images pattern {path} fits no file: check the folder and the pattern.")
         return found
     return [path]
+
+
+def without_previews(paths: list[Path]) -> list[Path]:
+    """Files without label maps and heat maps and, where there are videos or volumes, without pictures."""
+    paths = [path for path in paths if not is_label(path.name) and not stem(path.name).endswith("heatmap")]
+    moving = [path for path in paths if format_of_name(path.name) not in ("png", "jpeg")]
+    return moving or paths
 
 
 def _files_below(folder: Path) -> list[Path]:

@@ -21,6 +21,7 @@ alone hides nothing.
 from __future__ import annotations
 
 import numpy as np
+from scipy.stats import betabinom
 
 CHANCE = 0.01
 
@@ -33,17 +34,29 @@ def standardise(images: np.ndarray, step: int = 1) -> np.ndarray:
     return rows / np.maximum(rows.std(1, keepdims=True), 1e-6)
 
 
+def squared_distances(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distances of all pairs of rows (N, K) and (M, K), (N, M); rounding may leave them below 0."""
+    return (queries**2).sum(1)[:, None] + (references**2).sum(1)[None] - 2 * queries @ references.T
+
+
 def nearest_distances(queries: np.ndarray, training: np.ndarray, step: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Root-mean-square distance to, and number of, the nearest of `training` for each of `queries`; (N,), (N,)."""
     q, t = standardise(queries, step), standardise(training, step)
-    squared = (q**2).sum(1)[:, None] + (t**2).sum(1)[None] - 2 * q @ t.T
+    squared = squared_distances(q, t)
     nearest = squared.argmin(1)
     best = np.maximum(squared[np.arange(len(q)), nearest], 0) / q.shape[1]
     return np.sqrt(best), nearest
 
 
-def chance_of(suspicious: int, generated: int, held_out: int) -> float:
-    """P(K >= suspicious) if generated and held-out distances came from one distribution (see the module)."""
+def chance_of(suspicious: int, generated: int, held_out: int, rank: int = 1) -> float:
+    """P(K >= suspicious) if generated and held-out distances came from one distribution (see the module).
+
+    Args:
+        rank: suspicious is what lies below the held-out distance of this rank, 1 for the smallest; K is then
+            beta-binomial with the parameters rank and held_out - rank + 1.
+    """
+    if rank > 1:
+        return float(betabinom.sf(suspicious - 1, generated, rank, held_out - rank + 1))
     i = np.arange(suspicious)
     return float(np.prod((generated - i) / (generated + held_out - i)))
 

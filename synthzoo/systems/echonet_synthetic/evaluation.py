@@ -34,6 +34,7 @@ from synthzoo.instruments.echo.ef import measure_ef
 from synthzoo.instruments.echo.fidelity import frechet, motion_energy
 from synthzoo.io.videos import read_video
 from synthzoo.metrics.agreement import reported
+from synthzoo.metrics.reidentification import auc, pixel_scores
 from synthzoo.phantoms.echo.sets import SPLITS, Video
 from synthzoo.results.video_preview import video_montage
 from synthzoo.systems.echonet_synthetic.downstream import read_videos, train_regressor
@@ -41,7 +42,6 @@ from synthzoo.systems.echonet_synthetic.inferer import LatentVideoInferer
 from synthzoo.systems.echonet_synthetic.latents import LatentClips
 from synthzoo.systems.echonet_synthetic.privacy_filter import best_scores
 from synthzoo.systems.echonet_synthetic.surrogate import SurrogateDataset
-from synthzoo.systems.hidden_subspaces.scores import auc, pixel_scores
 
 LONG, WINDOW_POINTS = 48, 8.0  # frames of a stitched video; EF points that a window may be off to count as right
 LATER = 8  # a frame of the video half a second after its first

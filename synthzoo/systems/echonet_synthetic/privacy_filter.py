@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from synthzoo.metrics.reidentification import PERCENTILE, unseen_threshold
 from synthzoo.networks.saving import save_weights
-from synthzoo.systems.hidden_subspaces.scores import PERCENTILE, unseen_threshold
 
 
 @torch.no_grad()

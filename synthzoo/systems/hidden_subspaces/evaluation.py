@@ -20,8 +20,8 @@ import torch
 
 from synthzoo.evaluation.base import Evaluation, Found
 from synthzoo.evaluation.pictures import new_figure, save_figure
+from synthzoo.metrics import reidentification as rs
 from synthzoo.phantoms.echo.sets import list_recall
-from synthzoo.systems.hidden_subspaces import scores as rs
 from synthzoo.systems.hidden_subspaces.gallery import Gallery, embed_frames, embed_videos
 from synthzoo.systems.hidden_subspaces.videos import PhantomVideos, spread
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from synthzoo.errors import UserError
-from synthzoo.systems.hidden_subspaces.scores import PERCENTILE, identity_break, nearest, unseen_threshold
+from synthzoo.metrics.reidentification import PERCENTILE, identity_break, nearest, unseen_threshold
 from synthzoo.systems.hidden_subspaces.videos import spread
 
 AT_ONCE = 256  # frames in one call of the network

@@ -12,13 +12,12 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from synthzoo.cases.images import case_names, find_images
-from synthzoo.cases.table import is_label
+from synthzoo.cases.images import case_names, find_images, without_previews
 from synthzoo.datasets.echo.echonet import read_echonet, read_latents
 from synthzoo.datasets.echo.echonet_table import FILE_LIST, LATENTS, VIDEOS
 from synthzoo.datasets.echo.phantoms import EchoPhantomDataset
 from synthzoo.errors import UserError
-from synthzoo.io.kinds import format_of_name, stem
+from synthzoo.io.kinds import format_of_name
 from synthzoo.io.videos import as_unit, open_video
 from synthzoo.phantoms.echo.sets import SPLITS, Video, preset_of
 
@@ -172,13 +171,6 @@ def find_videos(
         UserError: nothing was given, or a folder or pattern holds no video.
     """
     return find_images(images, exclude, kinds=("latents",) if channels > 1 else KINDS, choose=without_previews)
-
-
-def without_previews(paths: list[Path]) -> list[Path]:
-    """Files without label maps and heat maps and, where there are videos, without pictures."""
-    paths = [path for path in paths if not is_label(path.name) and not stem(path.name).endswith("heatmap")]
-    videos = [path for path in paths if format_of_name(path.name) not in ("png", "jpeg")]
-    return videos or paths
 
 
 def training_videos(

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from synthzoo.errors import UserError
-from synthzoo.systems.hidden_subspaces import scores as rs
+from synthzoo.metrics import reidentification as rs
 from synthzoo.systems.hidden_subspaces.gallery import Gallery
 from synthzoo.systems.hidden_subspaces.network import ReidNetwork, to_own_range
 from synthzoo.systems.hidden_subspaces.objective import ReidLoss
