@@ -11,6 +11,14 @@ class UserError(ValueError):
     """
 
 
+class StorageError(UserError):
+    """A full disk or a folder that cannot be written: the request is right, and the place has to be mended.
+
+    Args:
+        message: see `UserError`.
+    """
+
+
 def find_user_error(error: BaseException | None) -> UserError | None:
     """The first `UserError` in the chain of causes and contexts of `error`, or None."""
     seen: set[int] = set()

@@ -25,7 +25,7 @@ from synthzoo.bundle.find import read_metadata
 from synthzoo.bundle.index import INDEX, zip_name
 from synthzoo.bundle.sources import Source, copy_at_most, open_source, safe_member
 from synthzoo.errors import UserError
-from synthzoo.io.files import sha256
+from synthzoo.io.files import sha256, work_folder
 
 LARGEST_INDEX = 64_000_000  # bytes
 DIGEST = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
@@ -88,13 +88,12 @@ def download(
     make_folder(bundle_dir)
     expect_space(bundle_dir, packed["bytes"] + packed["unpacked_bytes"])
     file = packed.get("file", zip_name(item))
-    partial: dict[str, Any] = {"prefix": ".download.", "suffix": ".partial", "dir": bundle_dir}
-    with full_disk_as_user_error(bundle_dir), tempfile.TemporaryDirectory(**partial) as folder:
-        archive = Path(folder) / "bundle.zip"
+    with full_disk_as_user_error(bundle_dir), work_folder(bundle_dir, f"download_{name}") as folder:
+        archive = folder / "bundle.zip"
         place.fetch(file, archive, packed["bytes"])
         expect_hash(archive, packed["sha256"], f"{source}/{file}")
-        unpack(archive, Path(folder), name, packed["unpacked_bytes"])
-        replace(Path(folder) / name, target)
+        unpack(archive, folder, name, packed["unpacked_bytes"])
+        replace(folder / name, target)
     print(
         f"{target}: version {item['version']}, sha256 verified; its configs are code, MONAI runs their $ expressions."
     )

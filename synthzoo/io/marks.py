@@ -203,11 +203,12 @@ def _from_xmp(text: bytes | None) -> Mark | None:
 
 
 def _from_nifti(path: Path) -> Mark | None:
-    import nibabel as nib
     from nibabel.filebasedimages import ImageFileError
 
+    from synthzoo.io.opening import open_nifti
+
     try:
-        extensions = nib.load(path).header.extensions
+        extensions = open_nifti(path).header.extensions
     except ImageFileError as error:
         raise ValueError(str(error)) from None
     texts = [item.get_content() for item in extensions if item.get_code() == COMMENT]

@@ -12,6 +12,7 @@ import numpy as np
 
 from synthzoo.io.files import write_bytes
 from synthzoo.io.marks import Mark, mark_header
+from synthzoo.io.opening import open_nifti
 
 
 class Spaces(NamedTuple):
@@ -34,7 +35,7 @@ def spaces_of(path: str | Path, shape: Sequence[int], affine: np.ndarray) -> Spa
     if not path.is_file():
         return None
     try:
-        image = nib.load(path)
+        image = open_nifti(path)
     except Exception:  # no NIfTI: whoever reads it says what it is
         return None
     header = image.header

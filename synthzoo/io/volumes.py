@@ -16,6 +16,7 @@ from scipy import ndimage as ndi
 
 from synthzoo.errors import UserError
 from synthzoo.io.kinds import ENDINGS, first_bytes, format_of_content, is_dicom_folder
+from synthzoo.io.opening import open_nifti
 from synthzoo.io.series import read_series
 
 MAX_VOXELS = int(os.environ.get("SYNTHZOO_MAX_VOXELS", 640**3))  # 1 GiB as float32; a 0.35 mm head fits
@@ -61,7 +62,7 @@ def is_nifti_video(path: str | Path) -> bool:
     if not path.is_file() or not path.name.lower().endswith(ENDINGS["nifti"]):
         return False
     try:
-        shape = nib.load(path).shape
+        shape = open_nifti(path).shape
     except Exception:  # whoever reads it says what is wrong with it
         return False
     return len(shape) in (3, 4) and shape[2] == 1 and min(shape[:2]) > 1
@@ -84,7 +85,7 @@ def read_nifti_video(path: str | Path) -> tuple[np.ndarray, float | None]:
     else:
         array, _ = _read_nifti(path, 1, video=True)
         check_values(array, str(path), len(array))
-        header = nib.load(path).header
+        header = open_nifti(path).header
         per_second = {"sec": 1.0, "msec": 1e3, "usec": 1e6}.get(header.get_xyzt_units()[1])
         step = float(header["pixdim"][4])
         fps = per_second / step if per_second and np.isfinite(step) and step > 0 else None
@@ -147,7 +148,7 @@ def _read_nifti(path: Path, channels: int, video: bool = False) -> tuple[np.ndar
         if compressed:
             with gzip.open(path) as file:
                 file.read(352)
-        image = nib.load(path)  # the header alone
+        image = open_nifti(path)  # the header alone
         shape = tuple(int(n) for n in image.shape)
         item = image.get_data_dtype()
     except (gzip.BadGzipFile, zlib.error, EOFError):
