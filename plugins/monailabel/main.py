@@ -10,6 +10,7 @@
     parallel    requests that run at once (1)
     device      cpu, cuda, cuda:1 ... (what each bundle says)
     upload_mb   largest request that is taken (2000)
+    cost_max    million voxels that a request may bring through a network, over its calls and samples (100)
     public      yes lets other machines connect, and needs a token; without it the server listens on the loopback only
     token       what every request has to carry, 16 characters or more (none)
     hosts       NAME,NAME: names beside localhost by which the server may be called (none)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Events
+from monai.engines.utils import IterationEvents
 
 from synthzoo.bundle.compose import load_config
 from synthzoo.bundle.find import read_json, read_metadata
@@ -25,6 +26,7 @@ from synthzoo.networks.weights import load_weights
 from synthzoo.serving.calibrating import settings_of
 from synthzoo.serving.options import Option, bundle_options, plain_value
 from synthzoo.serving.sequences import as_sequence
+from synthzoo.serving.watching import CallCounter, watched
 
 RELEASED = "released"
 
@@ -175,8 +177,8 @@ class ServedBundle:
             output_dir: folder that receives the files; what is complete in it is not generated again.
             image: input volume of a bundle that takes images.
             version: of the weights; None is the newest.
-            report: called as report(done, total, calls) after each sample and before each network call; what it raises
-                ends the run.
+            report: called as report(done, total, calls) after each sample and before each module that is called; what
+                it raises ends the run.
 
         Raises:
             UserError: an image that cannot be used, weights that do not fit, a value that the bundle refuses.
@@ -225,29 +227,25 @@ class ServedBundle:
 
     @contextlib.contextmanager
     def _reported(self, evaluator: Any, total: int, report: Callable | None) -> Iterator[None]:
-        """Call `report` after every sample and before every call of a part of the network."""
+        """Call `report` after every sample and before every module that is called, see `watching`."""
         if report is None:
             yield
             return
-        count = {"done": 0, "calls": 0}
+        counter, done = CallCounter(self.network), [0]
 
-        def called(*_: Any) -> None:
-            count["calls"] += 1
-            report(count["done"], total, count["calls"])
+        def check() -> None:
+            report(done[0], total, counter.calls)
 
         def iterated(engine: Any) -> None:
             batch = engine.state.batch
-            count["done"] += len(batch) if isinstance(batch, list) else len(batch["image"])
-            report(count["done"], total, count["calls"])
+            done[0] += len(batch) if isinstance(batch, list) else len(batch["image"])
+            check()
 
+        evaluator.add_event_handler(Events.ITERATION_STARTED, check)
+        evaluator.add_event_handler(IterationEvents.FORWARD_COMPLETED, check)
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, iterated)
-        parts = [part for child in self.network.children() for part in parts_of(child)]
-        hooks = [part.register_forward_pre_hook(called) for part in parts]
-        try:
+        with watched(counter, check):
             yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def _case(self, table: Any, name: str) -> Case:
         files = {kind: table.path(name, rule["suffix"]) for kind, rule in self.outputs.items() if "suffix" in rule}
@@ -275,11 +273,6 @@ def is_served(item: Any) -> bool:
     """
     target = str(item.get("_target_", "")) if isinstance(item, dict) else ""
     return bool(getattr(locate(target), "served", True)) if "." in target else True
-
-
-def parts_of(module: torch.nn.Module) -> list[torch.nn.Module]:
-    """A module, or the members of a list of modules (which is never called itself)."""
-    return list(module) if isinstance(module, torch.nn.ModuleList) else [module]
 
 
 def find_cause(error: BaseException | None, kind: type) -> BaseException | None:

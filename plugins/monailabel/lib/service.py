@@ -20,13 +20,14 @@ from synthzoo.bundle.find import read_json
 from synthzoo.bundle.index import INDEX
 from synthzoo.bundle.outputs import OUTPUT_KINDS, can_be_shown, kinds_shown_as, kinds_stored_as
 from synthzoo.errors import UserError
+from synthzoo.serving.cost import MOST_MILLIONS, check_cost
 from synthzoo.serving.served import Case, ServedBundle
 from synthzoo.serving.store import Job, ModelStore
 
 logger = logging.getLogger(__name__)
 CONF = (
     *("models", "zoo", "index", "bundle_dir", "models_dir", "memory_gb", "parallel", "device", "upload_mb"),
-    *("public", "token", "hosts", "origins"),
+    *("cost_max", "public", "token", "hosts", "origins"),
 )
 UPLOAD_MB = 2000.0
 SCORES = "synthzoo_scores"  # key of an image's info: bundle -> {score, peak, threshold}
@@ -78,6 +79,7 @@ class Service:
         self.studies = studies
         self.models_dir = Path(conf.get("models_dir") or Path(app_dir) / "model").resolve()
         self.upload_bytes = int((positive(conf, "upload_mb") or UPLOAD_MB) * 1e6)
+        self.cost_max = positive(conf, "cost_max") or MOST_MILLIONS
         self.datastore: Any = None
         folders = find_folders(Path(app_dir), conf)
         self.store = ModelStore(
@@ -105,6 +107,16 @@ class Service:
             tag = result.request.extras["label_tag"]
             return {"label": label, "tag": tag, "file": file, "params": result.params | more}
 
+    def read_request(self, bundle: ServedBundle, requested: Mapping[str, Any]) -> Request:
+        """Check everything that a client sent, and what it would cost.
+
+        Raises:
+            UserError: see `lib.requests.read_request`; a request that costs more than `--conf cost_max`.
+        """
+        request = read_request(bundle, requested)
+        check_cost(bundle, request.values, self.cost_max, request.extras["model_version"])
+        return request
+
     @contextmanager
     def run_request(
         self, requested: Mapping[str, Any], upload: Path | None = None, job: Job | None = None
@@ -120,7 +132,7 @@ class Service:
         bundle = self.store[str(requested.pop("model", ""))]
         image_id = requested.pop("image", "") or ""
         requested.pop("description", None)
-        request = read_request(bundle, requested)
+        request = self.read_request(bundle, requested)
         source = upload or self.input_path(bundle, request, image_id)
         if bundle.takes_images and source is None:
             raise UserError(f"{bundle.name} needs an image: name one of the datastore or upload one.")
@@ -144,12 +156,12 @@ class Service:
     ) -> tuple[Job, list[Case]]:
         """Wait for the turn, run, and write the progress into the log."""
         job = job or self.store.new_job(bundle.name, request.extras["job"])
-        logged = {"at": time.time()}
+        logged: dict[str, float] = {"at": time.time(), "done": 0}
 
         def report(done: int, total: int, calls: int) -> None:
             job.report(done, total, calls)
-            if time.time() - logged["at"] > 2 or done == total:
-                logged["at"] = time.time()
+            if time.time() - logged["at"] > 2 or done == total > logged["done"]:
+                logged.update(at=time.time(), done=done)
                 logger.info(f"{bundle.name} job {job.id}: {done} of {total} done, {calls} network calls")
 
         logger.info(f"{bundle.name} job {job.id}: waits with {request.values}")

@@ -10,7 +10,6 @@ from typing import Any
 from monailabel.interfaces.tasks.strategy import Strategy
 
 from lib.infers import panel_value
-from lib.requests import read_request
 from lib.service import Service, scores_of
 from synthzoo.bundle.outputs import kinds_shown_as
 from synthzoo.errors import UserError
@@ -40,7 +39,7 @@ class Generate(Strategy):
         requested = {key: value for key, value in request.items() if key != "strategy"}
         if "num_samples" in requested:
             raise UserError(f"{self.bundle.name}: Next Sample makes one study; leave num_samples out.")
-        checked = read_request(self.bundle, requested)
+        checked = self.service.read_request(self.bundle, requested)
         if "seed" in self.options and str(requested.get("seed") or "").strip() == "" and requested.get("seed") != 0:
             checked.values["seed"] = self.next_seed(datastore)
         checked.extras["store"] = True
