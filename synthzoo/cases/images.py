@@ -23,9 +23,11 @@ from synthzoo.cases.examples import write_example
 from synthzoo.cases.table import CaseTable, is_label, process_rank
 from synthzoo.errors import UserError
 from synthzoo.io.files import sha256
-from synthzoo.io.images import read_picture
+from synthzoo.io.images import Picture, read_picture
 from synthzoo.io.kinds import endings_of, format_of_name, is_input, stem
 from synthzoo.io.marks import read_mark
+from synthzoo.io.radiographs import MODALITIES as RADIOGRAPHS
+from synthzoo.io.radiographs import UNSAID, expect_frontal, read_radiograph
 from synthzoo.io.series import modality_of
 from synthzoo.io.volumes import read_volume
 
@@ -239,18 +241,21 @@ class ImageTable(CaseTable):
 
 
 def expect_modality(path: str | Path, modality: str) -> None:
-    """Make sure that a DICOM file or folder is of the modality that a bundle takes.
+    """Make sure that a DICOM file or folder is of the modality that a bundle takes, and a radiograph a frontal chest.
 
     Args:
         path: any image; one that states no modality passes.
         modality: such as "MR", "" for any; "CR" and "DX" are both radiographs.
 
     Raises:
-        UserError: it is of another.
+        UserError: it is of another; see `synthzoo.io.radiographs.expect_frontal`.
     """
     stated = modality_of(path) if modality else ""
-    radiographs = ("CR", "DX", "XR")
-    if stated and stated != modality and not (stated in radiographs and modality in radiographs):
+    if modality in RADIOGRAPHS:
+        if stated not in (*RADIOGRAPHS, *UNSAID):
+            raise UserError(f"image {path} is of modality {stated}, but this model takes radiographs ({modality}).")
+        expect_frontal(path)
+    elif stated and stated != modality:
         raise UserError(f"image {path} is of modality {stated}, but this model takes {modality}.")
 
 
@@ -312,13 +317,18 @@ class LoadPictured(MapTransform):
         super().__init__(keys, allow_missing_keys)
         self.channels, self.colour = int(channels), colour
 
+    def read(self, path: str) -> Picture:
+        """The picture of a path."""
+        picture = read_picture(path, self.channels, self.colour)
+        if float(picture.levels.min()) == float(picture.levels.max()):
+            raise UserError(f"picture {path} shows one shade throughout: check how it was exported.")
+        return picture
+
     def __call__(self, data: dict) -> dict:
         data = dict(data)
         for key in self.key_iterator(data):
             path = data[key]
-            levels, spacing = read_picture(path, self.channels, self.colour)
-            if float(levels.min()) == float(levels.max()):
-                raise UserError(f"picture {path} shows one shade throughout: check how it was exported.")
+            levels, spacing = self.read(path)
             affine = torch.diag(torch.tensor([*(spacing or (1.0, 1.0)), 1.0, 1.0], dtype=torch.float64))
             meta = {
                 "filename_or_obj": str(path),
@@ -329,3 +339,22 @@ class LoadPictured(MapTransform):
             }
             data[key] = MetaTensor(torch.from_numpy(levels), affine=affine, meta=meta)
         return data
+
+
+class LoadRadiographd(LoadPictured):
+    """Read a path into a MetaTensor [1, H, W] as `LoadPictured` does, if it can be a frontal chest radiograph.
+
+    Args:
+        keys: keys of the sample that hold paths.
+        allow_missing_keys: pass over keys that the sample lacks.
+
+    Raises:
+        UserError: see `synthzoo.io.radiographs.read_radiograph`.
+    """
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys=allow_missing_keys)
+
+    def read(self, path: str) -> Picture:
+        radiograph = read_radiograph(path)
+        return Picture(radiograph.levels, radiograph.spacing_mm)

@@ -2,7 +2,8 @@
 
     levels = VOI(slope * stored + intercept), in [0, 1], and 1 - levels for MONOCHROME1
 
-VOI is the table or else the window of the file, the first of several, by DICOM's own functions (PS3.3 C.11.2).
+VOI is the table or else the window of the file, the first of several, by DICOM's own functions (PS3.3 C.11.2). Padding,
+which is no part of the image (PS3.3 C.7.5.1.1.2), is black.
 """
 
 from __future__ import annotations
@@ -103,7 +104,26 @@ def shown_levels(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
         low = -(2.0 ** (bits - 1)) if signed else 0.0
         levels = (stored.astype(np.float64) - low) / (2.0**bits - 1)
     levels = np.clip(levels, 0, 1)
-    return (1 - levels if dataset.PhotometricInterpretation == "MONOCHROME1" else levels).astype(np.float32)
+    levels = (1 - levels if dataset.PhotometricInterpretation == "MONOCHROME1" else levels).astype(np.float32)
+    padding = padded(stored, dataset)
+    if padding is not None:
+        levels[padding] = 0
+    return levels
+
+
+def padded(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray | None:
+    """Where stored values are padding, bool of their shape; None where the file states none."""
+    if dataset.get("PixelPaddingValue") is None:
+        return None
+    bits = 8 * stored.itemsize
+    ends = []
+    for key in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        value = dataset.get(key, ends[0] if ends else None)
+        value = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
+        # Files state a negative number as unsigned, too, and the other way round.
+        value %= 1 << bits
+        ends.append(value - (1 << bits) if stored.dtype.kind == "i" and value >= 1 << (bits - 1) else value)
+    return (stored >= min(ends)) & (stored <= max(ends))
 
 
 def _windowed(values: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:

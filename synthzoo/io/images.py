@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from synthzoo.errors import UserError
 from synthzoo.io.dicom_pixels import frames_of, pixels_of, read_header, spacing_of
-from synthzoo.io.jpeg import grey_of, jpeg_size
+from synthzoo.io.jpeg import CONVERT, grey_of, jpeg_size
 from synthzoo.io.kinds import ENDINGS, first_bytes, format_of_content, what_is
 
 LARGEST = 8192  # pixels of a side
@@ -26,7 +26,9 @@ class Picture(NamedTuple):
     spacing_mm: tuple[float, float] | None
 
 
-def read_picture(path: str | Path, channels: int = 1, colour: str = "refuse") -> Picture:
+def read_picture(
+    path: str | Path, channels: int = 1, colour: str = "refuse", needed: str = "a grey picture", remedy: str = CONVERT
+) -> Picture:
     """Read a 2D image.
 
     16-bit images keep all their levels: level k is k / 65535. DICOM is shown as `synthzoo.io.dicom_pixels` says.
@@ -36,6 +38,7 @@ def read_picture(path: str | Path, channels: int = 1, colour: str = "refuse") ->
         channels: 1 for grey, 3 for red, green and blue (grey images three times).
         colour: what one channel is made of: "refuse" takes channels that agree within a few grey levels, "average" the
             mean of any.
+        needed, remedy: for the sentence that refuses colour.
 
     Raises:
         UserError: missing, empty, damaged, cut short, another kind of file, several frames, too large, or in colour
@@ -65,7 +68,7 @@ def read_picture(path: str | Path, channels: int = 1, colour: str = "refuse") ->
     else:
         bands = _bands(path, form)
     if len(bands) == 3 and channels == 1:
-        bands = grey_of(bands, f"picture {path}", colour, needed="a grey picture")[None]
+        bands = grey_of(bands, f"picture {path}", colour, needed, remedy)[None]
     if bands.dtype != np.float32:
         bands = bands.astype(np.float32) / np.float32(np.iinfo(bands.dtype).max)
     return Picture(np.ascontiguousarray(np.repeat(bands, channels // len(bands), axis=0)), spacing)

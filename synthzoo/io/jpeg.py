@@ -22,6 +22,7 @@ MAX_SIDE = 8192  # pixels
 PIXELS_PER_BYTE = 1024  # no JPEG holds more
 TINT = 6  # grey levels between the channels of a pixel that count as colour
 TINTED = 0.01  # share of such pixels in a grey frame
+CONVERT = "export it without Doppler or tint, or convert it, for example with ffmpeg -i IN -vf format=gray OUT"
 
 
 def jpeg_size(data: bytes, where: str) -> tuple[int, int]:
@@ -83,12 +84,14 @@ def decode_jpeg(data: bytes, where: str, colour: str = "refuse") -> np.ndarray:
     return grey_of(bands, where, colour)
 
 
-def grey_of(bands: np.ndarray, where: str, colour: str = "refuse", needed: str = "a grey video") -> np.ndarray:
+def grey_of(
+    bands: np.ndarray, where: str, colour: str = "refuse", needed: str = "a grey video", remedy: str = CONVERT
+) -> np.ndarray:
     """The mean of red, green and blue, uint8 (3, H, W), as uint8 (H, W).
 
     Args:
         colour: "refuse" takes channels that agree within a few grey levels; "average" takes any.
-        needed: what it ought to be, for the message.
+        needed, remedy: what it ought to be and how it comes to that, for the message.
 
     Raises:
         UserError: in colour, where that is refused.
@@ -97,10 +100,7 @@ def grey_of(bands: np.ndarray, where: str, colour: str = "refuse", needed: str =
     if np.array_equal(red, green) and np.array_equal(red, blue):
         return red
     if colour == "refuse" and is_tinted(bands):
-        raise UserError(
-            f"{where} is in colour, but {needed} is needed: export it without Doppler or tint, or convert it, for "
-            "example with ffmpeg -i IN -vf format=gray OUT."
-        )
+        raise UserError(f"{where} is in colour, but {needed} is needed: {remedy}.")
     return np.rint(np.mean(bands, axis=0)).astype(np.uint8)
 
 

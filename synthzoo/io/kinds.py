@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pydicom
 
 KINDS = ("volume", "image", "video", "label", "latents")
 ENDINGS: dict[str, tuple[str, ...]] = {
@@ -49,6 +53,19 @@ FOREIGN = {
 }
 MOVING = ("US", "IVUS", "XA", "RF", "ES", "XC", "OP")  # modalities whose DICOM files of many frames are videos
 FLAT = ("CR", "DX", "MG", "DR", "IO", "PX", "GM", "SM", "OP", "SC", "OT", "RG", "XC", *MOVING)  # and of one, pictures
+
+# Storage classes of files that state no modality, as some that were de-identified.
+CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.1": "CR",
+    "1.2.840.10008.5.1.4.1.1.1.1": "DX",
+    "1.2.840.10008.5.1.4.1.1.1.1.1": "DX",
+    "1.2.840.10008.5.1.4.1.1.1.2": "MG",
+    "1.2.840.10008.5.1.4.1.1.2": "CT",
+    "1.2.840.10008.5.1.4.1.1.3.1": "US",
+    "1.2.840.10008.5.1.4.1.1.4": "MR",
+    "1.2.840.10008.5.1.4.1.1.6.1": "US",
+    "1.2.840.10008.5.1.4.1.1.7": "SC",
+}
 
 
 def format_of(path: str | Path) -> str | None:
@@ -142,12 +159,19 @@ def dicom_kind(path: Path) -> str:
     """What a DICOM file holds by its header: "video", "image", or "volume", one slice or all of it."""
     import pydicom
 
-    tags = ["Modality", "NumberOfFrames"]
+    tags = ["Modality", "SOPClassUID", "NumberOfFrames"]
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
-        many, modality = int(header.get("NumberOfFrames") or 1) > 1, str(header.get("Modality", ""))
+        many, modality = int(header.get("NumberOfFrames") or 1) > 1, stated_modality(header)
     except Exception:  # pydicom raises many kinds for damaged files; whoever reads it says what is wrong with it
         return "volume"
     if many:
         return "video" if modality in MOVING else "volume"
     return "image" if modality in FLAT else "volume"
+
+
+def stated_modality(header: pydicom.Dataset) -> str:
+    """What a DICOM header says that it is, such as "MR", by its modality or else its storage class; "" if neither."""
+    own = str(header.get("Modality") or "").strip()
+    stored = header.get("SOPClassUID") or getattr(header, "file_meta", {}).get("MediaStorageSOPClassUID")
+    return own or CLASSES.get(str(stored or ""), "")

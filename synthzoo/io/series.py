@@ -20,7 +20,7 @@ from pydicom.pixel_data_handlers.util import apply_modality_lut
 
 from synthzoo.errors import UserError
 from synthzoo.io.dicom_pixels import MAX_BYTES, frames_of
-from synthzoo.io.kinds import first_bytes, format_of_content
+from synthzoo.io.kinds import first_bytes, format_of_content, stated_modality
 
 SAME = 1e-3  # of direction cosines
 UNEVEN = 0.03  # of the median step; rounded positions of real scanners stay below
@@ -52,11 +52,11 @@ def modality_of(path: str | Path) -> str:
     files = dicom_files(path) if path.is_dir() or format_of_content(first_bytes(path)) == "dicom" else []
     for file in files:
         try:
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["Modality"])
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["Modality", "SOPClassUID"])
         except Exception:  # pydicom raises many kinds for damaged files; whoever reads it says what is wrong with it
             continue
-        if header.get("Modality"):
-            return str(header.Modality)
+        if stated_modality(header):
+            return stated_modality(header)
     return ""
 
 

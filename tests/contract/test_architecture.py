@@ -48,6 +48,7 @@ SERVES_ALL = {
     "transforms.middle_plane",
     "transforms.regions",
     "transforms.heat_bands",
+    "transforms.radiograph_grid",
     "metrics.localisation",
     "objectives.part",
 }

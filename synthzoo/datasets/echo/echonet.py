@@ -19,19 +19,10 @@ from pathlib import Path
 
 import torch
 
-from synthzoo.datasets.echo.echonet_table import (
-    COLUMNS,
-    EMPTY,
-    FILE_LIST,
-    LATENTS,
-    TRACINGS,
-    VIDEOS,
-    integer_in,
-    number_in,
-    table_of,
-)
+from synthzoo.datasets.echo.echonet_table import COLUMNS, FILE_LIST, LATENTS, TRACINGS, VIDEOS, table_of
 from synthzoo.datasets.echo.tracings import add_tracings
 from synthzoo.errors import UserError
+from synthzoo.io.tables import EMPTY, integer_in, number_in
 from synthzoo.io.videos import open_video
 
 NEEDED = ("FileName", "EF", "Split")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from synthzoo.datasets.echo.echonet_table import CHORDS, CONTOUR, integer_in, number_in, table_of
+from synthzoo.datasets.echo.echonet_table import CHORDS, CONTOUR, table_of
 from synthzoo.errors import UserError
+from synthzoo.io.tables import integer_in, number_in
 
 NOT_TRACED = ("no systolic", "no diastolic")  # what the pediatric tables write for a frame that was not drawn
 

@@ -1,0 +1,1 @@
+"""Chest radiographs: readers of the published layouts, and data sets for training."""
