@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from synthzoo.errors import UserError
+from synthzoo.phantoms.cache import settings_key
 from synthzoo.phantoms.echo.motion import check_ef, check_rhythm
 from synthzoo.phantoms.echo.patient import DRAWN_RATES
 from synthzoo.phantoms.echo.phantom import EchoClip, EchoParams, extreme_frames, make_clip, make_masks
@@ -89,8 +88,7 @@ class EchoPhantomDataset(Dataset):
         if cache_dir:
             requested = None if self.ef is None else self.ef.tolist()
             settings = [VERSION, self.size, self.fps, self.priors, [astuple(video) for video in self.videos], requested]
-            key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
-            self.cache_dir = Path(cache_dir) / f"echo-{preset}-{split}-{key}"
+            self.cache_dir = Path(cache_dir) / f"echo-{preset}-{split}-{settings_key(settings)}"
             self.cache_dir.mkdir(parents=True, exist_ok=True)
         self._store: tuple[np.ndarray, np.ndarray] | None = None
 

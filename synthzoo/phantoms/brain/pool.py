@@ -18,7 +18,7 @@ from scipy import ndimage as ndi
 
 from synthzoo.io.files import atomic_path
 from synthzoo.phantoms.brain import phantom as brain
-from synthzoo.phantoms.brain.template import cache_folder
+from synthzoo.phantoms.cache import cache_folder
 from synthzoo.phantoms.fields import smooth_noise
 
 GRID = (80, 96, 80)

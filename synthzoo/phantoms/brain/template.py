@@ -11,7 +11,6 @@ Reference: Fonov et al., "Unbiased nonlinear average age-appropriate brain templ
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from scipy import ndimage as ndi
 
 from synthzoo.errors import UserError
 from synthzoo.io.files import atomic_path
+from synthzoo.phantoms.cache import cache_folder
 from synthzoo.phantoms.fields import to_table
 
 FOV_MM = (192.0, 224.0, 192.0)
@@ -200,11 +200,6 @@ def _reduce(maps: dict[str, np.ndarray], spacing_mm: float) -> dict[str, np.ndar
         else:
             reduced[key] = values[..., ::step, ::step, ::step]
     return reduced
-
-
-def cache_folder() -> Path:
-    """Folder in which phantoms are cached between runs: `SYNTHZOO_CACHE` or `~/.cache/synthzoo`."""
-    return Path(os.environ.get("SYNTHZOO_CACHE") or Path.home() / ".cache" / "synthzoo")
 
 
 def _fingerprint() -> str:

@@ -6,13 +6,14 @@ Every draw is a pure function of its seeds. Lengths are in cm, angles as named, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from synthzoo.errors import UserError
+from synthzoo.phantoms.priors import draw_prior, integer_seed
 
 PATIENT, SESSION, EJECTION = 101, 102, 103  # salts that keep the streams of one seed apart
+PHANTOM = "an echo phantom"
 WIDEST_DEG = 44.0
 EF_RANGE = (0.05, 0.90)
 EF_PRIORS = ("uniform", "clinic")
@@ -131,18 +132,20 @@ def draw_patient(seed: int, shrink: float = 1.0) -> EchoPatient:
     """
     if not 0 <= shrink <= 1:
         raise UserError(f"shrink = {shrink:g}: the ranges of an echo phantom are scaled by a factor from 0 to 1.")
-    rng = np.random.default_rng([PATIENT, integer_seed("patient", seed)])
-    values = {name: _draw(rng, prior, shrink) for name, prior in PATIENT_PRIORS.items()}
+    rng = np.random.default_rng([PATIENT, integer_seed("patient", seed, PHANTOM)])
+    values = {name: draw_prior(rng, prior, shrink) for name, prior in PATIENT_PRIORS.items()}
     count = _count(rng, MARKS, shrink)
     marks = []
     for number in range(count):
-        drawn = {name: _draw(rng, prior, shrink) for name, prior in MARK_PRIORS.items()}
+        drawn = {name: draw_prior(rng, prior, shrink) for name, prior in MARK_PRIORS.items()}
         side = (1 if number % 2 else -1) * (-1 if rng.random() < 0.5 * shrink else 1)
         marks.append(Mark(side=side, **drawn))
     edge = np.deg2rad(values["half_angle_deg"])
     shadows = [
         Shadow(
-            _draw(rng, (-0.9, 0.9), shrink) * edge, _draw(rng, (0.02, 0.06), shrink), _draw(rng, (4.0, 12.0), shrink)
+            draw_prior(rng, (-0.9, 0.9), shrink) * edge,
+            draw_prior(rng, (0.02, 0.06), shrink),
+            draw_prior(rng, (4.0, 12.0), shrink),
         )
         for _ in range(_count(rng, SHADOWS, shrink))
     ]
@@ -154,7 +157,9 @@ def draw_session(patient: int, session: int) -> EchoSession:
 
     The heart rate is uniform on 60 to 95 a minute, so that a second of video holds a whole beat.
     """
-    rng = np.random.default_rng([SESSION, integer_seed("patient", patient), integer_seed("session", session)])
+    rng = np.random.default_rng(
+        [SESSION, integer_seed("patient", patient, PHANTOM), integer_seed("session", session, PHANTOM)]
+    )
     shift, turn, gain = rng.standard_normal(3) * (0.15, 1.5, 0.7)
     rate, phase = rng.uniform(*DRAWN_RATES), rng.random()
     return EchoSession(int(session), float(shift), float(turn), float(gain), float(rate), float(phase))
@@ -167,30 +172,15 @@ def draw_ef(patient: int, session: int, prior: str = "uniform") -> float:
         prior: "uniform" on 0.10 to 0.85; "clinic", 0.7 of normal hearts N(0.60, 0.06) and 0.3 of failing ones, uniform
             on 0.15 to 0.55, clipped to 0.08 to 0.85.
     """
-    rng = np.random.default_rng([EJECTION, integer_seed("patient", patient), integer_seed("session", session)])
+    rng = np.random.default_rng(
+        [EJECTION, integer_seed("patient", patient, PHANTOM), integer_seed("session", session, PHANTOM)]
+    )
     if prior == "uniform":
         return float(rng.uniform(0.10, 0.85))
     if prior == "clinic":
         value = rng.normal(0.60, 0.06) if rng.random() < 0.7 else rng.uniform(0.15, 0.55)
         return float(np.clip(value, 0.08, 0.85))
     raise UserError(f"ef_prior = {prior!r}: an echo phantom has the priors {', '.join(EF_PRIORS)}.")
-
-
-def integer_seed(name: str, seed: Any) -> int:
-    """The seed as an int; UserError names it unless it is an integer from 0."""
-    if isinstance(seed, bool) or seed != int(seed) or seed < 0:
-        raise UserError(f"{name} = {seed!r}: the seeds of an echo phantom are integers from 0.")
-    return int(seed)
-
-
-def _draw(rng: np.random.Generator, prior: tuple[float, ...], shrink: float) -> float:
-    """A value of the prior, moved towards the distribution's centre by `shrink`."""
-    if len(prior) == 2:
-        centre, value = 0.5 * (prior[0] + prior[1]), rng.uniform(*prior)
-    else:
-        centre, deviation, low, high = prior
-        value = np.clip(centre + deviation * rng.standard_normal(), low, high)
-    return float(centre + shrink * (value - centre))
 
 
 def _count(rng: np.random.Generator, prior: tuple[int, int], shrink: float) -> int:

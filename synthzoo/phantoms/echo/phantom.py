@@ -29,13 +29,14 @@ from synthzoo.phantoms.echo.motion import (
 )
 from synthzoo.phantoms.echo.patient import (
     EF_RANGE,
+    PHANTOM,
     EchoPatient,
     EchoSession,
     draw_ef,
     draw_patient,
     draw_session,
-    integer_seed,
 )
+from synthzoo.phantoms.priors import integer_seed
 
 __all__ = ["EF_RANGE", "EchoClip", "EchoParams", "EchoPatient", "EchoSession", "counterfactual", "draw_ef"]
 __all__ += ["draw_params", "draw_patient", "draw_session", "ejection_curve", "extreme_frames", "make_clip"]
@@ -156,7 +157,9 @@ def draw_params(
         visit = replace(visit, heart_rate=float(heart_rate))
     drawn = draw_ef(patient, session, ef_prior)
     value = drawn if ef is None else float(ef)
-    return EchoParams(draw_patient(patient, shrink), visit, integer_seed("noise", noise), value, bool(confounded))
+    return EchoParams(
+        draw_patient(patient, shrink), visit, integer_seed("noise", noise, PHANTOM), value, bool(confounded)
+    )
 
 
 def ejection_curve(params: EchoParams, frames: int, fps: float) -> Motion:

@@ -1,0 +1,136 @@
+"""Pools of chest phantoms: made once, resumed, split by patient, exposed again; and the data set that reads them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from synthzoo.datasets.chest.phantoms import ChestPhantomDataset
+from synthzoo.errors import UserError
+from synthzoo.phantoms.chest import pool as pools
+from synthzoo.phantoms.chest.findings import KINDS
+from synthzoo.phantoms.chest.phantom import chest_study
+from synthzoo.phantoms.chest.pool import PoolSettings, load_pool
+from synthzoo.phantoms.chest.truth import tight_box
+
+SMALL = {"patients": 8, "studies": 2, "size": 32}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_parts():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pools, "SHARD", 4)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("pool")
+
+
+@pytest.fixture(scope="module")
+def pool(folder):
+    return load_pool(folder=folder, **SMALL)
+
+
+def test_no_patient_is_in_two_splits_and_the_shares_are_75_and_twice_12_and_a_half(pool):
+    patients = {split: {pool.records[row]["patient"] for row in pool.indices(split)} for split in pools.SPLITS}
+    assert [len(patients[split]) for split in ("TRAIN", "VAL", "TEST")] == [6, 1, 1]
+    assert len(set.union(*patients.values())) == 8
+    larger = PoolSettings(patients=100)
+    for split in pools.SPLITS:  # and none of a larger pool's training patients is in a smaller one's test
+        for other in pools.SPLITS:
+            assert split == other or not set(larger.seeds(split)) & patients[other]
+
+
+def test_a_row_is_the_study_of_its_seeds(pool):
+    record = pool.records[5]
+    study = chest_study(record["patient"], record["study"], size=32)
+    assert np.abs(pool.mu[5] - study.projection.mu).max() < 0.01
+    assert record["report"] == study.report and record["ctr"] == study.ctr
+    assert [tuple(found["box"]) for found in record["findings"]] == [found.box for found in study.findings]
+    masks = pool.masks(5)
+    assert np.array_equal(masks["lungs"], study.lungs) and np.array_equal(masks["heart"], study.heart)
+    for found in record["findings"]:
+        assert tight_box(masks[found["kind"]]) == tuple(found["box"])
+
+
+def test_a_pool_that_was_interrupted_is_completed_and_not_made_twice(folder, tmp_path, pool, monkeypatch):
+    made, whole = [], pools._make_shard
+
+    def once_then_killed(*args):
+        if made:
+            raise KeyboardInterrupt
+        made.append(args[-1])
+        whole(*args)
+
+    monkeypatch.setattr(pools, "_make_shard", once_then_killed)
+    with pytest.raises(KeyboardInterrupt):
+        load_pool(folder=tmp_path, **SMALL)
+    monkeypatch.setattr(pools, "_make_shard", lambda *args: (made.append(args[-1]), whole(*args)))
+    again = load_pool(folder=tmp_path, **SMALL)
+    assert sorted(made) == [0, 1], "the first part is made once"
+    assert np.array_equal(again.mu, pool.mu) and again.records == pool.records
+    monkeypatch.setattr(pools, "_make", None)
+    assert len(load_pool(folder=folder, **SMALL)) == 16
+
+
+def test_two_processes_make_the_same_pool(tmp_path, pool):
+    other = load_pool(folder=tmp_path, processes=2, **SMALL)
+    assert np.allclose(other.mu, pool.mu, atol=2e-3) and len(other) == len(pool)
+    assert [record["findings"] for record in other.records] == [record["findings"] for record in pool.records]
+
+
+def test_rows_of_the_data_set_have_truth_and_fresh_or_fixed_exposures(pool):
+    fixed = ChestPhantomDataset("TRAIN", pool, exposures="fixed", copies=2, masks=True)
+    assert len(fixed) == 24 and torch.equal(fixed[3]["image"], fixed[3]["image"])
+    assert fixed[2]["row"] == fixed[3]["row"] and not torch.equal(fixed[2]["image"], fixed[3]["image"])
+    for row in range(0, 24, 2):
+        item, record = fixed[row], fixed.record(row)
+        assert item["image"].shape == (1, 32, 32) and item["mask"].shape == (2 + len(KINDS), 32, 32)
+        kinds = {found["kind"] for found in record["findings"]}
+        assert {kind for kind, label in zip(KINDS, item["labels"]) if label} == kinds
+        for number, kind in enumerate(KINDS):
+            assert bool(item["boxes"][number].any()) == bool(item["phrases"][number]) == (kind in kinds)
+            assert bool(item["mask"][2 + number].any()) == (kind in kinds)
+    fresh = ChestPhantomDataset("VAL", pool)
+    np.random.seed(0)
+    first, second = fresh[0]["image"], fresh[0]["image"]
+    np.random.seed(0)
+    assert torch.equal(first, fresh[0]["image"]) and not torch.equal(first, second)
+
+
+def test_healthy_pools_and_pools_of_one_kind(tmp_path):
+    healthy = load_pool(folder=tmp_path, patients=4, studies=1, size=24, findings="none")
+    assert not any(record["findings"] for record in healthy.records)
+    ill = load_pool(folder=tmp_path, patients=4, studies=1, size=24, findings=["effusion", "nodule"])
+    kinds = [{found["kind"] for found in record["findings"]} for record in ill.records]
+    assert sum("effusion" in some for some in kinds) >= 3
+    json.dumps(ill.records)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"patients": 0}, "patients = 0"),
+        ({"studies": 0}, "studies = 0"),
+        ({"studies": (4, 2)}, "studies = "),
+        ({"findings": "mass"}, "findings = 'mass'"),
+        ({"findings": ("draw", "nodule")}, "findings = "),
+        ({"first": 99_999, "patients": 2}, "first = 99999"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(UserError, match=message.replace("(", r"\(")):
+        PoolSettings(**settings)
+
+
+def test_wrong_words_of_the_data_set_are_named(pool, tmp_path):
+    with pytest.raises(UserError, match="exposures = 'new'"):
+        ChestPhantomDataset("TRAIN", pool, exposures="new")
+    with pytest.raises(UserError, match="split = 'train'"):
+        ChestPhantomDataset("train", pool)
+    tiny = load_pool(folder=tmp_path, patients=1, studies=1, size=16)
+    with pytest.raises(UserError, match="split = TEST: a pool of 1 patients"):
+        ChestPhantomDataset("TEST", tiny)
