@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from synthzoo.errors import UserError
 from synthzoo.phantoms.chest.anatomy import Anatomy
@@ -91,8 +90,8 @@ def test_the_measured_ratio_follows_the_wanted_one_and_its_label_is_clear():
         _, paths = integrate(an, Beam.of(draw_study(seed, 0), 64))
         measured.append(cardiothoracic_ratio(paths))
     assert np.corrcoef(wanted, measured)[0, 1] > 0.85
-    for seed in range(6):
-        healthy, ill = chest_study(seed, 0, [], 32), chest_study(seed, 0, ["cardiomegaly"], 32)
+    for seed in range(5):
+        healthy, ill = (chest_study(3, seed, kinds, 32) for kinds in ([], ["cardiomegaly"]))
         assert healthy.ctr <= 0.5 < 0.53 <= ill.ctr
         assert healthy.kinds == set() and ill.kinds == {"cardiomegaly"}
         assert ill.findings[0].box == tight_box(ill.heart) and ill.heart_ml > healthy.heart_ml
@@ -101,7 +100,7 @@ def test_the_measured_ratio_follows_the_wanted_one_and_its_label_is_clear():
 
 def test_the_patients_left_is_on_the_pictures_right_and_the_zone_is_the_requested_one():
     for seed, (side, zone) in enumerate((s, z) for s in ("left", "right") for z in ("upper", "mid", "lower")):
-        found = chest_study(30 + seed, 0, [Finding("nodule", side, zone, seed=seed)], 48).findings[0]
+        found = chest_study(30, seed, [Finding("nodule", side, zone, seed=seed)], 48).findings[0]
         columns = np.nonzero(found.mask)[1]
         assert (columns.mean() > 24) == (side == "left")
         assert (found.side, found.zone) == (side, zone)
@@ -224,16 +223,3 @@ def test_a_patient_without_spread_is_the_mean_of_its_sex():
 def test_wrong_numbers_and_words_are_named(call, message):
     with pytest.raises(UserError, match=re.escape(message)):
         call()
-
-
-def test_one_thread_or_more_give_the_same_truth():
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        one = chest_study(3, 0, ["nodule"], 32)
-        torch.set_num_threads(2)
-        two = chest_study(3, 0, ["nodule"], 32)
-    finally:
-        torch.set_num_threads(before)
-    assert np.allclose(one.projection.mu, two.projection.mu, atol=1e-5)
-    assert one.boxes == two.boxes

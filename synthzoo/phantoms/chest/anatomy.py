@@ -82,8 +82,11 @@ class Anatomy:
         drop = p.sulcus_mm * ((1 - p.dome_roundness) * q + steep) * (0.5 + 0.5 * self.breath)
         return top - drop - p.scallop_mm * torch.sin(x / 23 + p.lean_phase * 5) * q.clamp(max=1)
 
-    def body(self, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        """Inside distance of the skin."""
+    def body(self, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Inside distance of the skin, and of the breasts before the chest wall, None where there are none.
+
+        A breast swells the front wall: slowly from above, so that it has no upper edge, and sharply at its lower fold.
+        """
         p = self.patient
         s, fat, up = p.shoulder, p.fat_mm, 7 * self.arms
         half, front, back, _ = self.profile(z.clamp(max=95))
@@ -91,10 +94,15 @@ class Anatomy:
         waist = 10 * ((z + 20) / 60).clamp(0, 1) - 10 * ((-110 - z) / 90).clamp(0, 1)
         width = half + wall - 4 + waist + 0.35 * fat * belly
         side, depth = x.abs(), y - MIDDLE_Y
-        forward = depth / (front + wall * 0.9 + 6 + 0.4 * fat * belly)
-        ellipse = section(side / width, torch.maximum(forward, -depth / (back + wall * 0.8 + 20)), 1.0)
-        skin = torch.minimum((1 - ellipse) * 90, 128 - z)
+        reach, behind = front + wall * 0.9 + 6 + 0.4 * fat * belly, -depth / (back + wall * 0.8 + 20)
         low, high = float(z.min()), float(z.max())
+        breasts = None
+        if p.breast and low < 70:
+            flat = section(side / width, torch.maximum(depth / reach, behind), 1.0)
+            breasts = torch.minimum((flat - 1) * 90 + 5, depth - 20)
+            reach = reach + self._swelling(x, z)
+        ellipse = section(side / width, torch.maximum(depth / reach, behind), 1.0)
+        skin = torch.minimum((1 - ellipse) * 90, 128 - z)
         if high > 60:
             skin = blend(skin, cylinder(x, y + 26, p.neck_mm, p.neck_mm + 8), 30)
         folds = [
@@ -106,36 +114,51 @@ class Anatomy:
         for start, end, first, second, stretch, fillet, lowest in folds:
             if high > lowest:
                 skin = blend(skin, capsule(side, y, z, start, end, first, second, stretch), fillet)
-        if p.breast and low < 40:
-            skin = blend(skin, self.breasts(x, y, z), 18)
-        return skin
+        return skin, breasts
 
-    def breasts(self, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        """Inside distance of the breasts, whose lower edge is the sharp one."""
+    def _swelling(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """By how many mm the breasts push the front wall forward."""
         p, k = self.patient, self.patient.breast
-        centre = (74, self.front * 0.72 + p.fat_mm * 0.3, -52 - (16 + 14 * p.droop) * k)
-        radii = (44 * k + 22, 32 * k + 16, 46 * k + 20)
-        up = z - centre[2]
-        stretched = torch.where(up > 0, up * 0.62, up)
-        return ellipsoid(x.abs(), y, stretched, (*centre[:2], 0), radii)
+        nipple = -44 - (14 + 22 * p.droop) * k
+        rise = z - nipple
+        upper = 1 - (rise / (95 + 25 * k)).clamp(0, 1)
+        lower = (1 + rise / (26 + 22 * k)).clamp(0, 1)
+        profile = torch.where(rise > 0, upper * upper * (3 - 2 * upper), (lower * (2 - lower)).sqrt())
+        across = (x.abs() - 76 - 6 * k) / (44 + 20 * k)
+        return (20 + 42 * k) * profile * (1 - across * across).clamp(min=0)
 
     def gas(self, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor | float:
-        """Inside distance of the stomach's bubble over its fluid and of the bowel's gas; FAR above the domes."""
+        """Inside distance of the stomach's bubble over its fluid and of the colon's gas; FAR above the domes."""
         p, b = self.patient, self.patient.bubble
         if float(z.min()) > max(self.left_dome, self.right_dome) + 5:
             return FAR
-        wave = 4.5 * torch.sin(x / 9 + 5 * b) * torch.sin(z / 7 + 9 * b) + 2 * torch.sin(x / 5 + z / 6)
-        top = self.left_dome - 20 - 5 * b
-        bubble = ellipsoid(x, y, z, (58 + 14 * b, 22, top), (17 + 18 * b, 30, 9 + 9 * b)) + wave * 0.8
-        gas = torch.minimum(bubble, z - top - p.level_mm)
-        low, high = float(z.min()) - 25, float(z.max()) + 25
+        wave = 3.5 * torch.sin(x / 9 + 5 * b) * torch.sin(z / 7 + 9 * b) + 1.5 * torch.sin(x / 5 + z / 6)
+        found: torch.Tensor | float = FAR
+        if b > 0.15:
+            wide, tall = 12 + 26 * p.bubble_width, 7 + 20 * b
+            top = self.left_dome - 11 - tall
+            bubble = ellipsoid(x, y, z, (38 + 40 * p.bubble_place, 22, top), (wide, 34, tall)) + wave * 0.7
+            found = torch.minimum(bubble, z - top - p.level_mm * tall / 12)
+        low, high = float(z.min()) - 30, float(z.max()) + 30
         for place, depth, width, height, present in p.bowel.tolist():
-            at = self.left_dome - 48 - 75 * depth
-            if present < 0.55 and low < at < high:
-                radii = (7 + 15 * width, 9 + 9 * width, 5 + 8 * height)
-                centre = (-70 + 185 * place**0.7, 30 + 30 * height, at)
-                gas = torch.maximum(gas, ellipsoid(x + 4 * torch.sin(z / 11), y, z, centre, radii) + wave)
-        return gas
+            # Along the colon, which climbs from the liver's edge to the left flexure under the dome.
+            at = self.left_dome - 30 - (30 + 75 * depth) * (1 - 0.75 * place**2)
+            if present < p.bowel_gas and low < at < high:
+                centre, radii = (-95 + 195 * place, 40 - 60 * place**4, at), (7 + 12 * width, 16, 6 + 10 * height)
+                pocket = ellipsoid(x + 4 * torch.sin(z / 11), y, z, centre, radii) + wave
+                found = torch.maximum(found, pocket) if torch.is_tensor(found) else pocket
+        return found
+
+    def fatness(self, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """Share of fat between the organs of the abdomen, 0 in the liver; for points below the diaphragm."""
+        p = self.patient
+        lumps = torch.sin(x / 13 + 7 * p.bubble) * torch.sin(z / 10 + p.lean_phase) + torch.sin(
+            y / 15 + x / 31 + z / 23
+        )
+        beside = ((x + 10 + 0.35 * (z - self.right_dome)) / 40).clamp(0, 1) * ((self.left_dome - 22 - z) / 30).clamp(
+            0, 1
+        )
+        return beside * (0.35 + 0.3 * lumps).clamp(0, 1)
 
     def heart(self, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """Inside distance of the heart."""

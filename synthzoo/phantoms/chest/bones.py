@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 
 from synthzoo.phantoms.chest.anatomy import MIDDLE_Y, Anatomy
 from synthzoo.phantoms.chest.clouds import Cloud, ball, join, plate, tube
+from synthzoo.phantoms.chest.patient import ChestPatient
 
 CORTEX_HU, MARROW_HU = 1250.0, 220.0
-FINEST_MM, COARSEST_MM = 0.9, 1.7  # distance of neighbouring points
+SPACINGS_MM = (1.7, 1.3, 0.9)  # distances of neighbouring points; few, so that a spine serves several studies
 # Heights of the vertebrae C4 to L3 with T1 at number 4, at the mean spacing.
 VERTEBRAE_MM = (196, 178, 158, 139, 118, 98, 78, 57, 36, 14, -8, -31, -54, -78, -102, -127, -154, -183, -213)
 FIRST_RIB = 4
 CARTILAGE_MM = (44, 56, 63, 68, 74, 83, 94, 106, 118, 124)  # |x| where the bone of ribs 1 to 10 ends in front
 FLOATING_DEG = (-12.0, -42.0)  # where ribs 11 and 12 end on the wall
-RIB_TAPER = (0.8, 1, 1.05, 1.02, 0.98, 0.92, 0.9, 0.95, 1, 1.1)
-RIB_FADE = ((0, 8, 26, 95, 150), (0, 0.2, 0.55, 0.68, 1.12))  # mass by mm from the front end
+RIB_TAPER = (0.8, 1, 1.05, 1.02, 0.98, 0.92, 0.92, 1.0, 1.08, 1.2)
+RIB_FADE = ((0, 8, 26, 95, 160), (0, 0.16, 0.45, 0.58, 1.1))  # mass by mm from the front end
 CLAVICLE_TAPER = (1.8, 1.35, 1.05, 0.95, 0.95, 1, 1.05, 1.2, 1.2, 0.9, 0.4)
 
 
 def skeleton(an: Anatomy, pixel_mm: float = 1.5) -> Cloud:
     """Cloud of all bones, with points as close as a detector of that pixel size needs."""
-    spacing = float(np.clip(0.5 * pixel_mm, FINEST_MM, COARSEST_MM))
-    column, heights, depths = spine(an, spacing)
-    return join(column + ribs(an, heights, depths, spacing) + girdle(an, spacing) + [sternum(an, spacing)])
+    spacing = next(step for step in SPACINGS_MM if step <= max(0.5 * pixel_mm, SPACINGS_MM[-1]))
+    column, heights, depths = spine(an.patient, spacing)
+    return join([column] + ribs(an, heights, depths, spacing) + girdle(an, spacing) + [sternum(an, spacing)])
 
 
-def spine(an: Anatomy, spacing: float) -> tuple[list[Cloud], np.ndarray, np.ndarray]:
-    """Clouds of the vertebrae C4 to L3 with their processes, and the heights and depths of their middles."""
-    p = an.patient
+@lru_cache(maxsize=16)
+def spine(p: ChestPatient, spacing: float) -> tuple[Cloud, np.ndarray, np.ndarray]:
+    """Cloud of the vertebrae C4 to L3 with their processes, and the heights and depths of their middles.
+
+    Breath moves none of it, so it is kept for the patient's further studies.
+    """
     cortex, marrow = CORTEX_HU * p.bone_density, MARROW_HU * p.bone_density
     heights = (np.array(VERTEBRAE_MM) - 36) * p.spacing + 36
     bow = p.kyphosis_mm * np.exp(-(((heights - 10) / 85) ** 2))
     depths = -62 - bow + 12 * np.clip((heights - 90) / 80, 0, 1)
     halves = np.abs(np.gradient(heights)) * 0.40
-    out = []
+    out: list[Cloud] = []
     for number, (z, y, half) in enumerate(zip(heights, depths, halves)):
         grown = number / (len(heights) - 1)
         x = p.scoliosis_mm * np.sin((z + 20) / 75)
@@ -62,7 +68,7 @@ def spine(an: Anatomy, spacing: float) -> tuple[list[Cloud], np.ndarray, np.ndar
             ]
         tip = z - 4 - 20 * np.sin(np.pi * min(grown * 1.2, 1))
         out.append(piece([(x, back - 24, z - 4), (x, back - 48, tip)], 6, 2.4, 1.0))
-    return out, heights, depths
+    return join(out), heights, depths
 
 
 def _vertebral_body(
@@ -101,7 +107,8 @@ def _vertebral_body(
 def rib_paths(an: Anatomy, heights: np.ndarray, depths: np.ndarray) -> list[tuple[int, int, np.ndarray]]:
     """Side (-1 right, 1 left), number from 0 and path (N, 3) of each rib, from its head to where the bone ends.
 
-    A rib runs on the pleural wall in a tilted plane, z = z0 - tan(tilt) (y - y0) - droop (|x| - 20). The wall depends
+    A rib runs on the pleural wall in a tilted plane, z = z0 - tan(tilt) (y - y0) - droop (|x| - 20), where
+    |x| in front is that at the side. The wall depends
     on z, so the height is found by iteration. True slopes and crossings follow from this alone.
     """
     p = an.patient
@@ -121,7 +128,9 @@ def rib_paths(an: Anatomy, heights: np.ndarray, depths: np.ndarray) -> list[tupl
             half, front, back, _medial = (v.numpy() for v in an.profile(torch.as_tensor(z, dtype=torch.float32)))
             x = p.core_mm + ((half - p.core_mm) * (1 + s * p.asymmetry) + 5) * cosine * radius
             y = MIDDLE_Y + np.where(sine > 0, front + 4, back + 5) * sine * radius
-            wanted = z0 - slope * (y - y0) - p.rib_droop * (x - 20) + 1.2 * jitter[:, 1:2] * np.sin(angle * 2)
+            # In front the bone keeps the droop that it has at the side, and falls to the midline by its tilt.
+            lateral = np.where(sine < 0, x, x.max(1, keepdims=True))
+            wanted = z0 - slope * (y - y0) - p.rib_droop * (lateral - 20) + 1.2 * jitter[:, 1:2] * np.sin(angle * 2)
             z = np.minimum(0.5 * z + 0.5 * wanted, p.apex_mm + 3)
         for i in numbers:
             bony = sine[i] < 0

@@ -28,7 +28,7 @@ COARSEST = 64  # pixels of the side at which broad blurs are computed
 PRIORS: dict[str, tuple[Prior, Prior]] = {
     "scatter": ((0.08, 0.35), (0.0, 0.6)),  # to primary ratio
     "log_photons": ((9.2, 11.2), (7.4, 11.5)),  # logarithm of the quanta of an open pixel
-    "gain": ((0, 0.12, -0.35, 0.35), (0, 0.3, -0.8, 0.8)),
+    "start": ((-0.04, 0.05, -0.16, 0.05), (-0.05, 0.14, -0.4, 0.2)),  # of the window, in units of the range
     "contrast": ((0.85, 1.2), (0.6, 1.7)),  # width of the window
     "edge": ((0.3, 1.2), (0.0, 2.0)),
     "compression": ((0.2, 0.5), (0.0, 0.6)),  # of the range of dense parts
@@ -44,7 +44,7 @@ class Exposure:
 
     Attributes:
         seed: of the settings and of the quanta.
-        scatter, log_photons, gain, contrast, edge, compression, gamma: see `PRIORS`.
+        scatter, log_photons, start, contrast, edge, compression, gamma: see `PRIORS`.
         collimation: share of the side that is shut at the top, bottom, left and right.
         border: grey of what is shut.
         marker: "L", "R" or "" for none, with its `marker_place`.
@@ -55,7 +55,7 @@ class Exposure:
     seed: int
     scatter: float
     log_photons: float
-    gain: float
+    start: float
     contrast: float
     edge: float
     compression: float
@@ -147,12 +147,13 @@ def _processed(signal: np.ndarray, pixel_mm: float, settings: Exposure) -> np.nd
     n = len(signal)
     middle = (slice(n // 8, -n // 8), slice(n // 6, -n // 6))
     broad = _broad_blur(signal, 14 / pixel_mm)
-    knee = np.percentile(signal[middle], 45)
-    signal = signal - settings.compression * np.maximum(broad - knee, 0)
+    knee, most = np.percentile(signal[middle], [45, 95])
+    dense = np.clip((broad - knee) / (most - knee), 0, 1)
     fine, coarse = ndi.gaussian_filter(signal, 4 / pixel_mm, truncate=3), _broad_blur(signal, 28 / pixel_mm)
-    signal = signal + settings.edge * (0.6 * (signal - fine) + 0.5 * (fine - coarse))
+    signal = signal + settings.edge * (0.6 * (signal - fine) + (0.3 + 0.5 * dense) * (fine - coarse))
+    signal -= settings.compression * np.maximum(broad - knee, 0)
     low, high = np.percentile(signal[middle], [4, 90])
-    start = low + (0.15 * settings.gain - 0.13) * (high - low)
+    start = low + settings.start * (high - low)
     width = 0.5 * (high - low) * settings.contrast
     grey = 0.97 * (1 - np.exp(_toe(-start, width) - _toe(signal - start, width)))
     return np.clip(grey, 0, 1) ** settings.gamma

@@ -10,6 +10,7 @@ import torch
 
 from synthzoo.errors import UserError
 from synthzoo.phantoms.chest.anatomy import Anatomy
+from synthzoo.phantoms.chest.mediastinum import heart_bounds
 from synthzoo.phantoms.chest.patient import PHANTOM
 from synthzoo.phantoms.chest.shapes import share
 from synthzoo.phantoms.chest.tissue import PLEURA_MM, organ_shares
@@ -108,7 +109,7 @@ class Lesion:
         side = str(rng.choice(SIDES))
         self.side = finding.side or side
         self.sign = -1 if self.side == "right" else 1
-        self.fill, self.lowest = float(rng.uniform(0.45, 0.85)), float(rng.uniform(-10, 45))
+        self.fill, self.lowest = float(rng.uniform(0.5, 0.95)), float(rng.uniform(-10, 45))
         self.phase, waves = rng.uniform(0, 6.28, 7), rng.normal(0, 1, (7, 3))
         self.waves = waves / np.linalg.norm(waves, axis=1, keepdims=True)
         self.centre = self._place(rng, an) if self.kind in LESIONS[:2] else np.zeros(3)
@@ -208,7 +209,7 @@ def lesion_volumes(an: Anatomy, lesions: list[Lesion], step_mm: float = VOLUME_S
 def organ_volumes(
     an: Anatomy, low: np.ndarray, high: np.ndarray, lesions: list[Lesion], step_mm: float = VOLUME_STEP_MM
 ) -> list[float]:
-    """Volumes in mL of lungs (as in health), heart and lesions within a box, mm."""
+    """Volumes in mL of lungs (as in health), heart and lesions within a box in mm."""
     x, y, z = (torch.arange(float(a), float(b) + step_mm, step_mm) for a, b in zip(low, high))
     totals = np.zeros(2 + len(lesions))
     with torch.inference_mode():
@@ -219,11 +220,14 @@ def organ_volumes(
     return list(totals * step_mm**3 / 1000)
 
 
-def heart_volume(an: Anatomy) -> float:
+def heart_volume(an: Anatomy, step_mm: float = 5.0) -> float:
     """Volume of the heart in mL."""
-    reach = 1.15 * an.half_width
-    low, high = (-0.7 * reach, -85.0, an.right_dome - 60), (reach, 105.0, 60.0)
-    return organ_volumes(an, np.array(low), np.array(high), [])[1]
+    low_x, high_x, low_z, high_z = heart_bounds(an)
+    x, y = torch.arange(low_x, high_x, step_mm), torch.arange(-100.0, 120.0, step_mm)
+    z = torch.arange(low_z, high_z, step_mm)
+    with torch.inference_mode():
+        inside = an.heart(x.reshape(1, 1, -1), y.reshape(-1, 1, 1), z.reshape(1, -1, 1))
+        return float(share(inside, step_mm).sum(dtype=torch.float64)) * step_mm**3 / 1000
 
 
 def _bounds(lesion: Lesion, an: Anatomy) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,7 @@ def heart(an: Anatomy, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> tor
     p = an.patient
     k = an.heart_scale
     s = 0.55 + 0.45 * k
-    z = z - 0.45 * (an.right_dome - p.dome_mm) - p.heart_z_mm - (an.right_dome + 100) * 0.5
+    z = z - heart_shift(an)
     x, y, z = (x - p.heart_x_mm) / k, y / s, (z + 40) / s - 40
     z = torch.where(z < REST_MM, REST_MM + (z - REST_MM) * 0.62, z)
     angle = math.radians(-33 + p.heart_tilt_deg)
@@ -40,6 +40,20 @@ def heart(an: Anatomy, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> tor
     body = blend(body, ellipsoid(x, y, z, (3, -22, -36), (36, 24, 26)), 12)  # left atrium
     body = blend(body, ellipsoid(x, y, z, (30, 16, -22), (19, 18, 18)), 14)  # its appendage
     return blend(body, ellipsoid(x, y, z, (15, 28, -14), (25, 26, 38)), 34) * k  # outflow
+
+
+def heart_shift(an: Anatomy) -> float:
+    """Height by which the diaphragm lifts the heart."""
+    p = an.patient
+    return 0.45 * (an.right_dome - p.dome_mm) + p.heart_z_mm + (an.right_dome + 100) * 0.5
+
+
+def heart_bounds(an: Anatomy) -> tuple[float, float, float, float]:
+    """Lowest and highest x and z between which the heart and its fillets lie."""
+    k, shift = an.heart_scale, heart_shift(an)
+    s = 0.55 + 0.45 * k
+    x = an.patient.heart_x_mm
+    return x - 72 * k, x + 125 * k, shift - 118 * s - 48, shift + 76 * s - 40
 
 
 def great_vessels(an: Anatomy) -> list[Rod]:
@@ -57,15 +71,17 @@ def great_vessels(an: Anatomy) -> list[Rod]:
         ((0, 8, kz), arch, knob, knob),
         (arch, (descending, -50, -20), knob, knob * 0.86),
         ((descending, -50, -20), (4, -46, -190), knob * 0.86, knob * 0.78),
-        ((cava, 8, -36), (cava + 2, 12, 62), 10, 9),  # superior vena cava
-        ((cava + 2, 12, 62), (-40, 4, 116), 9, 7.5),  # right brachiocephalic vein
-        ((cava + 8, 14, 64), (40, 4, 112), 7, 7),  # left brachiocephalic vein
-        ((-6, 6, kz + 4), (-34, -4, 122), 7, 5.5),  # brachiocephalic artery
-        ((16, -14, kz + 2), (24, -14, 84), 6, 5.5),  # left subclavian artery
-        ((24, -14, 84), (46, -6, 124), 5.5, 5),
-        ((16, 40, -14), (27, 6, 13), pa, pa),  # pulmonary trunk
-        ((27, 6, 13), (42, -16, left + 4), pa * 0.95, pa * 0.75),
-        ((42, -16, left + 4), (50, -30, left - 42), pa * 0.72, 4.5),
+        ((cava - 1, 8, -36), (cava + 7, 12, 60), 10.5, 8.5),  # superior vena cava
+        ((cava + 7, 12, 60), (-22, 8, 96), 8, 7),  # right brachiocephalic vein
+        ((-22, 8, 96), (-44, 2, 128), 7, 6),
+        ((cava + 12, 16, 62), (18, 14, 84), 6.5, 6),  # left brachiocephalic vein
+        ((18, 14, 84), (42, 4, 122), 6, 6),
+        ((-4, 6, kz + 4), (-16, -2, 92), 7, 5.5),  # brachiocephalic artery
+        ((16, -14, kz + 2), (19, -14, 86), 6, 5.5),  # left subclavian artery
+        ((19, -14, 86), (40, -6, 124), 5.5, 5),
+        ((16, 40, -16), (27, 6, 8), pa, pa),  # pulmonary trunk
+        ((27, 6, 8), (42, -16, left + 2), pa * 0.95, pa * 0.75),
+        ((42, -16, left + 2), (50, -30, left - 42), pa * 0.72, 4.5),
         ((12, 0, 4), (-42, -4, right + 4), pa, pa * 0.75),
         ((-42, -4, right + 4), (-53, -14, right - 44), pa * 0.74, 4.5),
         ((-36, -2, right + 10), (-54, 2, right + 36), 5.5, 3),  # upper lobe
@@ -103,14 +119,14 @@ def mediastinum(
     the lungs meet at the anterior junction line.
     """
     p = an.patient
-    vessels = rods(an.great_vessels, x, y, z, 6.0)
+    vessels = rods(an.great_vessels, x, y, z, 9.0)
     if isinstance(vessels, float):
         vessels = torch.full(torch.broadcast_shapes(x.shape, y.shape, z.shape), vessels)
-    narrow = 1 - 0.55 * torch.sigmoid((p.knob_z_mm - 20 - z) / 8)
-    half = p.mediastinum_mm * narrow + 15 * ((z - 62) / 60).clamp(0, 1.3) ** 1.3
+    narrow = 1 - 0.6 * torch.sigmoid((p.knob_z_mm - 17 - z) / 7)
+    half = p.mediastinum_mm * narrow * (1 - 0.3 * ((z - 50) / 60).clamp(0, 1))
     fat = cylinder(x + 3, y + 8, half, 46)
     middle = p.scoliosis_mm * torch.sin((z + 20) / 75)
-    half = 17 + 4 * ((20 - z) / 120).clamp(0, 1)
+    half = 14 + 6 * ((80 - z) / 160).clamp(0, 1)
     spine = cylinder(x - middle, y + 80, half, 28)
     return vessels, blend(blend(vessels, fat, 12), spine, 8), spine
 

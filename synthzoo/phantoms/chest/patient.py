@@ -18,6 +18,7 @@ PHANTOM = "a chest phantom"
 PATIENT, STUDY = 301, 302  # salts that keep the streams of one seed apart
 VIEWS = ("PA", "AP")
 AGES = (20.0, 88.0)
+MARGIN, FIELDS_MM = (1.22, 1.42), (335.0, 440.0)  # field of view in units of the chest's width; and its limits
 PLACES = 12  # gas pockets of the bowel, at most
 
 # name: (mean, standard deviation, lowest, highest) of a clipped normal, or (lowest, highest) of a uniform distribution.
@@ -35,7 +36,7 @@ PATIENT_PRIORS: dict[str, Prior] = {
     "dome_gap_mm": (11, 6, -4, 26),  # by which the left one is lower
     "sulcus_mm": (42, 70),  # by which the costophrenic angle is lower than the dome
     "dome_x_mm": (58, 84),
-    "dome_medial_mm": (95, 165),  # reach of the dome towards the midline: a short one is round
+    "dome_medial_mm": (80, 150),  # reach of the dome towards the midline: a short one is round
     "dome_roundness": (0.1, 0.75),  # share of the steep part of the dome's profile
     "scallop_mm": (0, 4.5),  # waves of the diaphragm where its slips arise
     "heart_tilt_deg": (-14, 16),
@@ -45,29 +46,31 @@ PATIENT_PRIORS: dict[str, Prior] = {
     "left_ventricle": (0.88, 1.12),
     "cava_x_mm": (20, 28),
     "ascending_x_mm": (10, 20),
-    "knob_z_mm": (36, 54),
+    "knob_z_mm": (42, 57),
     "descending_x_mm": (12, 24),
     "mediastinum_mm": (14, 21),  # half width of the fat between the great vessels
-    "pulmonary_mm": (11, 15),  # radius of the pulmonary trunk
+    "pulmonary_mm": (10.5, 14),  # radius of the pulmonary trunk
     "hilum_right_mm": (-12, 4),
     "hilum_left_mm": (-2, 14),
-    "trachea_mm": (7.5, 10),
+    "trachea_mm": (8, 11),
     "vessel_scale": (0.8, 1.25),
     "scoliosis_mm": (0, 4, -10, 10),
     "kyphosis_mm": (6, 18),
     "spacing": (1, 0.03, 0.93, 1.07),
     "rib_tilt_deg": (2, 3.5, -5, 9),
-    "rib_half_mm": (6.0, 0.6, 4.6, 7.4),
-    "rib_droop": (0.16, 0.38),
-    "cortex_mm": (1.25, 0.17, 0.85, 1.7),
+    "rib_half_mm": (5.7, 0.6, 4.4, 7.2),
+    "rib_droop": (0.22, 0.46),
+    "cortex_mm": (1.1, 0.16, 0.75, 1.5),
     "clavicle_mm": (4.9, 0.5, 3.8, 6.2),
     "clavicle_z_mm": (80, 100),
     "clavicle_rise_mm": (2, 34),
     "clavicle_bow_mm": (8, 20),
     "scapula_mm": (-2, 26),  # by which the scapulae are turned out of the lungs
-    "bubble": (0, 1),  # size of the stomach's gas
-    "level_mm": (-9, 6),  # of the stomach's fluid
-    "flank_mm": (4, 14),  # fat of the flanks between muscle and peritoneum
+    "bubble": (0, 1),  # height of the stomach's gas
+    "bubble_width": (0, 1),
+    "bubble_place": (0, 1),
+    "level_mm": (-12, 5),  # of the stomach's fluid
+    "bowel_gas": (0.05, 0.7),  # share of the colon's pockets that hold gas
 }
 BY_SEX: dict[str, dict[str, Prior]] = {
     "M": {
@@ -85,14 +88,14 @@ BY_SEX: dict[str, dict[str, Prior]] = {
         "muscle_mm": (12, 2, 8, 17),
         "shoulder": (0.88, 1.0),
         "neck_mm": (48, 3.5, 40, 58),
-        "breast": (0.3, 1.15),
+        "breast": (0.15, 1.1),
         "droop": (0, 1),  # how low the breasts hang
     },
 }
 # name: (mean at 50 years, change for each year, standard deviation, lowest, highest).
 BY_AGE = {
     "knob_mm": (13.5, 0.06, 1.5, 10, 19),  # radius of the aortic arch
-    "knob_x_mm": (27, 0.13, 3, 18, 40),
+    "knob_x_mm": (29, 0.13, 3, 20, 42),
     "bone_density": (1, -0.004, 0.1, 0.65, 1.25),
     "unfolding": (0.3, 0.011, 0.15, 0, 1),  # of the ascending and descending aorta
 }
@@ -125,6 +128,12 @@ class ChestPatient:
             return self.__dict__["values"][name]
         except KeyError:
             raise AttributeError(name) from None
+
+    def __hash__(self) -> int:
+        return hash((self.seed, tuple(self.values.values())))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ChestPatient) and (self.seed, self.values) == (other.seed, other.values)
 
     def to_dict(self) -> dict:
         """Every named number; JSON can hold it."""
@@ -187,26 +196,31 @@ def draw_patient(seed: int, spread: float = 1.0) -> ChestPatient:
     return ChestPatient(int(seed), sex, age, values, ribs, bowel)
 
 
-def draw_study(patient_seed: int, study_seed: int = 0, view: str = "PA", spread: float = 1.0) -> ChestStudy:
+def draw_study(
+    patient_seed: int, study_seed: int = 0, view: str = "PA", spread: float = 1.0, patient: ChestPatient | None = None
+) -> ChestStudy:
     """Study number `study_seed` of a patient: breath, pose and field of view.
 
     Args:
         patient_seed, study_seed: integers from 0.
         view: "PA" at 1800 mm or "AP" at 1100 mm.
-        spread: 0 and more, factor on the standard deviations of the pose; 1 is a careful department.
+        spread: 0 to 3, factor on the standard deviations of the pose; 1 is a careful department.
+        patient: whose width the field of view is set to; None is patient `patient_seed`.
     """
     if view not in VIEWS:
         raise UserError(f"view = {view!r}: {PHANTOM} takes {' or '.join(VIEWS)}.")
     if not 0 <= spread <= 3:
         raise UserError(f"spread = {spread:g}: the pose of {PHANTOM} is scaled by a factor from 0 to 3.")
-    patient, seed = (
+    number, seed = (
         integer_seed(name, value, PHANTOM)
         for name, value in (("patient_seed", patient_seed), ("study_seed", study_seed))
     )
-    rng = np.random.default_rng([STUDY, patient, seed])
+    rng = np.random.default_rng([STUDY, number, seed])
     breath = float(np.clip(rng.beta(5, 1.6), 0.1, 1))
     rotation, tilt, roll, shift_x, shift_z = spread * rng.normal(0, (2.2, 2.5, 1.0, 7.0, 8.0))
-    arms, field_mm = rng.uniform(-1, 1), rng.uniform(350, 415)
+    arms, margin = rng.uniform(-1, 1), rng.uniform(*MARGIN)
+    width = 2 * (patient or draw_patient(number)).half_width_mm
+    field_mm = float(np.clip(width * margin, *FIELDS_MM))
     distance = 1800.0 if view == "PA" else 1100.0
     pose = (rotation, tilt, roll, shift_x, shift_z, field_mm)
-    return ChestStudy(patient, seed, view, distance, breath, float(arms), *map(float, pose))
+    return ChestStudy(number, seed, view, distance, breath, float(arms), *map(float, pose))

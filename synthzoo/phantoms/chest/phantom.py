@@ -46,7 +46,7 @@ from synthzoo.phantoms.chest.vessels import vessels
 __all__ = ["DEVICES", "KINDS", "LESIONS", "VERSION", "ChestRadiograph", "Exposure", "Finding", "FindingTruth"]
 __all__ += ["Projection", "chest_study", "draw_exposure", "draw_findings", "expose", "measure_ctr", "volume_ct"]
 
-VERSION = 1  # of the pictures; another number leaves old caches aside
+VERSION = 2  # of the pictures; another number leaves old caches aside
 SIZES = (16, 1024)
 DRAWN = "draw"  # of findings: as `draw_findings` has them
 BETWEEN = (0.50, 0.53)  # a measured ratio in between is neither healthy nor enlarged, and is drawn again
@@ -143,7 +143,7 @@ def chest_study(
     if isinstance(size, bool) or size != int(size) or not SIZES[0] <= size <= SIZES[1]:
         raise UserError(f"size = {size}: {PHANTOM} takes {SIZES[0]} to {SIZES[1]} pixels.")
     patient = patient or draw_patient(patient_seed, spread)
-    study = study or draw_study(patient_seed, study_seed, view, pose_spread)
+    study = study or draw_study(patient_seed, study_seed, view, pose_spread, patient)
     requested = _requested(findings, patient_seed, study_seed)
     an, lesions, mu, paths, beam = _projected(patient, study, requested, int(size), step_mm)
     devices = [one.kind for one in requested if one.kind in DEVICES]

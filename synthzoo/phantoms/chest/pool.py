@@ -24,7 +24,7 @@ from synthzoo.io.files import write_array, write_json
 from synthzoo.phantoms.cache import cache_folder, settings_key
 from synthzoo.phantoms.chest.exposure import expose
 from synthzoo.phantoms.chest.findings import KINDS
-from synthzoo.phantoms.chest.patient import PHANTOM, draw_study
+from synthzoo.phantoms.chest.patient import PHANTOM, draw_patient, draw_study
 from synthzoo.phantoms.chest.phantom import DRAWN, VERSION, chest_study
 from synthzoo.phantoms.chest.projection import Projection
 
@@ -128,7 +128,9 @@ class ChestPool:
     def projection(self, row: int) -> Projection:
         """The stored line integrals, to be exposed; without paths."""
         record = self.records[row]
-        study = draw_study(record["patient"], record["study"], self.settings.view, self.settings.pose_spread)
+        view, spread = self.settings.view, self.settings.pose_spread
+        patient = draw_patient(record["patient"], self.settings.spread)
+        study = draw_study(record["patient"], record["study"], view, spread, patient)
         mu = np.asarray(self.mu[row], np.float32)
         return Projection(mu, np.zeros((0, *mu.shape), np.float32), record["pixel_mm"], study)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from synthzoo.phantoms.chest.anatomy import Anatomy
-from synthzoo.phantoms.chest.mediastinum import HALF_WIDTH_MM, mediastinum, rods
+from synthzoo.phantoms.chest.mediastinum import HALF_WIDTH_MM, heart_bounds, mediastinum, rods
 from synthzoo.phantoms.chest.shapes import share
 
 if TYPE_CHECKING:
@@ -38,10 +38,14 @@ def organ_shares(
     Returns:
         The shares, and the inside distances that the HU need: "below" (the diaphragm), "great", "fat", "heart".
     """
-    cavity, heart = an.cavity(x, y, z), an.heart(x, y, z)
+    cavity = an.cavity(x, y, z)
     below = an.diaphragm(x, y) - z
-    middle = _middle_columns(x)
-    great, solid, fat = (torch.full_like(cavity, -60.0) for _ in range(3))
+    middle = _columns(x, -HALF_WIDTH_MM, HALF_WIDTH_MM)
+    heart, great, solid, fat = (torch.full_like(cavity, -60.0) for _ in range(4))
+    low_x, high_x, low_z, high_z = heart_bounds(an)
+    if float(z.max()) > low_z and float(z.min()) < high_z:
+        near = _columns(x, low_x, high_x)
+        heart[..., near] = an.heart(_cut(x, near), _cut(y, near), z)
     vessels, beside, spine = mediastinum(an, _cut(x, middle), _cut(y, middle), z)
     great[..., middle], solid[..., middle] = vessels, beside
     fat[..., middle] = torch.minimum(torch.minimum(beside, -torch.maximum(vessels, spine)), 100 - z)
@@ -66,19 +70,22 @@ def tissue(an: Anatomy, samples: Samples, pixel_mm: float, lesions: Sequence[Les
     x, y, z = samples
     x = x - an.shear(z)
     p = an.patient
-    skin = an.body(x, y, z)
+    skin, breasts = an.body(x, y, z)
     inner = share(skin - p.fat_mm, pixel_mm)
     hu = AIR + (FAT - AIR) * share(skin, pixel_mm) + (SOFT - FAT) * inner
-    if p.breast and float(z.min()) < 40:
-        hu += (GLAND - SOFT) * share(an.breasts(x, y, z), pixel_mm) * inner
+    if breasts is not None:
+        hu += (GLAND - SOFT) * share(breasts, pixel_mm) * inner
     shares, inside = organ_shares(an, x, y, z, pixel_mm, lesions)
     hu += share(torch.minimum(inside["fat"], -inside["heart"]), pixel_mm) * (MEDIASTINAL_FAT - SOFT)
     hu += shares[0] * (LUNG - SOFT)
-    middle = _middle_columns(x)
+    middle = _columns(x, -HALF_WIDTH_MM, HALF_WIDTH_MM)
     air = rods(an.airways, _cut(x, middle), _cut(y, middle), z)
     if torch.is_tensor(air):
         part = share(air, pixel_mm)
         hu[..., middle] += part * (AIR - hu[..., middle])
+    if float(z.min()) < an.right_dome:
+        bowel = torch.minimum(inside["below"] - 4, skin - p.fat_mm - p.muscle_mm)
+        hu += share(bowel, pixel_mm) * an.fatness(x, y, z) * (FAT - SOFT)
     gas = an.gas(x, y, z)
     if torch.is_tensor(gas):
         hu += share(torch.minimum(gas, inside["below"] - 4), pixel_mm) * (AIR - hu)
@@ -91,11 +98,11 @@ def tissue(an: Anatomy, samples: Samples, pixel_mm: float, lesions: Sequence[Les
     return [hu, *shares]
 
 
-def _middle_columns(x: torch.Tensor) -> slice:
-    """Columns in which the great vessels and airways can lie."""
+def _columns(x: torch.Tensor, low: float, high: float) -> slice:
+    """Columns in which some sample lies between two x."""
     if x.shape[-1] == 1:
         return slice(0, 1)
-    near = (x.abs().amin((0, 1)) < HALF_WIDTH_MM).nonzero().flatten()
+    near = ((x.amax((0, 1)) > low) & (x.amin((0, 1)) < high)).nonzero().flatten()
     return slice(int(near[0]), int(near[-1]) + 1) if len(near) else slice(0, 1)
 
 

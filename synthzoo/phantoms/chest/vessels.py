@@ -22,6 +22,7 @@ from synthzoo.phantoms.chest.patient import ChestPatient
 TREE, SPECKS = 303, 304  # salts
 TARGETS = (1300, 975)  # of the arterial and of the venous tree of each lung
 BALANCE = 0.32  # weight of the path against the distance
+LONGEST, BEND = 5, 0.07  # nodes of a branch, at most; its bend as a share of its length
 LEAF_MM, WIDEST_MM = 0.66, 6.0
 INTERSTITIUM, SPECK_MASS = 60_000, 990.0  # tissue below resolution: number of points, HU mm3 of each
 BLOOD_STEP_HU = 900.0  # blood 50, lung -850
@@ -30,7 +31,7 @@ BLOOD_STEP_HU = 900.0  # blood 50, lung -850
 def vessels(an: Anatomy) -> Cloud:
     """Cloud of the patient's vessels and interstitium at the anatomy's breath."""
     p = an.patient
-    points, mass = _grown(_Key(p))
+    points, mass = _grown(p)
     rise = (p.apex_mm - an.right_dome) / (p.apex_mm - p.dome_mm)
     moved = points * np.array([an.half_width / p.half_width_mm, 1, rise], np.float32)
     moved[:, 2] += p.apex_mm * (1 - rise)
@@ -40,24 +41,9 @@ def vessels(an: Anatomy) -> Cloud:
     return moved[kept], mass[kept]
 
 
-class _Key:
-    """A patient as the key of a cache: equal if every number is."""
-
-    def __init__(self, patient: ChestPatient) -> None:
-        self.patient = patient
-        self.numbers = tuple(patient.to_dict().items())
-
-    def __hash__(self) -> int:
-        return hash(self.numbers)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.numbers == other.numbers
-
-
 @lru_cache(maxsize=16)
-def _grown(key: _Key) -> Cloud:
+def _grown(p: ChestPatient) -> Cloud:
     """The trees at full inspiration, without what lies in the mediastinum."""
-    p = key.patient
     an = Anatomy(p)
     clouds = []
     for s in (-1, 1):
@@ -92,20 +78,29 @@ def _box(rng: np.random.Generator, an: Anatomy, count: int, low: float, high: fl
 
 def _grow(rng: np.random.Generator, root: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Nodes (N, 3) and the number of each one's parent (N,), the root's being -1."""
-    nodes, far, parent, count = np.empty((len(targets) * 5 + 1, 3)), np.zeros(len(targets) * 5 + 1), [-1], 1
-    nodes[0] = root
+    room = len(targets) * LONGEST + 1
+    x, y, z, far = np.zeros((4, room), np.float32)  # apart, since each step runs over all nodes
+    parent, count = [-1], 1
+    x[0], y[0], z[0] = root
     order = np.argsort(np.linalg.norm(targets - root, axis=1) + rng.normal(0, 12, len(targets)))
-    for target in targets[order]:
-        distance = np.linalg.norm(nodes[:count] - target, axis=1)
+    bends = rng.normal(0, BEND, (len(targets), 3))
+    for target, bend in zip(targets[order].tolist(), bends.tolist()):
+        dx, dy, dz = x[:count] - target[0], y[:count] - target[1], z[:count] - target[2]
+        distance = np.sqrt(dx * dx + dy * dy + dz * dz)
         near = int(np.argmin(distance + BALANCE * far[:count]))
-        start, steps = nodes[near].copy(), min(5, max(1, int(distance[near] / 9)))
-        bend = rng.normal(0, 0.07 * distance[near], 3)
-        for u in np.arange(1, steps + 1) / steps:
-            nodes[count] = start + (target - start) * u + bend * math.sin(math.pi * u)
-            far[count] = far[near] + np.linalg.norm(nodes[count] - nodes[near])
+        length = float(distance[near])
+        start, path = (float(x[near]), float(y[near]), float(z[near])), float(far[near])
+        steps, last = min(LONGEST, max(1, int(length / 9))), start
+        for step in range(1, steps + 1):
+            u = step / steps
+            off = math.sin(math.pi * u) * length
+            place = tuple(a + (b - a) * u + c * off for a, b, c in zip(start, target, bend))
+            path += math.dist(place, last)
+            x[count], y[count], z[count] = last = place
+            far[count] = path
             parent.append(near)
             near, count = count, count + 1
-    return nodes[:count], np.array(parent)
+    return np.stack([x[:count], y[:count], z[:count]], 1).astype(np.float64), np.array(parent)
 
 
 def _thicken(nodes: np.ndarray, parent: np.ndarray, scale: float, rng: np.random.Generator) -> Cloud:
