@@ -22,7 +22,7 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
 
 
-COSTLY = ("released", "server", "client", "new_server")  # fixtures of the session that start a server
+COSTLY = ("released", "busy", "server", "client", "new_server")  # fixtures of the session that start a server
 FIRST = ("server", "released", "new_server", "tests/plugins", "bundle", "tests/contract")  # the long shards begin
 
 

@@ -10,6 +10,7 @@
     parallel    requests that run at once (1)
     device      cpu, cuda, cuda:1 ... (what each bundle says)
     upload_mb   largest request that is taken (2000)
+    queue_max   requests that may wait; a further one gets 429 at once (16)
     cost_max    million voxels that a request may bring through a network, over its calls and samples (100)
     public      yes lets other machines connect, and needs a token; without it the server listens on the loopback only
     token       what every request has to carry, 16 characters or more (none)

@@ -124,7 +124,7 @@ class ModelStore:
             Cancelled: the job was cancelled while it waited.
             UserError: an unknown model, or one that never fits the limit.
         """
-        try:
+        with self.ending(job):
             item = self[job.model]
             self._expect_fit(item)
             with self._changed:
@@ -146,12 +146,20 @@ class ModelStore:
                     del self._running[job.id]
                     self._used[item.name] = time.time()
                     self._changed.notify_all()
-            job.state = "done"
-        except BaseException as error:
-            job.state = "cancelled" if isinstance(error, Cancelled) else "failed"
+
+    @contextmanager
+    def ending(self, job: Job) -> Iterator[None]:
+        """See to it that a job has ended when the block has, as done, cancelled or failed; its first end counts."""
+        state = "failed"
+        try:
+            yield
+            state = "done"
+        except Cancelled:
+            state = "cancelled"
             raise
         finally:
-            job.ended = time.time()
+            if job.ended is None:
+                job.state, job.ended = state, time.time()
 
     def _expect_fit(self, item: ServedBundle) -> None:
         need = item.weights_bytes() + item.working_bytes()

@@ -67,6 +67,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen | None = None
         self.headers: dict[str, str] = {}
+        self.env: dict[str, str] = {}
 
     def start(self) -> None:
         command = [sys.executable, "-m", "monailabel.main", "start_server", "--app", str(self.app)]
@@ -77,6 +78,7 @@ class Server:
         scripts = str(Path(sys.executable).parent)
         env = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
         env["BUNDLE_DOWNLOAD_SRC"] = "local"  # MONAI Label's own app then looks for bundles in its folder only
+        env |= self.env
         with open(self.folder / "server.log", "a") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=self.folder)
         end = time.monotonic() + LONGEST_START_S
@@ -177,6 +179,22 @@ def released(release, scans, tmp_path_factory):
     shutil.copy(scans[2], studies)
     limits = {"memory_gb": "1.5", "parallel": "2", "upload_mb": "8"}
     made = Server(folder / "bundle_index.json", studies, folder, zoo=release[1], **limits)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="session")
+def busy(zoo, scans, tmp_path_factory):
+    """A server with narrow limits, one scan, and a folder of its own for temporary files."""
+    pytest.importorskip("monailabel", reason="monailabel is not installed; docs/pins.md says how")
+    studies, temporary = tmp_path_factory.mktemp("busy_studies"), tmp_path_factory.mktemp("busy_temporary")
+    shutil.copy(scans[0], studies)
+    limits = {"queue_max": "6", "cost_max": "1", "upload_mb": "8"}
+    made = Server(zoo, studies, tmp_path_factory.mktemp("busy"), **limits)
+    made.env = {"TMPDIR": str(temporary), "SYNTHZOO_MAX_VOXELS": str(20_000_000)}
     try:
         made.start()
         yield made

@@ -6,7 +6,8 @@ listening on the loopback alone protects nothing. Every request, to stock routes
 - `Host` is the loopback, an address where the server is public, or a name of `--conf hosts`;
 - `Origin`, which browsers send along, is the server's own or one of `--conf origins`;
 - with `--conf token` a request carries it as `Authorization: Bearer TOKEN` or as the cookie `synthzoo_token`;
-- a JSON body is at most JSON_BYTES long and plain (`plain_json`), any body at most `--conf upload_mb`.
+- a body of files (multipart) is at most `--conf upload_mb` long, any other at most JSON_BYTES, and JSON is plain
+  (`plain_json`): what is no file is held in memory and read by the thread that answers everything.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from fastapi import HTTPException
+from fastapi import HTTPException, Request
 
 from lib.plain_json import plain_json
 from synthzoo.errors import UserError
@@ -31,6 +32,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 JSON_BYTES = 1_000_000
+MOST_FIELDS = 20
 COOKIE = "synthzoo_token"
 SHORTEST_TOKEN = 16
 
@@ -70,19 +72,20 @@ class Guard:
         if refused:
             await answer(scope, send, *refused)
             return
-        is_json = "json" in headers.get("content-type", "")
-        limit = JSON_BYTES if is_json else self.body_bytes
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        has_files = kind == "multipart/form-data"
+        limit = self.body_bytes if has_files else JSON_BYTES
         too_large = (
-            f"the JSON body has more than the {limit} bytes that are accepted."
-            if is_json
-            else f"the upload is larger than {limit / 1e6:g} MB; --conf upload_mb of the server sets what is accepted."
+            f"the upload is larger than {limit / 1e6:g} MB; --conf upload_mb of the server sets what is accepted."
+            if has_files
+            else f"the body has more than the {limit} bytes that are accepted of one without files."
         )
         length = headers.get("content-length", "")
         if length and (not length.isdecimal() or int(length) > limit):
             await drain(receive)
             await answer(scope, send, 413, too_large)
             return
-        if limit == JSON_BYTES and scope["type"] == "http":
+        if "json" in kind and scope["type"] == "http":
             receive, refused = await read_json(receive)
             if refused:
                 await answer(scope, send, *refused)
@@ -161,14 +164,15 @@ async def drain(receive: Receive) -> None:
 async def read_json(receive: Receive) -> tuple[Receive, tuple[int, str] | None]:
     """A whole body of JSON as a `receive` that gives it again, and status and sentence where it is refused."""
     parts: list[bytes] = []
-    more = True
+    more, length = True, 0
     while more:
         message = await receive()
         if message["type"] != "http.request":
             break
         parts.append(message.get("body", b""))
         more = message.get("more_body", False)
-        if sum(map(len, parts)) > JSON_BYTES:
+        length += len(parts[-1])
+        if length > JSON_BYTES:
             return receive, (413, f"the body is longer than the {JSON_BYTES} bytes that are taken.")
     body = b"".join(parts)
     try:
@@ -219,8 +223,14 @@ def read_guard(conf: Mapping[str, str]) -> dict[str, Any]:
     return {"public": is_public(conf), "token": token, **listed}
 
 
+def bound_forms() -> None:
+    """Bound what a form holds in memory beside its files: Starlette takes 1,000 fields of 1 MB each by default."""
+    Request.form.__kwdefaults__.update(max_fields=MOST_FIELDS)
+
+
 def guard_server(conf: Mapping[str, str], body_bytes: int) -> None:
     """Put the guard around the running server: outermost, so that no route is reached without it."""
     server = getattr(sys.modules.get("monailabel.app"), "app", None)
     if server is not None:
+        bound_forms()
         server.middleware_stack = Guard(server.middleware_stack, body_bytes=body_bytes, **read_guard(conf))

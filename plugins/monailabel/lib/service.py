@@ -14,6 +14,7 @@ from typing import Any
 
 import synthzoo
 from lib import answers
+from lib.line import QUEUE_MAX
 from lib.requests import Request, read_request
 from synthzoo.bundle.download import download, open_source, read_index
 from synthzoo.bundle.find import read_json
@@ -27,9 +28,10 @@ from synthzoo.serving.store import Job, ModelStore
 logger = logging.getLogger(__name__)
 CONF = (
     *("models", "zoo", "index", "bundle_dir", "models_dir", "memory_gb", "parallel", "device", "upload_mb"),
-    *("cost_max", "public", "token", "hosts", "origins"),
+    *("queue_max", "cost_max", "public", "token", "hosts", "origins"),
 )
 UPLOAD_MB = 2000.0
+LONGEST_QUEUE = 256
 SCORES = "synthzoo_scores"  # key of an image's info: bundle -> {score, peak, threshold}
 
 
@@ -79,6 +81,7 @@ class Service:
         self.studies = studies
         self.models_dir = Path(conf.get("models_dir") or Path(app_dir) / "model").resolve()
         self.upload_bytes = int((positive(conf, "upload_mb") or UPLOAD_MB) * 1e6)
+        self.queue_max = integer(conf, "queue_max", QUEUE_MAX, 0, LONGEST_QUEUE)
         self.cost_max = positive(conf, "cost_max") or MOST_MILLIONS
         self.datastore: Any = None
         folders = find_folders(Path(app_dir), conf)
@@ -89,6 +92,11 @@ class Service:
             parallel=int(positive(conf, "parallel") or 1),
             versions_dir=self.models_dir,
         )
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the studies lie on another server."""
+        return self.studies.startswith(("http://", "https://"))
 
     def attach(self, datastore: Any) -> None:
         """Take the datastore, once the app has made it."""
@@ -254,6 +262,14 @@ def positive(conf: Mapping[str, str], key: str) -> float | None:
     except ValueError:
         raise UserError(f"--conf {key} is '{conf[key]}', but must be a number above 0.") from None
     return value
+
+
+def integer(conf: Mapping[str, str], key: str, default: int, low: int, high: int) -> int:
+    """An integer of a range from `--conf`, or the default."""
+    text = str(conf.get(key) or default)
+    if not text.isdecimal() or not low <= int(text) <= high:
+        raise UserError(f"--conf {key} is '{text[:60]}', but must be an integer from {low} to {high}.")
+    return int(text)
 
 
 def find_folders(app_dir: Path, conf: Mapping[str, str]) -> list[Path]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 
 from synthzoo.cases.images import expect_modality
 from synthzoo.errors import UserError
 from synthzoo.io.reading import kind_of_input, read_image
 from synthzoo.io.volumes import read_volume
+from synthzoo.serving.store import Job
+
+READING = threading.Semaphore(1)
 
 
 def keep_upload(stream, name: str | None) -> Path:
@@ -18,8 +22,12 @@ def keep_upload(stream, name: str | None) -> Path:
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", Path((name or "").replace("\\", "/")).name).lstrip("._-")[-100:]
     folder = Path(tempfile.mkdtemp(prefix="synthzoo_upload_"))
     path = folder / (plain or "image.nii.gz")
-    with open(path, "wb") as file:
-        shutil.copyfileobj(stream, file)
+    try:
+        with open(path, "wb") as file:
+            shutil.copyfileobj(stream, file)
+    except BaseException:
+        drop_upload(path)
+        raise
     return path
 
 
@@ -29,18 +37,27 @@ def drop_upload(path: Path | None) -> None:
         shutil.rmtree(path.parent, ignore_errors=True)
 
 
-def check_upload(path: Path, modality: str = "", channels: int = 1, blank: bool = False) -> None:
+def check_upload(
+    path: Path, modality: str = "", channels: int = 1, blank: bool = False, job: Job | None = None
+) -> None:
     """Read an uploaded volume, picture or video whole, so that a bad one is refused before anything is stored or run.
+
+    One file is read at a time, whoever sends it: that bounds the memory of all together.
 
     Args:
         path: file or folder of DICOM slices.
         modality: what the model takes, such as "MR"; compared with what DICOM says about itself.
         channels: channels of the volume.
         blank: take a volume of one value.
+        job: that the file belongs to; it may be cancelled while the file waits.
 
     Raises:
+        Cancelled: the job was.
         UserError: what is wrong with it; names the file without its folder.
     """
+    while not READING.acquire(timeout=0.2):
+        if job is not None:
+            job.report(0, 0, 0)
     try:
         expect_modality(path, modality)
         if kind_of_input(path) == "volume":
@@ -49,6 +66,8 @@ def check_upload(path: Path, modality: str = "", channels: int = 1, blank: bool 
             read_image(path, channels)
     except UserError as error:
         raise UserError(str(error).replace(f"{path.parent}/", "")) from None
+    finally:
+        READING.release()
 
 
 def check_label(path: Path) -> None:

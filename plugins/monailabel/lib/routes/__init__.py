@@ -16,31 +16,46 @@ from monailabel.endpoints import (
     batch_infer,
     datastore,
     infer,
+    info,
+    logs,
     model,
+    ohif,
+    proxy,
     scoring,
     session,
     train,
     wsi_infer,
 )
 
-from lib.routes import batches, examples, images, inference, training, zoo
+from lib.routes import batches, examples, images, inference, stock, training, zoo
 from lib.routes.common import Context
 
-SUBJECTS = (inference, batches, images, training, zoo, examples)
-REPLACED = {
-    infer: [("POST", "/infer/{model}")],
-    activelearning: [("POST", "/activelearning/{strategy}")],
-    batch_infer: [("GET", "/batch/infer"), ("POST", "/batch/infer/{model}"), ("DELETE", "/batch/infer")],
-    datastore: [("PUT", "/datastore/"), ("PUT", "/datastore/image"), ("PUT", "/datastore/label")],
-    session: [("PUT", "/session/")],
-    train: [("POST", "/train/{model}"), ("POST", "/train/")],
-}
+SUBJECTS = (inference, batches, images, training, zoo, examples, stock)
+STOCK = (info, model, infer, wsi_infer, batch_infer, train, activelearning, scoring, datastore, logs, ohif, session)
+REPLACED = (
+    ("POST", "/infer/{model}"),
+    ("POST", "/activelearning/{strategy}"),
+    ("GET", "/batch/infer"),
+    ("POST", "/batch/infer/{model}"),
+    ("DELETE", "/batch/infer"),
+    ("PUT", "/datastore/"),
+    ("PUT", "/datastore/image"),
+    ("PUT", "/datastore/label"),
+    ("GET", "/datastore/dataset"),
+    ("PUT", "/session/"),
+    ("POST", "/train/{model}"),
+    ("POST", "/train/"),
+    ("POST", "/reload"),
+)
 # Stock routes with no use here that would run a request's own folder as Python, or change released weights.
-REMOVED = {
-    model: [("PUT", "/model/{model}"), ("DELETE", "/model/{model}")],
-    scoring: [("POST", "/scoring/"), ("POST", "/scoring/{method}")],
-    wsi_infer: [("POST", "/infer/wsi/{model}"), ("POST", "/infer/wsi_v2/{model}")],
-}
+REMOVED = (
+    ("PUT", "/model/{model}"),
+    ("DELETE", "/model/{model}"),
+    ("POST", "/scoring/"),
+    ("POST", "/scoring/{method}"),
+    ("POST", "/infer/wsi/{model}"),
+    ("POST", "/infer/wsi_v2/{model}"),
+)
 
 
 def build_router(app: Any) -> APIRouter:
@@ -48,26 +63,29 @@ def build_router(app: Any) -> APIRouter:
     context, router = Context(app), APIRouter()
     for subject in SUBJECTS:
         subject.add_routes(router, context)
+    router.include_router(stock.kept_routes(STOCK, {*REPLACED, *REMOVED}))
     return router
 
 
 def install_routes(app: Any) -> None:
-    """Put our routes first and take the stock ones of the same address away, so that each has one owner."""
+    """Put our routes and the stock ones that stay in the place of the stock ones, so that each has one owner."""
     server = getattr(sys.modules.get("monailabel.app"), "app", None)
     if server is None:
         return
-    gone = {**REPLACED, **REMOVED}
-    for module, replaced in gone.items():
-        left = [r for r in module.router.routes if not any(m in r.methods and r.path == p for m, p in replaced)]
-        module.router.routes[:] = left
+    ours = build_router(app)
+    # Without a remote archive the proxy has nobody to hand requests on to.
+    emptied = STOCK if app.service.is_remote else (*STOCK, proxy)
+    owned = {(method, route.path) for module in emptied for route in module.router.routes for method in route.methods}
+    for module in emptied:
+        module.router.routes.clear()
         getattr(module.router, "_mark_routes_changed", lambda: None)()
-    flat = [pair for pairs in gone.values() for pair in pairs]
+    owned |= {*REPLACED}
     routes = server.router.routes
-    routes[:] = [r for r in routes if not any(m in (getattr(r, "methods", 0) or ()) and r.path == p for m, p in flat)]
+    routes[:] = [r for r in routes if not any((m, r.path) in owned for m in getattr(r, "methods", None) or ())]
     before = len(routes)
-    server.include_router(build_router(app))
-    ours = routes[before:]
+    server.include_router(ours)
+    added = routes[before:]
     del routes[before:]
-    routes[:0] = ours
+    routes[:0] = added
     getattr(server.router, "_mark_routes_changed", lambda: None)()
     server.openapi_schema = None

@@ -24,6 +24,7 @@ def add_routes(router: APIRouter, context: Context) -> None:
         return [snapshot(task) for task in batch.tasks] if all else snapshot(batch.tasks[-1])
 
     @router.post("/batch/infer/{model}", tags=["Infer"], summary="Run a model over the datastore, with resume")
+    @context.work.heavy(lambda request: request["run_sync"])
     @http_errors
     def batch_run(
         model: str,

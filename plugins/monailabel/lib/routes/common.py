@@ -13,15 +13,18 @@ from fastapi import HTTPException, UploadFile
 from monailabel.config import settings
 from monailabel.interfaces.exception import MONAILabelException
 
+from lib.line import Line
 from lib.requests import read_params
 from lib.uploads import check_upload, drop_upload, keep_upload
 from synthzoo.errors import UserError, find_user_error
 from synthzoo.serving.served import Cancelled, ServedBundle
+from synthzoo.serving.store import Job
 
 logger = logging.getLogger(__name__)
 USER = settings.MONAI_LABEL_AUTH_ROLE_USER
 ADMIN = settings.MONAI_LABEL_AUTH_ROLE_ADMIN
 ANNOTATOR = settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR
+FILES_AT_ONCE = 2
 
 
 def http_errors(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,6 +63,9 @@ class Context:
 
     def __init__(self, app: Any):
         self.app, self.service = app, app.service
+        parallel, queue_max = self.service.store.parallel, self.service.queue_max
+        self.work = Line("work", "requests", parallel, queue_max, own_threads=True)
+        self.files = Line("files", "files", FILES_AT_ONCE, queue_max)
 
     def bundle(self, model: str) -> ServedBundle:
         """The bundle of a name.
@@ -75,24 +81,29 @@ class Context:
     @contextmanager
     def checked_upload(
         self, model: str, params: str, file: UploadFile | None, session_id: str = ""
-    ) -> Iterator[tuple[dict[str, Any], Path | None]]:
-        """The options of a request and its checked upload, which is removed in the end."""
+    ) -> Iterator[tuple[dict[str, Any], Path | None, Job]]:
+        """The options of a request, its checked upload, which is removed in the end, and its job, which then ends.
+
+        The job is there from the beginning, so that it can be watched and cancelled while the file waits to be read.
+        """
         bundle, requested, upload = self.bundle(model), read_params(params), None
+        for key in ("model", "image", "description"):
+            if key in requested:
+                raise UserError(f"{model} has no option '{key}': name the image in the address, as ?image=ID.")
+        job = self.service.store.new_job(model, self.service.read_request(bundle, requested).extras["job"])
         try:
-            if bundle.takes_images and file:
-                upload = keep_upload(file.file, file.filename)
-            elif bundle.takes_images and session_id:
-                sessions = self.app.sessions()
-                found = sessions.get_session(session_id) if sessions else None
-                if found is None:
-                    raise LookupError(f"there is no session '{session_id[:80]}'.")
-                upload = Path(found.image)
-            for key in ("model", "image", "description"):
-                if key in requested:
-                    raise UserError(f"{model} has no option '{key}': name the image in the address, as ?image=ID.")
-            if upload is not None:
-                check_upload(upload, bundle.modality)
-            yield requested, upload
+            with self.service.store.ending(job):
+                if bundle.takes_images and file:
+                    upload = keep_upload(file.file, file.filename)
+                elif bundle.takes_images and session_id:
+                    sessions = self.app.sessions()
+                    found = sessions.get_session(session_id) if sessions else None
+                    if found is None:
+                        raise LookupError(f"there is no session '{session_id[:80]}'.")
+                    upload = Path(found.image)
+                if upload is not None:
+                    check_upload(upload, bundle.modality, job=job)
+                yield requested, upload, job
         except UserError as error:
             if upload is None:
                 raise

@@ -19,6 +19,7 @@ def add_routes(router: APIRouter, context: Context) -> None:
     """Add `/zoo/example`."""
 
     @router.get("/zoo/example/{model}", tags=["Zoo"], summary="A seeded phantom of the kind that the model takes")
+    @context.files.heavy()
     @http_errors
     def zoo_example(
         background_tasks: BackgroundTasks, model: str, seed: int = 0, user: User = Depends(RBAC(USER))

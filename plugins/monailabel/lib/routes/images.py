@@ -24,6 +24,7 @@ def add_routes(router: APIRouter, context: Context) -> None:
 
     @router.put("/datastore/", tags=["Datastore"], summary="Upload an image", deprecated=True)
     @router.put("/datastore/image", tags=["Datastore"], summary="Upload an image")
+    @context.files.heavy()
     @http_errors
     def put_image(
         background_tasks: BackgroundTasks,
@@ -45,6 +46,7 @@ def add_routes(router: APIRouter, context: Context) -> None:
             drop_upload(upload)
 
     @router.put("/datastore/label", tags=["Datastore"], summary="Save a label")
+    @context.files.heavy()
     @http_errors
     def put_label(
         background_tasks: BackgroundTasks,
@@ -67,6 +69,7 @@ def add_routes(router: APIRouter, context: Context) -> None:
         return datastore.save_label(background_tasks, image, text, tag, label, user.username)
 
     @router.put("/session/", tags=["Session"], summary="Create a session with an image")
+    @context.files.heavy()
     @http_errors
     def put_session(
         background_tasks: BackgroundTasks,
@@ -85,6 +88,8 @@ def add_routes(router: APIRouter, context: Context) -> None:
             check_upload(path)
         except UserError:
             context.app.sessions().remove_session(found["session_id"])
+            for task in background_tasks.tasks:  # they remove what was received, and run after a good answer only
+                task.func(*task.args)
             raise
         return found
 

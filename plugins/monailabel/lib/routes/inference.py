@@ -11,14 +11,17 @@ from monailabel.endpoints.user.auth import RBAC, User
 
 from lib.requests import expect_object
 from lib.routes.common import USER, Context, http_errors
+from lib.strategies import Generate
 from synthzoo.errors import UserError
 
 
 def add_routes(router: APIRouter, context: Context) -> None:
     """Add `/infer` and `/activelearning`, with the stock parameters and answers."""
     app, service = context.app, context.service
+    generates = {name for name, strategy in app._strategies.items() if isinstance(strategy, Generate)}
 
     @router.post("/infer/{model}", tags=["Infer"], summary="Run one model", responses=infer.router.responses)
+    @context.work.heavy()
     @http_errors
     def run_infer(
         background_tasks: BackgroundTasks,
@@ -31,13 +34,14 @@ def add_routes(router: APIRouter, context: Context) -> None:
         output: infer.ResultType | None = None,
         user: User = Depends(RBAC(USER)),
     ):
-        with context.checked_upload(model, params, file, session_id) as (requested, upload):
-            result = service.infer({**requested, "model": model, "image": image}, upload)
         if output == infer.ResultType.dicom_seg:
             raise UserError("output dicom_seg is not offered: float maps and synthetic studies are no DICOM SEG.")
+        with context.checked_upload(model, params, file, session_id) as (requested, upload, job):
+            result = service.infer({**requested, "model": model, "image": image}, upload, job)
         return infer.send_response(service.datastore, result, output, background_tasks)
 
     @router.post("/activelearning/{strategy}", tags=["ActiveLearning"], summary="Open the next sample")
+    @context.work.heavy(lambda request: request["strategy"] in generates)
     @http_errors
     def run_sample(strategy: str, params: dict | None = Body(None), user: User = Depends(RBAC(USER))):
         if strategy not in app._strategies:

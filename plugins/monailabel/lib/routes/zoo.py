@@ -24,6 +24,7 @@ def add_routes(router: APIRouter, context: Context) -> None:
         return {"models": models, "loaded": service.store.loaded(), "memory_limit_bytes": service.store.limit}
 
     @router.post("/zoo/run/{model}", tags=["Zoo"], summary="Run one model; every output of every result in one zip")
+    @context.work.heavy()
     @http_errors
     def zoo_run(
         background_tasks: BackgroundTasks,
@@ -33,8 +34,8 @@ def add_routes(router: APIRouter, context: Context) -> None:
         file: UploadFile = File(None),
         user: User = Depends(RBAC(USER)),
     ) -> FileResponse:
-        with context.checked_upload(model, params, file) as (requested, upload):
-            with service.run_request({**requested, "model": model, "image": image}, upload) as result:
+        with context.checked_upload(model, params, file) as (requested, upload, job):
+            with service.run_request({**requested, "model": model, "image": image}, upload, job) as result:
                 path = pack(result.bundle, result.cases, result.params)
         background_tasks.add_task(path.unlink, missing_ok=True)
         return FileResponse(path, media_type="application/zip", filename=f"{model}.zip", background=background_tasks)
