@@ -19,6 +19,7 @@ from pydicom.pixel_data_handlers.util import apply_modality_lut, apply_voi, conv
 
 from synthzoo.errors import UserError
 from synthzoo.io.jpeg import MAX_SIDE, decode_jpeg, grey_of
+from synthzoo.io.opening import open_dicom
 
 MAX_BYTES = 1 << 30  # of stored pixels
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
@@ -34,7 +35,9 @@ def read_header(path: str | Path) -> pydicom.Dataset:
     """
     path = Path(path)
     try:
-        dataset = pydicom.dcmread(path)
+        dataset = open_dicom(path)
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"image {path} does not exist: check the path.") from None
     except Exception as error:  # pydicom raises many kinds for damaged files

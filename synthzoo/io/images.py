@@ -16,6 +16,7 @@ from synthzoo.io.jpeg import CONVERT, grey_of, jpeg_size
 from synthzoo.io.kinds import ENDINGS, first_bytes, format_of_content, what_is
 
 LARGEST = 8192  # pixels of a side
+MAX_BYTES = 1 << 29  # of a file: 16 bits a colour of the largest picture, not compressed
 READ = ("png", "jpeg", "dicom")
 
 
@@ -76,15 +77,19 @@ def read_picture(
 
 def _bands(path: Path, form: str) -> np.ndarray:
     """Channels of a PNG or JPEG, uint8 or uint16 (1, H, W), or uint8 (3, H, W)."""
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"picture {path} has more than {MAX_BYTES >> 20} MiB: save it again, or make it smaller.")
     try:
         if form == "jpeg":
             jpeg_size(path.read_bytes(), f"picture {path}")
+        else:
+            _expect_size(path, *struct.unpack(">II", first_bytes(path)[16:24]))  # Pillow raises at some sizes
         with Image.open(path, formats=["PNG", "JPEG"]) as opened:
-            if max(opened.size) > LARGEST:
-                said = f"{opened.size[0]} x {opened.size[1]}"
-                raise UserError(f"picture {path} is {said} pixels, but at most {LARGEST} a side: make it smaller.")
+            _expect_size(path, *opened.size)
             opened.load()
             picture = ImageOps.exif_transpose(opened)  # telephones store how the picture was held
+    except UserError:
+        raise
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error):
         raise UserError(f"picture {path} is a damaged {form.upper()}: copy or export it again.") from None
     if picture.mode.startswith("I"):
@@ -98,6 +103,13 @@ def _bands(path: Path, form: str) -> np.ndarray:
     if picture.mode in ("L", "1"):
         return np.asarray(picture.convert("L"))[None]
     return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+
+
+def _expect_size(path: Path, width: int, height: int) -> None:
+    """Refuse a size before anything is decoded."""
+    if max(width, height) > LARGEST:
+        said = f"{width} x {height}"
+        raise UserError(f"picture {path} is {said} pixels, but at most {LARGEST} a side: make it smaller.")
 
 
 def png_bytes(array: np.ndarray) -> bytes:

@@ -19,6 +19,7 @@ from synthzoo.errors import UserError
 MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 MAX_SIDE = 8192  # pixels
+MOST_SCANS = 100  # each is decoded as a picture of its own; programs write about ten
 PIXELS_PER_BYTE = 1024  # no JPEG holds more
 TINT = 6  # grey levels between the channels of a pixel that count as colour
 TINTED = 0.01  # share of such pixels in a grey frame
@@ -51,6 +52,8 @@ def jpeg_size(data: bytes, where: str) -> tuple[int, int]:
         at += 2 + length
         if marker == 0xDA:
             scans += 1
+            if scans > MOST_SCANS:
+                raise UserError(f"{where} is a JPEG of more than {MOST_SCANS} scans: save it again with any program.")
             found = MARKER.search(data, at)
             if found is None:
                 raise damaged

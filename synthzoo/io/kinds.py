@@ -157,11 +157,11 @@ def is_dicom_folder(path: Path) -> bool:
 
 def dicom_kind(path: Path) -> str:
     """What a DICOM file holds by its header: "video", "image", or "volume", one slice or all of it."""
-    import pydicom
+    from synthzoo.io.opening import open_dicom
 
     tags = ["Modality", "SOPClassUID", "NumberOfFrames"]
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+        header = open_dicom(path, stop_before_pixels=True, specific_tags=tags)
         many, modality = int(header.get("NumberOfFrames") or 1) > 1, stated_modality(header)
     except Exception:  # pydicom raises many kinds for damaged files; whoever reads it says what is wrong with it
         return "volume"

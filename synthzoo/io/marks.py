@@ -221,8 +221,10 @@ def _from_nifti(path: Path) -> Mark | None:
 def _from_dicom(path: Path) -> Mark | None:
     import pydicom
 
+    from synthzoo.io.opening import open_dicom
+
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True)
+        dataset = open_dicom(path, stop_before_pixels=True)
     except pydicom.errors.InvalidDicomError as error:
         raise ValueError(str(error)) from None
     for item in dataset.get("ContributingEquipmentSequence", []):

@@ -1,31 +1,57 @@
-"""Opening a NIfTI file, however its ending is spelled."""
+"""Opening NIfTI and DICOM files, however their names end and whatever they would unpack to."""
 
 from __future__ import annotations
 
+import io
+import mmap
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
+import pydicom
+
+from synthzoo.errors import UserError
+from synthzoo.io.unpacking import read_head
 
 
 def open_nifti(path: str | Path) -> nib.Nifti1Image:
-    """Open a NIfTI file; its header is read, its voxels are when they are needed.
+    """Read the header of a NIfTI file with its extensions; `unpacking.read_voxels` reads the voxels.
 
-    nibabel itself looks for `.nii.Gz` where it was given `.Nii.Gz`, and finds nothing.
+    nibabel itself reads on in a gzip file as far as it unpacks, and finds no file of the name `a.Nii.Gz`.
 
     Args:
         path: `.nii` or `.nii.gz`, in capitals or not.
 
     Raises:
-        what `nibabel.load` raises for other files.
+        what nibabel raises for other headers, and `unpacking.read_head`.
     """
-    path = Path(path)
-    try:
-        return nib.load(path)
-    except FileNotFoundError:
-        if not path.is_file():
-            raise
-    holders = {part: nib.FileHolder(filename=str(path)) for part in ("header", "image")}
-    try:
-        return nib.Nifti1Image.from_file_map(holders)
-    except nib.spatialimages.HeaderDataError:
-        return nib.Nifti2Image.from_file_map(holders)
+    head = read_head(path)
+    holder = nib.FileHolder(fileobj=io.BytesIO(head))
+    kind = nib.Nifti2Image if head[4:7] == b"n+2" else nib.Nifti1Image
+    return kind.from_file_map({"header": holder, "image": holder})
+
+
+def open_dicom(path: str | Path, **choices: Any) -> pydicom.Dataset:
+    """Read a DICOM file as `pydicom.dcmread` does, but never one that is deflated as a whole.
+
+    pydicom would unpack all of it for a single element, and a small file may unpack to a thousand times its size.
+
+    Args:
+        path: the file.
+        choices: of `pydicom.dcmread`, such as stop_before_pixels.
+
+    Raises:
+        UserError: it is deflated.
+        what pydicom raises for damaged files.
+    """
+    with open(path, "rb") as file:
+        if file.seek(0, io.SEEK_END) and _holds(file.fileno(), pydicom.uid.DeflatedExplicitVRLittleEndian):
+            raise UserError(
+                f"image {path} is deflated DICOM, which is not read: convert it with gdcmconv --raw IN OUT."
+            )
+    return pydicom.dcmread(path, **choices)
+
+
+def _holds(handle: int, text: str) -> bool:
+    with mmap.mmap(handle, 0, access=mmap.ACCESS_READ) as content:
+        return content.find(text.encode()) >= 0

@@ -21,6 +21,7 @@ from pydicom.pixel_data_handlers.util import apply_modality_lut
 from synthzoo.errors import UserError
 from synthzoo.io.dicom_pixels import MAX_BYTES, frames_of
 from synthzoo.io.kinds import first_bytes, format_of_content, stated_modality
+from synthzoo.io.opening import open_dicom
 
 SAME = 1e-3  # of direction cosines
 UNEVEN = 0.03  # of the median step; rounded positions of real scanners stay below
@@ -52,7 +53,7 @@ def modality_of(path: str | Path) -> str:
     files = dicom_files(path) if path.is_dir() or format_of_content(first_bytes(path)) == "dicom" else []
     for file in files:
         try:
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["Modality", "SOPClassUID"])
+            header = open_dicom(file, stop_before_pixels=True, specific_tags=["Modality", "SOPClassUID"])
         except Exception:  # pydicom raises many kinds for damaged files; whoever reads it says what is wrong with it
             continue
         if stated_modality(header):
@@ -97,7 +98,9 @@ def _headers(path: Path) -> list[tuple[Path, pydicom.Dataset]]:
     found = []
     for file in dicom_files(path):
         try:
-            dataset = pydicom.dcmread(file, force=file.suffix.lower() in (".dcm", ".ima"))
+            dataset = open_dicom(file, force=file.suffix.lower() in (".dcm", ".ima"))
+        except UserError:
+            raise
         except Exception as error:  # pydicom raises many kinds for damaged files
             said = (str(error).splitlines() or [type(error).__name__])[0][:120]
             raise UserError(f"image {path} is not one readable DICOM series: {file.name} ({said}).") from None

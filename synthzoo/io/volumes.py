@@ -18,6 +18,7 @@ from synthzoo.errors import UserError
 from synthzoo.io.kinds import ENDINGS, first_bytes, format_of_content, is_dicom_folder
 from synthzoo.io.opening import open_nifti
 from synthzoo.io.series import read_series
+from synthzoo.io.unpacking import read_voxels
 
 MAX_VOXELS = int(os.environ.get("SYNTHZOO_MAX_VOXELS", 640**3))  # 1 GiB as float32; a 0.35 mm head fits
 # ITK and its writers round quaternions to float32, some to just above 1, and read them back.
@@ -145,14 +146,11 @@ def _read_nifti(path: Path, channels: int, video: bool = False) -> tuple[np.ndar
     if compressed and magic != b"\x1f\x8b":
         raise UserError(f"image {path} is not gzip data, although it is called .gz: it may be another file renamed.")
     try:
-        if compressed:
-            with gzip.open(path) as file:
-                file.read(352)
         image = open_nifti(path)  # the header alone
         shape = tuple(int(n) for n in image.shape)
         item = image.get_data_dtype()
     except (gzip.BadGzipFile, zlib.error, EOFError):
-        raise UserError(f"image {path} is damaged or cut short (gzip ends too early): copy it again.") from None
+        raise UserError(f"image {path} is damaged or cut short (it ends too early): copy it again.") from None
     except (ImageFileError, HeaderDataError, ValueError, OverflowError):
         raise UserError(f"image {path} is not a readable NIfTI file, whatever its name says: export it.") from None
     except OSError as error:
@@ -169,13 +167,9 @@ def _read_nifti(path: Path, channels: int, video: bool = False) -> tuple[np.ndar
             "SYNTHZOO_MAX_VOXELS where the memory is there."
         )
     try:
-        if item.kind == "c":  # the magnitude is the image, the real part alone is not
-            array = np.abs(np.asarray(image.dataobj)).astype(np.float32).reshape(shape)
-        else:
-            array = np.array(image.dataobj, dtype=np.float32).reshape(shape)
+        array = read_voxels(path, image, shape)
     except (OSError, EOFError, zlib.error, ValueError, OverflowError):
         raise UserError(f"image {path} is damaged or cut short (voxels are missing): copy it again.") from None
-    array = np.ascontiguousarray(array[None] if array.ndim == 3 else np.moveaxis(array, -1, 0))
     return array, np.asarray(image.affine, dtype=np.float64)
 
 
