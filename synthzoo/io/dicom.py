@@ -26,6 +26,7 @@ import synthzoo
 from synthzoo.errors import UserError
 from synthzoo.io.files import atomic_folder, atomic_path
 from synthzoo.io.marks import Mark, mark_dataset
+from synthzoo.io.opening import open_dicom
 
 NAMESPACE = uuid.UUID("6f1c3f0e-5d0b-5a5e-9a53-3a0d2f7c9b41")
 CLASSES = {
@@ -142,7 +143,7 @@ def study_of(
     given = None if given is None else Path(given)
     source: list[Dataset] = []
     if given is not None and given.is_dir():
-        found = (pydicom.dcmread(path, stop_before_pixels=True, force=True) for path in sorted(given.iterdir()))
+        found = (open_dicom(path, stop_before_pixels=True, force=True) for path in sorted(given.iterdir()))
         found = [header for header in found if "Rows" in header and "SeriesInstanceUID" in header]
         source = [header for header in found if header.SeriesInstanceUID == found[0].SeriesInstanceUID]
     return Study(case, identity, requested or {}, given, source)

@@ -11,6 +11,7 @@ import pydicom
 from synthzoo.errors import UserError
 from synthzoo.io.images import read_picture
 from synthzoo.io.kinds import first_bytes, format_of_content
+from synthzoo.io.opening import open_dicom
 
 MODALITIES = ("CR", "DX", "DR", "XR", "RG")
 UNSAID = ("", "OT", "SC")  # modalities that say nothing
@@ -68,7 +69,7 @@ def expect_frontal(path: str | Path) -> str | None:
         return None
     tags = ["ViewPosition", "ViewCodeSequence", "BodyPartExamined", "PatientOrientation", "PresentationIntentType"]
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+        header = open_dicom(path, stop_before_pixels=True, specific_tags=tags)
     except Exception:  # pydicom raises many kinds for damaged files; whoever reads it says what is wrong with it
         return None
     view = _words(header.get("ViewPosition"))

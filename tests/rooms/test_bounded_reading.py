@@ -187,3 +187,14 @@ def test_deflated_dicom_is_refused_before_it_is_unpacked(tmp_path):
     assert len(path.read_bytes()) < 4 * MB
     assert "deflated" in bounded(read_image, path)
     assert "deflated" in bounded(read_volume, path)
+
+
+def test_what_reads_a_file_of_a_user_opens_it_by_the_bounded_ways(root):
+    found = [path for room in ("io", "cases", "datasets/chest") for path in (root / "synthzoo" / room).rglob("*.py")]
+    assert len(found) > 20
+    for path in found:
+        if path.name in ("opening.py", "unpacking.py"):
+            continue
+        text = path.read_text()
+        for call in ("dcmread(", "nib.load(", "nibabel.load("):
+            assert call not in text, f"{path}: {call} reads on as far as a file unpacks; see synthzoo.io.opening"

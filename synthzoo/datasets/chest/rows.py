@@ -31,6 +31,7 @@ from PIL import Image, UnidentifiedImageError
 
 from synthzoo.errors import UserError
 from synthzoo.io.kinds import format_of
+from synthzoo.io.opening import open_dicom
 
 SPLITS = ("train", "validation", "test")
 FRONTAL = ("PA", "AP")
@@ -232,7 +233,7 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         if format_of(path) == "dicom":
             tags = ["Rows", "Columns"]
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+            header = open_dicom(path, stop_before_pixels=True, specific_tags=tags)
             return int(header.Columns), int(header.Rows)
         with Image.open(path, formats=["PNG", "JPEG"]) as opened:
             return opened.size

@@ -19,8 +19,6 @@ import math
 from collections import defaultdict
 from pathlib import Path
 
-import pydicom
-
 from synthzoo.datasets.chest.rows import (
     SEXES,
     Box,
@@ -36,6 +34,7 @@ from synthzoo.datasets.chest.rows import (
 from synthzoo.errors import UserError
 from synthzoo.io.dicom_pixels import spacing_of
 from synthzoo.io.kinds import format_of
+from synthzoo.io.opening import open_dicom
 from synthzoo.io.tables import integer_in, number_in, table_cells
 
 FINDINGS = (
@@ -165,7 +164,7 @@ def _add_header(row: dict) -> None:
     if format_of(row["path"]) != "dicom":
         return
     try:
-        header = pydicom.dcmread(row["path"], stop_before_pixels=True)
+        header = open_dicom(row["path"], stop_before_pixels=True)
     except Exception:  # pydicom raises many kinds for damaged files
         raise UserError(f"{row['path']} is not readable DICOM: copy it again.") from None
     row["sex"] = SEXES.get(str(header.get("PatientSex", "")).strip().lower())
