@@ -4,4 +4,4 @@ from synthzoo.bundle.download import download
 from synthzoo.cli import run
 
 if __name__ == "__main__":
-    run(lambda *args, **kwargs: str(download(*args, **kwargs)))
+    run(download)

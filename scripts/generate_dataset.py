@@ -7,6 +7,7 @@ torchrun --nproc_per_node=2 scripts/generate_dataset.py --bundle brain_mr_synthe
 from pathlib import Path
 
 from synthzoo.bundle.find import find_bundle
+from synthzoo.bundle.keys import typed_value
 from synthzoo.cases.table import process_rank
 from synthzoo.cli import run
 from synthzoo.serving.generation import generate_dataset
@@ -14,7 +15,14 @@ from synthzoo.serving.generation import generate_dataset
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def main(bundle: str, out: str, num_samples=None, requests: str | None = None, seed: int = 0, **settings) -> None:
+def main(
+    bundle: str,
+    out: str,
+    num_samples: int | None = None,
+    requests: str | None = None,
+    seed: int = 0,
+    **settings: str,
+) -> None:
     """Fill the folder `out`.
 
     Args:
@@ -26,7 +34,8 @@ def main(bundle: str, out: str, num_samples=None, requests: str | None = None, s
         settings: conditions, as a value (--age 70), a range (--age 40,80) or words (--sex F,M), and keys of the
             bundle's inference.json (--steps 10 --batch_size 8).
     """
-    folder = generate_dataset(find_bundle(bundle, ROOT), str(out), num_samples, requests, seed, settings)
+    typed = {key: typed_value(key, text) for key, text in settings.items()}
+    folder = generate_dataset(find_bundle(bundle, ROOT), out, num_samples, requests, seed, typed)
     if process_rank()[0] == 0:
         print(f"data set: {folder}")
 

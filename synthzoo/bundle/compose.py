@@ -8,6 +8,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+from synthzoo.bundle.keys import as_config, spelled
 from synthzoo.errors import UserError
 
 
@@ -38,14 +39,14 @@ def load_config(
         bundle: folder of the bundle.
         overlays: stems in order, for example ("train",) or ("train", "multi_gpu_train").
         overrides: values by id (`"num_samples": 2`, `"train#trainer#max_epochs": 1`); an id that does not exist yet is
-            added, as on MONAI's command line.
+            added, as on MONAI's command line. Paths are text, `#` and `%` included, see `as_config`.
     """
     parser = ConfigParser()
     parser.read_config(config_files(bundle, overlays))
     parser.read_meta(str(Path(bundle) / "configs" / "metadata.json"))
-    parser["bundle_root"] = str(bundle)
+    parser["bundle_root"] = spelled(str(bundle))
     for key, value in (overrides or {}).items():
-        parser.set(value, key)
+        parser.set(as_config(key, value), key)
     return parser
 
 
@@ -67,8 +68,8 @@ def load_workflow(
         meta_file=str(Path(bundle) / "configs" / "metadata.json"),
         logging_file=str(logging_file) if logging_file.is_file() else False,
         run_id=run_id,
-        bundle_root=str(bundle),
-        **dict(overrides or {}),
+        bundle_root=spelled(str(bundle)),
+        **{key: as_config(key, value) for key, value in (overrides or {}).items()},
     )
 
 

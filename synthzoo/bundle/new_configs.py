@@ -52,6 +52,7 @@ def inference(name: str, skeleton: Skeleton) -> dict[str, Any]:
         "postprocessing": {"_target_": "Compose", "transforms": [*skeleton.after, saver(skeleton, table)]},
         "handlers": [finalizer(skeleton, table)],
         "evaluator": EVALUATOR,
+        "initialize": "@imports",
         "run": ["$@evaluator.run()"],
     }
 

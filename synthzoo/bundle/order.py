@@ -24,6 +24,7 @@ BODY = (
     "postprocessing",
     "handlers",
     "evaluator",
+    "initialize",
     "run",
 )
 LONGEST_EXPRESSION = 200

@@ -21,6 +21,8 @@ from tqdm import tqdm
 
 from synthzoo.bundle.compose import load_workflow
 from synthzoo.bundle.find import read_json, read_metadata
+from synthzoo.bundle.keys import check_key
+from synthzoo.bundle.known import expect_known, held_at
 from synthzoo.bundle.order import walk
 from synthzoo.cases.requests import read_table
 from synthzoo.cases.table import process_rank
@@ -91,9 +93,12 @@ def _prepare(
     conditions = metadata.get("synthzoo", {}).get("conditions", {})
     requested = {name: settings.pop(name) for name in conditions if name in settings}
     known = [*conditions, *(key for key in config if key not in RESERVED and not key.startswith("_"))]
-    for name in settings:
+    for name, value in settings.items():
         if name.replace("::", "#").split("#")[0] not in [*known, "batch_size"]:
             raise UserError(f"--{name}: unknown condition or setting: the known ones are {', '.join(known)}.")
+        if name != "batch_size":
+            expect_known(config, name, f"--{name} {value}")
+        check_key(name, value, metadata, 1 if name == "batch_size" else held_at(config, name), "--")
     text = request_table(conditions, requested, num_samples, requests, check_seed(seed, "seed"))
     if process_rank()[0] == 0:
         keep_table(out / TABLE, text)
@@ -139,8 +144,6 @@ def _batches(config: dict, table: str, size: int | None) -> dict[str, Any]:
     """The overrides that set the batch size, and with it the blocks of rows that processes take."""
     if size is None:
         return {}
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise UserError(f"--batch_size is {size!r}, but must be an integer of at least 1.")
     if "batch_size" in config:
         return {"batch_size": size}
     return {"dataloader#batch_size": size, f"{table}#block": size}

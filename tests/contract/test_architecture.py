@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "systems": SCIENCE | {"training", "evaluation"},
     "bundle": SCIENCE | {"training"},
     "serving": SCIENCE | {"training", "bundle"},
+    "cli": {"io", "cases", "bundle"},  # what configs and scripts begin with; no room imports it
 }
 # A system stands alone. The few that build on another name it here; what a third one needs moves into a room.
 MAY_BUILD_ON = {
@@ -111,7 +112,7 @@ def home_for(rooms: set[str]) -> str:
 @pytest.mark.parametrize("path", LIBRARY, ids=name)
 def test_a_module_imports_only_what_its_room_may_import(path):
     room = room_of(path)
-    if room in ("__init__", "errors", "cli"):
+    if room in ("__init__", "errors"):
         assert not rooms_read(path), f"{name(path)} is imported by all rooms, so it may import none of them"
         return
     assert room in MAY_IMPORT, (

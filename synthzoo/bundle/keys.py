@@ -1,0 +1,149 @@
+"""Plain keys of configs: which are paths, what else they allow, and values that pass MONAI's parser as they are.
+
+A plain key holds no component: `output_dir`, `age`, `max_epochs`. What it allows is a property of JSON Schema, from
+`synthzoo.conditions` and `synthzoo.options` of metadata.json, or from `schema/plain_keys.json` for what many bundles
+have. A property of the format "path" is text from first to last.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from synthzoo.bundle.find import read_json
+from synthzoo.cases.values import allowed, check_value
+from synthzoo.errors import UserError
+from synthzoo.io.words import path_text, path_texts, read_value
+
+PLAIN_KEYS = Path(__file__).with_name("schema") / "plain_keys.json"
+PATH = "path"
+LISTS = ("images",)  # path keys that take several
+# Where a plain key of the last name in an id means what it means at the top level.
+TABLES = ("train", "dataloader", "evaluation")
+# Path keys whose names mean other things inside of components.
+TOP_ONLY = ("base", "common", "expert", "preview", "figure")
+READ_BY_MONAI = re.compile("[#@%$]")
+SPELLED = re.compile(r"\$'([^'\\]|\\.)*'")
+NULL = ("None", "null")
+
+
+@functools.cache
+def plain_keys() -> dict[str, dict[str, Any]]:
+    """Name -> property of the plain keys that many bundles have."""
+    return read_json(PLAIN_KEYS)
+
+
+def is_path(key: str) -> bool:
+    """Whether an id such as `output_dir` or `network#path` holds a path."""
+    *tables, name = re.split("#|::", key)
+    if tables and name in TOP_ONLY:
+        return False
+    return plain_keys().get(name, {}).get("format") == PATH or name.endswith(("_dir", "_path"))
+
+
+def spelled(text: str, typed: bool = False) -> str:
+    """A text as MONAI's parser gives it back unchanged: itself, or an expression that spells it.
+
+    The parser writes `::` for `#`, reads `@` as a reference, `%` as a copy and `$` as an expression. On a command line
+    (`typed`) Fire reads the text first, as Python.
+
+    >>> spelled("out"), spelled("out #1")
+    ('out', "$'out \\\\x231'")
+    """
+    if not READ_BY_MONAI.search(text) and not (typed and read_value(text) != text):
+        return text
+    return f"$'{''.join(map(_spelled, text))}'"
+
+
+def _spelled(letter: str) -> str:
+    if letter.isascii() and letter.isprintable() and letter not in "#@%$'\"\\":
+        return letter
+    number = ord(letter)
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}" if number < 65536 else f"\\U{number:08x}"
+
+
+def as_config(key: str, value: Any) -> Any:
+    """A value for a config, with paths spelled: a `Path` under any key, a text under a path key.
+
+    A text that begins with `$`, `@` or `%` is left to MONAI, as in a config file; give a `Path` where it is a name.
+    """
+    if isinstance(value, (list, tuple)) and (is_path(key) or any(isinstance(item, Path) for item in value)):
+        return [as_config(key, item) for item in value]
+    if isinstance(value, Path):
+        return spelled(str(value))
+    if isinstance(value, str) and is_path(key) and value[:1] not in ("$", "@", "%"):
+        return spelled(value)
+    return value
+
+
+def typed_paths(key: str, text: str | None, held: Any = "") -> str | list[str] | None:
+    """The path or paths that were typed for a path key; None for `None` where the config holds null.
+
+    Raises:
+        UserError: see `synthzoo.io.words.path_text`.
+    """
+    if text in NULL and held is None:
+        return None
+    if text is not None and SPELLED.fullmatch(text):
+        return ast.literal_eval(text[1:])
+    return path_texts(key, text) if key in LISTS else path_text(key, text)
+
+
+def typed_value(key: str, text: str | None) -> Any:
+    """What a typed text means for a key, as a config takes it: a path as it stands, anything else as Fire reads it."""
+    return as_config(key, typed_paths(key, text)) if is_path(key) else read_value(text)
+
+
+def property_of(key: str, metadata: Mapping[str, Any], held: Any) -> dict[str, Any] | None:
+    """What a plain key allows, or None where nothing says it.
+
+    Args:
+        key: id, such as `age` or `train#trainer#max_epochs`.
+        metadata: of the bundle.
+        held: the value that its configs hold. A key that may be null holds null, or its type says so.
+    """
+    *tables, name = re.split("#|::", key)
+    block = metadata.get("synthzoo", {})
+    for stated in ({} if tables else block.get("conditions", {}), {} if tables else block.get("options", {})):
+        if name in stated:
+            return {**stated[name], "nullable": held is None or name in block.get("conditions", {})}
+    kinds: dict[type, str] = {bool: "boolean", int: "integer", float: "number"}
+    common = dict(plain_keys().get(name, {})) if not tables or tables[0] in TABLES else {}
+    stated_type = common.get("type", [])
+    types = [stated_type] if isinstance(stated_type, str) else stated_type
+    own = kinds.get(type(held))
+    if own and own not in types and not (own == "integer" and "number" in types):
+        common, types = {}, [own]  # without a property, or the same name for something else
+    if not types:
+        return None
+    return {**common, "type": types[0], "nullable": held is None or "null" in types}
+
+
+def check_key(key: str, value: Any, metadata: Mapping[str, Any], held: Any, where: str = "") -> None:
+    """Refuse a value that a plain key does not allow, with its range; expressions, lists and components pass.
+
+    Args:
+        key, metadata, held: see `property_of`.
+        value: as Fire or JSON reads it.
+        where: begins the sentence, such as "--".
+
+    Raises:
+        UserError: of a wrong type, out of range, not finite, or null where the key needs a value.
+    """
+    if isinstance(value, (dict, list, tuple)) or (isinstance(value, str) and value[:1] in ("$", "@", "%")):
+        return
+    rule = property_of(key, metadata, held)
+    if rule is None or rule.get("format") == PATH or rule["type"] == "string" and "enum" not in rule:
+        return
+    empty = value is None or (isinstance(value, str) and value in ("", *NULL))
+    if empty and rule["nullable"]:
+        return
+    nan = isinstance(value, float) and math.isnan(value)
+    if empty or nan or check_value(key, value, rule, where) is None:
+        either = " or null" if rule["nullable"] else ""
+        raise UserError(f"{where}{key} is '{value}', but must be {allowed(rule)}{either}.")

@@ -1,0 +1,274 @@
+"""What is typed is what arrives: paths are text from first to last, other values lie in the range of their key.
+
+Every bundle, every stack of configs that its files name, every plain key: nothing is listed here. The words go through
+Fire's rules, the check of `synthzoo.cli` and MONAI's own parser, without starting a process for each;
+`test_typed_commands.py` starts some.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+from bundle_runs import ROOT
+from monai.bundle import ConfigParser
+
+from synthzoo.bundle.compose import load_config
+from synthzoo.bundle.find import find_bundles, read_json, read_metadata
+from synthzoo.bundle.keys import is_path, property_of
+from synthzoo.cli.bundle_run import check_run, typed_again
+from synthzoo.errors import UserError
+from synthzoo.io.words import read_value, split_words
+
+BUNDLES = find_bundles(ROOT)
+NAMES = (
+    *("out", "out #1", "#1", "pat#1/x", "50%", "a%#b", "$HOME/x", "$1", "$@bundle_root", "a@b", "scan@#2"),
+    *(
+        "2024",
+        "2024_01_15",
+        "1.1e3",
+        "0x10",
+        "1_0",
+        "-1",
+        "True",
+        "False",
+        "inf",
+        "[a]x",
+        "{a}",
+        "{a: b}",
+        "(a)",
+        "a,b",
+    ),
+    *("a b", "Müller", "'q'", 'say "x"', "back\\slash", "a:b", "a::b", "a=b", "x#.json", "é\udce9", "./%x", "./@x"),
+)
+ONE_PATH = ("[a]", "[1, 2]", "()", "None ", "[a,b]")
+
+
+def stacks(bundle: Path) -> list[list[str]]:
+    """Every list of configs that a file of the bundle tells to run together, inference.json alone first."""
+    texts = [path.read_text() for path in [*bundle.glob("configs/*.json"), bundle / "docs" / "README.md"]]
+    told = {
+        tuple(re.findall(r"configs/(\w+)\.json", found)) for text in texts for found in re.findall(r"\[[^]]+\]", text)
+    }
+    return [["inference"], *sorted(list(stems) for stems in told if stems[:1] == ("inference",) and len(stems) > 1)]
+
+
+STACKS = [(bundle, tuple(stems)) for bundle in BUNDLES for stems in stacks(bundle)]
+each_stack = pytest.mark.parametrize(
+    "bundle, stems", STACKS, ids=lambda value: value.name if isinstance(value, Path) else "+".join(value)
+)
+each_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
+
+
+def command(bundle: Path, stems: tuple[str, ...] = ("inference",)) -> list[str]:
+    return ["--config_file", str([str(bundle / "configs" / f"{stem}.json") for stem in stems])]
+
+
+@cache
+def merged(bundle: Path, stems: tuple[str, ...]) -> dict:
+    return load_config(bundle, stems[1:]).get()
+
+
+def plain(config: dict) -> dict:
+    """The keys that hold no component."""
+    return {key: held for key, held in config.items() if key[0] != "_" and not isinstance(held, dict)}
+
+
+def widest(bundle: Path) -> tuple[str, ...]:
+    """The stack of a bundle with the most path keys."""
+    own = [stems for folder, stems in STACKS if folder == bundle]
+    return max(own, key=lambda stems: sum(map(is_path, plain(merged(bundle, stems)))))
+
+
+def arrives(words: list[str], keys: list[str]) -> list[object]:
+    """What a config's components get for keys after these words."""
+    again = typed_again(words, check_run(words))
+    assert check_run(again) == {}, "the command would be started again for ever"
+    parser = ConfigParser()
+    parser.read_config(read_value(split_words(again).options["config_file"]))
+    for name, text in split_words(again).options.items():
+        if name != "config_file":
+            parser[name] = read_value(text)
+    return [parser.get_parsed_content(key) for key in keys]
+
+
+@each_stack
+def test_what_a_bundle_tells_to_run_together_is_known(bundle, stems):
+    assert check_run(command(bundle, stems)) == {}
+
+
+@each_stack
+def test_every_key_that_holds_a_path_is_known_as_one(bundle, stems):
+    for key, held in plain(merged(bundle, stems)).items():
+        looks = key.endswith(("_dir", "_file", "_path", "weights")) or re.match(r"\$@bundle_root \+", str(held))
+        assert is_path(key) or not looks or held == "@sweep_guidance", f"{key} = {held!r}: add it to plain_keys.json"
+
+
+@each_bundle
+def test_a_path_is_text_from_first_to_last(bundle):
+    config = plain(merged(bundle, widest(bundle)))
+    keys = [key for key in config if is_path(key) and key != "bundle_root"]
+    for number, name in enumerate([*NAMES, *ONE_PATH]):
+        typed = {key: name for key in keys if not (key == "images" and name in ONE_PATH)}
+        words = [f"--{key}={value}" for key, value in typed.items()]
+        if name[0] != "-" and number % 2:
+            words = [word for key, value in typed.items() for word in (f"--{key.replace('_', '-')}", value)]
+        assert arrives([*command(bundle, widest(bundle)), *words], list(typed)) == list(typed.values())
+        assert arrives([*command(bundle), f"--bundle_root={name}"], ["bundle_root"]) == [name]
+
+
+@each_bundle
+def test_none_is_null_where_nothing_is_given_and_else_a_name(bundle):
+    for key in (key for key in merged(bundle, ("inference",)) if is_path(key)):
+        held = merged(bundle, ("inference",))[key]
+        assert arrives([*command(bundle), f"--{key}", "None"], [key]) == [None if held is None else "None"]
+
+
+@each_bundle
+def test_a_tilde_is_the_home_folder_in_every_path(bundle, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home #1"))
+    for key in (key for key in merged(bundle, ("inference",)) if is_path(key)):
+        for name in ("~", "~/out", "~/2024"):
+            expected = str(tmp_path / "home #1") + name[1:]
+            assert arrives([*command(bundle), f"--{key}={name}"], [key]) == [expected]
+        assert arrives([*command(bundle), f"--{key}=a~b"], [key]) == ["a~b"]
+
+
+@each_bundle
+def test_a_path_with_a_control_character_or_without_value_is_refused(bundle):
+    for key in (key for key in merged(bundle, ("inference",)) if is_path(key)):
+        for name in ("a\nb", "a\rb", "a\tb", "\x1b[1m", "a\u2028b"):
+            with pytest.raises(UserError, match=f"^--{key} is .*not accepted: rename it\\.$"):
+                check_run([*command(bundle), f"--{key}", name])
+        with pytest.raises(UserError, match=f"--{key} has no value"):
+            check_run([*command(bundle), f"--{key}"])
+
+
+@pytest.mark.parametrize("bundle", [b for b in BUNDLES if "images" in merged(b, ("inference",))], ids=lambda b: b.name)
+def test_a_list_of_images_is_a_list_of_texts(bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for typed, expected in {
+        "['a b','c#1']": ["a b", "c#1"],
+        '["2024_01","$x"]': ["2024_01", "$x"],
+        "[2024_01, 0x10]": ["2024_01", "0x10"],
+        "[a,b]": ["a", "b"],
+        "[in/a.nii.gz,in/b#.nii.gz]": ["in/a.nii.gz", "in/b#.nii.gz"],
+    }.items():
+        assert arrives([*command(bundle), "--images", typed], ["images"]) == [expected]
+    (tmp_path / "[a,b]").mkdir()
+    assert arrives([*command(bundle), "--images", "[a,b]"], ["images"]) == ["[a,b]"]
+
+
+@each_bundle
+def test_paths_of_files_of_options_and_of_own_configs_arrive_too(bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for number, (value, expected) in enumerate({"out #1": "out #1", "~/x": f"{tmp_path}/x", 2024: "2024"}.items()):
+        own, args = tmp_path / f"own{number}.json", tmp_path / f"args{number}.json"
+        own.write_text(json.dumps({"output_dir": value}))
+        listed = str([str(bundle / "configs" / "inference.json"), str(own)])
+        assert arrives(["--config_file", listed], ["output_dir"]) == [expected]
+        args.write_text(json.dumps({"output_dir": value}))
+        words = [*command(bundle), "--args_file", str(args)]
+        assert typed_again(words, check_run(words))[-1].startswith("--output_dir=")
+    own.write_text(json.dumps({"output_dir": "$@bundle_root + '/elsewhere'"}))
+    assert arrives(["--config_file", listed], ["output_dir"]) == ["./elsewhere"]
+
+
+# --- values in range --------------------------------------------------------------------------------------------------
+
+
+@each_stack
+def test_every_plain_number_has_a_range_and_what_is_outside_is_refused(bundle, stems):
+    config, metadata = merged(bundle, stems), read_metadata(bundle)
+    words = command(bundle, stems)
+    for key, held in plain(config).items():
+        if not isinstance(held, (bool, int, float)):
+            continue
+        rule = property_of(key, metadata, held)
+        assert rule is not None
+        assert rule["type"] == "boolean" or {"minimum", "maximum"} <= set(rule), (
+            f"{bundle.name}: {key}: state its range in plain_keys.json, or in metadata.json among the options"
+        )
+        assert check_run([*words, f"--{key}={str(held)}"]) == {}
+        wrong = ["abc", "1e999", "-1e999", "1+1", "{'a': 1}x", "nan", "", "''"]
+        if rule["type"] != "boolean":
+            wrong += [str(rule["minimum"] - 1), str(rule["maximum"] + 1), "True"]
+        wrong += ["0.5"] if rule["type"] == "integer" else []
+        for value in wrong:
+            if value in ("nan", "", "''") and rule["nullable"] and value != "nan":
+                continue
+            with pytest.raises(UserError) as refused:
+                check_run([*words, f"--{key}={value}"])
+            sentence = str(refused.value)
+            assert sentence.startswith(f"--{key} is ") and "must" in sentence and "\n" not in sentence
+            if rule["type"] != "boolean":
+                assert re.search(r"between \S+ and \S+|from \S+ to \S+", sentence), sentence
+
+
+@each_bundle
+def test_a_value_out_of_range_in_a_file_is_refused_with_the_file(bundle, tmp_path):
+    own, args = tmp_path / "own.json", tmp_path / "args.json"
+    own.write_text(json.dumps({"seed": -1}))
+    args.write_text(json.dumps({"seed": -1}))
+    listed = str([str(bundle / "configs" / "inference.json"), str(own)])
+    with pytest.raises(UserError, match=rf"^{re.escape(str(own))}: seed is -1, but must lie between 0 and"):
+        check_run(["--config_file", listed])
+    with pytest.raises(UserError, match=rf"^{re.escape(str(args))}: seed is -1, but must lie between 0 and"):
+        check_run([*command(bundle), "--args_file", str(args)])
+
+
+# --- unknown keys -----------------------------------------------------------------------------------------------------
+
+
+@each_bundle
+def test_an_unknown_key_is_refused_by_every_way_in(bundle, tmp_path):
+    own, args = tmp_path / "own.json", tmp_path / "args.json"
+    listed = str([str(bundle / "configs" / "inference.json"), str(own)])
+    data = "dataset#data" if "data" in read_json(bundle / "configs" / "inference.json")["dataset"] else "dataset"
+    for key, close in {
+        "seeed": "--seed",
+        "nonsense": "",
+        f"{data}#overwrit": "",
+        f"{data}#bundl": f"{data}#bundle",
+        "network_def#nothing#x": "",
+        "handlers#7": "",
+    }.items():
+        own.write_text(json.dumps({key: 1}))
+        args.write_text(json.dumps({key: 1}))
+        for words in (
+            [*command(bundle), f"--{key}", "1"],
+            [*command(bundle), f"--{key.replace('#', '::')}=1"],
+            [*command(bundle), "--args_file", str(args)],
+            ["--config_file", listed],
+        ):
+            with pytest.raises(UserError) as refused:
+                check_run(words)
+            assert key.split("#")[-1 if key.count("#") < 2 else 1] in str(refused.value)
+            assert f"did you mean {close}?" in str(refused.value) or not close
+    assert check_run([*command(bundle), f"--{data}#overwrite", "True"]) == {}
+
+
+def test_an_own_config_may_add_what_it_reads(tmp_path):
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps({"years": 70, "age": "@years", "_note_": "mine", "mine": ["$print(1)"]}))
+    bundle = next(bundle for bundle in BUNDLES if "age" in merged(bundle, ("inference",)))
+    listed = str([str(bundle / "configs" / "inference.json"), str(own)])
+    assert check_run(["--config_file", listed, "--run_id", "mine"]) == {}
+    with pytest.raises(UserError, match="own.json: mine: no config reads a key 'mine'"):
+        check_run(["--config_file", listed])
+
+
+# --- lists without quotes ---------------------------------------------------------------------------------------------
+
+
+@each_bundle
+def test_a_list_without_quotes_is_told_with_the_words_that_work(bundle):
+    key = "images" if "images" in merged(bundle, ("inference",)) else "output_dir"
+    for rest in (["b"], ["b.nii.gz", "c.nii.gz"]):
+        with pytest.raises(UserError, match=f"'{rest[0]}' belongs to no option") as refused:
+            check_run([*command(bundle), f"--{key}", "a", *rest, "--seed", "1"])
+        assert "\n" not in str(refused.value)
+    assert check_run(["run", *command(bundle)]) == {}, "`run` as a word is the stock tool's own"
