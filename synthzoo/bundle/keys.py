@@ -89,9 +89,13 @@ def typed_paths(key: str, text: str | None, held: Any = "") -> str | list[str] |
     """
     if text in NULL and held is None:
         return None
-    if text is not None and SPELLED.fullmatch(text):
-        return ast.literal_eval(text[1:])
-    return path_texts(key, text) if key in LISTS else path_text(key, text)
+    found = path_texts(key, text) if key in LISTS else path_text(key, text)
+    return [_unspelled(path) for path in found] if isinstance(found, list) else _unspelled(found)
+
+
+def _unspelled(text: str) -> str:
+    """The text that an expression of `spelled` spells; any other text is itself."""
+    return ast.literal_eval(text[1:]) if SPELLED.fullmatch(text) else text
 
 
 def typed_value(key: str, text: str | None) -> Any:
