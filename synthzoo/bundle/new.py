@@ -16,29 +16,48 @@ from synthzoo.bundle.form import dump
 from synthzoo.bundle.new_configs import inference, train
 from synthzoo.bundle.new_system import check_system, write_system
 from synthzoo.bundle.schema import OFFICIAL_SCHEMA
-from synthzoo.bundle.skeletons import BRAIN_SHAPE, CLIP_SHAPE, HEAD_SHAPE, PICTURE_SHAPE, SKELETONS, Skeleton
+from synthzoo.bundle.skeletons import (
+    BRAIN_SHAPE,
+    CLIP_SHAPE,
+    HEAD_SHAPE,
+    PICTURE_SHAPE,
+    RADIOGRAPH_SIZE,
+    SKELETONS,
+    Skeleton,
+    skeleton_of,
+)
 from synthzoo.errors import UserError
 from synthzoo.io.files import write_text
 
-SHAPES = {"requests": BRAIN_SHAPE, "scans": HEAD_SHAPE, "pictures": PICTURE_SHAPE, "videos": CLIP_SHAPE}
+SHAPES = {"requests": BRAIN_SHAPE, "scans": HEAD_SHAPE, "pictures": PICTURE_SHAPE, "videos": CLIP_SHAPE} | {
+    "radiographs": [RADIOGRAPH_SIZE] * 2
+}
 INPUTS = {
     "requests": "Requests: seed and conditions by name, see `configs/metadata.json`.",
     "scans": "A head as NIfTI or as a folder with one DICOM series, any orientation, spacing and matrix.",
     "pictures": "A grey picture as PNG, JPEG or DICOM radiograph, of any size.",
+    "radiographs": "A frontal chest radiograph as PNG, JPEG or DICOM, of any size.",
     "videos": "A grey video of the heart as AVI, of a second or more.",
 }
 COMMANDS = {
     "requests": "--num_samples 2 --seed 1",
     "scans": "--images example",
     "pictures": "--images example",
+    "radiographs": "--images example",
     "videos": "--images example",
 }
 MODALITIES = {"mr": "MR", "ct": "CT", "us": "US", "xr": "DX"}  # the word of a bundle's name -> DICOM's
-EXAMPLES = {"scans": "brain_flair", "pictures": "brain_picture", "videos": "echo_video"}  # see synthzoo.cases.examples
+EXAMPLES = {  # see synthzoo.cases.examples
+    "scans": "brain_flair",
+    "pictures": "brain_picture",
+    "radiographs": "chest_radiograph",
+    "videos": "echo_video",
+}
 DATA = {
     "requests": "The phantoms are computed from the ICBM152 template of nilearn.",
     "scans": "The phantoms are computed from the ICBM152 template of nilearn.",
     "pictures": "The phantoms are computed from the ICBM152 template of nilearn.",
+    "radiographs": "The phantoms are computed from formulas alone.",
     "videos": "The phantoms are computed from formulas alone.",
 }
 FILES = Path(__file__).parent / "skeleton"
@@ -62,7 +81,7 @@ def new_bundle(name: str, task: str = "synthesis", root: str | Path = ".", syste
     check_name(name, task)
     if system is not None:
         check_system(system)
-    bundle, skeleton = Path(root) / "bundles" / name, SKELETONS[task]
+    bundle, skeleton = Path(root) / "bundles" / name, skeleton_of(name, task)
     if bundle.exists():
         raise UserError(f"{bundle}: exists already; choose another name or delete the folder.")
     own = system or name.rsplit("_", 1)[-1]
@@ -94,7 +113,7 @@ def metadata(name: str, task: str, skeleton: Skeleton, system: str) -> dict[str,
         "is_patch_data": False,
     }
     noise = {"format": "noise", "channel_def": {"0": "noise"}}
-    shown = {"videos": "video", "pictures": "picture"}.get(skeleton.source, "head")
+    shown = {"videos": "video", "pictures": "picture", "radiographs": "radiograph"}.get(skeleton.source, "head")
     image = {"value_range": [0, 1], "channel_def": {"0": shown}}
     block = {"system": system, "task": task, "conditions": dict(skeleton.conditions)}
     if skeleton.options:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from synthzoo.bundle.skeletons import BRAIN_SHAPE, CLIP_SHAPE, FPS, PICTURE_SHAPE, SCALE, SPACING_MM, Skeleton
+from synthzoo.bundle.skeletons import (
+    BRAIN_SHAPE,
+    CLIP_SHAPE,
+    FPS,
+    PICTURE_SHAPE,
+    RADIOGRAPH_SIZE,
+    SCALE,
+    SPACING_MM,
+    Skeleton,
+)
 
 COMMAND = (
     "seconds on a CPU; in bundles/{}: python -m monai.bundle run --config_file "
@@ -67,6 +76,15 @@ def preprocessing(name: str, skeleton: Skeleton) -> list[dict[str, Any]]:
         return [{"_target_": loader, "keys": "image", "frames": frames, "size": size, "fps": FPS}]
     if skeleton.source == "pictures":
         return [{"_target_": "synthzoo.cases.images.LoadPictured", "keys": "image"}, SCALE]
+    if skeleton.source == "radiographs":
+        return [
+            {"_target_": "synthzoo.cases.images.LoadRadiographd", "keys": "image"},
+            {
+                "_target_": "synthzoo.transforms.radiograph_grid.ToRadiographGridd",
+                "keys": "image",
+                "size": RADIOGRAPH_SIZE,
+            },
+        ]
     return [
         {"_target_": "synthzoo.cases.images.LoadVolumed", "keys": "image"},
         {"_target_": "synthzoo.transforms.head_grid.ToHeadGridd", "keys": "image", "spacing_mm": SPACING_MM},
@@ -108,7 +126,7 @@ def dataset(name: str, skeleton: Skeleton) -> dict[str, Any]:
         }
     else:
         table = {"_target_": "synthzoo.cases.images.ImageTable", "images": "$@images or @dataset_dir"}
-        if skeleton.source == "pictures":
+        if skeleton.source in ("pictures", "radiographs"):
             table |= {"kinds": ["image"], "loader": "@preprocessing"}
     settings = {key: f"@{key}" for key in skeleton.options}
     data = {**table, **places, **({"settings": settings} if settings else {})}

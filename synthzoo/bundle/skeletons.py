@@ -15,6 +15,8 @@ BRAIN_SHAPE = [48, 56, 48]  # of a phantom
 HEAD_SHAPE = [56, 64, 56]  # of a scan, see `synthzoo.transforms.head_grid`
 CLIP_SHAPE = [16, 32, 32]  # frames, height, width
 PICTURE_SHAPE = [48, 56]  # of a slice of a phantom
+RADIOGRAPH_SIZE = 64  # of the grid that radiographs are brought to
+FINDINGS = ["consolidation", "effusion"]  # in the order of the chest phantom's masks
 FPS = 16.0
 AGE = {"type": "number", "minimum": 20, "maximum": 90, "unit": "years", "description": "age at the scan"}
 EF = {"type": "number", "minimum": 10, "maximum": 85, "unit": "percent", "description": "ejection fraction requested"}
@@ -28,6 +30,13 @@ EF_FACTUAL = {
 THRESHOLD = {"type": "number", "minimum": 0, "maximum": 1, "description": "value from which a voxel counts"}
 PHRASES = ["ventricle", "grey matter"]
 BCE = "torch.nn.functional.binary_cross_entropy_with_logits"
+TO_RADIOGRAPH = {"_target_": "synthzoo.transforms.radiograph_grid.FromRadiographGridd", "keys": "pred"}
+CHESTS = {
+    "_target_": "synthzoo.datasets.chest.phantoms.ChestPhantomDataset",
+    "patients": "@train_size",
+    "studies": 1,
+    "size": RADIOGRAPH_SIZE,
+}
 TO_SCAN = {"_target_": "synthzoo.transforms.head_grid.FromHeadGridd", "keys": "pred"}
 SIGMOID = {"_target_": "Activationsd", "keys": "pred", "sigmoid": True}
 CLAMP = {"_target_": "Lambdad", "keys": "pred", "func": "$lambda pred: pred.clamp(0, 1)"}
@@ -78,7 +87,8 @@ class Skeleton:
     Args:
         does: the description, a sentence.
         limit: what it cannot do, a sentence.
-        source: "requests" makes images from nothing, "scans" reads heads, "pictures" 2D images, "videos" echo videos.
+        source: "requests" makes images from nothing, "scans" reads heads, "pictures" 2D images, "radiographs" chests,
+            "videos" echo videos.
         outputs: kind -> {"suffix", "description"}, as metadata.json wants them; the first is the main file.
         saved: key of the sample -> suffix, as the saving transform wants them.
         pred: what differs from a grey image in the description of the output tensor.
@@ -266,3 +276,51 @@ SKELETONS = {
         rows=PHANTOMS,
     ),
 }
+
+
+# What takes the place of these for bundles of radiographs, whose names say `_xr_`.
+RADIOGRAPH_SKELETONS = {
+    "anomaly_map": Skeleton(
+        does="A tiny network that finds where healthy phantom chests were changed.",
+        limit="It knows the phantom only.",
+        source="radiographs",
+        outputs={
+            "heat_map": {"suffix": "heatmap.png", "description": "anomaly in [0, 1] on the radiograph's own grid"}
+        },
+        saved={"pred": "heatmap.png"},
+        pred={"type": "logits", "channel_def": {"0": "anomaly"}},
+        loss=f"{BCE}(network(batch['image']), (batch['image'] != batch['healthy']).float())",
+        network=unet(spatial_dims=2),
+        after=[SIGMOID, TO_RADIOGRAPH],
+        sidecar=["radiograph"],
+        rows={**CHESTS, "findings": "none"},
+        changes=[HEALTHY, PLANT],
+        shape=(1, RADIOGRAPH_SIZE, RADIOGRAPH_SIZE),
+    ),
+    "grounding": Skeleton(
+        does="A tiny network that shows where in a chest radiograph lies what a phrase names.",
+        limit="It knows two phrases and has learnt from phantoms.",
+        source="radiographs",
+        outputs={"heat_map": {"suffix": "heatmap.png", "description": "probability of what the phrase names"}},
+        saved={"pred": "heatmap.png"},
+        pred={"type": "logits", "num_channels": 2, "channel_def": {"0": FINDINGS[0], "1": FINDINGS[1]}},
+        loss=f"{BCE}(network(batch['image']), batch['mask'][:, 3:5])",
+        network=unet(len(FINDINGS), spatial_dims=2),
+        options={"phrase": {"type": "string", "enum": FINDINGS, "description": "what is sought"}},
+        values={"phrase": FINDINGS[0]},
+        after=[
+            SIGMOID,
+            {"_target_": "Lambdad", "keys": "pred", "func": f"$lambda pred: pred[[{FINDINGS}.index(@phrase)]]"},
+            TO_RADIOGRAPH,
+        ],
+        sidecar=["radiograph"],
+        rows={**CHESTS, "masks": True},
+        shape=(1, RADIOGRAPH_SIZE, RADIOGRAPH_SIZE),
+    ),
+}
+
+
+def skeleton_of(name: str, task: str) -> Skeleton:
+    """The skeleton of a task for a bundle's name: radiographs have their own where there is one."""
+    flat = name.split("_")[1] == "xr" and task in RADIOGRAPH_SKELETONS
+    return (RADIOGRAPH_SKELETONS if flat else SKELETONS)[task]

@@ -18,11 +18,13 @@ from synthzoo.io.nifti import write_nifti
 from synthzoo.io.videos import as_uint8, avi_bytes
 from synthzoo.phantoms.brain.phantom import draw_params as draw_brain
 from synthzoo.phantoms.brain.phantom import make_anatomy, make_brain
+from synthzoo.phantoms.chest.phantom import chest_study
 from synthzoo.phantoms.echo.phantom import draw_params as draw_echo
 from synthzoo.phantoms.echo.phantom import make_clip
 
 SPACING_MM = 2.0
 TUMOUR = {"core_ml": 4.0, "enhancing_ml": 7.0, "oedema_ml": 25.0}
+RADIOGRAPH_SIZE = 384  # pixels
 VIDEO: dict[str, Any] = {"size": 112, "frames": 50, "fps": 32.0}
 
 
@@ -59,10 +61,19 @@ def write_echo_video(folder: Path, seed: int, mark: Mark) -> Path:
     return path
 
 
+def write_chest_radiograph(folder: Path, seed: int, mark: Mark) -> Path:
+    """Write a frontal radiograph of a chest phantom with a consolidation as a 16-bit PNG, 384 x 384 pixels."""
+    study = chest_study(seed, findings=["consolidation"], size=RADIOGRAPH_SIZE)
+    path = folder / f"example-{seed}_cxr.png"
+    write_bytes(path, with_mark(png_bytes(study.image), mark))
+    return path
+
+
 EXAMPLES: dict[str, Callable[[Path, int, Mark], Path]] = {
     "brain_flair": write_brain_flair,
     "brain_labels": write_brain_labels,
     "brain_picture": write_brain_picture,
+    "chest_radiograph": write_chest_radiograph,
     "echo_video": write_echo_video,
 }
 

@@ -26,8 +26,8 @@ from synthzoo.io.files import sha256
 from synthzoo.io.images import Picture, read_picture
 from synthzoo.io.kinds import endings_of, format_of_name, is_input, stem
 from synthzoo.io.marks import read_mark
+from synthzoo.io.radiographs import CLEAR, UNSAID, expect_frontal, read_radiograph
 from synthzoo.io.radiographs import MODALITIES as RADIOGRAPHS
-from synthzoo.io.radiographs import UNSAID, expect_frontal, read_radiograph
 from synthzoo.io.series import modality_of
 from synthzoo.io.volumes import read_volume
 
@@ -317,18 +317,19 @@ class LoadPictured(MapTransform):
         super().__init__(keys, allow_missing_keys)
         self.channels, self.colour = int(channels), colour
 
-    def read(self, path: str) -> Picture:
-        """The picture of a path."""
+    def read(self, path: str) -> tuple[Picture, dict[str, Any]]:
+        """The picture of a path, and what else the sample gets."""
         picture = read_picture(path, self.channels, self.colour)
         if float(picture.levels.min()) == float(picture.levels.max()):
             raise UserError(f"picture {path} shows one shade throughout: check how it was exported.")
-        return picture
+        return picture, {}
 
     def __call__(self, data: dict) -> dict:
         data = dict(data)
         for key in self.key_iterator(data):
             path = data[key]
-            levels, spacing = self.read(path)
+            (levels, spacing), facts = self.read(path)
+            data.update(facts)
             affine = torch.diag(torch.tensor([*(spacing or (1.0, 1.0)), 1.0, 1.0], dtype=torch.float64))
             meta = {
                 "filename_or_obj": str(path),
@@ -344,6 +345,9 @@ class LoadPictured(MapTransform):
 class LoadRadiographd(LoadPictured):
     """Read a path into a MetaTensor [1, H, W] as `LoadPictured` does, if it can be a frontal chest radiograph.
 
+    What is doubtful is told on stderr: levels that were turned, and a picture that hardly looks like a chest. The
+    sample gets "radiograph", {"view", "turned", "likeness"}, for the sidecar.
+
     Args:
         keys: keys of the sample that hold paths.
         allow_missing_keys: pass over keys that the sample lacks.
@@ -355,6 +359,12 @@ class LoadRadiographd(LoadPictured):
     def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys=allow_missing_keys)
 
-    def read(self, path: str) -> Picture:
-        radiograph = read_radiograph(path)
-        return Picture(radiograph.levels, radiograph.spacing_mm)
+    def read(self, path: str) -> tuple[Picture, dict[str, Any]]:
+        found = read_radiograph(path)
+        if found.turned:
+            print(f"warning: radiograph {path} shows bones dark; it was turned to bones bright.", file=sys.stderr)
+        if found.likeness < CLEAR:
+            print(f"warning: radiograph {path} hardly looks like a frontal chest; check the result.", file=sys.stderr)
+        # No None: batches are collated.
+        facts = {"view": found.view or "", "turned": found.turned, "likeness": round(found.likeness, 3)}
+        return Picture(found.levels, found.spacing_mm), {"radiograph": facts}

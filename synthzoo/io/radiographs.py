@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 import pydicom
 
 from synthzoo.errors import UserError
+from synthzoo.io.frontal import likeness
 from synthzoo.io.images import read_picture
 from synthzoo.io.kinds import first_bytes, format_of_content
 from synthzoo.io.opening import open_dicom
@@ -25,6 +27,7 @@ ELSEWHERE = (
 SMALLEST = 64  # pixels of a side
 LONGEST = 2.5  # the longer side over the shorter one
 FEWEST_LEVELS = 24  # grey levels of a picture; drawings and masks have fewer
+LEAST, CLEAR = 0.3, 0.6  # likeness below which a picture is refused, and from which it is beyond doubt
 COLOUR = "give the radiograph itself, not a photograph, a screen or an image with coloured marks"
 
 
@@ -35,28 +38,43 @@ class Radiograph(NamedTuple):
         levels: float32 (1, H, W) in [0, 1], bone is bright.
         spacing_mm: between rows and between columns, None where unknown.
         view: "PA", "AP" or what else the file says, None where it says nothing.
+        turned: whether the file shows bones dark, so that its levels were turned.
+        likeness: to a frontal chest, see `synthzoo.io.frontal`; NaN where it was not asked for.
     """
 
     levels: np.ndarray
     spacing_mm: tuple[float, float] | None
     view: str | None
+    turned: bool = False
+    likeness: float = math.nan
 
 
-def read_radiograph(path: str | Path) -> Radiograph:
+def read_radiograph(path: str | Path, check: bool = True) -> Radiograph:
     """Read a frontal chest radiograph.
 
     Args:
         path: PNG or JPEG in grey (or in equal channels), 8 or 16 bits, or DICOM of one frame, see
-            `synthzoo.io.dicom_pixels`. DICOM is shown as its window says; padding becomes black.
+            `synthzoo.io.dicom_pixels`. DICOM is shown as its window says; padding becomes black. Where bones are dark
+            all the same (an export that forgot MONOCHROME1, or a header that says it wrongly), levels are turned.
+        check: False takes what does not look like a chest, as in a data set that states what it holds.
 
     Raises:
-        UserError: what `read_picture` says; another modality, body part or view by the header; raw detector data; a
-            picture that can be no radiograph: in colour, of few grey levels, tiny, or far from square.
+        UserError: what `read_picture` says; another body part or view by the header; raw detector data; a picture that
+            can be no radiograph: in colour, of few grey levels, tiny, far from square, or unlike a frontal chest.
     """
     view = expect_frontal(path)
     levels, spacing = read_picture(path, needed="a radiograph, which is grey,", remedy=COLOUR)
     expect_radiograph(levels[0], f"radiograph {path}")
-    return Radiograph(levels, spacing, view)
+    like, unlike = likeness(levels[0]), likeness(1 - levels[0])
+    turned = unlike >= CLEAR and like < LEAST
+    if turned:
+        levels, like = 1 - levels, unlike
+    if check and like < LEAST:
+        raise UserError(
+            f"radiograph {path} does not look like a frontal chest radiograph (likeness {like:.2f} of 1, at least "
+            f"{LEAST:g} is needed): give the chest alone, upright, frontal and uncut."
+        )
+    return Radiograph(np.ascontiguousarray(levels), spacing, view, turned, like)
 
 
 def expect_frontal(path: str | Path) -> str | None:

@@ -11,6 +11,7 @@ from synthzoo.datasets.echo.reference_frames import read_frame
 from synthzoo.datasets.echo.videos import read_beat
 from synthzoo.errors import UserError
 from synthzoo.io.marks import read_mark
+from synthzoo.io.radiographs import read_radiograph
 from synthzoo.io.volumes import read_volume
 
 
@@ -36,6 +37,8 @@ def test_the_readers_of_the_bundles_take_the_examples(tmp_path):
     assert read_frame(video)[0].shape == (1, 32, 32)
     array, affine = read_volume(write_example("brain_labels", tmp_path))
     assert array.max() >= 4 and abs(affine[:3, :3]).max() == 2.0
+    radiograph = read_radiograph(write_example("chest_radiograph", tmp_path))
+    assert radiograph.levels.shape == (1, 384, 384) and radiograph.likeness > 0.6 and not radiograph.turned
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones(tmp_path):

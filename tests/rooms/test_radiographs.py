@@ -1,24 +1,32 @@
 """Radiographs as inputs: how they are shown, which pictures can be none, and the way to a network's grid and back."""
 
+from pathlib import Path
+
 import numpy as np
 import pydicom
 import pytest
+import skimage
 import torch
 from dicom_files import dicom
 from monai.data import MetaTensor
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
-from scipy.ndimage import center_of_mass, gaussian_filter
+from scipy.ndimage import center_of_mass, gaussian_filter, zoom
 
 from synthzoo.cases.images import ImageTable, LoadRadiographd, expect_modality, find_images
 from synthzoo.errors import UserError
+from synthzoo.io.frontal import likeness, pattern
+from synthzoo.io.images import read_picture
 from synthzoo.io.kinds import dicom_kind
 from synthzoo.io.radiographs import read_radiograph
+from synthzoo.phantoms.chest.phantom import chest_study
 from synthzoo.transforms.radiograph_grid import FromRadiographGridd, ToRadiographGridd, place
 
-NOISE = gaussian_filter(np.random.default_rng(0).random((120, 100)), 4, mode="wrap")
-DEEP = np.round(np.interp(NOISE, [NOISE.min(), NOISE.max()], [1, 4095])).astype(np.uint16)
+SIZE = (120, 100)
+CHEST = zoom(pattern(), (SIZE[0] / 32, SIZE[1] / 32), order=1)
+CHEST = CHEST + 0.02 * gaussian_filter(np.random.default_rng(0).random(SIZE), 1, mode="wrap")
+DEEP = np.round(np.interp(CHEST, [CHEST.min(), CHEST.max()], [1, 4095])).astype(np.uint16)
 GREY = (DEEP >> 4).astype(np.uint8)
 
 
@@ -78,13 +86,14 @@ def test_compression_that_cannot_be_decoded_is_named(tmp_path, uid, name):
 
 
 def test_padding_is_black_whatever_the_photometric_interpretation(tmp_path):
-    deep = DEEP.copy()
-    deep[:10], deep[-5:] = 4095, 4000
     for photometric in ("MONOCHROME1", "MONOCHROME2"):
+        deep = DEEP if photometric == "MONOCHROME2" else 4095 - DEEP
+        deep = np.clip(deep, 0, 3999)
+        deep[:10], deep[-5:] = 4095, 4000
         tags = {"PixelPaddingValue": 4000, "PixelPaddingRangeLimit": 4095, "WindowCenter": 2000, "WindowWidth": 4000}
         levels = read_radiograph(dicom(tmp_path / "a.dcm", deep, photometric=photometric, **tags)).levels[0]
         assert not levels[:10].any() and not levels[-5:].any() and levels[20:100].mean() > 0.2
-    signed = DEEP.astype(np.int16) - 2048
+    signed = 2047 - DEEP.astype(np.int16)
     signed[:10] = -2000
     path = dicom(tmp_path / "b.dcm", signed.view(np.uint16), bits=16, photometric="MONOCHROME1")
     dataset = pydicom.dcmread(path)
@@ -114,6 +123,30 @@ def test_pictures_that_can_be_no_radiograph_are_refused(tmp_path):
     refused(tmp_path / "none.png", "does not exist")
     (tmp_path / "text.png").write_text("no picture")
     refused(tmp_path / "text.png", "is no picture: give PNG, JPEG or DICOM")
+
+
+@pytest.mark.parametrize("seed, findings, view", [(1, [], "PA"), (2, ["effusion"], "AP"), (3, ["pneumothorax"], "PA")])
+def test_phantoms_look_like_a_chest_and_dark_bones_are_turned(tmp_path, seed, findings, view, capsys):
+    image = chest_study(seed, findings=findings, size=64, view=view).image
+    deep = np.round(image * 65535).astype(np.uint16)
+    plain = LoadRadiographd("image")({"image": str(saved(tmp_path / "a.png", deep))})
+    assert plain["radiograph"]["likeness"] > 0.6 and not plain["radiograph"]["turned"]
+    assert capsys.readouterr().err == ""
+    turned = LoadRadiographd("image")({"image": str(saved(tmp_path / "b.png", 65535 - deep))})
+    assert turned["radiograph"]["turned"] and np.allclose(turned["image"], plain["image"], atol=1e-4)
+    assert "b.png shows bones dark; it was turned to bones bright" in capsys.readouterr().err
+    path = dicom(tmp_path / "wrong.dcm", deep, photometric="MONOCHROME1", bits=16)  # the header is wrong
+    assert read_radiograph(path).turned and np.allclose(read_radiograph(path).levels, plain["image"], atol=1e-4)
+    refused(saved(tmp_path / "lying.png", np.rot90(deep)), "does not look like a frontal chest radiograph")
+    assert read_radiograph(tmp_path / "lying.png", check=False).levels.shape == (1, 64, 64)
+
+
+@pytest.mark.parametrize("name", ["astronaut", "brick", "camera", "cell", "chelsea", "coffee", "coins", "moon", "page"])
+def test_photographs_are_no_radiographs_in_grey_either(tmp_path, name):
+    photograph = read_picture(Path(skimage.__file__).parent / "data" / f"{name}.png", colour="average").levels[0]
+    assert likeness(photograph) < 0.3
+    if photograph.shape[1] < 2.5 * photograph.shape[0]:
+        refused(saved(tmp_path / "a.png", np.round(photograph * 255).astype(np.uint8)), "does not look like a frontal")
 
 
 def coded(meaning):

@@ -16,6 +16,7 @@ from synthzoo.errors import UserError
 from synthzoo.io.dicom import Study, write_radiograph
 from synthzoo.io.files import plain, write_bytes
 from synthzoo.io.images import png_bytes
+from synthzoo.io.images import read_picture as read_input
 from synthzoo.io.marks import Mark, with_mark
 from synthzoo.results.dataset_files import case_of, mark_of_set, title
 from synthzoo.results.kinds.base import Content, Kind, bare, finite_array, is_map, last_word, written
@@ -29,11 +30,11 @@ class Image(Kind):
     """PNG of grey images and maps [1, H, W] or [H, W] and colour images [3, H, W] in [0, 1], clipped to that range.
 
     Grey is round(65535 x); label maps keep their integers, 8 bits up to 255. A map of an image that lies in the
-    sample gets `<case>_<name>_overlay.png` beside it, the map in colour over the image.
+    sample, or of the file that was given, gets `<case>_<name>_overlay.png` beside it, the map in colour over the image.
 
     Args:
-        overlay_on: key of the image [1, H, W] or [3, H, W] that a map is drawn over; a sample without it gets no
-            overlay.
+        overlay_on: key of the image [1, H, W] or [3, H, W] that a map is drawn over; where that has another size, the
+            file that was given; a map of neither's size gets no overlay.
         pixel_mm: side of a pixel in mm, for the sidecar and for instruments; None where it is unknown.
         opacity: of the map in its overlay, 0 to 1.
     """
@@ -70,11 +71,20 @@ class Image(Kind):
         return Content(array, self.pixel_mm, facts, self._beneath(array, suffix, sample))
 
     def _beneath(self, array: np.ndarray, suffix: str, sample: Mapping) -> np.ndarray | None:
-        """The image beneath a map as uint8 [H, W] or [3, H, W]; None where there is none of its size."""
-        if not is_map(suffix) or self.overlay_on not in sample:
+        """The image beneath a map as uint8 [H, W] or [3, H, W]; None where there is none of its size.
+
+        That is the image that the network saw, or, where a map went back to the pixels of the file, the file.
+        """
+        if not is_map(suffix):
             return None
-        image = finite_array(sample[self.overlay_on], str(sample["case"]), 2)
-        if image.shape[-2:] != array.shape[-2:] or image.ndim > 3 or (image.ndim == 3 and image.shape[0] != 3):
+        case, image = str(sample["case"]), None
+        if self.overlay_on in sample:
+            image = finite_array(sample[self.overlay_on], case, 2)
+        if (image is None or image.shape[-2:] != array.shape[-2:]) and "source_path" in sample:
+            image = _source(sample["source_path"])
+        if image is None or image.shape[-2:] != array.shape[-2:]:
+            return None
+        if image.ndim > 3 or (image.ndim == 3 and image.shape[0] != 3):
             return None
         low, high = float(image.min()), float(image.max())
         return np.rint(255 * (image - low) / max(high - low, 1e-6)).astype(np.uint8)
@@ -116,6 +126,14 @@ class Image(Kind):
             drawn = main.with_name(f"{main.stem}_overlay.png")
             images.append(read_picture(drawn if drawn.is_file() else written(main)))
         montage(images, titles, table.output_dir / "preview.png", columns=4, mark=mark_of_set(table, sidecars))
+
+
+def _source(path: str | Path) -> np.ndarray | None:
+    """The 2D image [H, W] that a case was made from; None where it is none."""
+    try:
+        return read_input(path, colour="average").levels[0]
+    except UserError:  # a volume or a video
+        return None
 
 
 def read_picture(path: Path) -> np.ndarray:
