@@ -1,0 +1,215 @@
+"""What an audit of a bundle compares: its samples, the training images of its own configs, and unseen ones.
+
+The zoo's bundles are trained on phantoms, which their configs draw from seeds: the same rows are drawn again, and rows
+of the split "validation" are the hold-out. A bundle from elsewhere is run as it stands, and its training images must be
+given.
+"""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.bundle import ConfigParser
+
+from synthzoo.bundle.compose import load_config, run_bundle
+from synthzoo.bundle.find import find_bundles, read_json, read_metadata
+from synthzoo.bundle.inspect.judge import inspect_bundle
+from synthzoo.bundle.inspect.rules import REFUSE
+from synthzoo.bundle.order import walk
+from synthzoo.datasets.brain.sources import training_images
+from synthzoo.datasets.echo.training_clips import training_clips
+from synthzoo.errors import UserError
+from synthzoo.evaluation.privacy.sets import ImageSet, chosen, row_set
+from synthzoo.evaluation.privacy.spaces import IdentitySpace
+from synthzoo.io.videos import write_avi
+from synthzoo.serving.generation import generate_dataset
+
+GENERATORS = ("synthesis", "counterfactual", "translation")
+# Argument of a training data set that only this function takes -> the function, and its argument that counts patients.
+SOURCES: dict[str, tuple[Callable[..., Any], str]] = {
+    "conditions": (training_images, "size"),
+    "patients": (training_clips, "patients"),
+}
+LEVELS = 4  # values of a condition that is one for all images of a run
+
+
+class Source:
+    """The training images of one of the zoo's bundles, drawn again.
+
+    Args:
+        bundle: its folder.
+        cache_dir: keeps phantoms, or None.
+
+    Raises:
+        UserError: no training config says what the images are.
+    """
+
+    def __init__(self, bundle: Path, cache_dir: str | None = None) -> None:
+        self.bundle = bundle
+        found = [one for one in (_training_arguments(bundle, stages) for stages in _stages(bundle)) if one]
+        if not found:
+            raise UserError(
+                f"{bundle.name}: its training configs name no data set that can be drawn again: give --training FOLDER."
+            )
+        # Of several stages the one that saw most: what any part of the network has seen can leak.
+        self.make, self.count, self.arguments = max(found, key=lambda one: int(one[2][one[1]]))
+        if str(self.arguments.get("data_format", "phantom")) != "phantom":
+            raise UserError(f"{bundle.name} was not trained on phantoms: give --training FOLDER --holdout FOLDER.")
+        self.arguments = {**self.arguments, "cache_dir": cache_dir}
+
+    def rows(self, split: str, patients: int | None = None) -> Any:
+        """The data set of a split, with as many patients as in training or fewer."""
+        count = int(self.arguments[self.count])
+        return self.make(**{**self.arguments, "split": split, self.count: min(patients or count, count)})
+
+    def training(self, limit: int | None = None) -> ImageSet:
+        """The training images, or so many of them, drawn at random."""
+        rows = self.rows("train")
+        return row_set(rows, "training", chosen(len(rows), limit))
+
+    def holdout(self, images: int) -> ImageSet:
+        """About so many images of unseen patients, as many of each as in training."""
+        of_each = max(1, round(len(self.rows("train")) / int(self.arguments[self.count])))
+        return row_set(self.rows("validation", max(1, images // of_each)), "hold-out")
+
+
+def instrument_for(bundle: str, root: str | Path) -> IdentitySpace | None:
+    """The re-identification network of a bundle's domain, from a bundle of the task privacy_audit, or None.
+
+    It is found by its name, `<anatomy>_<modality>_privacy_audit_<method>`, and by its network, which compares
+    embeddings with `logits`.
+
+    Args:
+        bundle: name of the bundle that is audited, or of the instrument itself.
+        root: of the bundles.
+    """
+    domain = "_".join(bundle.split("_")[:2])
+    for folder in find_bundles(root):
+        if folder.name.startswith(f"{domain}_privacy_audit_"):
+            parser = load_config(folder)
+            network = parser.get_parsed_content("network")
+            if hasattr(network, "logits"):
+                return IdentitySpace(network, int(parser.get("size", 32)), folder.name)
+    return None
+
+
+def is_own(bundle: Path) -> bool:
+    """Whether a generative bundle is of this zoo and knows what it was trained on.
+
+    Raises:
+        UserError: it is of this zoo and generates nothing.
+    """
+    block = read_metadata(bundle).get("synthzoo")
+    if block is not None and block.get("task") not in GENERATORS:
+        raise UserError(
+            f"{bundle.name} is a bundle for {block.get('task')} and generates no images: give one for "
+            f"{', '.join(GENERATORS)}, or --samples and --training."
+        )
+    return block is not None
+
+
+def make_samples(bundle: Path, out: Path, num_samples: int, seed: int, source: Source | None) -> None:
+    """Generate samples into a folder; what is complete there is not generated again.
+
+    Args:
+        bundle: folder of a generative bundle.
+        out: folder of the samples.
+        num_samples: how many.
+        seed: of the conditions, which are drawn evenly from their range, and of the noise.
+        source: of a bundle that takes images: it is given unseen patients' images of the split "test".
+
+    Raises:
+        UserError: a bundle that is refused by the inspection, or that does not run.
+    """
+    block = read_metadata(bundle).get("synthzoo")
+    if block is None:
+        _run_stock(bundle, out, num_samples, seed)
+        return
+    conditions = block.get("conditions", {})
+    if "requests" in read_json(bundle / "configs" / "inference.json"):
+        settings = {name: _whole_range(rule) for name, rule in conditions.items()}
+        generate_dataset(bundle, out, num_samples, seed=seed, settings=settings)
+    else:
+        _run_on_images(bundle, out, num_samples, seed, conditions, source)
+
+
+def _whole_range(rule: Mapping[str, Any]) -> Any:
+    return rule["enum"] if "enum" in rule else f"{rule['minimum']},{rule['maximum']}"
+
+
+def _run_on_images(
+    bundle: Path, out: Path, count: int, seed: int, conditions: Mapping[str, Mapping[str, Any]], source: Source | None
+) -> None:
+    if source is None:
+        raise UserError(f"{bundle.name} takes images: run it on images of unseen patients and give --samples FOLDER.")
+    rows = source.rows("test", count)
+    paths = []
+    for number in range(min(count, len(rows))):
+        path = out.with_name(f"{out.name}_inputs") / f"unseen-{number:04d}.avi"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_avi(path, np.uint8((255 * rows[number]["video"][0].numpy()).round()), rows.fps)
+        paths.append(str(path))
+    name, rule = next((name, rule) for name, rule in conditions.items() if {"minimum", "maximum"} <= set(rule))
+    for level, value in enumerate(np.linspace(rule["minimum"], rule["maximum"], LEVELS + 2)[1:-1]):
+        part = paths[level::LEVELS]
+        if part:
+            run = {"images": part, name: float(round(value)), "output_dir": str(out / f"level-{level}"), "seed": seed}
+            run_bundle(bundle, overrides=run)
+
+
+def _run_stock(bundle: Path, out: Path, count: int, seed: int) -> None:
+    """Run a bundle from elsewhere `count` times in processes of their own, each from a seed of its own."""
+    found = inspect_bundle(bundle)
+    by_hand = "make samples by its own instructions and give --samples FOLDER --training FOLDER"
+    if found.verdict == REFUSE:
+        raise UserError(f"{bundle}: scripts/inspect_bundle.py refuses this bundle, so it is not run; {by_hand}.")
+    config = bundle / "configs" / "inference.json"
+    if not config.is_file():
+        raise UserError(f"{bundle} has no configs/inference.json: {by_hand}.")
+    code = (
+        "import sys; from monai.bundle import run; from monai.utils import set_determinism; "
+        "set_determinism(int(sys.argv[1]))"
+        "; run(config_file='configs/inference.json', meta_file='configs/metadata.json', bundle_root='.', "
+        "output_dir=sys.argv[2])"
+    )
+    for number in range(count):
+        place = out.resolve() / f"sample-{number:04d}"
+        if place.is_dir() and any(place.rglob("*")):
+            continue
+        place.mkdir(parents=True, exist_ok=True)
+        words = [sys.executable, "-c", code, str(seed * count + number), str(place)]
+        done = subprocess.run(words, cwd=bundle, capture_output=True, text=True)
+        if done.returncode or not any(path.is_file() for path in place.rglob("*")):
+            said = (done.stderr.strip().splitlines() or ["nothing was written"])[-1][:200]
+            raise UserError(f"{bundle}: configs/inference.json gave no image ({said}): {by_hand}.")
+
+
+def _stages(bundle: Path) -> list[list[str]]:
+    """The training configs in the ways in which they lie on each other: alone, or on the one that is complete."""
+    configs = {path.stem: read_json(path) for path in sorted((bundle / "configs").glob("train*.json"))}
+    whole = [stem for stem, config in configs.items() if isinstance(config.get("train"), Mapping)]
+    return [[stem] for stem in whole] + [[base, stem] for base in whole for stem in configs if stem not in whole]
+
+
+def _training_arguments(bundle: Path, stages: list[str]) -> tuple[Callable[..., Any], str, dict[str, Any]] | None:
+    """The function that makes a stage's training images, its argument that counts patients, and its arguments."""
+    parser = load_config(bundle, stages)
+    node: ConfigParser | Any = parser.get("train", {}).get("dataset", {})
+    for where, one in walk(node, "train#dataset"):
+        if not isinstance(one, Mapping) or "data_format" not in one:
+            continue
+        for own, (make, count) in SOURCES.items():
+            if own in one:
+                known = inspect.signature(make).parameters
+                arguments = {key: parser.get_parsed_content(f"{where}#{key}") for key in one if key in known}
+                if "like" in known and "like" not in arguments:
+                    arguments["like"] = parser.get_parsed_content("network_def")
+                return make, count, arguments
+    return None

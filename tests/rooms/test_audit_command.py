@@ -1,0 +1,239 @@
+"""The audit as typed: folders of any kind of image, the zoo's bundles and others', and a sentence for each mistake."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import psutil
+import pytest
+from bundle_runs import ROOT
+from planted import draw, image_set, write_pngs
+
+from synthzoo.bundle.index import read_metrics
+from synthzoo.errors import UserError
+from synthzoo.evaluation.privacy.audit import audit
+from synthzoo.evaluation.privacy.page import page
+from synthzoo.evaluation.privacy.rows import Rows, nearest_rows
+from synthzoo.evaluation.privacy.sets import folder_set
+from synthzoo.io.videos import write_avi
+from synthzoo.serving.audit_sources import Source, instrument_for
+from synthzoo.serving.auditing import audit_bundle, audit_folders, publish, write_audit
+
+
+def command(*words) -> subprocess.CompletedProcess:
+    line = [sys.executable, str(ROOT / "scripts" / "audit.py"), *map(str, words)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=280)
+
+
+def write_volumes(folder, images) -> None:
+    folder.mkdir()
+    for number, image in enumerate(images):
+        path = folder / f"sub-{number:03d}_T1w.nii.gz"
+        nib.save(nib.Nifti1Image(image, np.diag([2.0, 2.0, 2.0, 1.0])), path)
+    (folder / "preview.png").write_bytes(b"not looked at beside volumes")
+
+
+@pytest.fixture(scope="module")
+def pngs(tmp_path_factory):
+    """Folders of training images, of a copier's samples and of unseen images."""
+    folder = tmp_path_factory.mktemp("pngs")
+    training = draw(0, 40, (24, 24))
+    copies = training[:30] + 0.02 * np.random.default_rng(0).standard_normal((30, 24, 24))
+    return {
+        "training": write_pngs(folder / "training", training),
+        "samples": write_pngs(folder / "made <b>", copies),
+        "holdout": write_pngs(folder / "unseen", draw(1, 80, (24, 24))),
+    }
+
+
+def test_the_command_finds_a_copier_and_writes_json_and_a_page(pngs, tmp_path):
+    words = [word for role, folder in pngs.items() for word in (f"--{role}", folder)]
+    done = command(*words, "--out", tmp_path / "out")
+    assert done.returncode == 3, done.stderr
+    report = json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert report["schema_version"] == 1 and report["verdict"] == "leak"
+    assert report["command"].endswith("--training training --holdout unseen --seed 0")
+    assert str(tmp_path) not in json.dumps(report)
+    assert {test["verdict"] for test in report["tests"]} <= {"pass", "not shown safe", "leak", None}
+    shown = (tmp_path / "out" / "audit.html").read_text()
+    assert "Leak found" in shown and "What was not tested" in shown
+    assert "made &lt;b&gt;" in shown and "made <b>" not in shown
+    assert shown.count("data:image/png;base64,") == 2 * len(report["nearest_pairs"]) > 0
+    assert not re.findall(r"(?:src|href)=\"(?!data:image/png)", shown) and "<script" not in shown
+    assert all('alt="' in tag for tag in re.findall(r"<img [^>]*>", shown))
+
+
+def test_pictures_are_left_out_on_request(pngs, tmp_path):
+    found = audit_folders(pngs["samples"], pngs["training"], say=lambda line: None)
+    write_audit(found, tmp_path, "mine", "command", pictures=False)
+    shown = (tmp_path / "audit.html").read_text()
+    assert "<img" not in shown and "The pictures were left out" in shown
+
+
+@pytest.mark.parametrize("kind", ["volume", "video"])
+def test_folders_of_volumes_and_videos_are_read(kind, tmp_path):
+    for name, seed, count in (("made", 4, 6), ("training", 5, 8)):
+        if kind == "volume":
+            write_volumes(tmp_path / name, draw(seed, count, (12, 14, 10)))
+        else:
+            (tmp_path / name).mkdir()
+            for number, video in enumerate(draw(seed, count, (6, 32, 32))):
+                write_avi(tmp_path / name / f"{number}.avi", np.uint8(np.clip(video * 60, 0, 255)), 10.0)
+    found = audit_folders(tmp_path / "made", tmp_path / "training", say=lambda line: None)
+    sets = found.report["sets"]
+    assert sets["samples"]["kind"] == sets["training"]["kind"] == kind
+    assert (sets["samples"]["images"], sets["training"]["images"]) == (6, 8)
+    assert found.report["verdict"] == "not shown safe"
+
+
+def test_a_flipped_header_is_no_other_image(tmp_path):
+    image = draw(6, 1, (10, 12, 8))[0]
+    for name, array, first in (("a", image, 2.0), ("b", image[::-1], -2.0)):
+        (tmp_path / name).mkdir()
+        nib.save(nib.Nifti1Image(array, np.diag([first, 2, 2, 1])), tmp_path / name / "scan.nii.gz")
+    one, two = (folder_set(tmp_path / name, "samples").image(0) for name in "ab")
+    assert np.array_equal(one, two)
+
+
+def test_patients_are_found_in_names(tmp_path):
+    write_volumes(tmp_path / "in", draw(7, 4, (8, 8, 8)))
+    assert list(folder_set(tmp_path / "in", "training").patients) == ["sub-000", "sub-001", "sub-002", "sub-003"]
+    assert set(folder_set(tmp_path / "in", "training", r"sub-0(0)").patients) == {"0"}
+    for pattern, said in ((r"ses-\d+", "finds nothing in sub-000_T1w.nii.gz"), ("(", "no regular expression")):
+        with pytest.raises(UserError, match=said):
+            folder_set(tmp_path / "in", "training", pattern)
+
+
+def test_what_cannot_be_read_is_left_out_and_counted(pngs, tmp_path):
+    write_pngs(tmp_path / "mixed", draw(8, 5, (24, 24)))
+    (tmp_path / "mixed" / "broken.png").write_bytes((tmp_path / "mixed" / "image-0000.png").read_bytes()[:60])
+    write_pngs(tmp_path / "flat", np.ones((2, 24, 24), np.float32))
+    found = audit_folders(tmp_path / "mixed", pngs["training"], say=lambda line: None).report
+    assert found["sets"]["samples"]["images"] == 5 and found["sets"]["samples"]["not_read"] == 1
+    assert any("broken.png" in note for note in found["notes"])
+    with pytest.raises(UserError, match="none of the 2 images of flat can be used.*one shade"):
+        audit_folders(tmp_path / "flat", pngs["training"], say=lambda line: None)
+
+
+def test_every_mistake_of_the_command_is_a_sentence(pngs, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("no image")
+    write_volumes(tmp_path / "volumes", draw(9, 2, (8, 8, 8)))
+    training = pngs["training"]
+    for samples, known, said in (
+        (tmp_path / "none", training, "none is no folder"),
+        (tmp_path / "empty", training, "empty holds no image"),
+        (tmp_path / "texts", training, "texts holds no image"),
+        (training, training, "share files"),
+        (pngs["samples"], training.parent, "share files"),
+        (tmp_path / "volumes", training, "holds volumes.*images of one kind"),
+    ):
+        with pytest.raises(UserError, match=said):
+            audit_folders(samples, known, say=lambda line: None)
+    with pytest.raises(UserError, match="at least 2 training images"):
+        audit_folders(pngs["samples"], write_pngs(tmp_path / "one", draw(1, 1)), say=lambda line: None)
+    with pytest.raises(UserError, match="compares no two images"):
+        audit_folders(pngs["samples"], training, identity="brain_mr_synthesis_ldm", root=ROOT)
+    with pytest.raises(UserError, match="not valid JSON"):
+        audit_folders(pngs["samples"], training, criteria=tmp_path / "texts" / "a.txt")
+    done = command("--samples", tmp_path / "empty")
+    assert done.returncode == 1 and done.stderr.startswith("error: give --samples FOLDER --training FOLDER")
+
+
+def test_mistakes_about_bundles_are_sentences(tmp_path):
+    for bundle, options, said in (
+        ("brain_mr_anomaly_map_manytasks", {}, "generates no images"),
+        ("no_such_bundle", {}, "there is no bundle of this name"),
+        ("brain_mr_synthesis_ldm", {"num_samples": 1}, "num_samples is 1"),
+        ("brain_mr_synthesis_ldm", {"holdout_size": "x"}, "holdout_size is 'x'"),
+    ):
+        with pytest.raises(UserError, match=said):
+            audit_bundle(bundle, root=ROOT, say=lambda line: None, **options)
+
+
+def test_a_bundle_of_the_zoo_draws_its_training_set_again(tmp_path):
+    options = {"num_samples": 2, "training_size": 12, "holdout_size": 12, "work_dir": tmp_path, "root": ROOT}
+    found = audit_bundle("echo_us_cine_synthesis_jvid", say=lambda line: None, **options)
+    report = write_audit(found, tmp_path / "out", "jvid", "python scripts/audit.py")
+    assert report["phantoms"] and report["verdict"] != "leak"
+    assert {test["space"] for test in report["tests"]} == {"pixels", "edges", "identity", "aligned"}
+    assert any("12 of 3000 training images" in note for note in report["notes"])
+    bundle = tmp_path / "bundle"
+    publish(report, bundle)
+    card = read_metrics(bundle, "privacy.json")
+    assert card["tables"][0]["title"].startswith("Privacy audit: not shown safe; 2 samples, 12 training images")
+
+
+def test_the_training_set_that_is_drawn_again_is_the_configs_own():
+    counts = {}
+    for name in ("brain_mr_synthesis_ldm", "echo_us_cine_synthesis_jvid", "echo_us_counterfactual_twin"):
+        source = Source(ROOT / "bundles" / name)
+        counts[name] = len(source.rows("train"))
+        first, unseen = (source.rows(split, 2)[0] for split in ("train", "validation"))
+        key = "video" if "video" in first else "image"
+        assert first[key].shape == unseen[key].shape and not np.allclose(first[key], unseen[key])
+    assert counts == {
+        "brain_mr_synthesis_ldm": 5400,
+        "echo_us_cine_synthesis_jvid": 3000,
+        "echo_us_counterfactual_twin": 3000,
+    }
+
+
+def test_the_instrument_of_a_domain_is_found_by_its_name():
+    assert instrument_for("echo_us_cine_synthesis_ldm", ROOT).instrument == "echo_us_privacy_audit_reid"
+    assert instrument_for("brain_mr_synthesis_ldm", ROOT) is None
+
+
+STOCK = {
+    "imports": ["$import torch"],
+    "output_dir": "out",
+    "image": "$torch.rand(1, 12, 12, 12)",
+    "saver": {"_target_": "SaveImage", "output_dir": "@output_dir", "output_postfix": "made", "print_log": False},
+    "run": ["$@saver(@image)"],
+}
+
+
+def test_a_stock_generative_bundle_is_run_as_it_stands(tmp_path):
+    bundle = tmp_path / "stock"
+    (bundle / "configs").mkdir(parents=True)
+    (bundle / "configs" / "metadata.json").write_text(json.dumps({"version": "0.1.0"}))
+    (bundle / "configs" / "inference.json").write_text(json.dumps(STOCK))
+    write_volumes(tmp_path / "training", draw(10, 6, (12, 12, 12)))
+    with pytest.raises(UserError, match="does not say on which images it was trained: give --training FOLDER"):
+        audit_bundle(bundle, num_samples=2)
+    options = {"num_samples": 2, "training": tmp_path / "training", "work_dir": tmp_path, "say": lambda line: None}
+    assert audit_bundle(bundle, **options).report["sets"]["samples"]["images"] == 2
+    (bundle / "configs" / "inference.json").write_text(json.dumps({**STOCK, "run": ["$1 / 0"]}))
+    with pytest.raises(UserError, match="gave no image.*give --samples FOLDER --training FOLDER"):
+        audit_bundle(bundle, **{**options, "work_dir": tmp_path / "again"})
+    (bundle / "configs" / "inference.json").write_text(json.dumps({**STOCK, "run": ["$__import__('os').system('ls')"]}))
+    with pytest.raises(UserError, match="inspect_bundle.py refuses this bundle"):
+        audit_bundle(bundle, **{**options, "work_dir": tmp_path / "again"})
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
+    process = psutil.Process()
+
+    def peak_of(count: int) -> int:
+        rows = Rows(tmp_path / f"{count}", 256)
+        for _ in range(0, count, 1000):
+            rows.append(np.random.default_rng(count).standard_normal((1000, 256)).astype(np.float32))
+        query = Rows(tmp_path / f"{count}q", 256)
+        query.append(rows.read(0, 50))
+        assert (nearest_rows([query], [rows], 1).distances < 0.01).all()
+        return process.memory_info().rss
+
+    small = peak_of(2000)
+    assert peak_of(60_000) - small < 30e6, "60,000 rows are 61 MB: they are read in blocks"
+
+
+def test_the_page_needs_no_holdout_and_no_remarks():
+    found = audit(image_set("made", draw(11, 8)), image_set("training", draw(12, 8)))
+    shown = page({**found.report, "notes": []}, found.pairs, "<x>")
+    assert "Not shown safe" in shown and "&lt;x&gt;" in shown and "<x>" not in shown
