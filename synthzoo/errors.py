@@ -19,6 +19,14 @@ class StorageError(UserError):
     """
 
 
+class EndRun(Exception):
+    """What ends a run whichever case it meets, where other mistakes of a case leave the case out."""
+
+
+class CannotWrite(StorageError, EndRun):
+    """Results cannot be written at all: no space is left, or the file system takes none."""
+
+
 def find_user_error(error: BaseException | None) -> UserError | None:
     """The first `UserError` in the chain of causes and contexts of `error`, or None."""
     seen: set[int] = set()

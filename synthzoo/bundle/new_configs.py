@@ -21,7 +21,7 @@ COMMAND = (
 )
 WINDOWS = {"_target_": "SlidingWindowInferer", "roi_size": PICTURE_SHAPE, "overlap": 0.25}  # pictures of any size
 EVALUATOR = {
-    "_target_": "SupervisedEvaluator",
+    "_target_": "synthzoo.cases.batches.CaseEvaluator",
     "device": "@device",
     "val_data_loader": "@dataloader",
     "network": "@network",
@@ -56,7 +56,12 @@ def inference(name: str, skeleton: Skeleton) -> dict[str, Any]:
         },
         "preprocessing": {"_target_": "Compose", "transforms": preprocessing(name, skeleton)},
         "dataset": dataset(name, skeleton),
-        "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
+        "dataloader": {
+            "_target_": "synthzoo.cases.batches.CaseLoader",
+            "dataset": "@dataset",
+            "batch_size": 1,
+            "num_workers": 0,
+        },
         "inferer": WINDOWS if skeleton.source == "pictures" else {"_target_": "SimpleInferer"},
         "postprocessing": {"_target_": "Compose", "transforms": [*skeleton.after, saver(skeleton, table)]},
         "handlers": [finalizer(skeleton, table)],

@@ -22,6 +22,7 @@ from synthzoo.phantoms.chest.phantom import chest_study
 from synthzoo.phantoms.echo.phantom import draw_params as draw_echo
 from synthzoo.phantoms.echo.phantom import make_clip
 
+FOLDER = "example_input"  # below the output folder
 SPACING_MM = 2.0
 TUMOUR = {"core_ml": 4.0, "enhancing_ml": 7.0, "oedema_ml": 25.0}
 RADIOGRAPH_SIZE = 384  # pixels

@@ -6,7 +6,7 @@ ends with exit code 1 (`outputs.FinalizeDataset`).
 
 from __future__ import annotations
 
-import glob
+import json
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Sequence
@@ -19,118 +19,21 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from synthzoo.cases.examples import FOLDER as EXAMPLE_FOLDER
 from synthzoo.cases.examples import write_example
-from synthzoo.cases.table import CaseTable, is_label, process_rank
+from synthzoo.cases.finding import find_images
+from synthzoo.cases.names import case_names as case_names
+from synthzoo.cases.names import stable_names
+from synthzoo.cases.table import CaseTable, process_rank
 from synthzoo.errors import UserError
-from synthzoo.io.files import sha256
+from synthzoo.io.files import sha256, text_of
 from synthzoo.io.images import Picture, read_picture
-from synthzoo.io.kinds import endings_of, format_of_name, is_input, stem
-from synthzoo.io.marks import read_mark
 from synthzoo.io.radiographs import CLEAR, UNSAID, expect_frontal, read_radiograph
 from synthzoo.io.radiographs import MODALITIES as RADIOGRAPHS
 from synthzoo.io.series import modality_of
 from synthzoo.io.volumes import read_volume
 
 EXAMPLE = "example"  # in place of a path
-
-
-def find_images(
-    images: str | Path | Sequence[str | Path],
-    exclude: str | Path | None = None,
-    kinds: Collection[str] = ("volume",),
-    choose: Callable[[list[Path]], list[Path]] = list,
-) -> list[Path]:
-    """The images that a user means.
-
-    Args:
-        images: a path, a list of paths, a folder (searched below, see `synthzoo.io.kinds.is_input`) or a pattern
-            such as `scans/*_T1w.nii.gz`; a list may hold any of these.
-        exclude: folder whose files do not count, such as the results of an earlier run.
-        kinds: of files that count in a folder: "volume", "image", "video", "label" or "latents".
-        choose: leaves out files of a folder that do not count after all.
-
-    Returns:
-        paths, each once, sorted within a folder or pattern; a listed path that does not exist is kept, so that it is
-        reported with the others.
-
-    Raises:
-        UserError: nothing was given, a folder holds no such image, or a pattern fits nothing.
-    """
-    if isinstance(images, (list, tuple)):
-        found = [path for item in images for path in find_images(item, exclude, kinds, choose)]
-        if not found:
-            raise UserError("images is an empty list: give a path, a list of paths, a folder or a pattern.")
-        return list(dict.fromkeys(found))
-    if not isinstance(images, (str, Path)) or not str(images).strip():
-        raise UserError(
-            f"images is {images!r}: give a path, a list of paths, a folder or a pattern like "
-            f"'in/*{endings_of(kinds)[-1] if 'volume' not in kinds else '.nii.gz'}'."
-        )
-    path = Path(images).expanduser()
-    if path.is_dir():
-        if is_input(path, kinds):
-            return [path]
-        found = choose([p for p in _files_below(path) if is_input(p, kinds) and not _below(p, exclude)])
-        found = found if "label" in kinds else [p for p in found if not _is_result(p)]
-        if not found:
-            endings = f"{', '.join(endings_of(kinds))} or DICOM files"
-            raise UserError(f"images folder {path} holds no {endings}: name the folder of the images.")
-        return found
-    if glob.has_magic(str(path)) and not path.exists():
-        found = [Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if not _below(Path(p), exclude)]
-        if not found:
-            raise UserError(f"images pattern {path} fits no file: check the folder and the pattern.")
-        return found
-    return [path]
-
-
-def without_previews(paths: list[Path]) -> list[Path]:
-    """Files without label maps and heat maps and, where there are videos or volumes, without pictures."""
-    paths = [path for path in paths if not is_label(path.name) and not stem(path.name).endswith("heatmap")]
-    moving = [path for path in paths if format_of_name(path.name) not in ("png", "jpeg")]
-    return moving or paths
-
-
-def _files_below(folder: Path) -> list[Path]:
-    """Files and folders below a folder, sorted; hidden ones do not count, a file with two names counts once.
-
-    A link that leads nowhere, as in a DataLad clone without its content, is kept, so that it is reported by name.
-    """
-    found: dict[Path, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
-            found.setdefault(path.resolve(), path)
-    return sorted(found.values())
-
-
-def _is_result(path: Path) -> bool:
-    """Whether a file is a map or label map that a bundle made of an image, by its own mark."""
-    if not path.is_file():
-        return False
-    try:
-        mark = read_mark(path)
-    except UserError:  # whoever reads the file says what is wrong with it
-        return False
-    return mark is not None and not mark.synthetic
-
-
-def _below(path: Path, folder: str | Path | None) -> bool:
-    return folder is not None and Path(folder).resolve() in path.resolve().parents
-
-
-def case_names(paths: list[Path]) -> list[str]:
-    """One name per path: its stem, with as many folder names before it as are needed to tell the paths apart."""
-    parts = [[*path.resolve().parent.parts[1:], stem(path.name) if not path.is_dir() else path.name] for path in paths]
-    depth = [1] * len(paths)
-    while True:
-        names = ["_".join(part[-n:]).replace(" ", "-") for part, n in zip(parts, depth)]
-        count = {name: names.count(name) for name in names}
-        again = [i for i, name in enumerate(names) if count[name] > 1 and depth[i] < len(parts[i])]
-        if not again:
-            # The same stem as .nii and .nii.gz in one folder: a number tells them apart.
-            return [n if count[n] == 1 else f"{n}_{names[:i].count(n) + 1}" for i, n in enumerate(names)]
-        for i in again:
-            depth[i] += 1
 
 
 class ImageTable(CaseTable):
@@ -152,6 +55,8 @@ class ImageTable(CaseTable):
     """
 
     settings_key = "settings"
+    config_id = "dataset#data"
+    takes_inputs = True
     KINDS: tuple[str, ...] = ("volume",)
 
     def __init__(
@@ -170,17 +75,17 @@ class ImageTable(CaseTable):
         self.unnamed = images == ""
         images = str(self.write_example()) if images == EXAMPLE else images
         self.paths = [] if self.unnamed else self.find(images, exclude=self.output_dir)
-        self.cases = case_names(self.paths)
-        self._recorded: tuple[int, dict] = (-1, {})
+        self._digests: dict[int, Any] = {}
+        self.cases = stable_names(images, self.paths, self._has_case, self._holds)
         if check and len(self.paths) == 1:
-            self.check(self.paths[0], channels=self.channels)
+            self._check(0)
         self.share_out()
         if check and len(self.paths) > 1:
-            self._leave_out()
+            self._leave_out_bad()
 
     def find(self, images: str | Path | Sequence[str | Path], exclude: str | Path | None = None) -> list[Path]:
         """The images that a user means, of the kinds that this table takes."""
-        return find_images(images, exclude, self.kinds)
+        return find_images(images, exclude, self.kinds, bundle=self.bundle)
 
     def write_example(self) -> Path:
         """Write the bundle's example input and return its path; the same bytes each time.
@@ -192,7 +97,7 @@ class ImageTable(CaseTable):
             raise UserError(
                 f"images is '{EXAMPLE}', but {self.bundle or 'this table'} names no example_input: give a path."
             )
-        folder = tempfile.mkdtemp(prefix="synthzoo_") if self.output_dir is None else self.output_dir / "example_input"
+        folder = tempfile.mkdtemp(prefix="synthzoo_") if self.output_dir is None else self.output_dir / EXAMPLE_FOLDER
         return write_example(self.example_input, folder)
 
     def check(self, path: Path, channels: int = 1) -> None:
@@ -203,19 +108,41 @@ class ImageTable(CaseTable):
         else:
             self.loader({"image": str(path)})
 
-    def _leave_out(self) -> None:
-        good = []
-        for row in self.rows:
-            try:
-                self.check(self.paths[row], channels=self.channels)
-                good.append(row)
-            except UserError as error:
-                self.failures.append(str(error))
-        if self.failures and not good and not self.skipped and process_rank()[1] == 1:
+    def _check(self, row: int) -> bool:
+        """Whether the row's image can be read; leaves it out where it cannot."""
+        try:
+            self.check(self.paths[row], channels=self.channels)
+        except Exception as error:
+            self.leave_out(row, error)
+            return False
+        return True
+
+    def _leave_out_bad(self) -> None:
+        self.rows = [row for row in self.rows if self._check(row)]
+        if self.failures and not self.rows and not self.skipped and process_rank()[1] == 1:
             raise UserError(f"none of the {len(self.paths)} images can be used; the first: {self.failures[0]}")
-        for sentence in self.failures:
-            print(f"warning: left out: {sentence}", file=sys.stderr)
-        self.rows = good
+
+    def named(self, row: int) -> str:
+        """The row's image as a sentence names it."""
+        return f"image {self.paths[row]}"
+
+    def names(self, row: int) -> tuple[str, ...]:
+        """What a sentence that names the row's image has in it."""
+        return (str(self.paths[row]),)
+
+    def _has_case(self, case: str) -> bool:
+        try:
+            return self.output_dir is not None and self.sidecar(case).is_file()
+        except OSError:
+            return False
+
+    def _holds(self, case: str, row: int) -> bool:
+        """Whether the output folder's case was made from the image of this row."""
+        try:
+            found = json.loads(self.sidecar(case).read_text(encoding="utf-8"))
+            return found.get("input") == self._input(row)
+        except (OSError, ValueError, AttributeError):
+            return False
 
     def __len__(self) -> int:
         if self.unnamed:
@@ -228,12 +155,15 @@ class ImageTable(CaseTable):
 
     def record(self, row: int) -> dict:
         """Name and SHA-256 of the input; never its folder, which may name a person or a machine."""
-        if self._recorded[0] != row:  # requested twice per row: before the run and when the row is saved
-            path = self.paths[row]
+        return {"input": self._input(row)}
+
+    def _input(self, row: int) -> dict[str, Any]:
+        path = self.paths[row]
+        if row not in self._digests:  # asked for where it is named, before the run and where it is saved
             files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
-            digest = [sha256(file) for file in files]
-            self._recorded = (row, {"input": {"name": path.name, "sha256": digest[0] if len(files) == 1 else digest}})
-        return dict(self._recorded[1])
+            digests = [sha256(file) for file in files]
+            self._digests[row] = digests[0] if len(files) == 1 else digests
+        return {"name": text_of(path.name), "sha256": self._digests[row]}
 
     def load(self, row: int) -> dict:
         """The path; reading is the preprocessing's work."""

@@ -8,18 +8,24 @@ In the BIDS layout (`folder` is set) label maps go to `<output_dir>/derivatives/
 
 from __future__ import annotations
 
+import glob
 import json
+import logging
 import os
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from torch.utils.data import Dataset
 
-from synthzoo.errors import UserError
-from synthzoo.io.files import sha256
+from synthzoo.cases.failures import Failure, failure_of
+from synthzoo.errors import EndRun, UserError
+from synthzoo.io.files import expect_writable, sha256
 from synthzoo.io.kinds import stem
 
+logger = logging.getLogger(__name__)
 LABELS = ("dseg", "mask", "probseg")  # the last word of the suffixes that BIDS keeps among the derivatives
 FORMATS = ("native", "dicom")
 IDENTITY = (
@@ -31,6 +37,10 @@ IDENTITY = (
 def process_rank() -> tuple[int, int]:
     """Rank and number of processes as `torchrun` states them in the environment; (0, 1) in a single process."""
     return int(os.environ.get("RANK", 0)), max(1, int(os.environ.get("WORLD_SIZE", 1)))
+
+
+class OtherRequest(UserError, EndRun):
+    """Results of other settings lie in the output folder; to mix them with those of this run would mislead."""
 
 
 def is_label(suffix: str) -> bool:
@@ -57,6 +67,8 @@ class CaseTable(Dataset):
     """
 
     settings_key = "sampler"  # of generators; what is made from an image by no sampler has "settings"
+    config_id = "dataset"  # of the table in inference.json, for sentences
+    takes_inputs = False  # whether a row is a file, which may be wrong in any way
     conditions: dict[str, dict] = {}
     failures: list[str]
 
@@ -85,7 +97,9 @@ class CaseTable(Dataset):
         inputs = metadata.get("network_data_format", {}).get("inputs", {})
         self.modality: str = inputs.get("image", {}).get("modality", "")
         weights_path = Path(weights) if weights else (root / "models" / "model.pt" if root else None)
-        self.weights_sha256 = sha256(weights_path) if weights_path and weights_path.is_file() else None
+        self.weights_sha256 = _weights_sha256(weights_path)
+        if self.output_dir is not None:
+            expect_writable(self.output_dir)
         self.started = time.time()
         self.failures = []
         self.cases: list[str] = []
@@ -108,10 +122,63 @@ class CaseTable(Dataset):
         for number, start in enumerate(range(0, count, self.block)):
             if number % world != rank:
                 continue
-            rows = range(start, min(start + self.block, count))
-            missing = [row for row in rows if not self.is_done(row)]
-            self.skipped += len(rows) - len(missing)
-            self.rows += list(rows) if missing else []
+            done: dict[int, bool] = {}
+            for row in range(start, min(start + self.block, count)):
+                try:
+                    done[row] = self.is_done(row)
+                except Exception as error:
+                    self.leave_out(row, error)
+            self.skipped += sum(done.values())
+            self.rows += [] if all(done.values()) else list(done)
+
+    def named(self, row: int) -> str:
+        """The row's case as a sentence names it."""
+        return f"case {self.cases[row]}"
+
+    def names(self, row: int) -> tuple[str, ...]:
+        """What a sentence that names the row's case has in it."""
+        return (self.cases[row],)
+
+    def ends_run(self, error: Exception) -> bool:
+        """Whether an error of one case ends the run: there is one case only, or none of its own input is to blame."""
+        foreseen = not self.cases or not failure_of(error, 0, self.named(0)).traceback
+        return len(self.cases) == 1 or not (foreseen or self.takes_inputs)
+
+    def leave_out(self, row: int, error: Exception) -> None:
+        """Note that a row cannot be done, and remove what was written of it.
+
+        Raises:
+            UserError: there is one case only.
+            Exception: the error, where it is nobody's input that is to blame; see `failure_of` for others.
+        """
+        self._discard(row)
+        failure = failure_of(error, row, self.named(row), self.names(row))
+        if failure.traceback and self.ends_run(error):
+            raise error
+        if len(self.cases) == 1:
+            raise UserError(failure.sentence) from error
+        self.note(failure)
+
+    def note(self, failure: Failure) -> None:
+        """Say that a row is left out, on standard error, and keep its sentence in `failures`."""
+        if len(self.cases) == 1:
+            raise UserError(failure.sentence)
+        if failure.traceback:
+            logger.error(f"{failure.sentence}\n{failure.traceback}")
+        self.failures.append(failure.sentence)
+        print(f"warning: left out: {failure.sentence}", file=sys.stderr)
+
+    def _discard(self, row: int) -> None:
+        """Remove the files of a case that this run began and did not complete."""
+        if self.output_dir is None or self.sidecar(self.cases[row]).exists():
+            return
+        folder = self.case_dir(self.cases[row])
+        for path in folder.glob(f"{glob.escape(self.cases[row])}_*"):
+            with suppress(OSError):
+                if path.is_file() and path.stat().st_mtime >= self.started:
+                    path.unlink()
+        with suppress(OSError):
+            folder.rmdir()
 
     def case_dir(self, case: str) -> Path:
         """The folder of a case's files."""
@@ -173,10 +240,12 @@ class CaseTable(Dataset):
             return True
         if self.overwrite:
             return False
-        key = different[-1]
-        raise UserError(
+        key = different[0] if different == ["input"] else [name for name in different if name != "input"][-1]
+        # Another input concerns its case alone; other settings concern the whole set.
+        kind = UserError if key == "input" else OtherRequest
+        raise kind(
             f"{sidecar} was made from another request ({key} is {found.get(key)} there and {requested.get(key)} now): "
-            "choose another output_dir, or set dataset::overwrite to true to replace it."
+            f"choose another output_dir, or replace it with --{self.config_id}#overwrite True."
         )
 
     def __len__(self) -> int:
@@ -185,6 +254,14 @@ class CaseTable(Dataset):
     def __getitem__(self, index: int) -> dict:
         row = self.rows[index]
         return {**self.load(row), "case": self.cases[row], "row": row}
+
+
+def _weights_sha256(path: Path | None) -> str | None:
+    """The hash of a weights file; None where there is none, for whoever loads it says so."""
+    try:
+        return sha256(path) if path and path.is_file() else None
+    except OSError as error:
+        raise UserError(f"{path}: these weights cannot be read ({error.strerror}): check its permissions.") from None
 
 
 def _metadata(root: Path | None) -> dict[str, Any]:

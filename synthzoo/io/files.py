@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from synthzoo.errors import StorageError
+from synthzoo.errors import CannotWrite, StorageError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -195,11 +195,13 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in FULL:
-            raise StorageError(
+            raise CannotWrite(
                 f"no space left to write {path}: every complete result is kept and this one is removed; free some "
                 "space and run the same command again to go on."
             ) from error
-        if isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)) or error.errno == errno.EROFS:
+        if error.errno == errno.EROFS:
+            raise CannotWrite(f"{path} cannot be written ({error.strerror}): choose another folder.") from error
+        if isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)):
             raise StorageError(f"{path} cannot be written ({error.strerror}): choose another folder.") from error
         raise
 
@@ -230,8 +232,8 @@ def write_bytes(path: str | Path, data: bytes, durable: bool = True) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text whole or not at all."""
-    write_bytes(path, text.encode())
+    """Write UTF-8 text whole or not at all; what is no text, of a file's name in another encoding, as its escape."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | Path, obj: Any) -> None:
@@ -252,6 +254,34 @@ def sha256(path: str | Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def expect_writable(folder: str | Path) -> None:
+    """Make sure that results can go to a folder, which may not be there yet.
+
+    Raises:
+        CannotWrite: it, or the folder in which it would be made, is a file or cannot be written.
+    """
+    folder = Path(folder).absolute()
+    place = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not place.is_dir():
+        raise CannotWrite(f"output folder {folder} cannot be made ({place} is no folder): choose another folder.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise CannotWrite(
+            f"output folder {folder} cannot be written (no permission in {place}): choose another folder."
+        )
+
+
+def text_of(name: str) -> str:
+    """A file's name as text, the same under any locale: its bytes as UTF-8, as Latin-1 where they are no UTF-8."""
+    try:
+        raw = os.fsencode(name)
+    except UnicodeEncodeError:  # it does not come from this file system
+        return name
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def plain(value: Any) -> Any:

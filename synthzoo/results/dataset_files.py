@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import synthzoo
 from synthzoo.cases.table import CaseTable, process_rank
-from synthzoo.io.files import write_json, write_text
+from synthzoo.io.files import text_of, write_json, write_text
 from synthzoo.io.kinds import stem
 from synthzoo.io.marks import Mark, mark_of, stated
 
@@ -63,8 +64,20 @@ def remove_leftovers(table: CaseTable) -> None:
 def sidecars(table: CaseTable) -> list[Path]:
     """The sidecars in the output folder, of this run and of earlier ones, sorted by case."""
     below = f"*/{table.folder}" if table.folder else "*"
-    found = table.output_dir.glob(f"{below}/*_{stem(table.suffix)}.json")
-    return sorted((path for path in found if path.name[0] != "."), key=lambda path: (len(path.name), path.name))
+    found = [path for path in table.output_dir.glob(f"{below}/*_{stem(table.suffix)}.json") if path.name[0] != "."]
+    found = [path for path in found if _is_sidecar(path)]
+    return sorted(found, key=lambda path: (len(path.name), path.name))
+
+
+def _is_sidecar(path: Path) -> bool:
+    """Whether a file holds a record; one that a copy or a full disk has damaged is named, and its case left out."""
+    try:
+        if isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
+            return True
+    except (OSError, ValueError):
+        pass
+    print(f"warning: {path} is no sidecar that can be read: its case is left out of the tables", file=sys.stderr)
+    return False
 
 
 def write_dataset_files(
@@ -104,7 +117,7 @@ def mark_of_set(table: CaseTable, paths: list[Path]) -> Mark | None:
     """The mark of a picture of several cases: what the first sidecar says, with the names of all."""
     record = json.loads(paths[0].read_text(encoding="utf-8"))
     kept = {key: record[key] for key in ("Synthetic", "DerivedBy", "bundle", "version") if key in record}
-    return mark_of({**kept, "cases": [case_of(path, table) for path in paths]})
+    return mark_of({**kept, "cases": [text_of(case_of(path, table)) for path in paths]})
 
 
 def case_of(sidecar: Path, table: CaseTable) -> str:
@@ -123,7 +136,7 @@ def _write_participants(table: CaseTable, paths: list[Path]) -> None:
     lines, measured = [], []
     for path in paths:
         record = json.loads(path.read_text(encoding="utf-8"))
-        values: dict[str, Any] = {"participant_id": case_of(path, table)}
+        values: dict[str, Any] = {"participant_id": text_of(case_of(path, table))}
         if "seed" in record:
             values["seed"] = record["seed"]
         values.update(record.get("requested") or {})
@@ -163,7 +176,7 @@ def _description(table: CaseTable, name: str | None) -> dict:
 
 def title(record: dict, case: str, conditions: dict[str, dict]) -> str:
     """Case, requested values and, in brackets, the measured ones."""
-    parts = []
+    case, parts = text_of(case), []
     for name, value in (record.get("requested") or {}).items():
         if value is None:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from synthzoo.errors import UserError
 from synthzoo.io.locks import locked
 from synthzoo.results.dataset_files import gather_failures, remove_leftovers, write_dataset_files
 from synthzoo.results.kinds import kind_of
+
+logger = logging.getLogger(__name__)
 
 
 class FinalizeDataset:
@@ -53,7 +56,7 @@ class FinalizeDataset:
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine | None = None) -> None:
-        failures = self.table.failures
+        failures, problem = self.table.failures, None
         if self.table.output_dir is not None:
             with locked(self.table.output_dir):
                 found = gather_failures(self.table)
@@ -61,7 +64,18 @@ class FinalizeDataset:
                     return
                 failures = found
                 remove_leftovers(self.table)
-                write_dataset_files(self.table, self.draw, self.preview, self.overlay, self.name)
+                try:
+                    write_dataset_files(self.table, self.draw, self.preview, self.overlay, self.name)
+                except Exception as error:  # what was left out is told all the same
+                    if not failures:
+                        raise
+                    problem = error
+                    logger.exception(f"the texts or the preview of {self.table.output_dir} are not complete")
         if failures:
-            more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-            raise UserError(f"{len(failures)} inputs could not be used, the others are done: {failures[0]}{more}")
+            more = f" (and {len(failures) - 1} more, named above)" if len(failures) > 1 else ""
+            count = len(failures)
+            if count == len(self.table.cases):
+                said = f"none of the {count} inputs could be used; the first: {failures[0]}"
+            else:
+                said = f"{count} inputs could not be used, the others are done: {failures[0]}{more}"
+            raise UserError(said) from problem

@@ -9,6 +9,7 @@ import torch
 from monai.transforms import Transform
 
 from synthzoo.cases.table import CaseTable
+from synthzoo.io.files import text_of
 from synthzoo.results.dataset_files import mark_of_row
 from synthzoo.results.preview import montage
 
@@ -37,7 +38,7 @@ class SaveHeatPreview(Transform):
             image = np.asarray(torch.as_tensor(data[self.image_key]).cpu(), np.float32)[0]
             heat = np.asarray(torch.as_tensor(data[self.heat_key]).cpu(), np.float32)[0]
             case = str(data["case"])
-            titles = [f"{case}: anomaly map, peak {heat.max():.2f}", f"{case}: the scan"]
+            titles = [f"{text_of(case)}: anomaly map, peak {heat.max():.2f}", f"{text_of(case)}: the scan"]
             # The second panel's map is the same one faded below its threshold, so that both are cut at one place.
             faint = heat * (0.99 * self.threshold / max(float(heat.max()), 1e-6))
             path = self.table.path(case, "heatmap.png")

@@ -21,7 +21,7 @@ from monai.engines.utils import IterationEvents
 from synthzoo.bundle.compose import load_config
 from synthzoo.bundle.find import read_json, read_metadata
 from synthzoo.bundle.order import walk
-from synthzoo.errors import UserError, find_user_error
+from synthzoo.errors import EndRun, UserError, find_user_error
 from synthzoo.networks.weights import load_weights
 from synthzoo.serving.calibrating import settings_of
 from synthzoo.serving.options import Option, bundle_options, plain_value
@@ -31,7 +31,7 @@ from synthzoo.serving.watching import CallCounter, watched
 RELEASED = "released"
 
 
-class Cancelled(Exception):
+class Cancelled(EndRun):
     """The request was cancelled while it ran."""
 
 

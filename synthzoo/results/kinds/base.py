@@ -12,6 +12,7 @@ import torch
 from synthzoo.cases.table import CaseTable
 from synthzoo.errors import UserError
 from synthzoo.io.dicom import Study
+from synthzoo.io.kinds import stem
 from synthzoo.io.marks import Mark
 
 MAPS = ("dseg", "mask", "probseg", "heatmap", "confidence")  # last words of suffixes that say something of an image
@@ -86,7 +87,7 @@ class Kind:
 
 def bare(path: Path) -> str:
     """The file's name without its ending, `sub-0001_T1w` of `sub-0001_T1w.nii.gz`."""
-    return path.name.split(".")[0]
+    return stem(path.name)  # a case's own name may hold points
 
 
 def last_word(suffix: str) -> str:

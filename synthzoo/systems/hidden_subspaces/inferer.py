@@ -39,7 +39,7 @@ class VideoTable(ImageTable):
 
     def find(self, images: str | Path | Sequence[str | Path], exclude: str | Path | None = None) -> list[Path]:
         """The videos that a user means."""
-        return find_videos(images, exclude, self.channels)
+        return find_videos(images, exclude, self.channels, self.bundle)
 
     @staticmethod
     def check(path: Path, channels: int = 1) -> None:

@@ -13,7 +13,7 @@ from monai.transforms import Transform
 from PIL import Image, ImageDraw
 
 from synthzoo.cases.table import CaseTable
-from synthzoo.io.files import write_bytes, write_json, write_text
+from synthzoo.io.files import text_of, write_bytes, write_json, write_text
 from synthzoo.io.marks import with_mark
 from synthzoo.results.dataset_files import case_of, mark_of_row, mark_of_set, sidecars
 from synthzoo.systems.hidden_subspaces.gallery import Gallery
@@ -44,7 +44,7 @@ class SaveAuditPreview(Transform):
             other = self.gallery.training.frames(int(data["nearest"]), lambda count: spread(count, SHOWN))
             word = "memorised" if data["memorised"] else "not memorised"
             titles = [
-                f"{data['case']}: score {data['score']:.2f}, threshold {data['threshold']:.2f}, {word}",
+                f"{text_of(data['case'])}: score {data['score']:.2f}, threshold {data['threshold']:.2f}, {word}",
                 f"nearest training video: {data['nearest_video']}",
             ]
             mark = mark_of_row(self.table, int(data["row"]), synthetic=False)
@@ -108,7 +108,7 @@ def write_audit(table: CaseTable, paths: list[Path], overlay: str | None = None)
     paths, records = [paths[n] for n in same], [records[n] for n in same]
     lines = ["\t".join(("video", *COLUMNS))]
     for path, record in zip(paths, records):
-        lines.append("\t".join([case_of(path, table), *(_cell(record[name]) for name in COLUMNS)]))
+        lines.append("\t".join([text_of(case_of(path, table)), *(_cell(record[name]) for name in COLUMNS)]))
     write_text(table.output_dir / "audit.tsv", "\n".join(lines) + "\n")
     summary = summarise(records)
     write_json(table.output_dir / "audit.json", summary)

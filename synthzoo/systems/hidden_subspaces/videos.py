@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from synthzoo.cases.images import case_names, find_images, without_previews
+from synthzoo.cases.finding import find_images, without_previews
+from synthzoo.cases.names import case_names
 from synthzoo.datasets.echo.echonet import read_echonet, read_latents
 from synthzoo.datasets.echo.echonet_table import FILE_LIST, LATENTS, VIDEOS
 from synthzoo.datasets.echo.phantoms import EchoPhantomDataset
@@ -158,9 +159,9 @@ def read_frames(
 
 
 def find_videos(
-    images: str | Path | Sequence[str | Path], exclude: str | Path | None = None, channels: int = 1
+    images: str | Path | Sequence[str | Path], exclude: str | Path | None = None, channels: int = 1, bundle: str = ""
 ) -> list[Path]:
-    """The videos that a user means: see `synthzoo.cases.images.find_images`, of volumes, videos and pictures.
+    """The videos that a user means: see `synthzoo.cases.finding.find_images`, of volumes, videos and pictures.
 
     For networks of several channels latents `.pt` count alone.
 
@@ -170,7 +171,7 @@ def find_videos(
     Raises:
         UserError: nothing was given, or a folder or pattern holds no video.
     """
-    return find_images(images, exclude, kinds=("latents",) if channels > 1 else KINDS, choose=without_previews)
+    return find_images(images, exclude, ("latents",) if channels > 1 else KINDS, without_previews, bundle)
 
 
 def training_videos(
