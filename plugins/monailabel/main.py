@@ -27,16 +27,18 @@ from lib.datastore import SafeDatastore
 from lib.guard import guard_server, read_guard
 from lib.infers import BundleInfer
 from lib.listening import listen_on_loopback
+from lib.paths import know_folder
 from lib.routes import install_routes
 from lib.service import Service
-from lib.strategies import Generate, MostAnomalousFirst
+from lib.sessions import SafeSessions
+from lib.strategies import AtRandom, Generate, MostAnomalousFirst
 from lib.trainers import BundleTrainer, trainable
 from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.tasks.activelearning.first import First
-from monailabel.tasks.activelearning.random import Random
 
 from synthzoo.bundle.outputs import kinds_shown_as
+from synthzoo.io.files import sweep_scratch
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +55,9 @@ class SynthZooApp(MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]):
         conf = dict(conf or {})
         read_guard(conf)  # a mistake there ends the start
+        sweep_scratch()
+        for name, folder in (("app", app_dir), ("studies", studies)):
+            know_folder(name, folder)
         self.service = Service(app_dir, studies, conf)
         super().__init__(
             app_dir=app_dir,
@@ -71,10 +76,17 @@ class SynthZooApp(MONAILabelApp):
             return super().init_datastore()
         return SafeDatastore(
             self.studies,
-            extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
         )
+
+    def _load_sessions(self, load=False):
+        """Sessions whose ids are no paths."""
+        if not load:
+            return None
+        sessions = SafeSessions(settings.MONAI_LABEL_SESSION_PATH, settings.MONAI_LABEL_SESSION_EXPIRY)
+        know_folder("sessions", sessions.store_path)
+        return sessions
 
     def init_infers(self):
         """One task per bundle."""
@@ -94,7 +106,7 @@ class SynthZooApp(MONAILabelApp):
         for name, bundle in bundles.items():
             if not bundle.takes_images and kinds_shown_as("image", bundle.outputs):
                 strategies[f"generate_{name}"] = Generate(self.service, bundle)
-        return {**strategies, "random": Random(), "first": First()}
+        return {**strategies, "random": AtRandom(), "first": First()}
 
     def infer(self, request, datastore=None):
         """Run one request; as MONAI Label's, but an image is an id of the datastore, never a path of the request."""

@@ -35,6 +35,7 @@ SCRATCH = re.compile(r"synthzoo_[a-z]+_(\d+)-([0-9a-f]{6})_")
 LONGEST_UNTOUCHED_S = 24 * 3600
 
 _in_use: set[str] = set()  # temporary names of this process
+_with_scratch: set[int] = set()  # this process, once it has scratch folders
 _swept: set[str] = set()  # folders
 _noting = threading.Lock()
 
@@ -83,8 +84,9 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             temporary.mkdir(parents=True, exist_ok=True)
             sweep_once(path.parent)
             yield temporary
-            for file in temporary.iterdir():
-                flush(file)
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    flush(file)
             shutil.rmtree(path, ignore_errors=True)
             os.replace(temporary, path)
             _flush_folder(path.parent)
@@ -128,10 +130,8 @@ def scratch_folder(use: str) -> Path:
 
     The caller removes it; `sweep_scratch` removes those of processes that were killed.
     """
-    folder = tempfile.mkdtemp(prefix=f"synthzoo_{use}_{os.getpid()}-{HOST}_")
-    with _noting:
-        _in_use.add(os.path.abspath(folder))
-    return Path(folder)
+    _with_scratch.add(os.getpid())
+    return Path(tempfile.mkdtemp(prefix=f"synthzoo_{use}_{os.getpid()}-{HOST}_"))
 
 
 def sweep_scratch() -> None:
@@ -175,8 +175,8 @@ def _is_left(path: Path, process: int, machine: str) -> bool:
             return time.time() - path.lstat().st_mtime > LONGEST_UNTOUCHED_S
         except OSError:
             return False
-    if process == os.getpid():
-        return os.path.abspath(path) not in _in_use  # a container gives its server the same number each time
+    if process == os.getpid():  # a container gives its server the same number each time
+        return process not in _with_scratch if SCRATCH.match(path.name) else os.path.abspath(path) not in _in_use
     if os.name == "nt":
         return False  # there signal 0 is no question
     try:

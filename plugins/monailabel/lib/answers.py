@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,11 +17,13 @@ from lib.requests import Request
 from synthzoo.bundle.outputs import kinds_shown_as
 from synthzoo.cases.table import IDENTITY
 from synthzoo.errors import UserError
+from synthzoo.io.files import scratch_folder
 from synthzoo.io.marks import read_mark
 from synthzoo.io.nifti import write_nifti
 from synthzoo.serving.served import Case, ServedBundle
 from synthzoo.transforms.heat_bands import band_names, heat_bands
 
+LONGEST_SOURCE = 80  # bytes of its id in the id of what was made of it; the digest tells longer ones apart
 SENT_ALONG = ("score", "peak", "threshold", "regions", "measured")
 
 
@@ -57,9 +57,9 @@ def write_answer(source: Path, kind: str, request: Request) -> str:
     extension, dtype = request.extras["result_extension"], request.extras["result_dtype"]
     own = ".nii.gz" if source.name.endswith(".nii.gz") else source.suffix
     plain = dtype is None or (dtype == "uint8") == (kind == "label")
-    folder = tempfile.mkdtemp(prefix="synthzoo_answer_")
+    folder = scratch_folder("answer")
     if own not in (".nii.gz", ".nii") or (kind != "bands" and extension in (None, own) and plain):
-        target = Path(folder) / source.name
+        target = folder / source.name
         shutil.copyfile(source, target)
         return lone(target)
     image = nib.load(source)
@@ -70,7 +70,7 @@ def write_answer(source: Path, kind: str, request: Request) -> str:
         array = np.clip(np.rint(array * 255), 0, 255).astype(np.uint8)  # [0, 1] for viewers that take bytes only
     elif dtype is not None:
         array = array.astype(dtype)
-    target = Path(folder) / f"{source.name.removesuffix(own)}{extension or own}"
+    target = folder / f"{source.name.removesuffix(own)}{extension or own}"
     if target.name.endswith(".nrrd"):
         write_itk(array, str(target), image.affine, array.dtype, True)
     else:
@@ -84,9 +84,8 @@ def pack(bundle: ServedBundle, cases: list[Case], params: dict[str, Any]) -> Pat
     `answer.json` in it holds `params`, the task, and `cases`: each with its name, sidecar and `files`, kind of output
     -> {"path": in the zip, "label_names": name -> value of a label map}.
     """
-    handle, name = tempfile.mkstemp(prefix="synthzoo_answer_", suffix=".zip")
-    described = []
-    with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    packed, described = scratch_folder("answer") / "answer.zip", []
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         for number, case in enumerate(cases):
             files: dict[str, dict] = {}
             for kind, path in case.files.items():
@@ -97,7 +96,7 @@ def pack(bundle: ServedBundle, cases: list[Case], params: dict[str, Any]) -> Pat
             described.append({"name": case.name, "sidecar": case.sidecar, "files": files})
         answer = {**params, "task": bundle.task, "cases": described}
         archive.writestr("answer.json", json.dumps(answer))
-    return Path(name)
+    return Path(lone(packed))
 
 
 def lone(path: Path) -> str:
@@ -126,4 +125,6 @@ def study_id(bundle: ServedBundle, case: Case, source: str = "") -> str:
     identity = {key: case.sidecar[key] for key in IDENTITY if key in case.sidecar}
     digest = hashlib.sha256(json.dumps([identity, source], sort_keys=True).encode()).hexdigest()[:10]
     seed = f"_seed{identity['seed']}" if "seed" in identity else ""
+    while len(source.encode()) > LONGEST_SOURCE:  # an image made of an image made of an image
+        source = source[:-1]
     return f"{source + '_' if source else ''}{bundle.name}{seed}_{digest}"

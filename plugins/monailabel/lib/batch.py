@@ -11,9 +11,11 @@ import logging
 import threading
 import uuid
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lib.paths import without_folders
 from lib.requests import Request, read_request
 from lib.service import Service, scores_of
 from synthzoo.bundle.outputs import OUTPUT_KINDS, kinds_shown_as, kinds_stored_as
@@ -74,10 +76,10 @@ class BatchRunner:
         with self._starting:
             if self.running():
                 raise UserError("a batch inference is running: wait for it or stop it first.")
-            self.tasks.append(task)
-            self._stop.clear()
             if not self.service.studies.startswith(("http://", "https://")):
                 write_json(self.kept, request)
+            self.tasks.append(task)
+            self._stop.clear()
             self._thread = threading.Thread(target=self._run, args=(task,), name="batch", daemon=True)
             self._thread.start()
         if wait:
@@ -102,9 +104,10 @@ class BatchRunner:
             request = json.loads(self.kept.read_text(encoding="utf-8"))
             self.start(request["model"], request["images"], request["params"])
             logger.info(f"batch of {request['model']}: goes on after an interruption")
-        except (ValueError, KeyError, TypeError, UserError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
             logger.warning(f"{self.kept}: not resumed ({error})")
-            self.kept.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.kept.unlink(missing_ok=True)
 
     def _run(self, task: dict[str, Any]) -> None:
         task["status"] = "RUNNING"
@@ -114,7 +117,7 @@ class BatchRunner:
         except Exception as error:
             logger.exception("batch inference failed")
             task["status"] = "ERROR"
-            task["details"].append(str(error))
+            task["details"].append(without_folders(str(error)))
         task["end_ts"] = now()
         self.kept.unlink(missing_ok=True)
 
@@ -149,8 +152,8 @@ class BatchRunner:
                 mistake = find_user_error(error)
                 if mistake is None and not isinstance(error, LookupError):
                     logger.exception(f"batch: {image_id}")
-                task["failed"][image_id] = str(mistake or error)
-                self._report(task, f"{image_id}: {mistake or error}")
+                task["failed"][image_id] = without_folders(str(mistake or error))
+                self._report(task, f"{image_id}: {task['failed'][image_id]}")
             finally:
                 self._job = None
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from synthzoo.cases.examples import write_example
 from synthzoo.errors import UserError
+from synthzoo.io.files import scratch_folder
 from synthzoo.serving.sequences import as_sequence
 from synthzoo.serving.served import ServedBundle
 
@@ -31,7 +31,7 @@ def make_example(served: ServedBundle, seed: int = 0) -> Path:
         raise LookupError(f"{served.name} has no example input: {remedy}.")
     if not 0 <= seed <= HIGHEST_SEED:
         raise UserError(f"seed is {seed}, but must be an integer from 0 to {HIGHEST_SEED}.")
-    folder = Path(tempfile.mkdtemp(prefix="synthzoo_example_"))
+    folder = scratch_folder("example")
     try:
         path = write_example(kind, folder, seed)
         return as_sequence(path)[0] if path.suffix == ".avi" else path

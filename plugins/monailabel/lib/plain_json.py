@@ -41,6 +41,17 @@ def plain_json(text: str | bytes, name: str) -> Any:
             raise UserError(f"{name} holds more than the {limit} that are taken.")
         if isinstance(node, float) and node in (float("inf"), float("-inf")):
             raise UserError(f"{name} holds a number that is too large.")
-        children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        if isinstance(node, str) and not is_unicode(node):
+            raise UserError(f"{name} holds half a character, an escape such as \\ud800 alone: send whole ones.")
+        children = [*node, *node.values()] if isinstance(node, dict) else node if isinstance(node, list) else ()
         waiting += [(child, depth + 1) for child in children]
     return value
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be sent on: one half of a pair of surrogates cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -58,20 +58,20 @@ def extra_options(bundle: ServedBundle) -> dict[str, Option]:
     }
 
 
-def read_params(text: str | None) -> dict[str, Any]:
-    """The JSON object of a form field `params`."""
+def read_params(text: str | None, name: str = "params") -> dict[str, Any]:
+    """The JSON object of a form field."""
     text = text or "{}"
     if len(text) > LONGEST_PARAMS:
-        raise UserError(f"params has {len(text)} characters, but at most {LONGEST_PARAMS} are taken.")
-    return expect_object(plain_json(text, "params"))
+        raise UserError(f"{name} has {len(text)} characters, but at most {LONGEST_PARAMS} are taken.")
+    return expect_object(plain_json(text, name), name)
 
 
-def expect_object(params: Any) -> dict[str, Any]:
+def expect_object(params: Any, name: str = "params") -> dict[str, Any]:
     """The parameters, if they are an object of names and values."""
     if params is None:
         return {}
     if not isinstance(params, dict):
-        raise UserError(f'params is a {type(params).__name__}, but must be an object such as {{"seed": 1}}.')
+        raise UserError(f'{name} is a {type(params).__name__}, but must be an object such as {{"seed": 1}}.')
     return params
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,13 +13,16 @@ from typing import Any
 
 import synthzoo
 from lib import answers
+from lib.datastore import Conflict
 from lib.line import QUEUE_MAX
+from lib.paths import know_folder
 from lib.requests import Request, read_request
 from synthzoo.bundle.download import download, open_source, read_index
 from synthzoo.bundle.find import read_json
 from synthzoo.bundle.index import INDEX
 from synthzoo.bundle.outputs import OUTPUT_KINDS, can_be_shown, kinds_shown_as, kinds_stored_as
 from synthzoo.errors import UserError
+from synthzoo.io.files import scratch_folder, sha256
 from synthzoo.serving.cost import MOST_MILLIONS, check_cost
 from synthzoo.serving.served import Case, ServedBundle
 from synthzoo.serving.store import Job, ModelStore
@@ -85,6 +87,8 @@ class Service:
         self.cost_max = positive(conf, "cost_max") or MOST_MILLIONS
         self.datastore: Any = None
         folders = find_folders(Path(app_dir), conf)
+        for name, folder in (("weights", self.models_dir), *((folder.name, folder) for folder in folders)):
+            know_folder(name, folder)
         self.store = ModelStore(
             folders,
             device=conf.get("device") or None,
@@ -144,7 +148,7 @@ class Service:
         source = upload or self.input_path(bundle, request, image_id)
         if bundle.takes_images and source is None:
             raise UserError(f"{bundle.name} needs an image: name one of the datastore or upload one.")
-        folder = Path(tempfile.mkdtemp(prefix="synthzoo_"))
+        folder = scratch_folder("run")
         try:
             started = time.time()
             job, cases = self.run(bundle, request, folder, source, job)
@@ -224,13 +228,20 @@ class Service:
                 if source:
                     info["source"] = source
                     info |= {"source_tag": request.extras["source_tag"]} if bundle.takes_labels else {}
-                entry["id"] = self.datastore.add_image(image_id, str(case.files[study]), info)
+                entry["id"] = image_id = self.store_study(image_id, case.files[study], info)
                 for kind in kinds_shown_as("labels", case.files):
                     names = answers.label_names(bundle, case)
                     label_info = {"model": bundle.name, "params": {"label_names": names}}
                     self.datastore.save_label(image_id, str(case.files[kind]), "original", label_info)
             stored.append(entry)
         return stored
+
+    def store_study(self, image_id: str, path: Path, info: dict[str, Any]) -> str:
+        """Add one image; where its id stands for other bytes, as after an update, both stay under ids of their own."""
+        try:
+            return self.datastore.add_image(image_id, str(path), info)
+        except Conflict:
+            return self.datastore.add_image(f"{image_id}_{sha256(path)[:8]}", str(path), info)
 
     def store_maps(self, bundle: ServedBundle, request: Request, case: Case, image_id: str) -> str:
         """Store maps of an image as labels: regions under the requested tag, float maps under their own."""

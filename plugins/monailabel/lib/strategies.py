@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import shutil
-import tempfile
-from pathlib import Path
+import time
 from typing import Any
 
 from monailabel.interfaces.tasks.strategy import Strategy
@@ -13,6 +13,7 @@ from lib.infers import panel_value
 from lib.service import Service, scores_of
 from synthzoo.bundle.outputs import kinds_shown_as
 from synthzoo.errors import UserError
+from synthzoo.io.files import scratch_folder
 from synthzoo.serving.served import ServedBundle
 
 
@@ -43,7 +44,7 @@ class Generate(Strategy):
         if "seed" in self.options and str(requested.get("seed") or "").strip() == "" and requested.get("seed") != 0:
             checked.values["seed"] = self.next_seed(datastore)
         checked.extras["store"] = True
-        folder = Path(tempfile.mkdtemp(prefix="synthzoo_"))
+        folder = scratch_folder("run")
         try:
             _, cases = self.service.run(self.bundle, checked, folder)
             return {"id": self.service.store_studies(self.bundle, checked, cases)[0]["id"]}
@@ -56,8 +57,26 @@ class Generate(Strategy):
         for image_id in datastore.list_images():
             info = datastore.get_image_info(image_id)
             if info.get("bundle") == self.bundle.name:
-                seeds.append(int(info.get("sidecar", {}).get("seed", -1)))
+                seeds.append((info.get("sidecar") or {}).get("seed") or 0)
         return max(seeds) + 1
+
+
+class AtRandom(Strategy):
+    """A scan without a final label at random, the more likely the longer nobody was shown it."""
+
+    def __init__(self) -> None:
+        super().__init__("Random Strategy")
+
+    def __call__(self, request, datastore) -> dict[str, Any] | None:
+        """{"id", "weight"} of the scan; None where every scan has a final label."""
+        images, now = datastore.get_unlabeled_images(), int(time.time())
+        if not images:
+            return None
+        shown = [datastore.get_image_info(image_id).get("strategy") or {} for image_id in images]
+        times = [(own.get(request["strategy"]) or {}).get("ts") or 0 for own in shown]
+        weights = [max(1, now - ts) for ts in times]
+        number = random.choices(range(len(images)), weights)[0]
+        return {"id": images[number], "weight": weights[number]}
 
 
 class MostAnomalousFirst(Strategy):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from synthzoo.cases.images import expect_modality
 from synthzoo.errors import UserError
+from synthzoo.io.files import scratch_folder
+from synthzoo.io.kinds import format_of_name, stem
 from synthzoo.io.reading import kind_of_input, read_image
 from synthzoo.io.volumes import read_volume
 from synthzoo.serving.store import Job
@@ -17,18 +20,34 @@ from synthzoo.serving.store import Job
 READING = threading.Semaphore(1)
 
 
-def keep_upload(stream, name: str | None) -> Path:
+def plain_name(name: str | None) -> str:
+    """A file's own name as far as that is harmless, at most 100 characters with its ending."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", Path((name or "").replace("\\", "/")).name)
+    plain = plain[-100:].lstrip("._-") or "nii.gz"
+    return f"image.{plain}" if format_of_name(f".{plain}") and not stem(f".{plain}") else plain
+
+
+def keep_upload(stream: BinaryIO, name: str | None) -> Path:
     """Write what was sent into a folder of its own, under its own name as far as that is harmless."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", Path((name or "").replace("\\", "/")).name).lstrip("._-")[-100:]
-    folder = Path(tempfile.mkdtemp(prefix="synthzoo_upload_"))
-    path = folder / (plain or "image.nii.gz")
+    folder = scratch_folder("upload")
     try:
+        return keep_files([(name, stream)], folder)[0]
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def keep_files(files: Sequence[tuple[str | None, BinaryIO]], folder: Path) -> list[Path]:
+    """Write what was sent into a folder; files of one name get a number each."""
+    paths: list[Path] = []
+    for name, stream in files:
+        path = folder / plain_name(name)
+        if path in paths:
+            path = folder / f"{len(paths)}_{path.name}"
         with open(path, "wb") as file:
             shutil.copyfileobj(stream, file)
-    except BaseException:
-        drop_upload(path)
-        raise
-    return path
+        paths.append(path)
+    return paths
 
 
 def drop_upload(path: Path | None) -> None:

@@ -27,10 +27,11 @@ from monailabel.endpoints import (
     wsi_infer,
 )
 
-from lib.routes import batches, examples, images, inference, stock, training, zoo
+from lib.errors import answer_errors
+from lib.routes import batches, examples, images, inference, pages, stock, stored, training, zoo
 from lib.routes.common import Context
 
-SUBJECTS = (inference, batches, images, training, zoo, examples, stock)
+SUBJECTS = (inference, batches, images, stored, training, zoo, examples, pages, stock)
 STOCK = (info, model, infer, wsi_infer, batch_infer, train, activelearning, scoring, datastore, logs, ohif, session)
 REPLACED = (
     ("POST", "/infer/{model}"),
@@ -38,14 +39,21 @@ REPLACED = (
     ("GET", "/batch/infer"),
     ("POST", "/batch/infer/{model}"),
     ("DELETE", "/batch/infer"),
-    ("PUT", "/datastore/"),
-    ("PUT", "/datastore/image"),
-    ("PUT", "/datastore/label"),
+    *((method, "/datastore/") for method in ("GET", "PUT", "DELETE")),
+    *((method, f"/datastore/{what}") for method in ("HEAD", "GET", "PUT", "DELETE") for what in ("image", "label")),
+    *((method, f"/datastore/{what}/info") for method in ("GET", "PUT") for what in ("image", "label")),
+    ("PUT", "/datastore/updatelabelinfo"),
     ("GET", "/datastore/dataset"),
     ("PUT", "/session/"),
+    ("GET", "/session/{session_id}"),
+    ("DELETE", "/session/{session_id}"),
     ("POST", "/train/{model}"),
     ("POST", "/train/"),
     ("POST", "/reload"),
+    ("GET", "/logs/"),
+    ("GET", "/logs/gpu"),
+    ("GET", "/"),
+    ("GET", "/docs"),
 )
 # Stock routes with no use here that would run a request's own folder as Python, or change released weights.
 REMOVED = (
@@ -56,6 +64,8 @@ REMOVED = (
     ("POST", "/infer/wsi/{model}"),
     ("POST", "/infer/wsi_v2/{model}"),
 )
+# A viewer of DICOMweb archives, which loads fonts from another server and has no use over a folder of files.
+OF_REMOTE = (("GET", "/ohif/{path:path}"),)
 
 
 def build_router(app: Any) -> APIRouter:
@@ -63,7 +73,8 @@ def build_router(app: Any) -> APIRouter:
     context, router = Context(app), APIRouter()
     for subject in SUBJECTS:
         subject.add_routes(router, context)
-    router.include_router(stock.kept_routes(STOCK, {*REPLACED, *REMOVED}))
+    gone = {*REPLACED, *REMOVED, *(() if app.service.is_remote else OF_REMOTE)}
+    router.include_router(stock.kept_routes(STOCK, gone))
     return router
 
 
@@ -89,3 +100,5 @@ def install_routes(app: Any) -> None:
     routes[:0] = added
     getattr(server.router, "_mark_routes_changed", lambda: None)()
     server.openapi_schema = None
+    answer_errors(server)
+    server.middleware_stack = server.build_middleware_stack()

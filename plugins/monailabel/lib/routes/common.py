@@ -11,13 +11,15 @@ from typing import Any
 
 from fastapi import HTTPException, UploadFile
 from monailabel.config import settings
-from monailabel.interfaces.exception import MONAILabelException
+from monailabel.utils.sessions import SessionInfo
 
+from lib.errors import refusal
 from lib.line import Line
 from lib.requests import read_params
+from lib.sessions import SafeSessions
 from lib.uploads import check_upload, drop_upload, keep_upload
-from synthzoo.errors import UserError, find_user_error
-from synthzoo.serving.served import Cancelled, ServedBundle
+from synthzoo.errors import UserError
+from synthzoo.serving.served import ServedBundle
 from synthzoo.serving.store import Job
 
 logger = logging.getLogger(__name__)
@@ -36,20 +38,12 @@ def http_errors(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
         except HTTPException:
             raise
-        except Cancelled as error:
-            raise HTTPException(status_code=409, detail=str(error)) from error
-        except LookupError as error:
-            if type(error) is not LookupError:
-                raise
-            raise HTTPException(status_code=404, detail=str(error)) from error
-        except MONAILabelException as error:
-            raise HTTPException(status_code=404, detail=error.msg) from error
         except Exception as error:
-            mistake = find_user_error(error)
-            if mistake is None:
+            said = refusal(error)
+            if said is None:
                 logger.exception("a request failed")
                 raise
-            raise HTTPException(status_code=400, detail=str(mistake)) from error
+            raise HTTPException(*said) from error
 
     return run
 
@@ -78,6 +72,28 @@ class Context:
             raise LookupError(f"there is no model '{model[:80]}': the models are {', '.join(bundles)}.")
         return bundles[model]
 
+    def sessions(self) -> SafeSessions:
+        """The sessions.
+
+        Raises:
+            LookupError: they are switched off.
+        """
+        found = self.app.sessions()
+        if found is None:
+            raise LookupError("this server keeps no sessions: send the image with each request.")
+        return found
+
+    def session(self, session_id: str, update_ts: bool = True) -> SessionInfo:
+        """The session of an id.
+
+        Raises:
+            LookupError: there is none.
+        """
+        found = self.sessions().get_session(session_id, update_ts)
+        if found is None:
+            raise LookupError(f"there is no session '{session_id[:80]}'.")
+        return found
+
     @contextmanager
     def checked_upload(
         self, model: str, params: str, file: UploadFile | None, session_id: str = ""
@@ -96,17 +112,13 @@ class Context:
                 if bundle.takes_images and file:
                     upload = keep_upload(file.file, file.filename)
                 elif bundle.takes_images and session_id:
-                    sessions = self.app.sessions()
-                    found = sessions.get_session(session_id) if sessions else None
-                    if found is None:
-                        raise LookupError(f"there is no session '{session_id[:80]}'.")
-                    upload = Path(found.image)
+                    upload = Path(self.session(session_id).image)
                 if upload is not None:
                     check_upload(upload, bundle.modality, job=job)
                 yield requested, upload, job
         except UserError as error:
-            if upload is None:
-                raise
-            raise UserError(str(error).replace(f"{upload.parent}/", "")) from error  # our folders are nobody's matter
+            if upload is not None:  # our folders are nobody's matter
+                error.args = (str(error).replace(f"{upload.parent}/", ""),)
+            raise
         finally:
             drop_upload(upload)

@@ -4,16 +4,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Depends, File, Form, UploadFile
-from fastapi.background import BackgroundTasks
-from monailabel.endpoints import datastore, session
+from fastapi.responses import FileResponse
 from monailabel.endpoints.user.auth import RBAC, User
 
 from lib.requests import expect_name, read_params
 from lib.routes.common import ANNOTATOR, USER, Context, http_errors
+from lib.sessions import shown
+from lib.table import checked_info
 from lib.uploads import check_label, check_upload, drop_upload, keep_upload
 from synthzoo.errors import UserError
 
@@ -27,13 +28,12 @@ def add_routes(router: APIRouter, context: Context) -> None:
     @context.files.heavy()
     @http_errors
     def put_image(
-        background_tasks: BackgroundTasks,
         image: str | None = None,
         params: str = Form("{}"),
         file: UploadFile = File(...),
         user: User = Depends(RBAC(USER)),
     ):
-        info = read_params(params)
+        info = checked_info(read_params(params), "params")
         upload = keep_upload(file.file, file.filename)
         try:
             if image:
@@ -49,7 +49,6 @@ def add_routes(router: APIRouter, context: Context) -> None:
     @context.files.heavy()
     @http_errors
     def put_label(
-        background_tasks: BackgroundTasks,
         image: str,
         params: str = Form("{}"),
         tag: str = "final",
@@ -58,21 +57,20 @@ def add_routes(router: APIRouter, context: Context) -> None:
     ):
         if service.image_path(image) is None:
             raise LookupError("name the image that the label belongs to, as ?image=ID.")
-        expect_name("tag", tag or "final")
-        text = json.dumps(read_params(params))
+        tag = expect_name("tag", tag or "final")
+        info = checked_info(read_params(params), "params")
         upload = keep_upload(label.file, label.filename)
         try:
             check_label(upload)
+            label_id = service.datastore.save_label(image, str(upload), tag, info)
         finally:
             drop_upload(upload)
-        label.file.seek(0)
-        return datastore.save_label(background_tasks, image, text, tag, label, user.username)
+        return {**(context.app.on_save_label(image, label_id) or {}), "image": image, "label": label_id}
 
     @router.put("/session/", tags=["Session"], summary="Create a session with an image")
     @context.files.heavy()
     @http_errors
     def put_session(
-        background_tasks: BackgroundTasks,
         uncompress: bool = False,
         expiry: int = 0,
         files: list[UploadFile] = File(...),
@@ -80,20 +78,30 @@ def add_routes(router: APIRouter, context: Context) -> None:
     ):
         if uncompress:
             raise UserError("uncompress is not offered: send the volume or its DICOM slices themselves.")
-        for file in files:
-            file.filename = name_alone(file.filename)
-        found = session.create_session(background_tasks, False, expiry, files)
-        path = Path(found["session_info"]["image"])
+        sessions = context.sessions()
+        session_id, info = sessions.create([(file.filename, file.file) for file in files], expiry)
         try:
-            check_upload(path)
-        except UserError:
-            context.app.sessions().remove_session(found["session_id"])
-            for task in background_tasks.tasks:  # they remove what was received, and run after a good answer only
-                task.func(*task.args)
+            check_upload(Path(info.image))
+        except BaseException:
+            sessions.remove_session(session_id)
             raise
-        return found
+        return {"session_id": session_id, "session_info": shown(info)}
 
+    @router.get("/session/{session_id}", tags=["Session"], summary="A session, or its image")
+    @http_errors
+    def get_session(
+        session_id: str, update_ts: bool = False, image: bool = False, user: User = Depends(RBAC(USER))
+    ) -> Any:
+        info = context.session(session_id, update_ts)
+        if not image:
+            return shown(info)
+        if Path(info.image).is_dir():
+            raise UserError("this session is a series of several files, which has no one image to send.")
+        return FileResponse(info.image, filename=Path(info.image).name)
 
-def name_alone(name: str | None) -> str:
-    """A file's own name without folders."""
-    return Path((name or "image.nii.gz").replace("\\", "/")).name or "image.nii.gz"
+    @router.delete("/session/{session_id}", tags=["Session"], summary="Remove a session")
+    @http_errors
+    def delete_session(session_id: str, user: User = Depends(RBAC(USER))):
+        info = context.session(session_id)
+        context.sessions().remove_session(session_id)
+        return shown(info)

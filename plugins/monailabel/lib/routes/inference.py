@@ -46,4 +46,5 @@ def add_routes(router: APIRouter, context: Context) -> None:
     def run_sample(strategy: str, params: dict | None = Body(None), user: User = Depends(RBAC(USER))):
         if strategy not in app._strategies:
             raise LookupError(f"there is no strategy '{strategy[:80]}': known are {', '.join(app._strategies)}.")
-        return activelearning.sample(strategy, expect_object(params), user.username)
+        found = activelearning.sample(strategy, expect_object(params), user.username)
+        return {key: value for key, value in found.items() if key != "path"}  # the server's path is nobody's matter
