@@ -1,18 +1,25 @@
 """Pools of chest phantoms: made once, resumed, split by patient, exposed again; and the data set that reads them."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from synthzoo.datasets.chest.chestxray14 import read_chestxray14
 from synthzoo.datasets.chest.phantoms import ChestPhantomDataset
 from synthzoo.errors import UserError
+from synthzoo.io.images import read_picture
+from synthzoo.io.marks import read_mark
 from synthzoo.phantoms.chest import pool as pools
 from synthzoo.phantoms.chest.findings import KINDS
 from synthzoo.phantoms.chest.phantom import chest_study
 from synthzoo.phantoms.chest.pool import PoolSettings, load_pool
 from synthzoo.phantoms.chest.truth import tight_box
+from synthzoo.results.chestxray14 import image_name, label_of, write_chestxray14
 
 SMALL = {"patients": 8, "studies": 2, "size": 32}
 
@@ -118,6 +125,9 @@ def test_healthy_pools_and_pools_of_one_kind(tmp_path):
     [
         ({"patients": 0}, "patients = 0"),
         ({"studies": 0}, "studies = 0"),
+        ({"size": 4}, "size = 4"),
+        ({"view": "LAT"}, "view = 'LAT'"),
+        ({"spread": 2}, "spread = 2"),
         ({"studies": (4, 2)}, "studies = "),
         ({"findings": "mass"}, "findings = 'mass'"),
         ({"findings": ("draw", "nodule")}, "findings = "),
@@ -137,3 +147,37 @@ def test_wrong_words_of_the_data_set_are_named(pool, tmp_path):
     tiny = load_pool(folder=tmp_path, patients=1, studies=1, size=16)
     with pytest.raises(UserError, match="split = TEST: a pool of 1 patients"):
         ChestPhantomDataset("TEST", tiny)
+
+
+def test_the_set_in_chestxray14s_layout_reads_back_with_its_boxes_and_splits(pool, tmp_path, capsys):
+    folder = write_chestxray14(tmp_path / "set", pool)
+    before = {path: path.stat().st_mtime_ns for path in (folder / "images").iterdir()}
+    write_chestxray14(folder, pool)
+    assert {path: path.stat().st_mtime_ns for path in before} == before and len(before) == len(pool)
+    rows = {row["case"]: row for row in read_chestxray14(folder, validation_share=0)}
+    assert len(rows) == len(pool)
+    for number, record in enumerate(pool.records):
+        row = rows[image_name(record).removesuffix(".png")]
+        assert row["split"] == ("test" if record["split"] == "TEST" else "train")
+        labels = {label_of(found) for found in record["findings"]} - {None}
+        assert {name for name, value in row["labels"].items() if value} == labels
+        boxes = sorted(tuple(box.corners) for box in row["boxes"])
+        found = [found["box"] for found in record["findings"] if label_of(found)]
+        assert boxes == sorted((x, y, x + w, y + h) for x, y, w, h in found)
+        assert row["spacing_mm"] == pytest.approx((record["pixel_mm"],) * 2, abs=1e-3)
+        assert read_picture(row["path"])[0][0] == pytest.approx(pool.expose(number, number), abs=0.51 / 255)
+        assert read_mark(row["path"]).synthetic
+    with pytest.raises(UserError, match="holds another set"):
+        write_chestxray14(folder, pool, "random")
+
+
+def test_the_script_writes_a_set(tmp_path):
+    script = Path(__file__).resolve().parents[2] / "scripts" / "generate_phantoms.py"
+    options = ["--out", tmp_path / "set", "--cache_dir", tmp_path / "cache", "--patients", "1", "--studies", "1"]
+    done = subprocess.run(
+        [sys.executable, script, *options, "--size", "16", "--findings", "nodule"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 radiographs" in done.stdout and len(list((tmp_path / "set" / "images").iterdir())) == 1
+    wrong = subprocess.run([sys.executable, script, *options, "--size", "4"], capture_output=True, text=True)
+    assert wrong.returncode == 1 and "size = 4" in wrong.stderr

@@ -140,8 +140,7 @@ def chest_study(
     Raises:
         UserError: a wrong number or word, or a finding for which there is no room.
     """
-    if isinstance(size, bool) or size != int(size) or not SIZES[0] <= size <= SIZES[1]:
-        raise UserError(f"size = {size}: {PHANTOM} takes {SIZES[0]} to {SIZES[1]} pixels.")
+    check_size(size)
     patient = patient or draw_patient(patient_seed, spread)
     study = study or draw_study(patient_seed, study_seed, view, pose_spread, patient)
     requested = _requested(findings, patient_seed, study_seed)
@@ -165,6 +164,12 @@ def chest_study(
     image = expose(projection, settings)
     head = (image, truths, lungs, heart, ctr, heart_ml, report, projection)
     return ChestRadiograph(*head, patient, study, settings, placed, an, lesions)
+
+
+def check_size(size: int) -> None:
+    """Raise UserError unless `size` is a side that images of chest phantoms take."""
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not SIZES[0] <= size <= SIZES[1]:
+        raise UserError(f"size = {size!r}: {PHANTOM} takes {SIZES[0]} to {SIZES[1]} pixels.")
 
 
 def measure_ctr(radiograph: ChestRadiograph) -> float:

@@ -25,7 +25,7 @@ from synthzoo.phantoms.cache import cache_folder, settings_key
 from synthzoo.phantoms.chest.exposure import expose
 from synthzoo.phantoms.chest.findings import KINDS
 from synthzoo.phantoms.chest.patient import PHANTOM, draw_patient, draw_study
-from synthzoo.phantoms.chest.phantom import DRAWN, VERSION, chest_study
+from synthzoo.phantoms.chest.phantom import DRAWN, VERSION, check_size, chest_study
 from synthzoo.phantoms.chest.projection import Projection
 
 SPLITS = {"TRAIN": (0, 100_000), "VAL": (100_000, 200_000), "TEST": (200_000, 300_000)}
@@ -68,6 +68,8 @@ class PoolSettings:
         for kind in chosen:
             if kind not in (DRAWN, HEALTHY, *KINDS) or (kind in (DRAWN, HEALTHY) and len(chosen) > 1):
                 raise UserError(f"findings = {self.findings!r}: a pool takes draw, none, or {', '.join(KINDS)}.")
+        check_size(self.size)
+        draw_study(0, 0, self.view, self.pose_spread, draw_patient(0, self.spread))  # they name a wrong value
         last = self.first + self.patients
         if last > SPLITS["TRAIN"][1]:
             raise UserError(f"first = {self.first}: a split of {PHANTOM} holds 100000 patients.")
