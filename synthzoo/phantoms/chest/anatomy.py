@@ -120,11 +120,11 @@ class Anatomy:
         """By how many mm the breasts push the front wall forward."""
         p, k = self.patient, self.patient.breast
         nipple = -44 - (14 + 22 * p.droop) * k
-        rise = z - nipple
+        across = (x.abs() - 76 - 6 * k) / (44 + 20 * k)
+        rise = z - nipple - 24 * across * across  # the fold is lowest in the middle of a breast
         upper = 1 - (rise / (95 + 25 * k)).clamp(0, 1)
         lower = (1 + rise / (26 + 22 * k)).clamp(0, 1)
-        profile = torch.where(rise > 0, upper * upper * (3 - 2 * upper), (lower * (2 - lower)).sqrt())
-        across = (x.abs() - 76 - 6 * k) / (44 + 20 * k)
+        profile = torch.where(rise > 0, upper * upper * (3 - 2 * upper), lower * (2 - lower))
         return (20 + 42 * k) * profile * (1 - across * across).clamp(min=0)
 
     def gas(self, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor | float:

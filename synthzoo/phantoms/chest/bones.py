@@ -57,7 +57,7 @@ def spine(p: ChestPatient, spacing: float) -> tuple[Cloud, np.ndarray, np.ndarra
             out += [
                 piece([(x + s * rx * 0.72, back + 2, z + 3), (x + s * rx * 0.78, back - 12, z + 2)], 5.5, 3.6, 1.1),
                 piece([(pillar, back - 12, z + 1), (x + s * (rx + 15), back - 22, z + 4)], 4.5, 4, 1.0),
-                piece([(x + s * rx * 0.75, back - 13, z + 5), (x, back - 24, z - 5)], 7, 2.5, 0.9),
+                piece([(x + s * rx * 0.75, back - 13, z + 5), (x, back - 24, z - 5)], 7, 2.5, 0.65),
                 piece(
                     [(pillar, back - 14, z + 11), (pillar, back - 15, z - 11)],
                     4,
@@ -67,7 +67,7 @@ def spine(p: ChestPatient, spacing: float) -> tuple[Cloud, np.ndarray, np.ndarra
                 ),
             ]
         tip = z - 4 - 20 * np.sin(np.pi * min(grown * 1.2, 1))
-        out.append(piece([(x, back - 24, z - 4), (x, back - 48, tip)], 6, 2.4, 1.0))
+        out.append(piece([(x, back - 24, z - 4), (x, back - 48, tip)], 6, 2.6, 0.4))
     return join(out), heights, depths
 
 
@@ -95,7 +95,7 @@ def _vertebral_body(
     gx, gy = gx[inside], gy[inside]
     inner = np.arange(-half, half, step)
     planes = [(-half, 0.75 * cortex), (half, 0.75 * cortex)] + [
-        (v, 2 * half / len(inner) * (marrow - 40)) for v in inner
+        (v, 2 * half / len(inner) * (0.75 * marrow - 40)) for v in inner
     ]
     cell = np.pi * rx * ry / max(len(gx), 1)
     for level, area_hu in planes:  # end plates, marrow
@@ -189,16 +189,16 @@ def girdle(an: Anatomy, spacing: float) -> list[Cloud]:
         top = np.array((s * (96 + 0.8 * out_mm), -84, 104 + up))
         head = socket + np.array([s * 25, 4, 2])
         out += [
-            plate(socket, tip - socket, top - socket, 2.2 * cortex, 1.2 * spacing, 9),
+            plate(socket, tip - socket, top - socket, 1.7 * cortex, 1.2 * spacing, 9),
             bone(
                 [tip, (socket + tip) / 2 + [s * 5, 0, 0], socket],
                 4.6,
                 6,
-                2.0,
+                1.3,
                 True,
                 taper=(0.25, 0.5, 0.7, 0.85, 0.95, 1, 1.1, 1.2),
             ),
-            bone([top, (top + tip) / 2 - [s * 6, 0, 0], tip], 2.4, 3.4, 1.4, True),
+            bone([top, (top + tip) / 2 - [s * 7, 0, 0], tip], 2.4, 3.4, 0.8, True),
             bone(
                 [top + [s * 4, -6, -20], socket + [s * 2, -26, 22], socket + [s * 20, -4, 32]],
                 6.5,

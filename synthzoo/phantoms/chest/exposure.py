@@ -31,7 +31,7 @@ PRIORS: dict[str, tuple[Prior, Prior]] = {
     "start": ((-0.04, 0.05, -0.16, 0.05), (-0.05, 0.14, -0.4, 0.2)),  # of the window, in units of the range
     "contrast": ((0.85, 1.2), (0.6, 1.7)),  # width of the window
     "edge": ((0.3, 1.2), (0.0, 2.0)),
-    "compression": ((0.2, 0.5), (0.0, 0.6)),  # of the range of dense parts
+    "compression": ((0.4, 0.65), (0.0, 0.7)),  # of the range of dense parts
     "gamma": ((0.95, 1.05), (0.6, 1.6)),
 }
 COLLIMATION = ((-0.05, 0.05), (-0.06, 0.14))  # share of the side, each; below 0 is none
@@ -146,11 +146,11 @@ def _processed(signal: np.ndarray, pixel_mm: float, settings: Exposure) -> np.nd
     """Grey in [0, 1]: compression of the dense parts' range, edges, then a tone curve with an exponential shoulder."""
     n = len(signal)
     middle = (slice(n // 8, -n // 8), slice(n // 6, -n // 6))
-    broad = _broad_blur(signal, 14 / pixel_mm)
+    broad = _broad_blur(signal, 16 / pixel_mm)
     knee, most = np.percentile(signal[middle], [45, 95])
     dense = np.clip((broad - knee) / (most - knee), 0, 1)
     fine, coarse = ndi.gaussian_filter(signal, 4 / pixel_mm, truncate=3), _broad_blur(signal, 28 / pixel_mm)
-    signal = signal + settings.edge * (0.6 * (signal - fine) + (0.3 + 0.5 * dense) * (fine - coarse))
+    signal = signal + settings.edge * (0.6 * (signal - fine) + (0.3 + 0.9 * dense) * (fine - coarse))
     signal -= settings.compression * np.maximum(broad - knee, 0)
     low, high = np.percentile(signal[middle], [4, 90])
     start = low + settings.start * (high - low)

@@ -127,8 +127,8 @@ def mediastinum(
     fat = cylinder(x + 3, y + 8, half, 46)
     middle = p.scoliosis_mm * torch.sin((z + 20) / 75)
     half = 14 + 6 * ((80 - z) / 160).clamp(0, 1)
-    spine = cylinder(x - middle, y + 80, half, 28)
-    return vessels, blend(blend(vessels, fat, 12), spine, 8), spine
+    spine = cylinder(x - middle, y + 86, half, 20)
+    return vessels, blend(blend(vessels, fat, 12), spine, 14), spine
 
 
 def airways(an: Anatomy) -> list[Rod]:

@@ -52,7 +52,7 @@ PATIENT_PRIORS: dict[str, Prior] = {
     "pulmonary_mm": (10.5, 14),  # radius of the pulmonary trunk
     "hilum_right_mm": (-12, 4),
     "hilum_left_mm": (-2, 14),
-    "trachea_mm": (8, 11),
+    "trachea_mm": (8.5, 11.5),
     "vessel_scale": (0.8, 1.25),
     "scoliosis_mm": (0, 4, -10, 10),
     "kyphosis_mm": (6, 18),

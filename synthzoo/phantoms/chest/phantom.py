@@ -46,7 +46,7 @@ from synthzoo.phantoms.chest.vessels import vessels
 __all__ = ["DEVICES", "KINDS", "LESIONS", "VERSION", "ChestRadiograph", "Exposure", "Finding", "FindingTruth"]
 __all__ += ["Projection", "chest_study", "draw_exposure", "draw_findings", "expose", "measure_ctr", "volume_ct"]
 
-VERSION = 2  # of the pictures; another number leaves old caches aside
+VERSION = 3  # of the pictures; another number leaves old caches aside
 SIZES = (16, 1024)
 DRAWN = "draw"  # of findings: as `draw_findings` has them
 BETWEEN = (0.50, 0.53)  # a measured ratio in between is neither healthy nor enlarged, and is drawn again
