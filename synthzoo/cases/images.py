@@ -21,7 +21,8 @@ from monai.transforms import MapTransform
 
 from synthzoo.cases.examples import FOLDER as EXAMPLE_FOLDER
 from synthzoo.cases.examples import write_example
-from synthzoo.cases.finding import find_images
+from synthzoo.cases.finding import find_images as find_images
+from synthzoo.cases.finding import without_previews as without_previews
 from synthzoo.cases.names import case_names as case_names
 from synthzoo.cases.names import stable_names
 from synthzoo.cases.table import CaseTable, process_rank

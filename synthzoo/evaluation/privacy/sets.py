@@ -12,7 +12,8 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from synthzoo.cases.images import case_names, find_images, without_previews
+from synthzoo.cases.finding import find_images, without_previews
+from synthzoo.cases.names import case_names
 from synthzoo.errors import UserError
 from synthzoo.io.kinds import endings_of
 from synthzoo.io.reading import kind_of_input, read_image
