@@ -11,7 +11,7 @@ from synthzoo.errors import UserError
 from synthzoo.io.images import read_picture
 from synthzoo.io.kinds import HOLDS, dicom_kind, format_of
 from synthzoo.io.videos import as_unit, read_video
-from synthzoo.io.volumes import is_nifti_video, read_volume
+from synthzoo.io.volumes import MAX_VOXELS, is_nifti_video, read_volume
 
 
 class Input(NamedTuple):
@@ -69,6 +69,9 @@ def read_image(path: str | Path, channels: int = 1, colour: str = "refuse") -> I
         return Input(kind, picture.levels, affine)
     if kind == "video":
         video = read_video(path, colour=colour)
+        if video.frames.size > MAX_VOXELS:
+            said = " x ".join(map(str, video.frames.shape))
+            raise UserError(f"image {path} has {said} voxels, and {MAX_VOXELS} are taken at most: cut it.")
         return Input(kind, as_unit(video.frames)[None], fps=video.fps)
     if kind == "latents":
         raise UserError(f"image {path} is a tensor of latents, not an image.")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import os
 import struct
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,7 @@ from synthzoo.io.volumes import read_nifti_video
 
 QUALITY = 95  # about 1 grey level of mean error on speckle
 MAX_BYTES = 1 << 30  # of decoded frames
+MAX_FRAMES = 1_000_000
 MAX_FPS = 10_000.0
 # The demuxer of each kind of file is named, so that no playlist or list of other files is ever opened.
 DEMUXED = ("avi", "mov", "matroska")
@@ -75,28 +77,38 @@ class VideoFile:
             raise UserError(f"video {self.path} has the frames 0 to {self.count - 1}, but frame {wrong} is requested.")
         if not len(chosen):
             raise UserError(f"video {self.path}: an empty list of frames is requested.")
-        size = f"{self.height} x {self.width}"
         if len(chosen) * self.height * self.width > MAX_BYTES:
-            raise UserError(
-                f"video {self.path} holds {len(chosen)} frames of {size}, more than {MAX_BYTES >> 20} MiB: cut it or "
-                "make it smaller."
-            )
+            raise _too_large(self, len(chosen))
         places: dict[int, list[int]] = {}
         for place, number in enumerate(chosen):
             places.setdefault(number, []).append(place)
-        result, found = None, -1
-        for number, frame in self.decode(sorted(places), colour):
-            if frame.shape != (self.height, self.width):
-                said = f"{frame.shape[0]} x {frame.shape[1]}"
-                raise UserError(f"video {self.path}: frame {number} is {said}, but the first is {size}.")
+        result = None
+        for number, frame in self.each(sorted(places), colour):
             if result is None:
                 result = np.empty((len(chosen), *frame.shape), frame.dtype)
-            result[places.pop(number)], found = frame, number
-        if result is None or places:
+            result[places[number]] = frame
+        return result
+
+    def each(self, numbers: list[int], colour: str = "refuse") -> Iterator[tuple[int, np.ndarray]]:
+        """Frames of ascending numbers one after the other, each as (number, uint8 or float32 (H, W)).
+
+        Raises:
+            UserError: a frame that is damaged, missing or of another size than the first.
+        """
+        missing, found = set(numbers), -1
+        for number, frame in self.decode(numbers, colour):
+            if frame.shape != (self.height, self.width):
+                said = f"{frame.shape[0]} x {frame.shape[1]}"
+                raise UserError(
+                    f"video {self.path}: frame {number} is {said}, but the first is {self.height} x {self.width}."
+                )
+            yield number, frame
+            missing.discard(number)
+            found = number
+        if missing:
             raise UserError(
                 f"video {self.path} is damaged: no frame after frame {found} can be decoded; copy it again."
             )
-        return result
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -211,7 +223,30 @@ def read_video(path: str | Path, frames: Sequence[int] | None = None, colour: st
 
 def as_unit(frames: np.ndarray) -> np.ndarray:
     """Frames as float32 in [0, 1]."""
-    return frames.astype(np.float32) / np.float32(255) if frames.dtype == np.uint8 else frames
+    if frames.dtype != np.uint8:
+        return frames
+    levels = frames.astype(np.float32)
+    levels /= np.float32(255)
+    return levels
+
+
+def check_video(path: str | Path, colour: str = "refuse") -> None:
+    """Decode every frame of a video and keep none.
+
+    Raises:
+        UserError: what `read_video` says.
+    """
+    video = open_video(path)
+    if video.count * video.height * video.width > MAX_BYTES:
+        raise _too_large(video, video.count)
+    for _ in video.each(list(range(video.count)), colour):
+        pass
+
+
+def _too_large(video: VideoFile, count: int) -> UserError:
+    size = f"{video.height} x {video.width}"
+    said = f"video {video.path} holds {count} frames of {size}, more than {MAX_BYTES >> 20} MiB"
+    return UserError(f"{said}: cut it or make it smaller.")
 
 
 def open_video(path: str | Path) -> VideoFile:
@@ -285,30 +320,36 @@ def _find_frames(path: Path, head: bytes) -> VideoFile:
         jpegs = stream.codec_context.name == "mjpeg"
         if fps is None:
             fps = float(stream.average_rate or 0)
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        if not packets:
+        times: list[int | None] = []  # of the packets, whose data is not kept
+        first = last = None
+        for packet in container.demux(stream):
+            if packet.size:
+                first, last = first or packet, packet
+                times.append(packet.pts)
+        if first is None:
             raise UserError(f"video {path} holds no frames: its recording was not finished; export it again.")
-        if packets[-1].is_corrupt:
-            raise UserError(f"video {path} is cut short in its frame {len(packets) - 1}: copy it again.")
+        if last.is_corrupt:
+            raise UserError(f"video {path} is cut short in its frame {len(times) - 1}: copy it again.")
         if not 0 < fps <= MAX_FPS:
             raise UserError(f"video {path} states {fps:g} frames per second, which no video has: export it again.")
         if jpegs:
-            height, width = jpeg_size(bytes(packets[0]), _frame_at(path, 0, packets[0]))
+            height, width = jpeg_size(bytes(first), _frame_at(path, 0, first))
         else:
             height, width = stream.codec_context.height, stream.codec_context.width
         if not 0 < height <= MAX_SIDE or not 0 < width <= MAX_SIDE:
             raise UserError(f"video {path} claims {height} x {width} pixels: copy or export it again.")
         if not jpegs:
-            return VideoFile(path, fps, height, width, len(packets), partial(_decode_frames, path))
-        shown = _shown(packets) if tag else list(range(len(packets)))
+            return VideoFile(path, fps, height, width, len(times), partial(_decode_frames, path))
+        shown = _shown(path, times) if tag else list(range(len(times)))
         return VideoFile(path, fps, height, width, len(shown), partial(_decode_jpegs, path, shown))
 
 
-def _shown(packets: list[av.Packet]) -> list[int]:
+def _shown(path: Path, times: list[int | None]) -> list[int]:
     """Which packet each frame of an AVI shows: a chunk without data, of which there is no packet, repeats a frame."""
-    times = [packet.pts for packet in packets]
     if None in times or times[0] != 0 or sorted(set(times)) != times:
-        return list(range(len(packets)))
+        return list(range(len(times)))
+    if times[-1] >= MAX_FRAMES:
+        raise UserError(f"video {path} claims {times[-1] + 1} frames, but at most {MAX_FRAMES} are read: cut it.")
     return [n for n, (time, end) in enumerate(zip(times, [*times[1:], times[-1] + 1])) for _ in range(time, end)]
 
 
@@ -320,12 +361,12 @@ def _container(path: Path, head: bytes | None = None) -> av.container.InputConta
 
 
 def _decode_jpegs(path: Path, shown: list[int], numbers: list[int], colour: str) -> Iterator[tuple[int, np.ndarray]]:
-    waiting = list(numbers)
+    waiting = deque(numbers)
     with _container(path) as container:
         for place, packet in enumerate(container.demux(container.streams.video[0])):
             while waiting and shown[waiting[0]] == place:
                 yield waiting[0], decode_jpeg(bytes(packet), _frame_at(path, waiting[0], packet), colour)
-                waiting.pop(0)
+                waiting.popleft()
             if not waiting:
                 return
 
@@ -335,7 +376,7 @@ def _decode_frames(path: Path, numbers: list[int], colour: str) -> Iterator[tupl
     with _container(path) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
-        stream.codec_context.options = {"err_detect": "explode"}
+        stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(MAX_SIDE**2)}
         try:
             for number, frame in enumerate(container.decode(stream)):
                 if frame.is_corrupt:

@@ -198,3 +198,43 @@ def test_what_reads_a_file_of_a_user_opens_it_by_the_bounded_ways(root):
         text = path.read_text()
         for call in ("dcmread(", "nib.load(", "nibabel.load("):
             assert call not in text, f"{path}: {call} reads on as far as a file unpacks; see synthzoo.io.opening"
+
+
+def avi_of_one_frame(repeats: int) -> bytes:
+    """A small picture, and after it so many empty chunks, each of which shows it once more."""
+    from synthzoo.io.videos import avi_bytes
+
+    whole = avi_bytes(np.zeros((1, 16, 16), np.uint8), 25)
+    movi = whole.index(b"movi") - 8
+    length = struct.unpack("<I", whole[movi + 4 : movi + 8])[0]
+    chunks = whole[movi + 8 : movi + 8 + length] + b"00dc\0\0\0\0" * repeats
+    body = whole[12:movi] + b"LIST" + struct.pack("<I", len(chunks)) + chunks
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"AVI " + body
+
+
+def test_empty_chunks_of_a_video_are_counted_before_they_become_frames(tmp_path, monkeypatch):
+    from synthzoo.io import videos
+
+    monkeypatch.setattr(videos, "MAX_FRAMES", 1000)
+    path = tmp_path / "a.avi"
+    path.write_bytes(avi_of_one_frame(5000) + b"")
+    said = bounded(videos.open_video, path)
+    count = 0 if said else videos.open_video(path).count
+    assert "at most 1000 are read" in said or count <= 1000
+
+
+def test_a_video_is_checked_frame_by_frame_and_kept_nowhere(tmp_path, monkeypatch):
+    from synthzoo.io import videos
+
+    frames = np.random.default_rng(0).integers(0, 255, (300, 200, 200), np.uint8)
+    path = tmp_path / "a.avi"
+    videos.write_avi(path, frames, 30)
+    monkeypatch.setitem(globals(), "MOST_MB", 5)
+    assert bounded(videos.check_video, path) == ""
+    raw = bytearray(path.read_bytes())
+    middle = raw.index(b"\xff\xd8", len(raw) // 2)
+    raw[middle + 2 : middle + 4] = b"\0\0"
+    path.write_bytes(bytes(raw))
+    assert "damaged" in bounded(videos.check_video, path)
+    monkeypatch.setattr(videos, "MAX_BYTES", 1_000_000)
+    assert "cut it or make it smaller" in bounded(videos.check_video, path)

@@ -13,6 +13,7 @@ import functools
 import inspect
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -68,7 +69,7 @@ class Line:
                 )
             self._admitted += 1
         began = time.monotonic()
-        call = functools.partial(contextvars.copy_context().run, functools.partial(function, *args, **kwargs))
+        call = functools.partial(contextvars.copy_context().run, functools.partial(let_go, function, *args, **kwargs))
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, call)
         finally:
@@ -93,6 +94,24 @@ class Line:
             return run
 
         return decorate
+
+
+def let_go(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What the function gives; an error that it answers with keeps nothing alive of what was read.
+
+    An error holds the frames that it came through, and they the volume that was refused, until Python collects them.
+    """
+    try:
+        return function(*args, **kwargs)
+    except HTTPException as error:
+        said = HTTPException(error.status_code, error.detail, error.headers)
+        cause: BaseException | None = error
+        while cause is not None:
+            traceback.clear_frames(cause.__traceback__)
+            following = cause.__cause__ or cause.__context__
+            cause.__traceback__ = cause.__cause__ = cause.__context__ = None
+            cause = following
+    raise said
 
 
 def off_the_loop(endpoint: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,6 +14,7 @@ from synthzoo.errors import UserError
 from synthzoo.io.files import scratch_folder
 from synthzoo.io.kinds import format_of_name, stem
 from synthzoo.io.reading import kind_of_input, read_image
+from synthzoo.io.videos import check_video
 from synthzoo.io.volumes import read_volume
 from synthzoo.serving.store import Job
 
@@ -79,8 +80,11 @@ def check_upload(
             job.report(0, 0, 0)
     try:
         expect_modality(path, modality)
-        if kind_of_input(path) == "volume":
+        kind = kind_of_input(path)
+        if kind == "volume":
             read_volume(path, channels, blank)
+        elif kind == "video":
+            check_video(path)
         else:
             read_image(path, channels)
     except UserError as error:
