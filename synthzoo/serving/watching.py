@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -56,11 +57,21 @@ class CallCounter:
             self._inside -= 1
 
 
+@dataclass
+class Watch:
+    """What a thread has asked for, and what its check has raised."""
+
+    counter: CallCounter
+    check: Callable[[], None]
+    raised: Exception | None = None
+
+
 @contextmanager
 def watched(counter: CallCounter, check: Callable[[], None]) -> Iterator[None]:
     """Count what this thread calls while the block runs, and call `check` before each module, the smallest included.
 
-    What `check` raises ends the call, so that a request ends within a part of one network call.
+    What `check` raises ends the call, so that a request ends within a part of one network call; it is what the block
+    ends with, whatever it was wrapped in on its way.
     """
     before = getattr(_thread, "watch", None)
     with _lock:
@@ -70,9 +81,14 @@ def watched(counter: CallCounter, check: Callable[[], None]) -> Iterator[None]:
                 hooks.register_module_forward_pre_hook(_entered),
                 hooks.register_module_forward_hook(_left, always_call=True),
             )
-    _thread.watch = (counter, check)
+    watch = Watch(counter, check)
+    _thread.watch = watch
     try:
         yield
+    except Exception as error:
+        if watch.raised is None or error is watch.raised:
+            raise
+        raise watch.raised from error
     finally:
         _thread.watch = before
         with _lock:
@@ -83,13 +99,18 @@ def watched(counter: CallCounter, check: Callable[[], None]) -> Iterator[None]:
 
 
 def _entered(module: nn.Module, inputs: tuple) -> None:
-    watch = getattr(_thread, "watch", None)
-    if watch is not None:
-        watch[0].enter(module, inputs)
-        watch[1]()
+    watch: Watch | None = getattr(_thread, "watch", None)
+    if watch is None:
+        return
+    watch.counter.enter(module, inputs)
+    try:
+        watch.check()
+    except Exception as error:
+        watch.raised = error
+        raise
 
 
 def _left(module: nn.Module, *_: Any) -> None:
-    watch = getattr(_thread, "watch", None)
+    watch: Watch | None = getattr(_thread, "watch", None)
     if watch is not None:
-        watch[0].leave(module)
+        watch.counter.leave(module)

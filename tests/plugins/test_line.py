@@ -121,5 +121,5 @@ def test_a_training_that_is_waited_for_can_be_cancelled(busy):
     (job,) = [job["id"] for job in busy.get("/zoo/jobs") if job["state"] == "running"]
     time.sleep(2)
     assert json.loads(requests.delete(f"{busy.url}/zoo/jobs/{job}", timeout=60).text)["cancelled"]
-    thread.join(timeout=20)
+    thread.join(timeout=60)
     assert answers and answers[0].status_code == 409, answers

@@ -136,3 +136,19 @@ def test_threads_count_their_own_calls_and_what_is_raised_ends_only_one():
     assert ended == {0: "done", 1: "cancelled"}
     assert (counters[0].calls, counters[0].voxels) == (150, 150 * 75) and counters[1].calls == 2
     assert not hooks._global_forward_pre_hooks and not hooks._global_forward_hooks, "a run leaves no hook behind"
+
+
+def test_what_the_check_raises_comes_out_whatever_it_was_wrapped_in():
+    def stop():
+        raise Cancelled("stop")
+
+    def wrapping():
+        try:
+            Odd().generate(torch.ones(1, 1, 2, 2))
+        except Cancelled as error:
+            raise RuntimeError("failed to make a data set") from error
+
+    with pytest.raises(Cancelled, match="stop"), watched(CallCounter(Odd()), stop):
+        wrapping()
+    with pytest.raises(KeyError), watched(CallCounter(Odd()), lambda: None):
+        raise KeyError("another")
