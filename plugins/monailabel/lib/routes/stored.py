@@ -54,6 +54,7 @@ def add_routes(router: APIRouter, context: Context) -> None:
         return service.datastore.datalist(False) if output == Listed.train else service.datastore.status()
 
     @router.head("/datastore/image", tags=["Datastore"], summary="Whether an image is there", include_in_schema=False)
+    @context.files.heavy(lambda request: request["check_sum"])
     @http_errors
     def has_image(image: str, check_sum: str | None = None, user: User = Depends(RBAC(USER))) -> dict:
         path = image_file(image)
