@@ -185,7 +185,7 @@ def _run_stock(bundle: Path, out: Path, count: int, seed: int) -> None:
             continue
         place.mkdir(parents=True, exist_ok=True)
         words = [sys.executable, "-c", code, str(seed * count + number), str(place)]
-        done = subprocess.run(words, cwd=bundle, capture_output=True, text=True)
+        done = subprocess.run(words, cwd=bundle, capture_output=True, text=True, encoding="utf-8", errors="replace")
         if done.returncode or not any(path.is_file() for path in place.rglob("*")):
             said = (done.stderr.strip().splitlines() or ["nothing was written"])[-1][:200]
             raise UserError(f"{bundle}: configs/inference.json gave no image ({said}): {by_hand}.")

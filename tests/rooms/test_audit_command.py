@@ -20,6 +20,7 @@ from synthzoo.evaluation.privacy.audit import audit
 from synthzoo.evaluation.privacy.page import page
 from synthzoo.evaluation.privacy.rows import Rows, nearest_rows
 from synthzoo.evaluation.privacy.sets import folder_set
+from synthzoo.io.files import write_json
 from synthzoo.io.videos import write_avi
 from synthzoo.serving.audit_sources import Source, instrument_for
 from synthzoo.serving.auditing import audit_bundle, audit_folders, publish, write_audit
@@ -27,7 +28,7 @@ from synthzoo.serving.auditing import audit_bundle, audit_folders, publish, writ
 
 def command(*words) -> subprocess.CompletedProcess:
     line = [sys.executable, str(ROOT / "scripts" / "audit.py"), *map(str, words)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=280)
+    return subprocess.run(line, capture_output=True, text=True, encoding="utf-8", timeout=280)
 
 
 def write_volumes(folder, images) -> None:
@@ -55,12 +56,12 @@ def test_the_command_finds_a_copier_and_writes_json_and_a_page(pngs, tmp_path):
     words = [word for role, folder in pngs.items() for word in (f"--{role}", folder)]
     done = command(*words, "--out", tmp_path / "out")
     assert done.returncode == 3, done.stderr
-    report = json.loads((tmp_path / "out" / "audit.json").read_text())
+    report = json.loads((tmp_path / "out" / "audit.json").read_text(encoding="utf-8"))
     assert report["schema_version"] == 1 and report["verdict"] == "leak"
     assert report["command"].endswith("--training training --holdout unseen --seed 0")
     assert str(tmp_path) not in json.dumps(report)
     assert {test["verdict"] for test in report["tests"]} <= {"pass", "not shown safe", "leak", None}
-    shown = (tmp_path / "out" / "audit.html").read_text()
+    shown = (tmp_path / "out" / "audit.html").read_text(encoding="utf-8")
     assert "Leak found" in shown and "What was not tested" in shown
     assert "made &lt;b&gt;" in shown and "made <b>" not in shown
     assert shown.count("data:image/png;base64,") == 2 * len(report["nearest_pairs"]) > 0
@@ -71,7 +72,7 @@ def test_the_command_finds_a_copier_and_writes_json_and_a_page(pngs, tmp_path):
 def test_pictures_are_left_out_on_request(pngs, tmp_path):
     found = audit_folders(pngs["samples"], pngs["training"], say=lambda line: None)
     write_audit(found, tmp_path, "mine", "command", pictures=False)
-    shown = (tmp_path / "audit.html").read_text()
+    shown = (tmp_path / "audit.html").read_text(encoding="utf-8")
     assert "<img" not in shown and "The pictures were left out" in shown
 
 
@@ -123,7 +124,7 @@ def test_what_cannot_be_read_is_left_out_and_counted(pngs, tmp_path):
 def test_every_mistake_of_the_command_is_a_sentence(pngs, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "a.txt").write_text("no image")
+    (tmp_path / "texts" / "a.txt").write_text("no image", encoding="utf-8")
     write_volumes(tmp_path / "volumes", draw(9, 2, (8, 8, 8)))
     training = pngs["training"]
     for samples, known, said in (
@@ -202,17 +203,17 @@ STOCK = {
 def test_a_stock_generative_bundle_is_run_as_it_stands(tmp_path):
     bundle = tmp_path / "stock"
     (bundle / "configs").mkdir(parents=True)
-    (bundle / "configs" / "metadata.json").write_text(json.dumps({"version": "0.1.0"}))
-    (bundle / "configs" / "inference.json").write_text(json.dumps(STOCK))
+    write_json(bundle / "configs" / "metadata.json", {"version": "0.1.0"})
+    write_json(bundle / "configs" / "inference.json", STOCK)
     write_volumes(tmp_path / "training", draw(10, 6, (12, 12, 12)))
     with pytest.raises(UserError, match="does not say on which images it was trained: give --training FOLDER"):
         audit_bundle(bundle, num_samples=2)
     options = {"num_samples": 2, "training": tmp_path / "training", "work_dir": tmp_path, "say": lambda line: None}
     assert audit_bundle(bundle, **options).report["sets"]["samples"]["images"] == 2
-    (bundle / "configs" / "inference.json").write_text(json.dumps({**STOCK, "run": ["$1 / 0"]}))
+    write_json(bundle / "configs" / "inference.json", {**STOCK, "run": ["$1 / 0"]})
     with pytest.raises(UserError, match="gave no image.*give --samples FOLDER --training FOLDER"):
         audit_bundle(bundle, **{**options, "work_dir": tmp_path / "again"})
-    (bundle / "configs" / "inference.json").write_text(json.dumps({**STOCK, "run": ["$__import__('os').system('ls')"]}))
+    write_json(bundle / "configs" / "inference.json", {**STOCK, "run": ["$__import__('os').system('ls')"]})
     with pytest.raises(UserError, match="inspect_bundle.py refuses this bundle"):
         audit_bundle(bundle, **{**options, "work_dir": tmp_path / "again"})
 

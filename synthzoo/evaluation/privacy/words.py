@@ -67,7 +67,7 @@ GLOSSARY = {
     "control": "how often the same attack 'succeeds' against people who were never used: mere likeness",
     "guess": "how often an attacker succeeds who only guesses",
     "risk": "what is left of the attack when mere likeness is taken away, from 0 % to 100 %, always right",
-    "from ... to": "95 % interval: with as many images again, the number would most likely lie within it",
+    "from ... to": "95 % interval of the number; its upper end says how large a leak may have stayed unseen",
 }
 
 
