@@ -77,7 +77,7 @@ def as_config(key: str, value: Any) -> Any:
     if isinstance(value, Path):
         return spelled(str(value))
     if isinstance(value, str) and is_path(key) and value[:1] not in ("$", "@", "%"):
-        return spelled(value)
+        return spelled(path_text(key, value))
     return value
 
 
@@ -89,7 +89,7 @@ def typed_paths(key: str, text: str | None, held: Any = "") -> str | list[str] |
     """
     if text in NULL and held is None:
         return None
-    found = path_texts(key, text) if key in LISTS else path_text(key, text)
+    found = path_texts(f"--{key}", text) if key in LISTS else path_text(f"--{key}", text)
     return [_unspelled(path) for path in found] if isinstance(found, list) else _unspelled(found)
 
 

@@ -11,9 +11,13 @@ from pathlib import Path
 from synthzoo.cases.examples import FOLDER as EXAMPLE_FOLDER
 from synthzoo.cases.table import is_label
 from synthzoo.errors import UserError
-from synthzoo.io.kinds import endings_of, format_of_name, is_input, stem
+from synthzoo.io.kinds import dicom_kind, endings_of, format_of, format_of_name, is_input, stem
 from synthzoo.io.marks import Mark, read_mark
-from synthzoo.io.series import dicom_files
+from synthzoo.io.series import dicom_files, modality_of
+
+# The usual ending of a kind, and what it is called in a sentence.
+USUAL = {"volume": ".nii.gz", "image": ".png", "video": ".avi", "label": ".nii.gz", "latents": ".pt"}
+CALLED = {"volume": "a volume", "image": "a picture", "video": "a video", "label": "a label map", "latents": "latents"}
 
 
 def find_images(
@@ -48,7 +52,7 @@ def find_images(
     if not isinstance(images, (str, Path)) or not str(images).strip():
         raise UserError(
             f"images is {images!r}: give a path, a list of paths, a folder or a pattern like "
-            f"'in/*{endings_of(kinds)[-1] if 'volume' not in kinds else '.nii.gz'}'."
+            f"'in/*{USUAL[next(iter(kinds))]}'."
         )
     path = Path(images).expanduser()
     try:
@@ -82,10 +86,19 @@ def _in_folder(
     counted = choose([p for p in below if _counts(p, kinds) and not _below(p, exclude) and not _is_example(p, folder)])
     found = [*without_results(counted, kinds, bundle), *(p for p in closed if not _below(p, exclude))]
     if not found:
-        endings = f"{', '.join(endings_of(kinds))} or DICOM files"
         only = f" but {len(counted)} results of earlier runs" if counted else ""
-        raise UserError(f"images folder {folder} holds no {endings}{only}: name the folder of the images.")
+        raise UserError(f"images folder {folder} holds {_lacks(below, kinds)}{only}: name the folder of the images.")
     return sorted(found)
+
+
+def _lacks(below: Sequence[Path], kinds: Collection[str]) -> str:
+    """What a folder without an image of these kinds holds instead, as part of a sentence."""
+    slices = (path for path in below if path.is_file() and format_of(path) == "dicom")
+    if (found := next(slices, None)) is None or dicom_kind(found) in kinds:
+        return f"no {', '.join(endings_of(kinds))} or DICOM files"
+    wanted = " or ".join(CALLED[kind] for kind in kinds)
+    said = f"{CALLED[dicom_kind(found)]} of the modality {modality_of(found) or 'unknown'}"
+    return f"DICOM files, but not of {wanted} ({found.name} is of {said})"
 
 
 def _by_pattern(pattern: Path, exclude: str | Path | None, kinds: Collection[str], bundle: str) -> list[Path]:

@@ -75,7 +75,7 @@ def arguments(function: Callable[..., Any], words: Words) -> tuple[list[Any], di
 def surplus(word: str, option: str, options: Mapping[str, str | None]) -> UserError:
     """The mistake of a word that belongs to no option, where a list has probably lost its quotes."""
     if not option:
-        return UserError(f"'{word}' belongs to no option: write --key value.")
+        return UserError(f"'{word}' belongs to no option: write the option's name before it.")
     first = options.get(option) or ""
     return UserError(
         f"--{option} {first} {word}: '{word}' belongs to no option; write a list as --{option} "
@@ -92,7 +92,7 @@ def read(name: str, text: str | None, kind: Any) -> Any:
     union = typing.get_origin(kind) in (typing.Union, types.UnionType)
     choices = typing.get_args(kind) if union else (kind,)
     if str in choices:
-        return path_text(name, text)
+        return path_text(f"--{name}", text)
     value = read_value(text)
     if value is None and (type(None) in choices or kind is None):
         return None

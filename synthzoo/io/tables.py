@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,8 +43,9 @@ def table_lines(path: str | Path, missing: str, empty: str, form: str = "CSV", w
         raise UserError(f"{named} cannot be read ({error.strerror}).") from None
     if "\0" in text:
         raise UserError(f"{named} is not text: save it as {form}.")
-    lines = text.splitlines()
-    if not lines or not lines[0].strip():
+    # Lines end as editors and spreadsheets end them; U+2028, U+0085 or a form feed are letters of a cell.
+    lines = re.split("\r\n|\n|\r", text)
+    if not lines[0].strip():
         raise UserError(f"{named} is empty: {empty}.")
     return lines
 

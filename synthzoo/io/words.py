@@ -70,16 +70,16 @@ def read_value(text: str | None) -> Any:
 
 
 def path_text(name: str, text: str | None) -> str:
-    """A path as it was typed, with the home folder for a leading `~`.
+    """A path as it was typed, with the home folder for a leading `~`; `name` is its key in sentences, such as --out.
 
     Raises:
         UserError: there is no value, or it holds a line break or another control character.
     """
     if text is None:
-        raise UserError(f"--{name} has no value: give a path, such as --{name} folder.")
+        raise UserError(f"{name} has no value: give a path, such as {name} folder.")
     if (found := re.search(r"[\x00-\x1f\x7f\x85\u2028\u2029]", text)) is not None:
         raise UserError(
-            f"--{name} is {ascii(text)}, but a path with the character {ascii(found[0])} is not accepted: rename it."
+            f"{name} is {ascii(text)}, but a path with the character {ascii(found[0])} is not accepted: rename it."
         )
     if not text.startswith("~"):
         return text

@@ -2,28 +2,25 @@
 
 Every bundle, every stack of configs that its files name, every plain key: nothing is listed here. The words go through
 Fire's rules, the check of `synthzoo.cli` and MONAI's own parser, without starting a process for each;
-`test_typed_commands.py` starts some.
+`test_typed_scripts.py` starts some.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from functools import cache
 from pathlib import Path
 
 import pytest
-from bundle_runs import ROOT
 from monai.bundle import ConfigParser
+from typed_commands import BUNDLES, STACKS, command, merged, plain
 
-from synthzoo.bundle.compose import load_config
-from synthzoo.bundle.find import find_bundles, read_json, read_metadata
+from synthzoo.bundle.find import read_json, read_metadata
 from synthzoo.bundle.keys import is_path, property_of
 from synthzoo.cli.bundle_run import check_run, typed_again
 from synthzoo.errors import UserError
 from synthzoo.io.words import read_value, split_words
 
-BUNDLES = find_bundles(ROOT)
 NAMES = (
     *("out", "out #1", "#1", "pat#1/x", "50%", "a%#b", "$HOME/x", "$1", "$@bundle_root", "a@b", "scan@#2"),
     *(
@@ -47,34 +44,10 @@ NAMES = (
 ONE_PATH = ("[a]", "[1, 2]", "()", "None ", "[a,b]")
 
 
-def stacks(bundle: Path) -> list[list[str]]:
-    """Every list of configs that a file of the bundle tells to run together, inference.json alone first."""
-    texts = [path.read_text() for path in [*bundle.glob("configs/*.json"), bundle / "docs" / "README.md"]]
-    told = {
-        tuple(re.findall(r"configs/(\w+)\.json", found)) for text in texts for found in re.findall(r"\[[^]]+\]", text)
-    }
-    return [["inference"], *sorted(list(stems) for stems in told if stems[:1] == ("inference",) and len(stems) > 1)]
-
-
-STACKS = [(bundle, tuple(stems)) for bundle in BUNDLES for stems in stacks(bundle)]
 each_stack = pytest.mark.parametrize(
     "bundle, stems", STACKS, ids=lambda value: value.name if isinstance(value, Path) else "+".join(value)
 )
 each_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
-
-
-def command(bundle: Path, stems: tuple[str, ...] = ("inference",)) -> list[str]:
-    return ["--config_file", str([str(bundle / "configs" / f"{stem}.json") for stem in stems])]
-
-
-@cache
-def merged(bundle: Path, stems: tuple[str, ...]) -> dict:
-    return load_config(bundle, stems[1:]).get()
-
-
-def plain(config: dict) -> dict:
-    """The keys that hold no component."""
-    return {key: held for key, held in config.items() if key[0] != "_" and not isinstance(held, dict)}
 
 
 def widest(bundle: Path) -> tuple[str, ...]:

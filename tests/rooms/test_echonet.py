@@ -148,7 +148,7 @@ def put(folder, line, column, text):
         (3, "EF", "nan", "is empty; give the ejection fraction in percent"),
         (3, "EF", "inf", "does not lie between 0 and 100"),
         (2, "ESV", "70", "70 mL is more than EDV, 69.2105 mL"),
-        (2, "FPS", "30", "30 is stated, but .* has 50; correct the cell, or read with trust"),
+        (2, "FPS", "30", "30 is stated, but .* has 50; correct the cell, or empty it"),
         (2, "FPS", "0", "0 per second does not lie between 1 and 1000"),
         (2, "NumberOfFrames", "21", "21 is stated, but .* has 20"),
         (2, "NumberOfFrames", "12.5", "12.5 is no integer"),
@@ -303,7 +303,7 @@ def test_a_clip_is_resampled_padded_and_only_its_frames_are_read(folder, monkeyp
     assert short["valid"] == 13 and not short["image"][0, 13:].any() and short["image"][0, 12].any()
     last = read_clip(row, 16, target_fps=32, padding="last")["image"][0]
     assert np.array_equal(last[15], last[12])
-    with pytest.raises(UserError, match="gives 13 of the 16 frames requested: ask for fewer, or set padding"):
+    with pytest.raises(UserError, match="gives 13 of the 16 frames requested: request at most 13, or give a longer"):
         read_clip(row, 16, target_fps=32, padding="refuse")
     for settings, sentence in [
         ({"stride": 0}, "stride is 0"),

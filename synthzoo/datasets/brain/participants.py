@@ -12,6 +12,7 @@ import csv
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -32,7 +33,9 @@ TABLE = "participants.tsv"
 ID_COLUMNS = ("participant_id", "id")
 # Columns of the paper's table, beside the bundle's own names; both volumes in mL.
 SYNONYMS = {"ventricular": "ventricle_ml", "brain": "brain_ml"}
-SEX_CODES = {"0": "F", "1": "M", "female": "F", "male": "M"}  # UK Biobank, field 31: female 0, male 1
+# UK Biobank, field 31: female 0, male 1. BIDS has o or other, which no condition of a bundle means: it is unset.
+SEX_CODES = {"0": "F", "1": "M", "female": "F", "male": "M", "o": "n/a", "other": "n/a"}
+CAPPED_AGE = re.compile(r"(\d+)\+")  # BIDS: ages above 89 are written as 89+
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
@@ -94,6 +97,8 @@ def _read_row(cells: dict[str, str], key: str, conditions: Mapping[str, Mapping]
         text = cells.get(name, "").strip()
         if "enum" in schema and name == "sex":
             text = SEX_CODES.get(text.lower().removesuffix(".0"), text)
+        elif name == "age" and (capped := CAPPED_AGE.fullmatch(text)):
+            text = capped[1]
         try:
             requested[name] = check_value(name, text, schema, where)
         except OutOfRange as error:

@@ -121,8 +121,8 @@ def pad_clip(clip: np.ndarray, length: int, padding: str, name: str = "video") -
         return clip[:length]
     if padding == "refuse":
         raise UserError(
-            f"{name} gives {len(clip)} of the {length} frames requested: ask for fewer, or set padding to zeros or "
-            "last."
+            f"{name} gives {len(clip)} of the {length} frames requested: request at most {len(clip)}, or give a longer "
+            "video."
         )
     tail = np.zeros_like(clip[:1]) if padding == "zeros" else clip[-1:]
     return np.concatenate([clip, np.repeat(tail, missing, axis=0)])
@@ -219,8 +219,8 @@ class ClipDataset(Dataset):
         self.rows = [row for row in rows if self._fits(row, shorter == "drop")]
         if not self.rows:
             raise UserError(
-                f"none of the {len(rows)} videos gives a clip of {length} frames as requested: lower the length, or "
-                "set shorter to pad and hold_beat to false."
+                f"none of the {len(rows)} videos gives a clip of {length} frames as requested: give longer "
+                "videos, or train a network of shorter clips."
             )
         patients = list(dict.fromkeys(row["patient"] for row in self.rows))
         self.patients = {patient: number for number, patient in enumerate(patients)}

@@ -195,7 +195,9 @@ def _split(text: str, folds: dict[int, str], where: str) -> tuple[str, int | Non
 
 def _add_file(row: dict, folder: Path, source: str, trust: str) -> None:
     """Set the row's path and check, or take, what the video says of itself."""
-    row["path"] = folder / source / f"{row['name']}{'.avi' if source == VIDEOS else '.pt'}"
+    endings = (".avi", ".AVI", ".Avi") if source == VIDEOS else (".pt",)
+    paths = [folder / source / f"{row['name']}{ending}" for ending in endings]
+    row["path"] = next((path for path in paths if path.is_file()), paths[0])
     where = f"{folder / FILE_LIST} line {row['line']}, column "
     if not row["path"].is_file():
         raise UserError(f"{where}FileName: {row['path']} does not exist; add the file or remove the row.")
@@ -210,7 +212,7 @@ def _add_file(row: dict, folder: Path, source: str, trust: str) -> None:
         if row[key] is not None and not same and trust == "list":
             raise UserError(
                 f"{where}{names[key]}: {row[key]:g} is stated, but {row['path'].name} has {value:g}; correct the "
-                'cell, or read with trust "videos".'
+                "cell, or empty it to take what the video says."
             )
         if not same:
             row[key] = value

@@ -20,7 +20,8 @@ NOT_TRACED = ("no systolic", "no diastolic")  # what the pediatric tables write 
 def add_tracings(rows: list[dict], path: Path, failures: list[str] | None = None) -> None:
     """Give each row of `read_file_list` its `tracings`, `es_frame` and `ed_frame`.
 
-    A few videos of the published sets have no tracings, and the table may name videos that are not among the rows.
+    A few videos of the published sets have no tracings, and the table may name videos that are not among the rows, but
+    a table that names none of them is told.
 
     Args:
         rows: the rows, changed in place.
@@ -33,13 +34,15 @@ def add_tracings(rows: list[dict], path: Path, failures: list[str] | None = None
     by_name = {row["name"]: row for row in rows}
     drawn: dict[tuple[str, int], list] = {}
     hint = f"the columns are {','.join(CHORDS)} or {','.join(CONTOUR)}"
-    bad = set()
+    bad, joined, name = set(), 0, ""
     for line, cells in table_of(path, ("FileName", "Frame"), hint):
         columns = CHORDS if "x1" in cells else CONTOUR
         lacking = next((name for name in columns if name.lower() not in cells), None)
         if lacking is not None:
             raise UserError(f"{path} line 1: has no column {lacking}; {hint}.")
-        name = cells["filename"].strip().removesuffix(".avi")
+        name = cells["filename"].strip()
+        name = name[:-4] if name.lower().endswith(".avi") else name
+        joined += name in by_name
         if name not in by_name or cells["frame"].strip().lower() in NOT_TRACED:
             continue
         where = f"{path} line {line}, column "
@@ -63,6 +66,11 @@ def add_tracings(rows: list[dict], path: Path, failures: list[str] | None = None
                 failures.append(str(error))
             continue
         drawn.setdefault((name, frame), []).append(points)
+    if by_name and not joined:
+        said = f"{path} traces none of the videos of the list, which has {next(iter(by_name))} where it has {name}"
+        if failures is None:
+            raise UserError(f"{said}; correct the names, or remove the file to go without tracings.")
+        failures.append(f"{said}; correct the names.")
     for (name, frame), points in drawn.items():
         if (name, str(frame)) not in bad:
             by_name[name]["tracings"][frame] = np.asarray(points, dtype=np.float32)
