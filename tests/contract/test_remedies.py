@@ -134,7 +134,7 @@ def test_the_remedy_for_results_of_another_request_replaces_them(bundle, tmp_pat
     with pytest.raises(Exception) as refused:
         table()
     sentence = str(find_user_error(refused.value))
-    remedy = re.search(r"--(\S+#overwrite) (\S+)", sentence)
+    remedy = re.search(r"--(\S+#overwrite) (\w+)", sentence)
     assert remedy, sentence
     assert check_run([*command(bundle), f"--{remedy[1]}", remedy[2]]) == {}
     assert len(table(**{remedy[1]: ast.literal_eval(remedy[2])})) == 1
