@@ -15,7 +15,7 @@ from typing import IO
 from tqdm import tqdm
 
 from synthzoo.bundle.index import INDEX
-from synthzoo.errors import UserError
+from synthzoo.errors import UserError, first_line
 
 TIMEOUT_S = 30
 LONGEST_NAME = 255  # bytes, what file systems take
@@ -155,8 +155,9 @@ class HubSource:
         except Exception as error:  # the hub's errors and its HTTP client's differ from version to version
             if type(error).__module__.split(".")[0] not in ("huggingface_hub", "requests", "httpx", "httpcore"):
                 raise
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(f"hf:{self.repo}: {file} cannot be fetched ({said}); check name and network.") from error
+            raise UserError(
+                f"hf:{self.repo}: {file} cannot be fetched ({first_line(error)}); check name and network."
+            ) from error
         with open(path, "rb") as opened:
             copy_at_most(opened.read, target, most, f"{self}/{file}")
 

@@ -8,7 +8,9 @@ which is no part of the image (PS3.3 C.7.5.1.1.2), is black.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,59 @@ import pydicom
 from pydicom.encaps import generate_pixel_data_frame
 from pydicom.pixel_data_handlers.util import apply_modality_lut, apply_voi, convert_color_space
 
-from synthzoo.errors import UserError
+from synthzoo.errors import UserError, first_line, printable
 from synthzoo.io.jpeg import MAX_SIDE, decode_jpeg, grey_of
 from synthzoo.io.opening import open_dicom
 
 MAX_BYTES = 1 << 30  # of stored pixels
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")  # in this order
+MAX_FPS = 10_000.0
 CENTIMETRES = 3  # unit of a region of an ultrasound picture
+
+
+@contextmanager
+def readable(named: str) -> Iterator[None]:
+    """Say in one sentence what a DICOM file has damaged: its elements are only read when they are asked for.
+
+    Args:
+        named: what it is, such as "image a.dcm".
+
+    Raises:
+        UserError: whatever pydicom or a conversion raises.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # pydicom raises many kinds for damaged elements
+        raise UserError(f"{named} is damaged DICOM ({first_line(error)}): export it again.") from error
+
+
+def integer_of(dataset: pydicom.Dataset, key: str, default: int = 0) -> int:
+    """An integer element; `default` where it is missing or empty.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    value = dataset.get(key)
+    if value is None or value == "":
+        return default
+    try:
+        if (number := int(value)) == float(value):
+            return number
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"{key} is {printable(str(value), 40)}, which is no integer")
+
+
+def number_of(dataset: pydicom.Dataset, key: str) -> float | None:
+    """The first number of an element that may be missing; None where it is no finite number."""
+    try:
+        number = float(_first(dataset.get(key)))
+    except Exception:  # pydicom raises many kinds for damaged elements
+        return None
+    return number if math.isfinite(number) else None
 
 
 def read_header(path: str | Path) -> pydicom.Dataset:
@@ -41,23 +88,42 @@ def read_header(path: str | Path) -> pydicom.Dataset:
     except FileNotFoundError:
         raise UserError(f"image {path} does not exist: check the path.") from None
     except Exception as error:  # pydicom raises many kinds for damaged files
-        raise UserError(f"image {path} is not readable DICOM ({_first_line(error)}): export it again.") from None
+        raise UserError(f"image {path} is not readable DICOM ({first_line(error)}): export it again.") from None
+    with readable(f"image {path}"):
+        expect_pixels(dataset, f"image {path}")
+    return dataset
+
+
+def expect_pixels(dataset: pydicom.Dataset, named: str) -> None:
+    """Make sure that a data set has pixels, in a size that can be and that memory holds.
+
+    Args:
+        dataset: see `readable` for what it may raise beside the following.
+        named: what it is, such as "image a.dcm".
+
+    Raises:
+        UserError: no pixels, an impossible size or kind of pixels, or too many of them.
+    """
     if "PixelData" not in dataset:
         what = str(dataset.get("SOPClassUID", "")) or "no class"
         name = pydicom.uid.UID(what).name
-        raise UserError(f"image {path} is DICOM without pixels ({name}): give a file that holds an image.")
-    rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
-    if not 0 < rows <= 4 * MAX_SIDE or not 0 < columns <= 4 * MAX_SIDE:
-        raise UserError(f"image {path} claims {rows} x {columns} pixels: export it again.")
-    samples, bits = (int(dataset.get(key) or 1) for key in ("SamplesPerPixel", "BitsAllocated"))
-    if rows * columns * samples * frames_of(dataset) * bits // 8 > MAX_BYTES:
-        raise UserError(f"image {path} holds more than {MAX_BYTES >> 20} MiB of pixels: cut it or make it smaller.")
-    return dataset
+        raise UserError(f"{named} is DICOM without pixels ({name}): give a file that holds an image.")
+    rows, columns, frames = integer_of(dataset, "Rows"), integer_of(dataset, "Columns"), frames_of(dataset)
+    if not 0 < rows <= 4 * MAX_SIDE or not 0 < columns <= 4 * MAX_SIDE or frames < 1:
+        said = "" if frames == 1 else f" in {frames} frames"
+        raise UserError(f"{named} claims {rows} x {columns} pixels{said}: export it again.")
+    samples, bits = integer_of(dataset, "SamplesPerPixel", 1), integer_of(dataset, "BitsAllocated")
+    if samples not in (1, 3) or bits not in (1, 8, 16, 32, 64):
+        raise UserError(f"{named} claims {samples} values of {bits} bits a pixel: export it again.")
+    if rows * columns * samples * frames * bits // 8 > MAX_BYTES:
+        raise UserError(f"{named} holds more than {MAX_BYTES >> 20} MiB of pixels: cut it or make it smaller.")
+    if not isinstance(dataset.PixelData, bytes):
+        raise UserError(f"{named} holds no bytes as its pixels: export it again.")
 
 
 def frames_of(dataset: pydicom.Dataset) -> int:
     """The number of frames."""
-    return int(dataset.get("NumberOfFrames") or 1)
+    return integer_of(dataset, "NumberOfFrames", 1) or 1
 
 
 def pixels_of(dataset: pydicom.Dataset, path: str | Path) -> np.ndarray:
@@ -66,29 +132,78 @@ def pixels_of(dataset: pydicom.Dataset, path: str | Path) -> np.ndarray:
     Raises:
         UserError: cut short, damaged, or compressed in a way that cannot be decoded here.
     """
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
     try:
         stored = dataset.pixel_array
-        if int(dataset.get("SamplesPerPixel") or 1) > 1:
-            return _as_bytes(convert_color_space(stored, str(dataset.PhotometricInterpretation), "RGB"), dataset)
+        if integer_of(dataset, "SamplesPerPixel", 1) > 1:
+            levels = _as_bytes(convert_color_space(stored, str(dataset.PhotometricInterpretation), "RGB"), dataset)
+            return _expect_shape(levels, dataset, path, 3)
         if dataset.PhotometricInterpretation == "PALETTE COLOR":
             from pydicom.pixel_data_handlers.util import apply_color_lut
 
             coloured = apply_color_lut(stored, dataset)
-            return (coloured >> (8 * (coloured.itemsize - 1))).astype(np.uint8)
+            return _expect_shape((coloured >> (8 * (coloured.itemsize - 1))).astype(np.uint8), dataset, path, 3)
+        levels = _expect_shape(shown_levels(stored, dataset), dataset, path)
+    except (UserError, MemoryError):
+        raise
     except (NotImplementedError, RuntimeError) as error:
-        if syntax is not None and syntax.is_compressed:
+        if name := compression_of(dataset):
             raise UserError(
-                f"image {path} is compressed as {syntax.name}, which cannot be decoded here ({_first_line(error)}): "
+                f"image {path} is compressed as {name}, which cannot be decoded here ({first_line(error)}): "
                 "convert it, for example with gdcmconv --raw IN OUT."
             ) from None
-        raise UserError(f"image {path} is damaged ({_first_line(error)}): export it again.") from None
+        raise UserError(f"image {path} is damaged ({first_line(error)}): export it again.") from None
     except Exception as error:  # pydicom, Pillow and NumPy raise many kinds for damaged pixels
-        raise UserError(f"image {path} is damaged or cut short ({_first_line(error)}): copy it again.") from None
-    levels = shown_levels(stored, dataset)
+        raise UserError(f"image {path} is damaged or cut short ({first_line(error)}): copy it again.") from None
     if not np.isfinite(levels).all():
         raise UserError(f"image {path} has a window or a rescaling that gives no numbers: export it again.")
     return levels
+
+
+def _expect_shape(pixels: np.ndarray, dataset: pydicom.Dataset, path: str | Path, *bands: int) -> np.ndarray:
+    """The same pixels, if they have the size that the header states: a damaged table makes fewer of them."""
+    frames = frames_of(dataset)
+    stated = (*[frames] * (frames > 1), int(dataset.Rows), int(dataset.Columns), *bands)
+    if pixels.shape != stated:
+        said = " x ".join(map(str, pixels.shape))
+        raise UserError(f"image {path} is damaged: {said} values are there, not {' x '.join(map(str, stated))}.")
+    return pixels
+
+
+def compression_of(dataset: pydicom.Dataset) -> str:
+    """The name of the compression of a data set's pixels; "" for none, and where nobody knows the code."""
+    try:
+        syntax = pydicom.uid.UID(dataset.file_meta.TransferSyntaxUID)
+        return syntax.name if syntax.is_compressed else ""
+    except Exception:  # pydicom raises many kinds for damaged elements and codes of its own
+        return ""
+
+
+def rescaled(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
+    """Stored values in their unit: by the table of the file, else float64 by its slope and intercept, else as stored.
+
+    Raises:
+        ValueError: slope or intercept is no number.
+    """
+    if dataset.get("ModalityLUTSequence"):
+        return apply_modality_lut(stored, dataset)
+    slope, intercept = scale_of(dataset)
+    return stored if (slope, intercept) == (1.0, 0.0) else stored.astype(np.float64) * slope + intercept
+
+
+def scale_of(dataset: pydicom.Dataset) -> tuple[float, float]:
+    """Slope and intercept, 1 and 0 where they are missing or empty; each may stand alone.
+
+    Raises:
+        ValueError: one of them is no finite number, or several.
+    """
+    found = []
+    for key, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
+        value = dataset.get(key)
+        number = default if value is None or value == "" else number_of(dataset, key)
+        if number is None or isinstance(value, (list, tuple, pydicom.multival.MultiValue)):
+            raise ValueError(f"{key} is {printable(str(value), 40)}, which is no number")
+        found.append(number)
+    return found[0], found[1]
 
 
 def shown_levels(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
@@ -96,7 +211,7 @@ def shown_levels(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
 
     Without a table or window, black and white are the ends of the stored bits.
     """
-    values = apply_modality_lut(stored, dataset)
+    values = rescaled(stored, dataset)
     if dataset.get("VOILUTSequence"):
         table = dataset.VOILUTSequence[0].LUTDescriptor
         levels = apply_voi(values.astype(stored.dtype), dataset).astype(np.float64) / (2.0 ** int(table[2]) - 1)
@@ -142,26 +257,36 @@ def _windowed(values: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
 def spacing_of(dataset: pydicom.Dataset) -> tuple[float, float] | None:
     """Millimetres between rows and between columns, of the patient or else at the detector; None where unknown."""
     for key in SPACINGS:
-        value = dataset.get(key)
-        if value and len(value) == 2 and min(map(float, value)) > 0:
-            return float(value[0]), float(value[1])
-    for region in dataset.get("SequenceOfUltrasoundRegions") or ():
-        if region.get("PhysicalUnitsXDirection") == region.get("PhysicalUnitsYDirection") == CENTIMETRES:
-            return 10 * abs(float(region.PhysicalDeltaY)), 10 * abs(float(region.PhysicalDeltaX))
+        try:
+            rows, columns = (float(value) for value in dataset.get(key))
+        except Exception:  # missing, or not two numbers
+            continue
+        if 0 < rows < math.inf and 0 < columns < math.inf:
+            return rows, columns
+    try:
+        regions = [one for one in dataset.get("SequenceOfUltrasoundRegions") or () if isinstance(one, pydicom.Dataset)]
+    except Exception:  # pydicom raises many kinds for damaged elements
+        return None
+    for region in regions:
+        units = {number_of(region, f"PhysicalUnits{axis}Direction") for axis in "XY"}
+        sizes = [abs(number_of(region, f"PhysicalDelta{axis}") or 0) for axis in "YX"]
+        if units == {CENTIMETRES} and min(sizes) > 0:
+            return 10 * sizes[0], 10 * sizes[1]
     return None
 
 
 def fps_of(dataset: pydicom.Dataset) -> float | None:
     """Frames per second by FrameTime, FrameTimeVector or CineRate, in this order; None where nothing says."""
-    if float(dataset.get("FrameTime") or 0) > 0:
-        return 1000 / float(dataset.FrameTime)
-    steps = [float(step) for step in dataset.get("FrameTimeVector") or ()][1:]
-    if steps and sum(steps) > 0:
-        return 1000 * len(steps) / sum(steps)
-    for key in ("CineRate", "RecommendedDisplayFrameRate"):
-        if float(dataset.get(key) or 0) > 0:
-            return float(dataset[key].value)
-    return None
+    step = number_of(dataset, "FrameTime") or 0
+    if step <= 0:
+        try:
+            steps = [float(step) for step in dataset.get("FrameTimeVector") or ()][1:]
+            step = sum(steps) / len(steps)
+        except Exception:  # missing, or no numbers
+            step = 0
+    rates = [1000 / step if step > 0 else 0]
+    rates += [number_of(dataset, key) or 0 for key in ("CineRate", "RecommendedDisplayFrameRate")]
+    return next((rate for rate in rates if 0 < rate <= MAX_FPS), None)
 
 
 def grey_frames(
@@ -170,9 +295,10 @@ def grey_frames(
     """Frames of ascending numbers as (number, grey levels (H, W)): uint8 of colour, else float32 in [0, 1]."""
     if dataset.file_meta.get("TransferSyntaxUID") == JPEG_BASELINE:
         wanted = set(numbers)
-        for number, data in enumerate(generate_pixel_data_frame(dataset.PixelData, frames_of(dataset))):
-            if number in wanted:
-                yield number, decode_jpeg(data, f"video {path}: frame {number}", colour)
+        with readable(f"video {path}"):
+            for number, data in enumerate(generate_pixel_data_frame(dataset.PixelData, frames_of(dataset))):
+                if number in wanted:
+                    yield number, decode_jpeg(data, f"video {path}: frame {number}", colour)
         return
     pixels = pixels_of(dataset, path)
     pixels = pixels if frames_of(dataset) > 1 else pixels[None]
@@ -188,7 +314,3 @@ def _as_bytes(array: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
 
 def _first(value: Any) -> Any:
     return value[0] if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else value
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthzoo.errors import UserError
+from synthzoo.errors import UserError, first_line
 from synthzoo.io import xmp
 from synthzoo.io.files import plain
 
@@ -189,7 +189,7 @@ def _read(path: Path, data: Any) -> Mark | None:
 def _from_json(text: str) -> Mark | None:
     try:
         return mark_of(json.loads(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -203,15 +203,14 @@ def _from_xmp(text: bytes | None) -> Mark | None:
 
 
 def _from_nifti(path: Path) -> Mark | None:
-    from nibabel.filebasedimages import ImageFileError
 
     from synthzoo.io.opening import open_nifti
 
     try:
         extensions = open_nifti(path).header.extensions
-    except ImageFileError as error:
-        raise ValueError(str(error)) from None
-    texts = [item.get_content() for item in extensions if item.get_code() == COMMENT]
+        texts = [item.get_content() for item in extensions if item.get_code() == COMMENT]
+    except Exception as error:  # nibabel raises many kinds for damaged headers and extensions
+        raise ValueError(first_line(error)) from None
     # Text comes back as str or bytes, by the version of nibabel, and padded to a multiple of 16.
     texts = [text if isinstance(text, str) else text.decode("utf-8", "replace") for text in texts]
     found = [_from_json(text.strip("\0 ")) for text in texts]
@@ -219,19 +218,17 @@ def _from_nifti(path: Path) -> Mark | None:
 
 
 def _from_dicom(path: Path) -> Mark | None:
-    import pydicom
 
     from synthzoo.io.opening import open_dicom
 
     try:
         dataset = open_dicom(path, stop_before_pixels=True)
-    except pydicom.errors.InvalidDicomError as error:
-        raise ValueError(str(error)) from None
-    for item in dataset.get("ContributingEquipmentSequence", []):
-        mark = _from_json(str(item.get("ContributionDescription", "")))
-        if mark is not None:
-            return mark
-    said = dataset.get(SYNTHETIC_DATA)
-    if said is None or said.value != "YES":
-        return None
-    return Mark(True, {"bundle": str(dataset.get("Manufacturer", ""))})
+        said = [
+            str(one.get("ContributionDescription", "")) for one in dataset.get("ContributingEquipmentSequence") or ()
+        ]
+        synthetic = SYNTHETIC_DATA in dataset and dataset[SYNTHETIC_DATA].value == "YES"
+        maker = str(dataset.get("Manufacturer", ""))
+    except Exception as error:  # pydicom raises many kinds for damaged elements
+        raise ValueError(first_line(error)) from None
+    own = next((mark for mark in map(_from_json, said) if mark is not None), None)
+    return Mark(True, {"bundle": maker}) if own is None and synthetic else own

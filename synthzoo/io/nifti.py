@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,9 @@ import numpy as np
 from synthzoo.io.files import write_bytes
 from synthzoo.io.marks import Mark, mark_header
 from synthzoo.io.opening import open_nifti
+
+SMALLEST_MM, LARGEST_MM = 1e-6, 1e9  # of a voxel's side, and of all that an affine says
+FLATTEST = 1e-3  # volume of a voxel over that of a box with its sides
 
 
 class Spaces(NamedTuple):
@@ -43,9 +46,29 @@ def spaces_of(path: str | Path, shape: Sequence[int], affine: np.ndarray) -> Spa
     # A header in metres or micrometres was read in mm, and its own numbers would mean something else beside "mm".
     if not same or not np.allclose(image.affine, affine, atol=1e-3):
         return None
-    qform, qform_code = header.get_qform(coded=True)
-    sform, sform_code = header.get_sform(coded=True)
-    return Spaces(qform, int(qform_code), sform, int(sform_code)) if qform_code or sform_code else None
+    qform, qform_code = _space(header.get_qform)
+    sform, sform_code = _space(header.get_sform)
+    return Spaces(qform, qform_code, sform, sform_code) if qform_code or sform_code else None
+
+
+def _space(read: Callable[..., tuple[np.ndarray | None, int]]) -> tuple[np.ndarray | None, int]:
+    """One of a header's two spaces with its code; (None, 0) where it is none, or no grid can lie in it."""
+    try:
+        form, code = read(coded=True)
+    except ValueError:  # no rotation; the image lies by its other space
+        return None, 0
+    if form is None or not is_grid(form):
+        return None, 0
+    return form, int(code)
+
+
+def is_grid(affine: np.ndarray) -> bool:
+    """Whether an affine [4, 4] in mm leads from voxels to places one to one, in sizes that a body has."""
+    with np.errstate(all="ignore"):
+        sides = np.linalg.norm(affine[:3, :3], axis=0)
+        if not (np.isfinite(affine).all() and sides.min() > SMALLEST_MM and np.abs(affine).max() < LARGEST_MM):
+            return False
+        return bool(abs(np.linalg.det(affine[:3, :3] / sides)) > FLATTEST)
 
 
 def affine_of(spacing_mm: float | Sequence[float], shape: Sequence[int] | None = None) -> np.ndarray:

@@ -13,6 +13,9 @@ import pydicom
 from synthzoo.errors import UserError
 from synthzoo.io.unpacking import read_head
 
+# ITK and its writers round quaternions to float32, some to just above 1, and read them back.
+nib.Nifti1Header.quaternion_threshold = nib.Nifti2Header.quaternion_threshold = -1e-6
+
 
 def open_nifti(path: str | Path) -> nib.Nifti1Image:
     """Read the header of a NIfTI file with its extensions; `unpacking.read_voxels` reads the voxels.
@@ -23,9 +26,12 @@ def open_nifti(path: str | Path) -> nib.Nifti1Image:
         path: `.nii` or `.nii.gz`, in capitals or not.
 
     Raises:
+        ValueError: it does not begin with the size of a header, as other readers need it.
         what nibabel raises for other headers, and `unpacking.read_head`.
     """
     head = read_head(path)
+    if not {int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")} & {348, 540}:
+        raise ValueError("it does not begin with the size of a header")
     holder = nib.FileHolder(fileobj=io.BytesIO(head))
     kind = nib.Nifti2Image if head[4:7] == b"n+2" else nib.Nifti1Image
     return kind.from_file_map({"header": holder, "image": holder})

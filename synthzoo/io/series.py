@@ -16,10 +16,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pydicom
-from pydicom.pixel_data_handlers.util import apply_modality_lut
 
-from synthzoo.errors import UserError
-from synthzoo.io.dicom_pixels import MAX_BYTES, frames_of
+from synthzoo.errors import UserError, first_line
+from synthzoo.io.dicom_pixels import (
+    MAX_BYTES,
+    compression_of,
+    expect_pixels,
+    frames_of,
+    integer_of,
+    readable,
+    rescaled,
+    scale_of,
+)
 from synthzoo.io.kinds import first_bytes, format_of_content, stated_modality
 from synthzoo.io.opening import open_dicom
 
@@ -54,10 +62,11 @@ def modality_of(path: str | Path) -> str:
     for file in files:
         try:
             header = open_dicom(file, stop_before_pixels=True, specific_tags=["Modality", "SOPClassUID"])
+            stated = stated_modality(header)
         except Exception:  # pydicom raises many kinds for damaged files; whoever reads it says what is wrong with it
             continue
-        if stated_modality(header):
-            return stated_modality(header)
+        if stated:
+            return stated
     return ""
 
 
@@ -75,6 +84,11 @@ def read_series(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
             colour; damaged or compressed in a way that cannot be decoded here; larger than memory should hold.
     """
     path = Path(path)
+    with readable(f"image {path}"):
+        return _read_series(path)
+
+
+def _read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
     slices = _headers(path)
     _expect_one_series(path, slices)
     planes, counts = [], []
@@ -102,12 +116,15 @@ def _headers(path: Path) -> list[tuple[Path, pydicom.Dataset]]:
         except UserError:
             raise
         except Exception as error:  # pydicom raises many kinds for damaged files
-            said = (str(error).splitlines() or [type(error).__name__])[0][:120]
-            raise UserError(f"image {path} is not one readable DICOM series: {file.name} ({said}).") from None
-        if str(dataset.get("SOPClassUID", "")) in PIXELLESS:
-            continue
-        if "PixelData" not in dataset or not dataset.get("Rows") or not dataset.get("Columns"):
-            raise UserError(f"image {path} is not one readable DICOM series: {file.name} holds no pixels.")
+            raise UserError(
+                f"image {path} is not one readable DICOM series: {file.name} ({first_line(error)})."
+            ) from None
+        with readable(f"image {path}: {file.name}"):
+            if str(dataset.get("SOPClassUID", "")) in PIXELLESS:
+                continue
+            if "PixelData" not in dataset or not integer_of(dataset, "Rows") or not integer_of(dataset, "Columns"):
+                raise UserError(f"image {path} is not one readable DICOM series: {file.name} holds no pixels.")
+            expect_pixels(dataset, f"image {path}: {file.name}")
         if not hasattr(dataset, "file_meta") or "TransferSyntaxUID" not in dataset.file_meta:
             dataset.file_meta = getattr(dataset, "file_meta", None) or pydicom.dataset.FileMetaDataset()
             dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
@@ -133,7 +150,7 @@ def _expect_one_series(path: Path, slices: Sequence[tuple[Path, pydicom.Dataset]
             raise UserError(
                 f"image {path} is no single series: its slices differ in {what}, {', '.join(sorted(values))}."
             )
-    if any(int(dataset.get("SamplesPerPixel") or 1) > 1 for _, dataset in slices):
+    if any(integer_of(dataset, "SamplesPerPixel", 1) > 1 for _, dataset in slices):
         raise UserError(f"image {path} is in colour, but a volume of grey levels is needed.")
 
 
@@ -178,7 +195,7 @@ def _plane(path: Path, file: Path, where: Any, axes: Any, size: Any) -> Plane:
             "series again, or convert it with dcm2niix and look at the result."
         ) from None
     right = np.abs(cosines @ cosines.T - np.eye(2)).max() < 10 * SAME
-    if not (right and np.isfinite(position).all() and rows > 0 and columns > 0):
+    if not (right and position.shape == (3,) and np.isfinite(position).all() and 0 < rows < np.inf > columns > 0):
         raise UserError(f"image {path}: {file.name} states an orientation or a pixel size that is impossible.")
     return Plane(position, cosines, (columns, rows))
 
@@ -233,12 +250,15 @@ def _pixels(path: Path, file: Path, dataset: pydicom.Dataset, count: int) -> np.
         if frames := dataset.get("PerFrameFunctionalGroupsSequence"):
             shared = _first(dataset.get("SharedFunctionalGroupsSequence"))
             return np.stack([_scaled(part, frame, shared) for part, frame in zip(stored, frames)])
-        return np.asarray(apply_modality_lut(stored, dataset), np.float32)
+        return np.asarray(rescaled(stored, dataset), np.float32)
+    except MemoryError:
+        raise
     except Exception as error:  # pydicom and its decoders raise many kinds
-        said = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        remedy = (
+            "decompress the series, for instance with gdcmconv --raw" if compression_of(dataset) else "export it again"
+        )
         raise UserError(
-            f"image {path}: the pixels of {file.name} cannot be decoded ({said}): decompress the series, for instance "
-            "with gdcmconv --raw."
+            f"image {path}: the pixels of {file.name} cannot be decoded ({first_line(error)}): {remedy}."
         ) from None
 
 
@@ -246,6 +266,5 @@ def _scaled(stored: np.ndarray, frame: pydicom.Dataset, shared: pydicom.Dataset 
     """One frame of an enhanced file in its unit."""
     name = "PixelValueTransformationSequence"
     rule = _first(frame.get(name)) or _first(shared.get(name) if shared else None)
-    slope = float(getattr(rule, "RescaleSlope", 1) or 1) if rule else 1.0
-    intercept = float(getattr(rule, "RescaleIntercept", 0) or 0) if rule else 0.0
+    slope, intercept = (1.0, 0.0) if rule is None else scale_of(rule)
     return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from synthzoo.errors import UserError
-from synthzoo.io.dicom_pixels import fps_of, frames_of, grey_frames, read_header
+from synthzoo.io.dicom_pixels import MAX_FPS, fps_of, frames_of, grey_frames, read_header
 from synthzoo.io.files import write_bytes
 from synthzoo.io.images import read_picture
 from synthzoo.io.jpeg import MAX_SIDE, decode_jpeg, grey_of, jpeg_size
@@ -35,7 +35,7 @@ from synthzoo.io.volumes import read_nifti_video
 QUALITY = 95  # about 1 grey level of mean error on speckle
 MAX_BYTES = 1 << 30  # of decoded frames
 MAX_FRAMES = 1_000_000
-MAX_FPS = 10_000.0
+MAX_BOXES = 100_000  # of a file, looked at for its length
 # The demuxer of each kind of file is named, so that no playlist or list of other files is ever opened.
 DEMUXED = ("avi", "mov", "matroska")
 CONVERT = "convert it, for example with ffmpeg -i IN -c:v mjpeg -q:v 2 OUT.avi"
@@ -326,6 +326,8 @@ def _find_frames(path: Path, head: bytes) -> VideoFile:
             if packet.size:
                 first, last = first or packet, packet
                 times.append(packet.pts)
+            if len(times) > MAX_FRAMES:
+                raise UserError(f"video {path} holds more than {MAX_FRAMES} frames: cut it.")
         if first is None:
             raise UserError(f"video {path} holds no frames: its recording was not finished; export it again.")
         if last.is_corrupt:
@@ -357,7 +359,13 @@ def _container(path: Path, head: bytes | None = None) -> av.container.InputConta
     if head is None:
         with open(path, "rb") as file:
             head = file.read(32)
-    return av.open(f"file:{path}", format=format_of_content(head), container_options={"protocol_whitelist": "file"})
+    # What a file says about itself in words (codec tags, titles) is not read, and need not be text.
+    return av.open(
+        f"file:{path}",
+        format=format_of_content(head),
+        container_options={"protocol_whitelist": "file"},
+        metadata_errors="replace",
+    )
 
 
 def _decode_jpegs(path: Path, shown: list[int], numbers: list[int], colour: str) -> Iterator[tuple[int, np.ndarray]]:
@@ -402,7 +410,9 @@ def _reason(error: BaseException) -> str:
 def _claimed_bytes(file: Any, head: bytes, size: int) -> int:
     """Where the parts of an AVI or MP4 file end by their own headers; FFmpeg reads what is there without a word."""
     at = 0
-    while at + 8 <= size:
+    for _ in range(MAX_BOXES):
+        if at + 8 > size:
+            break
         file.seek(at)
         part = file.read(16)
         if part[:4] == b"RIFF":

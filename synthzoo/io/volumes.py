@@ -5,24 +5,24 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import struct
 import zlib
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from scipy import ndimage as ndi
 
-from synthzoo.errors import UserError
+from synthzoo.errors import UserError, first_line
 from synthzoo.io.kinds import ENDINGS, first_bytes, format_of_content, is_dicom_folder
+from synthzoo.io.nifti import is_grid
 from synthzoo.io.opening import open_nifti
 from synthzoo.io.series import read_series
 from synthzoo.io.unpacking import read_voxels
 
 MAX_VOXELS = int(os.environ.get("SYNTHZOO_MAX_VOXELS", 640**3))  # 1 GiB as float32; a 0.35 mm head fits
-# ITK and its writers round quaternions to float32, some to just above 1, and read them back.
-nib.Nifti1Header.quaternion_threshold = -1e-6
+PER_SECOND, TIME_BITS = {8: 1.0, 16: 1e3, 24: 1e6}, 0x38  # NIfTI's codes of s, ms and us in xyzt_units
 MAX_DEFLATE = 1100  # deflate cannot shrink by more than 1032
 
 
@@ -52,7 +52,7 @@ def read_volume(path: str | Path, channels: int = 1, blank: bool = False) -> tup
     else:
         array, affine = _read_nifti(path, channels)
     check_values(array, str(path), channels, blank)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if not is_grid(affine):
         raise UserError(f"image {path} has no usable voxel size in its header (affine {affine[:3, :3].tolist()}).")
     return array, affine
 
@@ -87,7 +87,7 @@ def read_nifti_video(path: str | Path) -> tuple[np.ndarray, float | None]:
         array, _ = _read_nifti(path, 1, video=True)
         check_values(array, str(path), len(array))
         header = open_nifti(path).header
-        per_second = {"sec": 1.0, "msec": 1e3, "usec": 1e6}.get(header.get_xyzt_units()[1])
+        per_second = PER_SECOND.get(int(header["xyzt_units"]) & TIME_BITS)
         step = float(header["pixdim"][4])
         fps = per_second / step if per_second and np.isfinite(step) and step > 0 else None
         video = np.ascontiguousarray(array[..., 0].transpose(0, 2, 1))
@@ -151,10 +151,10 @@ def _read_nifti(path: Path, channels: int, video: bool = False) -> tuple[np.ndar
         item = image.get_data_dtype()
     except (gzip.BadGzipFile, zlib.error, EOFError):
         raise UserError(f"image {path} is damaged or cut short (it ends too early): copy it again.") from None
-    except (ImageFileError, HeaderDataError, ValueError, OverflowError):
+    except (ImageFileError, HeaderDataError, ValueError, OverflowError, struct.error):
         raise UserError(f"image {path} is not a readable NIfTI file, whatever its name says: export it.") from None
     except OSError as error:
-        raise UserError(f"image {path} cannot be read ({error.strerror or _first_line(error)}).") from None
+        raise UserError(f"image {path} cannot be read ({error.strerror or first_line(error)}).") from None
     shape = _check_shape(path, shape, item, channels, video)
     voxels = math.prod(shape)
     held = size * (MAX_DEFLATE if compressed else 1)
@@ -198,7 +198,3 @@ def _check_shape(
             raise UserError(f"image {path} has {shape[-1]} channels, but the network takes {channels}.")
         return (*shape[:3], shape[-1])
     raise UserError(f"image {path} is {len(shape)}D ({said}: a series), but one 3D volume is needed: extract one.")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]

@@ -30,6 +30,8 @@ JPEG_NAME = b"http://ns.adobe.com/xap/1.0/\0"
 GIF_NAME = b"\x21\xff\x0bXMP DataXMP"
 # Lets a reader that knows no XMP, and takes the text for sub-blocks, find the end from wherever it arrives.
 GIF_TRAILER = b"\x01" + bytes(range(255, -1, -1)) + b"\x00"
+LONGEST_TEXT = 1 << 24  # bytes, however few they are compressed
+MOST_PARTS = 1_000_000  # chunks or boxes of a file that are looked through for a mark
 MP4_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 
 
@@ -76,13 +78,15 @@ def into_png(data: bytes, text: bytes) -> bytes:
 def from_png(data: bytes) -> bytes | None:
     """The XMP packet of a PNG, or None."""
     at = len(PNG)
-    while at + 12 <= len(data):
+    for _ in range(MOST_PARTS):
+        if at + 12 > len(data):
+            break
         length, kind = struct.unpack(">I4s", data[at : at + 8])
         body = data[at + 8 : at + 8 + length]
         if kind == b"iTXt" and body.startswith(PNG_KEYWORD):
             flags, rest = body[len(PNG_KEYWORD) :][:2], body[len(PNG_KEYWORD) + 2 :]
             text = rest.split(b"\0", 2)[2]  # behind the language and the translated keyword
-            return zlib.decompress(text) if flags[0] else text
+            return zlib.decompressobj().decompress(text, LONGEST_TEXT) if flags[0] else text
         at += 12 + length
     return None
 
@@ -108,7 +112,9 @@ def into_jpeg(data: bytes, text: bytes) -> bytes:
 def from_jpeg(data: bytes) -> bytes | None:
     """The XMP packet of a JPEG, or None."""
     at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
+    for _ in range(MOST_PARTS):
+        if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] == 0xDA:
+            break
         length = struct.unpack(">H", data[at + 2 : at + 4])[0]
         body = data[at + 4 : at + 2 + length]
         if data[at + 1] == 0xE1 and body.startswith(JPEG_NAME):
@@ -143,7 +149,9 @@ def into_mp4(data: bytes, text: bytes) -> bytes:
 def from_mp4(data: bytes) -> bytes | None:
     """The XMP packet of an MP4, or None."""
     at = 0
-    while at + 8 <= len(data):
+    for _ in range(MOST_PARTS):
+        if at + 8 > len(data):
+            break
         size, kind = struct.unpack(">I4s", data[at : at + 8])
         head = 8
         if size == 1 and at + 16 <= len(data):
@@ -184,7 +192,9 @@ def from_avi(data: bytes) -> dict[str, str]:
 
 def _riff(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Name, first and last byte of the chunks between two places."""
-    while at + 8 <= end:
+    for _ in range(MOST_PARTS):
+        if at + 8 > end:
+            break
         name, length = struct.unpack("<4sI", data[at : at + 8])
         yield name, at + 8, min(at + 8 + length, end)
         at += 8 + length + length % 2
