@@ -21,10 +21,12 @@ from pydicom.pixel_data_handlers.util import apply_modality_lut, apply_voi, conv
 
 from synthzoo.errors import UserError, first_line, printable
 from synthzoo.io.jpeg import MAX_SIDE, decode_jpeg, grey_of
+from synthzoo.io.jpeg_lossless import decode_lossless
 from synthzoo.io.opening import open_dicom
 
 MAX_BYTES = 1 << 30  # of stored pixels
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
+JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")  # pydicom's own handlers lack it
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")  # in this order
 MAX_FPS = 10_000.0
 CENTIMETRES = 3  # unit of a region of an ultrasound picture
@@ -133,7 +135,8 @@ def pixels_of(dataset: pydicom.Dataset, path: str | Path) -> np.ndarray:
         UserError: cut short, damaged, or compressed in a way that cannot be decoded here.
     """
     try:
-        stored = dataset.pixel_array
+        lossless = str(dataset.file_meta.get("TransferSyntaxUID", "")) in JPEG_LOSSLESS
+        stored = lossless_frames(dataset, path) if lossless else dataset.pixel_array
         if integer_of(dataset, "SamplesPerPixel", 1) > 1:
             levels = _as_bytes(convert_color_space(stored, str(dataset.PhotometricInterpretation), "RGB"), dataset)
             return _expect_shape(levels, dataset, path, 3)
@@ -204,6 +207,23 @@ def scale_of(dataset: pydicom.Dataset) -> tuple[float, float]:
             raise ValueError(f"{key} is {printable(str(value), 40)}, which is no number")
         found.append(number)
     return found[0], found[1]
+
+
+def lossless_frames(dataset: pydicom.Dataset, path: str | Path) -> np.ndarray:
+    """Stored values of grey frames in JPEG Lossless, (H, W) or (T, H, W), of the type that the file states.
+
+    Raises:
+        UserError: see `decode_lossless`; frames are missing or have another size than the file states.
+    """
+    count, bits = frames_of(dataset), int(dataset.BitsAllocated)
+    parts = list(generate_pixel_data_frame(dataset.PixelData, count))
+    frames = [decode_lossless(part, f"image {path}") for part in parts]
+    shape = (int(dataset.Rows), int(dataset.Columns))
+    if len(frames) != count or any(frame.shape != shape for frame in frames) or bits not in (8, 16):
+        raise UserError(f"image {path} does not hold {count} frames of {shape[0]} x {shape[1]} pixels: copy it again.")
+    stored = np.stack(frames).astype(np.uint8 if bits == 8 else np.uint16)
+    stored = stored.view(stored.dtype.str.replace("u", "i")) if int(dataset.get("PixelRepresentation") or 0) else stored
+    return stored if count > 1 else stored[0]
 
 
 def shown_levels(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Radiographs as inputs: how they are shown, which pictures can be none, and the way to a network's grid and back."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from dicom_files import dicom
 from monai.data import MetaTensor
 from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 from scipy.ndimage import center_of_mass, gaussian_filter, zoom
 
@@ -18,6 +20,7 @@ from synthzoo.cases.images import ImageTable, LoadRadiographd, expect_modality, 
 from synthzoo.errors import UserError
 from synthzoo.io.frontal import likeness, pattern
 from synthzoo.io.images import read_picture
+from synthzoo.io.jpeg_lossless import decode_lossless
 from synthzoo.io.kinds import dicom_kind
 from synthzoo.io.radiographs import read_radiograph
 from synthzoo.phantoms.chest.phantom import chest_study
@@ -71,8 +74,6 @@ def test_compressed_radiographs_are_decoded(tmp_path, syntax, pixels, bits):
     "uid, name",
     [
         ("1.2.840.10008.1.2.4.51", "JPEG Extended"),
-        ("1.2.840.10008.1.2.4.57", "JPEG Lossless"),
-        ("1.2.840.10008.1.2.4.70", "JPEG Lossless, Non-Hierarchical, First-Order Prediction"),
         ("1.2.840.10008.1.2.4.80", "JPEG-LS Lossless"),
         ("1.2.840.10008.1.2.4.81", "JPEG-LS Lossy"),
     ],
@@ -83,6 +84,81 @@ def test_compression_that_cannot_be_decoded_is_named(tmp_path, uid, name):
     dataset.file_meta.TransferSyntaxUID = uid
     dataset.save_as(path)
     refused(path, f"is compressed as {name}")
+
+
+def lossless(picture, predictor=1, bits=16, restart=0):
+    """JPEG Lossless of grey levels (H, W) with a code of 5 bits for each category, by the standard."""
+    values = picture.astype(np.int64)
+    above, left, corner = np.zeros((3, *values.shape), np.int64)
+    above[1:], left[:, 1:], corner[1:, 1:] = values[:-1], values[:, :-1], values[:-1, :-1]
+    predicted = {1: left, 2: above, 4: left + above - corner}[predictor].copy()
+    first = np.arange(0, len(values), restart or len(values))
+    predicted[:, 0] = above[:, 0]
+    predicted[first] = left[first]
+    predicted[first, 0] = 1 << (bits - 1)
+    streams, line = [], ""
+    for row, differences in enumerate(values - predicted):
+        for d in (differences + 32768) % 65536 - 32768:
+            size = int(abs(d)).bit_length()
+            line += f"{size:05b}" + (f"{d if d > 0 else d + (1 << size) - 1:0{size}b}" if 0 < size < 16 else "")
+        if row + 1 in first or row + 1 == len(values):
+            line += "1" * (-len(line) % 8)
+            streams.append(int(line, 2).to_bytes(len(line) // 8, "big").replace(b"\xff", b"\xff\x00"))
+            line = ""
+    joined = b"".join(part + bytes([0xFF, 0xD0 + n % 8]) for n, part in enumerate(streams[:-1])) + streams[-1]
+    counts = bytes([0, 0, 0, 0, 17, *[0] * 11])
+
+    def segment(marker, content):
+        return bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content
+
+    height, width = values.shape
+    return (
+        b"\xff\xd8"
+        + segment(0xC3, struct.pack(">BHHB", bits, height, width, 1) + bytes([1, 0x11, 0]))
+        + segment(0xC4, bytes([0]) + counts + bytes(range(17)))
+        + (segment(0xDD, struct.pack(">H", restart * width)) if restart else b"")
+        + segment(0xDA, bytes([1, 1, 0, predictor, 0, 0]))
+        + joined
+        + b"\xff\xd9"
+    )
+
+
+def lossless_dicom(path, data, syntax="1.2.840.10008.1.2.4.70", **tags):
+    dataset = pydicom.dcmread(dicom(path, DEEP, **tags))
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.PixelData = encapsulate([data])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize("predictor, restart", [(1, 0), (1, 7), (2, 0), (4, 0), (4, 40)])
+def test_jpeg_lossless_is_decoded(tmp_path, predictor, restart):
+    """The compression of most hospitals' radiographs, all levels exact, with and without restart intervals."""
+    path = lossless_dicom(tmp_path / "a.dcm", lossless(DEEP, predictor, restart=restart))
+    assert np.allclose(read_radiograph(path).levels[0], DEEP / 4095)
+    wild = np.random.default_rng(0).integers(0, 65536, SIZE, dtype=np.uint16)
+    assert np.array_equal(decode_lossless(lossless(wild, predictor, restart=restart), "x"), wild)
+
+
+def test_what_is_wrong_with_jpeg_lossless_is_one_sentence(tmp_path):
+    whole = lossless(DEEP)
+    huge = whole.replace(struct.pack(">HH", *SIZE), b"\xff\xff\xff\xff", 1)
+    rng = np.random.default_rng(0)
+    for data in (whole[: len(whole) // 2], whole[:30], b"\xff\xd8", whole.replace(b"\xff\xc4", b"\xff\xe0", 1), huge):
+        refused(lossless_dicom(tmp_path / "a.dcm", data), "is a damaged JPEG Lossless of")
+    other = bytearray(whole)
+    other[other.index(b"\xff\xda") + 7] = 6
+    refused(lossless_dicom(tmp_path / "a.dcm", bytes(other)), "with predictor 6, but (1, 2, 4) are decoded here")
+    refused(lossless_dicom(tmp_path / "a.dcm", lossless(DEEP[:-1])), "does not hold 1 frames of 120 x 100 pixels")
+    for _ in range(200):  # whatever is in it, a sentence or a picture
+        hostile = bytearray(whole)
+        for at in rng.integers(2, 80, 4):
+            hostile[at] = rng.integers(256)
+        try:
+            decode_lossless(bytes(hostile), "x")
+        except UserError as error:
+            assert "\n" not in str(error)
 
 
 def test_padding_is_black_whatever_the_photometric_interpretation(tmp_path):

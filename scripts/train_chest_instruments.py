@@ -1,0 +1,117 @@
+"""The chest instruments from nothing but seeds: python scripts/train_chest_instruments.py all [--cache DIR]
+
+Networks are trained on TRAIN patients, scores are set right on VAL patients, errors and controls are measured on TEST
+patients. Everything is a function of the seeds and sizes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch.utils.data import Dataset
+
+from synthzoo.bundle.cards import fill_page
+from synthzoo.cli import run
+from synthzoo.datasets.loader import SeededLoader, seed_everything
+from synthzoo.instruments.chest.calibration import make_report
+from synthzoo.instruments.chest.networks import WEIGHTS, build, load_network
+from synthzoo.instruments.chest.phantoms import InstrumentRadiographs, PatientPairs
+from synthzoo.instruments.chest.training import IdentityLoss, MapLoss
+from synthzoo.phantoms.chest.findings import KINDS
+from synthzoo.training import ObjectiveTrainer, cosine_schedule
+
+torch.set_num_threads(1)  # the same sums in the same order on every machine
+
+
+def train(name: str, objective, rows: Dataset, iterations: int, batch_size: int, rate: float, cache, folder) -> None:
+    """Train one network and store its averaged weights in half precision."""
+    seed_everything(0)
+    network = build(name)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2)
+    scheduler = cosine_schedule(optimizer, iterations, warmup=30, floor=0.01)
+    ObjectiveTrainer(
+        "cpu",
+        1,
+        SeededLoader(rows, batch_size),
+        network,
+        [{"objective": objective, "optimizer": optimizer, "scheduler": scheduler}],
+        epoch_length=iterations,
+        ema_decay=0.98,
+        checkpoint_dir=Path(cache) / name if cache else None,
+        checkpoint_every=100,
+        save_to=Path(folder) / f"{name}.pt",
+        save_half=True,
+    ).run()
+    load_network.cache_clear()
+
+
+def findings(iterations: int = 700, batch_size: int = 16, cache: str | None = None, folder: str = str(WEIGHTS)):
+    """Train the network that draws findings."""
+    objective = MapLoss("chest_findings", 2, 2 + len(KINDS), weight=4.0)
+    train("chest_findings", objective, InstrumentRadiographs(cache), iterations, batch_size, 3e-3, cache, folder)
+
+
+def organs(iterations: int = 300, batch_size: int = 16, cache: str | None = None, folder: str = str(WEIGHTS)):
+    """Train the network that draws lungs and heart."""
+    objective = MapLoss("chest_organs", 0, 2)
+    train("chest_organs", objective, InstrumentRadiographs(cache), iterations, batch_size, 3e-3, cache, folder)
+
+
+def identity(iterations: int = 320, batch_size: int = 24, cache: str | None = None, folder: str = str(WEIGHTS)):
+    """Train the network that tells patients apart."""
+    train("chest_identity", IdentityLoss(), PatientPairs(cache), iterations, batch_size, 2e-3, cache, folder)
+
+
+def calibrate(cache: str | None = None, folder: str = str(WEIGHTS), page: str | None = "docs/chest_instruments.md"):
+    """Set scores right, measure the errors, write `chest_instruments.json` and the tables of `page`."""
+    found = make_report(Path(folder), cache)
+    if page:
+        fill_page(page, "instruments", report_table(found))
+    print(json.dumps({name: found[name] for name in ("findings", "organs", "identity")}, indent=2))
+
+
+def report_table(found: dict) -> str:
+    """The stated errors and their controls as Markdown."""
+    lines = [
+        "| finding | AUROC (95 %) | raw pixels | shuffled | pointing | prior | chance | boxes | studies with it |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for kind, e in found["findings"].items():
+        control = e["controls"]
+        lines.append(
+            f"| {kind} | {e['auroc']:.2f} ({e['interval'][0]:.2f} to {e['interval'][1]:.2f}) | "
+            f"{control['auroc_raw_pixels']:.2f} | {control['auroc_shuffled']:.2f} | {e['pointing']:.2f} | "
+            f"{control['pointing_prior']:.2f} | {control['pointing_chance']:.3f} | {e['box_iou']:.2f} | "
+            f"{e['positives']} of {e['positives'] + e['negatives']} |"
+        )
+    e, ratio = found["organs"], found["organs"]["ctr"]
+    lines += [
+        "",
+        "| lungs and heart | instrument | control |",
+        "|---|---|---|",
+        f"| Dice of lungs, of heart | {e['dice_lungs']:.3f}, {e['dice_heart']:.3f} | |",
+        f"| mean error of the ratio | {ratio['mae']:.4f} | {e['ctr_mae_of_the_mean']:.4f}, saying the mean |",
+        f"| 95 % of errors below | {e['ctr_p95']:.4f} | |",
+        f"| r with the truth | {ratio['r']:.3f} | {ratio['shuffled']['r']:.3f}, shuffled |",
+        f"| AUROC of an enlarged heart | {e['enlarged_auroc']:.3f} | |",
+        "",
+        "| whose radiograph | AUROC of pairs (95 %) | nearest study is one's own |",
+        "|---|---|---|",
+    ]
+    for name, said in (("network", "instrument"), ("raw_pixels", "raw pixels"), ("shuffled", "shuffled patients")):
+        e = found["identity"][name]
+        interval = f" ({e['interval'][0]:.3f} to {e['interval'][1]:.3f})" if "interval" in e else ""
+        lines.append(f"| {said} | {e['auroc']:.3f}{interval} | {100 * e['first_place']:.0f} % |")
+    return "\n".join(lines)
+
+
+def everything(cache: str | None = None, folder: str = str(WEIGHTS)):
+    """All networks, then their scales and errors."""
+    for stage in (identity, organs, findings, calibrate):
+        stage(cache=cache, folder=folder)
+
+
+if __name__ == "__main__":
+    run({"findings": findings, "organs": organs, "identity": identity, "calibrate": calibrate, "all": everything})

@@ -1,0 +1,1 @@
+"""Instruments that measure chest radiographs: findings with their places, cardiothoracic ratio, and identity."""

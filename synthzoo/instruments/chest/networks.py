@@ -1,0 +1,120 @@
+"""The three networks behind the chest instruments: one draws findings, one lungs and heart, one tells patients apart.
+
+They share no weights, see radiographs of any size on grids of their own, and no loss of another model may use them.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.networks.nets import UNet
+from torch import nn
+from torch.nn import functional as F
+
+from synthzoo.errors import UserError
+from synthzoo.phantoms.chest.findings import KINDS
+
+WEIGHTS = Path(__file__).parent / "weights"
+REMEDY = "make it with `python scripts/train_chest_instruments.py all`."
+GRIDS = {"chest_findings": 128, "chest_organs": 64, "chest_identity": 64}  # pixels a side
+SMALLEST = 32  # pixels a side of a radiograph that is measured
+FEATURES = 64
+
+
+class PlacedUNet(nn.Module):
+    """U-Net that knows where it looks: radiographs (N, 1, S, S) in [0, 1] -> logits (N, outputs, S / fold, S / fold).
+
+    Args:
+        outputs: number of maps.
+        channels: of the levels.
+        fold: it works on blocks of so many pixels a side, which keeps every pixel at a fraction of the cost.
+    """
+
+    def __init__(self, outputs: int, channels: tuple[int, ...], fold: int = 1) -> None:
+        super().__init__()
+        self.fold, width = fold, channels[0]
+        strides = (2,) * (len(channels) - 1)
+        norm = ("group", {"num_groups": 8})
+        self.body = UNet(2, fold * fold + 2, width, channels, strides, num_res_units=1, norm=norm)
+        self.head = nn.Sequential(nn.SiLU(), nn.Conv2d(width, outputs, 1))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        blocks = F.pixel_unshuffle(4 * (image - 0.5), self.fold)
+        line = torch.linspace(-1, 1, blocks.shape[-1], device=image.device, dtype=image.dtype)
+        places = torch.stack(torch.meshgrid(line, line, indexing="ij"))[None].expand(len(image), -1, -1, -1)
+        return self.head(self.body(torch.cat([blocks, places], 1)))
+
+
+class IdentityNet(nn.Module):
+    """Radiographs (N, 1, 64, 64) in [0, 1] -> features (N, 64) of length 1 that stay with a patient."""
+
+    def __init__(self, channels: tuple[int, ...] = (16, 32, 64, 96)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip((1, *channels), channels):
+            layers += [nn.Conv2d(inputs, outputs, 3, 2, 1), nn.GroupNorm(8, outputs), nn.SiLU()]
+        self.body = nn.Sequential(*layers, nn.Flatten())
+        self.head = nn.Linear(channels[-1] * (GRIDS["chest_identity"] // 2 ** len(channels)) ** 2, FEATURES)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        centred = (image - image.mean((1, 2, 3), keepdim=True)) / (image.std((1, 2, 3), keepdim=True) + 1e-3)
+        return F.normalize(self.head(self.body(centred)), dim=1)
+
+
+def build(name: str) -> nn.Module:
+    """An untrained network "chest_findings", "chest_organs" or "chest_identity"."""
+    if name == "chest_findings":
+        return PlacedUNet(len(KINDS), (24, 48, 72, 96), fold=2)
+    return PlacedUNet(2, (16, 32, 64)) if name == "chest_organs" else IdentityNet()
+
+
+@lru_cache(maxsize=4)
+def load_network(name: str, folder: Path = WEIGHTS) -> nn.Module:
+    """The shipped network of that name, in eval mode on the CPU.
+
+    Raises:
+        UserError: its weights are absent.
+    """
+    path = folder / f"{name}.pt"
+    if not path.is_file():
+        raise UserError(f"{path}: does not exist; {REMEDY}")
+    network = build(name)
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return network.eval()
+
+
+def as_radiographs(images: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """Radiographs as float32 (N, 1, S, S) on the CPU, of (N, 1, S, S), (N, S, S) or one (S, S) in [0, 1].
+
+    Raises:
+        UserError: another shape, fewer than 32 pixels a side, values outside [0, 1] or not finite.
+    """
+    images = torch.as_tensor(images).detach().cpu().float()
+    shape = tuple(images.shape)
+    images = images[None] if images.ndim == 2 else images
+    images = images[:, None] if images.ndim == 3 else images
+    if images.ndim != 4 or images.shape[1] != 1 or not len(images) or images.shape[2] != images.shape[3]:
+        raise UserError(
+            f"radiographs: have shape {shape}; a chest instrument takes grey squares (N, 1, S, S): bring others to a "
+            "grid with synthzoo.transforms.radiograph_grid."
+        )
+    low, high = float(images.min()), float(images.max())
+    if images.shape[-1] < SMALLEST or not (low >= -1e-3 and high <= 1 + 1e-3):
+        raise UserError(
+            f"radiographs: have {shape[-1]} pixels a side and run from {low:.3g} to {high:.3g}; a chest instrument "
+            f"takes {SMALLEST} or more, and brightness in [0, 1]."
+        )
+    return images.clamp(0, 1)
+
+
+def to_grid(images: torch.Tensor, name: str) -> torch.Tensor:
+    """Radiographs (N, 1, S, S) on the grid of a network; finer ones are averaged over the new pixels' area."""
+    size = GRIDS[name]
+    if images.shape[-1] == size:
+        return images
+    if images.shape[-1] % size == 0:
+        return F.avg_pool2d(images, images.shape[-1] // size)
+    return F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)

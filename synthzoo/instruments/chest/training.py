@@ -1,0 +1,96 @@
+"""Training of the chest instruments: augmentation towards generated radiographs, and three losses."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from monai.losses import ContrastiveLoss
+from torch.nn import functional as F
+
+from synthzoo.instruments.chest.networks import to_grid
+
+TURN, SCALE, SHIFT = math.radians(6), 0.08, 0.05  # largest; shift in shares of the image
+GAIN, GAMMA = 0.15, 0.25  # largest relative change of contrast, and of the exponent
+BLURRED, NOISY = 0.4, 0.4  # shares of radiographs
+WIDEST_BLUR, MOST_NOISE = 1.0, 0.04  # in pixels of the grid; standard deviation
+TEMPERATURE = 0.1
+
+
+def move(images: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Images (B, C, S, S) of one scene turned, scaled and shifted together, each row in its own way."""
+    count, device = len(images[0]), images[0].device
+    turn, scale, across, down = (2 * torch.rand(4, count, device=device) - 1).unbind()
+    turn, scale = turn * TURN, 1 + scale * SCALE
+    rows = torch.stack([torch.cos(turn), -torch.sin(turn), torch.sin(turn), torch.cos(turn)], 1) * scale[:, None]
+    shift = 2 * SHIFT * torch.stack([across, down], 1)
+    matrix = torch.cat([rows.reshape(-1, 2, 2), shift[:, :, None]], 2)
+    grid = F.affine_grid(matrix, [count, 1, *images[0].shape[-2:]], align_corners=False)
+    return [F.grid_sample(image, grid, mode="bilinear", align_corners=False) for image in images]
+
+
+def disturb(image: torch.Tensor) -> torch.Tensor:
+    """Radiographs (B, 1, S, S) with another contrast and gamma, some blurred, some with noise."""
+    count, device = len(image), image.device
+
+    def draw(low: float, high: float) -> torch.Tensor:
+        return low + (high - low) * torch.rand(count, 1, 1, 1, device=device)
+
+    share = draw(0, WIDEST_BLUR) * (draw(0, 1) < BLURRED)
+    soft = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    image = (1 - share) * image + share * soft
+    image = draw(1 - GAIN, 1 + GAIN) * image.clamp(1e-4, 1) ** draw(1 - GAMMA, 1 + GAMMA)
+    noise = draw(0, MOST_NOISE) * (draw(0, 1) < NOISY)
+    return (image + noise * torch.randn_like(image)).clamp(0, 1)
+
+
+class MapLoss:
+    """Cross-entropy plus 1 - Dice of maps of a radiograph.
+
+    Args:
+        name: of the network, for its grid.
+        first, last: which of the masks it learns.
+        flips: mirror half of the radiographs; where the heart lies is not to matter.
+        weight: of pixels within a mask in the cross-entropy.
+    """
+
+    def __init__(self, name: str, first: int, last: int, flips: bool = False, weight: float = 1.0) -> None:
+        self.name, self.first, self.last, self.flips, self.weight = name, first, last, flips, weight
+
+    def __call__(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            truth = to_grid(batch["mask"][:, self.first : self.last].float(), self.name)
+            image, truth = move([to_grid(batch["image"].float(), self.name), truth])
+            if self.flips:
+                mirrored = (torch.rand(len(image), device=image.device) < 0.5)[:, None, None, None]
+                image = torch.where(mirrored, image.flip(3), image)
+                truth = torch.where(mirrored, truth.flip(3), truth)
+            image = disturb(image)
+        logits = network(image).float()
+        truth = F.avg_pool2d(truth, truth.shape[-1] // logits.shape[-1])
+        weight = torch.tensor(self.weight, device=logits.device)
+        cross = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=weight)
+        found = logits.sigmoid()
+        # Over the batch, for most radiographs lack most findings.
+        both = (found * truth).sum((0, 2, 3))
+        dice = ((2 * both + 1) / ((found + truth).sum((0, 2, 3)) + 1)).mean()
+        return {"loss": cross + 0.5 * (1 - dice), "cross_entropy": cross, "dice": dice}
+
+
+class IdentityLoss:
+    """Contrastive loss of pairs of studies: each is to be nearer to its patient's other one than to all in the batch.
+
+    Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020.
+    """
+
+    def __init__(self) -> None:
+        self.contrast = ContrastiveLoss(temperature=TEMPERATURE)
+
+    def __call__(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            pairs = to_grid(batch["image"].float().flatten(0, 1)[:, None], "chest_identity")
+            pairs = disturb(move([pairs])[0])
+        features = network(pairs).float()
+        one, other = features[::2], features[1::2]
+        first = (one @ other.T).argmax(1) == torch.arange(len(one), device=one.device)
+        return {"loss": self.contrast(one, other), "first_place": first.float().mean()}
