@@ -38,7 +38,7 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.tasks.activelearning.first import First
 
 from synthzoo.bundle.outputs import kinds_shown_as
-from synthzoo.io.files import sweep_scratch
+from synthzoo.io.files import sweep, sweep_scratch
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,8 @@ class SynthZooApp(MONAILabelApp):
         for name, folder in (("app", app_dir), ("studies", studies)):
             know_folder(name, folder)
         self.service = Service(app_dir, studies, conf)
+        for weights in self.service.weights_folders():
+            sweep(weights)
         super().__init__(
             app_dir=app_dir,
             studies=studies,

@@ -28,7 +28,6 @@ import numpy as np
 from synthzoo.errors import CannotWrite, StorageError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
 TEMPORARY = re.compile(r"\.tmp(\d+)(?:-([0-9a-f]{6}))?_")  # process, machine
 SCRATCH = re.compile(r"synthzoo_[a-z]+_(\d+)-([0-9a-f]{6})_")

@@ -125,8 +125,14 @@ class ServedBundle:
         return self.versions / version / "model.pt"
 
     def _improved(self, version: str) -> bool:
+        """Whether a version is better than what it began from, by its record; a damaged one says nothing good."""
         path = self.versions / version / "version.json"
-        return bool(read_json(path).get("improved", True)) if path.is_file() else True
+        if not path.is_file():
+            return True
+        try:
+            return bool(read_json(path).get("improved", True)) and self.settings(version) is not None
+        except (UserError, AttributeError):
+            return False
 
     def weights_bytes(self) -> int:
         """Bytes of the loaded network, or an estimate from its file before it is loaded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
@@ -172,6 +173,26 @@ def test_a_table_that_breaks_while_the_server_runs_does_not_cost_what_is_known(s
     store.refresh()
     assert store.get_image_info("p1")["age"] == 61
     assert json.loads((studies / TABLE).read_text())["objects"]["p1"]["image"]["info"]["age"] == 61
+
+
+def test_a_folder_in_the_place_of_the_table_is_set_aside(studies, caplog):
+    (studies / TABLE).unlink()
+    (studies / TABLE).mkdir()
+    assert sorted(SafeDatastore(str(studies)).list_images()) == ["p1", "p2", "p3"]
+    assert (studies / TABLE).is_file() and "is a folder" in caplog.text
+
+
+def test_a_folder_that_cannot_be_listed_costs_no_entry(studies, monkeypatch, caplog):
+    store = SafeDatastore(str(studies))
+    before = (studies / TABLE).read_bytes()
+
+    def broken(folder: Path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "iterdir", broken)
+    store.refresh()
+    assert "nothing is changed" in caplog.text and (studies / TABLE).read_bytes() == before
+    assert sorted(store.list_images()) == ["p1", "p2", "p3"] and set(store.get_labels_by_image_id("p1")) == {"final"}
 
 
 def test_what_is_cut_out_of_deep_json_is_what_is_deep():
@@ -421,3 +442,24 @@ def test_files_that_others_bring_and_take_are_noticed(studies, tmp_path):
         assert soon(lambda: "NEW" not in store.list_images())
     finally:
         store.close()
+
+
+def test_a_damaged_entry_of_the_index_is_passed_over_and_a_damaged_index_is_told(tmp_path, caplog):
+    from lib.service import find_folders
+
+    index = tmp_path / "bundle_index.json"
+    for name in ("good", "odd"):
+        (tmp_path / "bundles" / name / "configs").mkdir(parents=True)
+        (tmp_path / "bundles" / name / "configs" / "metadata.json").write_text("{}")
+    for damaged in (None, 3, [], "x"):
+        index.write_text(
+            json.dumps({"bundles": {"bad": damaged, "good": {"outputs": ["image"]}, "odd": {"outputs": 5}}})
+        )
+        assert [folder.name for folder in find_folders(APP, {"index": str(index)})] == ["good", "odd"]
+        assert "bundles#bad is passed over" in caplog.text
+        with pytest.raises(UserError, match="has no 'bad'"):
+            find_folders(APP, {"index": str(index), "models": "bad"})
+    for text in ("null", "[]", "{}", '{"bundles": null}', '{"bundles": []}', "{", ENDLESS):
+        index.write_text(text)
+        with pytest.raises(UserError, match="bundle_index.json"):
+            find_folders(APP, {"index": str(index)})

@@ -35,7 +35,10 @@ def stored(zoo, scans, tmp_path_factory):
     (studies / "datastore_v2.json").write_text(
         f'{{"name": "n", "description": "", "objects": {{{", ".join(entries)}}}}}'
     )
-    (studies / f".tmp{2**30}_scan_9.nii.gz").write_bytes(b"half")
+    (folder / "versions" / MAP / "0001").mkdir(parents=True)
+    for place in (studies, studies / "labels" / "final", folder / "versions" / MAP / "0001", folder / "sessions"):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f".tmp{2**30}_scan_9.nii.gz").write_bytes(b"half")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MONAI_LABEL_SESSION_PATH", str(folder / "sessions"))
         made = Server(zoo, studies, folder)
@@ -68,7 +71,7 @@ def test_a_server_over_a_damaged_table_starts_lists_and_names_what_it_passed_ove
     for name in ("scan_0", "scan_1", "../x", "none"):
         assert f"entry '{name}'" in log
     (kept,) = stored.studies.glob("datastore_v2.damaged-*.json")
-    assert kept.name in log and not list(stored.studies.glob(".tmp*"))
+    assert kept.name in log and not [*stored.studies.rglob(".tmp*"), *stored.folder.rglob(".tmp*")]
     for strategy in ("random", "first", "random"):
         answer = requests.post(f"{stored.url}/activelearning/{strategy}", json={}, timeout=60)
         assert answer.status_code == 200 and answer.json()["id"] in objects and "path" not in answer.json()

@@ -246,3 +246,6 @@ def test_the_newest_version_that_improved_is_served(tmp_path, root):
     assert served.weights("0002") == tmp_path / "0002" / "model.pt"
     with pytest.raises(UserError, match="model_version is '0003'"):
         served.weights("0003")
+    for damaged in ("", "null", "[]", "[" * 100_000, '{"settings": {"steps": "many"}}'):
+        (tmp_path / "0001" / "version.json").write_text(damaged)
+        assert served.chosen() == "released", "weights whose record is damaged are not the newest good ones"

@@ -216,7 +216,11 @@ class SafeDatastore(LocalDatastore):
     def refresh(self) -> None:
         """Bring the table in line with the files that are there."""
         with self._alone():
-            objects = self._reconciled()
+            try:
+                objects = self._reconciled()
+            except OSError as error:
+                logger.error(f"{self._datastore_path}: cannot be read ({error.strerror}), so nothing is changed")
+                return
             if objects != self._datastore.objects or (self._seen is None and not self._read_only):
                 try:
                     self._commit(objects)
@@ -268,7 +272,7 @@ class SafeDatastore(LocalDatastore):
         return entry
 
     def _tags(self) -> list[str]:
-        with suppress(OSError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             return sorted(path.name for path in self._labels.iterdir() if is_bare_name(path.name) and path.is_dir())
         return []
 
@@ -281,18 +285,20 @@ class SafeDatastore(LocalDatastore):
         return []
 
     def _files(self, folder: Path) -> list[Path]:
-        """The files directly in a folder, hidden ones and those with impossible names left out."""
+        """The files directly in a folder, hidden ones and those with impossible names left out.
+
+        Raises:
+            OSError: the folder is there and cannot be read, which does not mean that its files are gone.
+        """
         found = []
-        with suppress(OSError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             for path in sorted(folder.iterdir()):
                 if path.name.startswith(".") or not path.is_file():
                     continue
                 if is_bare_name(path.name):
                     found.append(path)
                 else:
-                    self._tell_once(
-                        f"{ascii(path.name)[:100]}: not listed, for its name holds signs that cannot be sent"
-                    )
+                    self._tell_once(f"{ascii(path.name)[:100]}: not listed, its name cannot be sent: rename it")
         return found
 
     def _is_study(self, path: Path) -> bool:
@@ -450,6 +456,9 @@ class SafeDatastore(LocalDatastore):
             return
         try:
             table = read_table(Path(self._datastore_config_path).read_bytes())
+        except IsADirectoryError:
+            logger.error(f"{self._datastore_config_path}: is a folder; {self._set_aside(os.replace)}")
+            return
         except OSError as error:
             logger.error(f"{self._datastore_config_path}: cannot be read ({error.strerror})")
             return

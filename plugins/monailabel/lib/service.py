@@ -17,11 +17,12 @@ from lib.datastore import Conflict
 from lib.line import QUEUE_MAX
 from lib.paths import know_folder
 from lib.requests import Request, read_request
+from lib.table import is_text
 from synthzoo.bundle.download import download, open_source, read_index
 from synthzoo.bundle.find import read_json
 from synthzoo.bundle.index import INDEX
 from synthzoo.bundle.outputs import OUTPUT_KINDS, can_be_shown, kinds_shown_as, kinds_stored_as
-from synthzoo.errors import UserError
+from synthzoo.errors import StorageError, UserError
 from synthzoo.io.files import scratch_folder, sha256
 from synthzoo.serving.cost import MOST_MILLIONS, check_cost
 from synthzoo.serving.served import Case, ServedBundle
@@ -101,6 +102,11 @@ class Service:
     def is_remote(self) -> bool:
         """Whether the studies lie on another server."""
         return self.studies.startswith(("http://", "https://"))
+
+    def weights_folders(self) -> list[Path]:
+        """The folders that weights are written to, those of the bundles and of their versions."""
+        own = [bundle.folder / "models" for bundle in self.store.bundles.values()]
+        return [*own, *(path for path in self.models_dir.glob("*/*") if path.is_dir())]
 
     def attach(self, datastore: Any) -> None:
         """Take the datastore, once the app has made it."""
@@ -228,7 +234,10 @@ class Service:
                 if source:
                     info["source"] = source
                     info |= {"source_tag": request.extras["source_tag"]} if bundle.takes_labels else {}
-                entry["id"] = image_id = self.store_study(image_id, case.files[study], info)
+                try:
+                    entry["id"] = image_id = self.store_study(image_id, case.files[study], info)
+                except StorageError as error:
+                    raise StorageError(f"{error} With store false a result is sent without being stored.") from error
                 for kind in kinds_shown_as("labels", case.files):
                     names = answers.label_names(bundle, case)
                     label_info = {"model": bundle.name, "params": {"label_names": names}}
@@ -295,13 +304,19 @@ def find_folders(app_dir: Path, conf: Mapping[str, str]) -> list[Path]:
         raise UserError(f"{path}: there is no index of bundles; name one with --conf index, or a release with zoo.")
     bundle_dir = Path(conf.get("bundle_dir") or path.parent / "bundles")
     requested = conf.get("models") or "all"
+    entries = index.get("bundles") if isinstance(index, dict) else None
+    if not isinstance(entries, dict):
+        raise UserError(f"{path}: is no index of bundles, it has no 'bundles'; run scripts/build_index.py.")
+    whole = {name: entry for name, entry in entries.items() if isinstance(entry, dict)}
+    for name in set(entries) - set(whole):
+        logger.error(f"{path}: bundles#{name} is passed over, it is no object; run scripts/build_index.py")
     # An audit writes tables alone: no viewer has use for them.
-    shown = [name for name, entry in index["bundles"].items() if can_be_shown(entry.get("outputs") or ["image"])]
+    shown = [name for name, entry in whole.items() if can_be_shown(listed_outputs(entry))]
     names = shown if requested == "all" else [name.strip() for name in requested.split(",") if name.strip()]
     folders = []
     for name in names:
-        if name not in index["bundles"]:
-            raise UserError(f"--conf models: {path} has no '{name}', it has {', '.join(index['bundles']) or 'none'}.")
+        if name not in whole:
+            raise UserError(f"--conf models: {path} has no '{name}', it has {', '.join(whole) or 'none'}.")
         if name not in shown:
             raise UserError(f"--conf models: {name} writes tables alone; use it with `python -m monai.bundle run`.")
         folder = bundle_dir / name
@@ -311,3 +326,9 @@ def find_folders(app_dir: Path, conf: Mapping[str, str]) -> list[Path]:
             folder = download(name, zoo, bundle_dir)
         folders.append(folder)
     return folders
+
+
+def listed_outputs(entry: Mapping[str, Any]) -> list[str]:
+    """The kinds of output that an entry of the index names, an image where it names none."""
+    outputs = entry.get("outputs")
+    return [*filter(is_text, outputs)] if outputs and isinstance(outputs, (list, dict)) else ["image"]

@@ -58,7 +58,7 @@ class Generate(Strategy):
             info = datastore.get_image_info(image_id)
             if info.get("bundle") == self.bundle.name:
                 seeds.append((info.get("sidecar") or {}).get("seed") or 0)
-        return max(seeds) + 1
+        return max(seed for seed in seeds if seed < self.options["seed"].maximum) + 1
 
 
 class AtRandom(Strategy):

@@ -72,8 +72,11 @@ class BundleTrainer(TrainTask):
                 return {}
             record = json.loads(versions[-1].read_text(encoding="utf-8"))
             progress = {"epoch": len(record["losses"]), "total_epochs": record["epochs"]}  # the stock module's names
-            return {"version": versions[-1].parent.name, **progress, **record}
-        except (OSError, ValueError, KeyError):
+            found = {"version": versions[-1].parent.name, **progress, **record}
+            json.dumps(found, allow_nan=False)  # the answer that it becomes a part of
+            return found
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            logger.warning(f"{versions[-1]}: passed over, it is no record of a training ({type(error).__name__})")
             return {}
 
     def check(self, requested: Mapping[str, Any]) -> dict[str, Any]:

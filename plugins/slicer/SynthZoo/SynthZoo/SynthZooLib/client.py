@@ -255,6 +255,6 @@ def refusal(status: int, body: bytes, url: str, path: str) -> ZooError:
         )
     if status == 429:
         return Busy(str(detail) or f"The server at {url} is at work already.")
-    if status < 500 and detail:
+    if (status < 500 or status == 507) and detail:  # 507: its disk is full or read-only
         return ZooError(str(detail))
     return ZooError(f"The server failed with status {status} at {path}: its log at {url}/logs/ says why.")
