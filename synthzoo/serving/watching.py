@@ -71,7 +71,7 @@ def watched(counter: CallCounter, check: Callable[[], None]) -> Iterator[None]:
     """Count what this thread calls while the block runs, and call `check` before each module, the smallest included.
 
     What `check` raises ends the call, so that a request ends within a part of one network call; it is what the block
-    ends with, whatever it was wrapped in on its way.
+    ends with, whatever it was wrapped in or taken for on its way.
     """
     before = getattr(_thread, "watch", None)
     with _lock:
@@ -89,6 +89,9 @@ def watched(counter: CallCounter, check: Callable[[], None]) -> Iterator[None]:
         if watch.raised is None or error is watch.raised:
             raise
         raise watch.raised from error
+    else:
+        if watch.raised is not None:
+            raise watch.raised
     finally:
         _thread.watch = before
         with _lock:
