@@ -23,6 +23,7 @@ from synthzoo.errors import UserError, first_line, printable
 from synthzoo.io.jpeg import MAX_SIDE, decode_jpeg, grey_of
 from synthzoo.io.jpeg_lossless import decode_lossless
 from synthzoo.io.opening import open_dicom
+from synthzoo.io.unpacking import MAX_VOXELS
 
 MAX_BYTES = 1 << 30  # of stored pixels
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
@@ -117,6 +118,11 @@ def expect_pixels(dataset: pydicom.Dataset, named: str) -> None:
     samples, bits = integer_of(dataset, "SamplesPerPixel", 1), integer_of(dataset, "BitsAllocated")
     if samples not in (1, 3) or bits not in (1, 8, 16, 32, 64):
         raise UserError(f"{named} claims {samples} values of {bits} bits a pixel: export it again.")
+    if rows * columns * samples * frames > MAX_VOXELS:
+        raise UserError(
+            f"{named} has {rows} x {columns} pixels in {frames} frames, and {MAX_VOXELS} values are taken at most: cut "
+            "it or make it smaller, or set SYNTHZOO_MAX_VOXELS where the memory is there."
+        )
     if rows * columns * samples * frames * bits // 8 > MAX_BYTES:
         raise UserError(f"{named} holds more than {MAX_BYTES >> 20} MiB of pixels: cut it or make it smaller.")
     if not isinstance(dataset.PixelData, bytes):
@@ -138,8 +144,7 @@ def pixels_of(dataset: pydicom.Dataset, path: str | Path) -> np.ndarray:
         lossless = str(dataset.file_meta.get("TransferSyntaxUID", "")) in JPEG_LOSSLESS
         stored = lossless_frames(dataset, path) if lossless else dataset.pixel_array
         if integer_of(dataset, "SamplesPerPixel", 1) > 1:
-            levels = _as_bytes(convert_color_space(stored, str(dataset.PhotometricInterpretation), "RGB"), dataset)
-            return _expect_shape(levels, dataset, path, 3)
+            return _expect_shape(_coloured(stored, dataset), dataset, path, 3)
         if dataset.PhotometricInterpretation == "PALETTE COLOR":
             from pydicom.pixel_data_handlers.util import apply_color_lut
 
@@ -160,6 +165,13 @@ def pixels_of(dataset: pydicom.Dataset, path: str | Path) -> np.ndarray:
     if not np.isfinite(levels).all():
         raise UserError(f"image {path} has a window or a rescaling that gives no numbers: export it again.")
     return levels
+
+
+def _coloured(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
+    """Stored colours (..., H, W, 3) as uint8 in RGB, a frame at a time: what is computed takes much more."""
+    if stored.ndim > 3:
+        return np.stack([_coloured(frame, dataset) for frame in stored])
+    return _as_bytes(convert_color_space(stored, str(dataset.PhotometricInterpretation), "RGB"), dataset)
 
 
 def _expect_shape(pixels: np.ndarray, dataset: pydicom.Dataset, path: str | Path, *bands: int) -> np.ndarray:
@@ -231,6 +243,11 @@ def shown_levels(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
 
     Without a table or window, black and white are the ends of the stored bits.
     """
+    if stored.ndim > 2:  # a frame at a time: what is computed takes several times eight bytes a pixel
+        shown = np.empty(stored.shape, np.float32)
+        for frame, levels in zip(stored, shown):
+            levels[...] = shown_levels(frame, dataset)
+        return shown
     values = rescaled(stored, dataset)
     if dataset.get("VOILUTSequence"):
         table = dataset.VOILUTSequence[0].LUTDescriptor

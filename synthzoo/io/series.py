@@ -10,7 +10,7 @@ sentence names what is wrong: two series, a gap, a slice that stands twice, plan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,6 @@ import pydicom
 
 from synthzoo.errors import UserError, first_line
 from synthzoo.io.dicom_pixels import (
-    MAX_BYTES,
     compression_of,
     expect_pixels,
     frames_of,
@@ -30,6 +29,7 @@ from synthzoo.io.dicom_pixels import (
 )
 from synthzoo.io.kinds import first_bytes, format_of_content, stated_modality
 from synthzoo.io.opening import open_dicom
+from synthzoo.io.unpacking import MAX_VOXELS
 
 SAME = 1e-3  # of direction cosines
 UNEVEN = 0.03  # of the median step; rounded positions of real scanners stay below
@@ -100,11 +100,18 @@ def _read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"image {path} is 2D or no single series: it holds one slice, and a 3D volume is needed.")
     order, affine = _grid(path, planes)
     first = slices[0][1]
-    bytes_needed = 4 * int(first.Rows) * int(first.Columns) * len(planes)
-    if bytes_needed > MAX_BYTES:
-        raise UserError(f"image {path} holds more than {MAX_BYTES >> 20} MiB of voxels: crop it or make it coarser.")
-    stack = np.concatenate([_pixels(path, file, dataset, count) for (file, dataset), count in zip(slices, counts)])
-    return np.ascontiguousarray(stack[order].transpose(2, 1, 0)), affine
+    size = (len(planes), int(first.Rows), int(first.Columns))
+    if size[0] * size[1] * size[2] > MAX_VOXELS:
+        said = " x ".join(map(str, size[::-1]))
+        raise UserError(
+            f"image {path} has {said} voxels, and {MAX_VOXELS} are taken at most: crop it or make it coarser, or set "
+            "SYNTHZOO_MAX_VOXELS where the memory is there."
+        )
+    stack, places = np.empty(size, np.float32), iter(np.argsort(order))
+    for (file, dataset), count in zip(slices, counts):
+        for plane in _pixels(path, file, dataset, count):
+            stack[next(places)] = plane
+    return np.ascontiguousarray(stack.transpose(2, 1, 0)), affine
 
 
 def _headers(path: Path) -> list[tuple[Path, pydicom.Dataset]]:
@@ -243,14 +250,15 @@ def _grid(path: Path, planes: Sequence[Plane]) -> tuple[np.ndarray, np.ndarray]:
     return order, LPS_TO_RAS @ affine
 
 
-def _pixels(path: Path, file: Path, dataset: pydicom.Dataset, count: int) -> np.ndarray:
-    """Frames float32 (count, rows, columns) of a file, with its slope and intercept."""
+def _pixels(path: Path, file: Path, dataset: pydicom.Dataset, count: int) -> Iterator[np.ndarray]:
+    """Frames float32 (rows, columns) of a file, with its slope and intercept, one after the other."""
     try:
         stored = np.asarray(dataset.pixel_array).reshape(count, int(dataset.Rows), int(dataset.Columns))
-        if frames := dataset.get("PerFrameFunctionalGroupsSequence"):
-            shared = _first(dataset.get("SharedFunctionalGroupsSequence"))
-            return np.stack([_scaled(part, frame, shared) for part, frame in zip(stored, frames)])
-        return np.asarray(rescaled(stored, dataset), np.float32)
+        frames = dataset.get("PerFrameFunctionalGroupsSequence") or [None] * count
+        shared = _first(dataset.get("SharedFunctionalGroupsSequence"))
+        for part, frame in zip(stored, frames):
+            own = rescaled(part, dataset) if frame is None else _scaled(part, frame, shared)
+            yield np.asarray(own, np.float32)
     except MemoryError:
         raise
     except Exception as error:  # pydicom and its decoders raise many kinds

@@ -7,6 +7,7 @@ next to nothing. What is read is what the header promises, and the header is rea
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import nibabel as nib
 import numpy as np
 
+MAX_VOXELS = int(os.environ.get("SYNTHZOO_MAX_VOXELS", 640**3))  # 1 GiB as float32; a 0.35 mm head fits
 CHUNK = 1 << 16  # bytes of the file at a time
 SLAB = 1 << 24  # bytes of voxels at a time
 LARGEST_HEADER = 1 << 26  # bytes before the voxels: marks and extensions of scanners have less than a tenth

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import os
 import struct
 import zlib
 from pathlib import Path
@@ -19,9 +18,8 @@ from synthzoo.io.kinds import ENDINGS, first_bytes, format_of_content, is_dicom_
 from synthzoo.io.nifti import is_grid
 from synthzoo.io.opening import open_nifti
 from synthzoo.io.series import read_series
-from synthzoo.io.unpacking import read_voxels
+from synthzoo.io.unpacking import MAX_VOXELS, read_voxels
 
-MAX_VOXELS = int(os.environ.get("SYNTHZOO_MAX_VOXELS", 640**3))  # 1 GiB as float32; a 0.35 mm head fits
 PER_SECOND, TIME_BITS = {8: 1.0, 16: 1e3, 24: 1e6}, 0x38  # NIfTI's codes of s, ms and us in xyzt_units
 MAX_DEFLATE = 1100  # deflate cannot shrink by more than 1032
 

@@ -238,3 +238,43 @@ def test_a_video_is_checked_frame_by_frame_and_kept_nowhere(tmp_path, monkeypatc
     assert "damaged" in bounded(videos.check_video, path)
     monkeypatch.setattr(videos, "MAX_BYTES", 1_000_000)
     assert "cut it or make it smaller" in bounded(videos.check_video, path)
+
+
+def frames_of_dicom(path, frames: int, side: int, samples: int = 1, kind: str = "US") -> None:
+    """DICOM of many frames, RLE of zeros: a small file with many pixels."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.encaps import encapsulate
+    from pydicom.pixel_data_handlers.rle_handler import rle_encode_frame
+    from pydicom.uid import RLELossless, generate_uid
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.3.1", generate_uid()
+    meta.TransferSyntaxUID = RLELossless
+    made = FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
+    made.SOPClassUID, made.SOPInstanceUID, made.Modality = meta.MediaStorageSOPClassUID, generate_uid(), kind
+    made.Rows = made.Columns = side
+    made.NumberOfFrames, made.SamplesPerPixel, made.FrameTime = frames, samples, 33.3
+    made.PhotometricInterpretation = "MONOCHROME2" if samples == 1 else "RGB"
+    made.PlanarConfiguration = 0
+    made.BitsAllocated = made.BitsStored = 8
+    made.HighBit, made.PixelRepresentation = 7, 0
+    shape = (side, side) if samples == 1 else (side, side, samples)
+    frame = rle_encode_frame(np.zeros(shape, np.uint8))
+    made.PixelData = encapsulate([frame] * frames)
+    made["PixelData"].is_undefined_length = True
+    made.is_little_endian, made.is_implicit_VR = True, False
+    made.save_as(path, write_like_original=False)
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_frames_of_dicom_are_counted_before_they_are_decoded_and_shown_one_by_one(samples, tmp_path, monkeypatch):
+    from synthzoo.io import dicom_pixels
+    from synthzoo.io.videos import check_video
+
+    path = tmp_path / "a.dcm"
+    frames_of_dicom(path, 4, 1024, samples)
+    monkeypatch.setitem(globals(), "MOST_MB", 70 if samples == 1 else 90)
+    bounded(check_video, path)
+    monkeypatch.setattr(dicom_pixels, "MAX_VOXELS", 4 * 1024 * 1024 * samples - 1)
+    monkeypatch.setitem(globals(), "MOST_MB", 5)
+    assert "1024 x 1024 pixels in 4 frames" in bounded(check_video, path)
