@@ -94,7 +94,7 @@ def instrument_for(bundle: str, root: str | Path) -> IdentitySpace | None:
         if folder.name.startswith(f"{domain}_privacy_audit_"):
             parser = load_config(folder)
             network = parser.get_parsed_content("network")
-            if hasattr(network, "logits"):
+            if hasattr(network, "logits") and getattr(network, "channels", 1) == 1:
                 return IdentitySpace(network, int(parser.get("size", 32)), folder.name)
     return None
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from synthzoo.bundle.find import find_bundle, read_json
+from synthzoo.cases.values import check_seed
 from synthzoo.errors import UserError
 from synthzoo.evaluation.privacy.audit import Audit, audit
 from synthzoo.evaluation.privacy.page import page
 from synthzoo.evaluation.privacy.sets import expect_different, folder_set
 from synthzoo.evaluation.privacy.spaces import IdentitySpace
 from synthzoo.evaluation.privacy.verdict import criteria_of
-from synthzoo.io.files import plain, write_json, write_text
+from synthzoo.io.files import plain, sha256, write_json, write_text
 from synthzoo.serving.audit_sources import Source, instrument_for, is_own, make_samples
 
 JSON, PAGE, CARD = "audit.json", "audit.html", "privacy.json"
@@ -47,6 +48,7 @@ def audit_folders(
     named = {"samples": samples, "training": training, **({"holdout": holdout} if holdout else {})}
     sets = [folder_set(folder, role, patient if role != "samples" else None) for role, folder in named.items()]
     expect_different(named)
+    seed = check_seed(seed, "--seed")
     rules = criteria_of(read_json(criteria), criteria) if criteria else None
     unseen = sets[2] if holdout else None
     return audit(sets[0], sets[1], unseen, identity=_instrument(identity, root), criteria=rules, seed=seed, say=say)
@@ -82,9 +84,13 @@ def audit_bundle(
         UserError: see `make_samples`, `Source` and `audit_folders`.
     """
     folder = find_bundle(bundle, root)
-    for name, value, least in (("num_samples", num_samples, 2), ("holdout_size", holdout_size, 2)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise UserError(f"--{name} is {value!r}, but must be an integer of at least {least}.")
+    sizes = {"num_samples": num_samples, "holdout_size": holdout_size, "training_size": training_size}
+    for name, value in sizes.items():
+        if value is None and name == "training_size":
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 2:
+            raise UserError(f"--{name} is {value!r}, but must be an integer of at least 2.")
+    seed = check_seed(seed, "--seed")
     own = is_own(folder)
     if not own and not training:
         raise UserError(
@@ -138,11 +144,16 @@ def write_audit(found: Audit, out: str | Path, title: str, command: str, picture
         title: what was audited, for the page.
         command: the command line that gives the same figures.
         pictures: whether the page shows nearest pairs, and so training images.
+
+    Raises:
+        UserError: `out` is a file.
     """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file: name a folder for {JSON} and {PAGE}.")
     report = plain({"command": command, **found.report, **card_of(found.report)})
     names = [{key: value for key, value in pair.items() if key != "images"} for pair in found.pairs]
     report["nearest_pairs"] = plain(names)
-    out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / JSON, report)
     write_text(out / PAGE, page(report, found.pairs if pictures else [], title))
@@ -150,21 +161,14 @@ def write_audit(found: Audit, out: str | Path, title: str, command: str, picture
 
 
 def publish(report: Mapping[str, Any], bundle: str | Path) -> Path:
-    """Write what the card of a bundle shows of an audit, its docs/privacy.json; `make index` puts it there."""
-    path = Path(bundle) / "docs" / CARD
-    kept = (
-        "command",
-        "schema_version",
-        "verdict",
-        "phantoms",
-        "settings",
-        "sets",
-        "tables",
-        "figures",
-        "notes",
-        "not_tested",
-    )
-    write_json(path, {key: report[key] for key in kept if key in report})
+    """Write what the card of a bundle shows of an audit, its docs/privacy.json; `make index` puts it there.
+
+    The file also names the weights, so that figures of older ones are noticed.
+    """
+    path, weights = Path(bundle) / "docs" / CARD, Path(bundle) / "models" / "model.pt"
+    kept = ("command", "schema_version", "verdict", "phantoms", "settings", "sets", "tables", "figures", "notes")
+    content = {key: report[key] for key in (*kept, "not_tested") if key in report}
+    write_json(path, {**content, "weights_sha256": sha256(weights) if weights.is_file() else None})
     return path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -141,6 +142,13 @@ def test_every_mistake_of_the_command_is_a_sentence(pngs, tmp_path):
         audit_folders(pngs["samples"], write_pngs(tmp_path / "one", draw(1, 1)), say=lambda line: None)
     with pytest.raises(UserError, match="compares no two images"):
         audit_folders(pngs["samples"], training, identity="brain_mr_synthesis_ldm", root=ROOT)
+    with pytest.raises(UserError, match="--seed"):
+        audit_folders(pngs["samples"], training, seed=-1)
+    with pytest.raises(UserError, match="takes pictures and videos, but these are volumes"):
+        options = {"identity": "echo_us_privacy_audit_reid", "root": ROOT, "say": lambda line: None}
+        audit_folders(tmp_path / "volumes", shutil.copytree(tmp_path / "volumes", tmp_path / "known"), **options)
+    with pytest.raises(UserError, match="a.txt is a file: name a folder"):
+        write_audit(None, tmp_path / "texts" / "a.txt", "mine", "command")
     with pytest.raises(UserError, match="not valid JSON"):
         audit_folders(pngs["samples"], training, criteria=tmp_path / "texts" / "a.txt")
     done = command("--samples", tmp_path / "empty")
@@ -153,6 +161,8 @@ def test_mistakes_about_bundles_are_sentences(tmp_path):
         ("no_such_bundle", {}, "there is no bundle of this name"),
         ("brain_mr_synthesis_ldm", {"num_samples": 1}, "num_samples is 1"),
         ("brain_mr_synthesis_ldm", {"holdout_size": "x"}, "holdout_size is 'x'"),
+        ("brain_mr_synthesis_ldm", {"training_size": 0}, "training_size is 0"),
+        ("brain_mr_synthesis_ldm", {"seed": -1}, "--seed"),
     ):
         with pytest.raises(UserError, match=said):
             audit_bundle(bundle, root=ROOT, say=lambda line: None, **options)

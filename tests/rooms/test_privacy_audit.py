@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,3 +213,11 @@ def test_aligned_distance_is_zero_for_a_shifted_copy_and_not_for_another_image()
     pairs = np.stack([first, first]), np.stack([moved, other])
     near, far = aligned_distances(*(images - images.mean((1, 2, 3), keepdims=True) for images in pairs))
     assert near < 0.05 < 0.5 < far
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device that is always full is missing")
+def test_a_full_disk_is_a_sentence(tmp_path):
+    rows = Rows(tmp_path / "rows", 4)
+    rows.path = Path("/dev/full")
+    with pytest.raises(UserError, match="cannot be written .*No space.*TMPDIR"):
+        rows.append(np.zeros((2000, 4), np.float32))

@@ -87,12 +87,16 @@ def audit(
 
     Raises:
         UserError: sets of different kinds, a set of which nothing can be read, fewer than 2 training images, or a
-            hold-out that is the training set.
+            hold-out that is the training set; volumes where `identity` takes pictures.
     """
     criteria = criteria_of(criteria)
     sets = [one for one in (samples, training, holdout) if one is not None]
     kind = one_kind(sets)
     grid = common_grid(sets)
+    if identity is not None and kind == "volume":
+        raise UserError(
+            f"--identity {identity.instrument} takes pictures and videos, but these are volumes: leave it out."
+        )
     spaces: list[Space] = [PixelSpace(kind, grid), EdgeSpace(kind, grid), *([identity] if identity else [])]
     with tempfile.TemporaryDirectory(prefix="audit_") as folder:
         embedded = []
@@ -328,6 +332,8 @@ def _notes(compared: Compared, aligned: int) -> list[str]:
         many = f"{len(sizes)} sizes" if len(sizes) > 1 else f"size {next(iter(sizes))}"
         notes.append(f"Images of {many} were all brought to one grid of {grid}; what is finer was not compared.")
     for _, one in _sets(compared):
+        if one.images.others:
+            notes.append(f"{one.images.others} files of {one.images.name} are no {one.images.kind}s and did not count.")
         if one.failures:
             notes.append(f"{len(one.failures)} images of {one.images.name} were left out; first: {one.failures[0]}")
     if aligned < len(compared.samples):

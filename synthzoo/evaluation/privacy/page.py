@@ -36,6 +36,8 @@ figure { display: inline-block; margin: 0 1.2rem 1.2rem 0; vertical-align: top; 
 figure img { border: 1px solid #888; margin-right: .3rem; max-width: 48%; height: auto; background: #000; }
 figcaption { font-size: .85rem; color: #333; max-width: 24rem; overflow-wrap: anywhere; }
 dt { font-weight: 600; } dd { margin: 0 0 .4rem 1rem; } code { overflow-wrap: anywhere; }
+@media (max-width: 40rem) { .answers tr { display: block; padding: .5rem 0; border-bottom: 1px solid #ccc; }
+  .answers th, .answers td { display: block; border: 0; padding: .1rem 0; } .answers .head { display: none; } }
 @media print { body { max-width: none; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
 """
 # No script, no address: a page from an audit of someone else's files can do nothing in a browser.
@@ -103,9 +105,11 @@ def _answers(tests: Sequence[Mapping[str, Any]]) -> str:
             f'<td class="{CLASSES[worst]}">{escape(worst or "for information")}</td>'
             f"<td>{escape(_answer(shown))}</td></tr>"
         )
-    head = "<tr><th>question</th><th>answer</th><th>in numbers</th></tr>"
+    head = (
+        '<tr class="head"><th scope="col">question</th><th scope="col">answer</th><th scope="col">in numbers</th></tr>'
+    )
     note = "<p>Each question was asked in several ways; the least favourable answer stands here.</p>"
-    return f'<h2>Questions and answers</h2>{note}<div class="wide"><table>{head}{"".join(rows)}</table></div>'
+    return f'<h2>Questions and answers</h2>{note}<table class="answers">{head}{"".join(rows)}</table>'
 
 
 def _answer(test: Mapping[str, Any]) -> str:

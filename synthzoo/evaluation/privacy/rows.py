@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from synthzoo.errors import UserError
 from synthzoo.metrics.memorisation import squared_distances
 
 BLOCK = 2048  # rows of either side that are compared at once
@@ -31,9 +32,19 @@ class Rows:
         return self.count
 
     def append(self, block: np.ndarray) -> None:
-        """Add rows (n, K)."""
-        with open(self.path, "ab") as file:
-            file.write(np.ascontiguousarray(block, self.dtype).tobytes())
+        """Add rows (n, K).
+
+        Raises:
+            UserError: the disk is full.
+        """
+        try:
+            with open(self.path, "ab") as file:
+                file.write(np.ascontiguousarray(block, self.dtype).tobytes())
+        except OSError as error:
+            raise UserError(
+                f"{self.path.parent} cannot be written ({error.strerror}): free some space, or name a folder with more "
+                "of it by the environment's TMPDIR."
+            ) from error
         self.count += len(block)
 
     def read(self, start: int, stop: int) -> np.ndarray:

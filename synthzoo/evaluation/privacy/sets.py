@@ -37,6 +37,7 @@ class ImageSet:
         self, name: str, kind: str, names: Sequence[str], patients: Sequence[Any], read: Callable[[int], np.ndarray]
     ) -> None:
         self.name, self.kind, self.names, self.read = name, kind, list(names), read
+        self.others = 0  # files of other kinds in the same folder, which do not count
         self.patients = np.array([str(patient) for patient in patients])
 
     def __len__(self) -> int:
@@ -72,10 +73,13 @@ def folder_set(folder: str | Path, role: str, patient: str | None = None, limit:
         raise UserError(f"--{role} {folder} holds no image ({kinds} or DICOM): give the images' folder.") from error
     kinds = [kind_of_input(path) for path in paths]
     kind = next(known for known in KINDS if known in kinds)
+    others = sum(one != kind for one in kinds)
     paths = [path for path, one in zip(paths, kinds, strict=True) if one == kind]
     paths = [paths[row] for row in chosen(len(paths), limit)]
     labels = [path.relative_to(folder).as_posix() for path in paths]
-    return ImageSet(folder.name, kind, case_names(paths), _patients(labels, role, patient), lambda n: _read(paths[n]))
+    found = ImageSet(folder.name, kind, case_names(paths), _patients(labels, role, patient), lambda n: _read(paths[n]))
+    found.others = others
+    return found
 
 
 def row_set(rows: Any, name: str, numbers: Sequence[int] | np.ndarray | None = None) -> ImageSet:
