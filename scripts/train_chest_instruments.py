@@ -38,7 +38,7 @@ def train(name: str, objective, rows: Dataset, iterations: int, batch_size: int,
         network,
         [{"objective": objective, "optimizer": optimizer, "scheduler": scheduler}],
         epoch_length=iterations,
-        ema_decay=0.98,
+        ema_decay=0.97,
         checkpoint_dir=Path(cache) / name if cache else None,
         checkpoint_every=100,
         save_to=Path(folder) / f"{name}.pt",
@@ -47,19 +47,19 @@ def train(name: str, objective, rows: Dataset, iterations: int, batch_size: int,
     load_network.cache_clear()
 
 
-def findings(iterations: int = 700, batch_size: int = 16, cache: str | None = None, folder: str = str(WEIGHTS)):
+def findings(iterations: int = 350, batch_size: int = 16, cache: str | None = None, folder: str = str(WEIGHTS)):
     """Train the network that draws findings."""
     objective = MapLoss("chest_findings", 2, 2 + len(KINDS), weight=4.0)
     train("chest_findings", objective, InstrumentRadiographs(cache), iterations, batch_size, 3e-3, cache, folder)
 
 
-def organs(iterations: int = 300, batch_size: int = 16, cache: str | None = None, folder: str = str(WEIGHTS)):
+def organs(iterations: int = 160, batch_size: int = 16, cache: str | None = None, folder: str = str(WEIGHTS)):
     """Train the network that draws lungs and heart."""
     objective = MapLoss("chest_organs", 0, 2)
     train("chest_organs", objective, InstrumentRadiographs(cache), iterations, batch_size, 3e-3, cache, folder)
 
 
-def identity(iterations: int = 320, batch_size: int = 24, cache: str | None = None, folder: str = str(WEIGHTS)):
+def identity(iterations: int = 220, batch_size: int = 24, cache: str | None = None, folder: str = str(WEIGHTS)):
     """Train the network that tells patients apart."""
     train("chest_identity", IdentityLoss(), PatientPairs(cache), iterations, batch_size, 2e-3, cache, folder)
 

@@ -14,7 +14,7 @@ from synthzoo.datasets.chest import chestxray14, mimic, vindr
 from synthzoo.datasets.chest.chestxray14 import read_boxes
 from synthzoo.datasets.chest.mimic import read_report
 from synthzoo.datasets.chest.rows import Box, is_held_back
-from synthzoo.datasets.chest.sources import ChestRadiographs, read_chest
+from synthzoo.datasets.chest.sources import ChestRadiographs, read_chest, training_radiographs
 from synthzoo.datasets.chest.vindr import agreed, merge_boxes
 from synthzoo.errors import UserError
 from synthzoo.io import tables
@@ -463,6 +463,19 @@ def test_a_data_set_gives_images_labels_and_masks_on_the_grid(nih):
         ChestRadiographs(rows, findings=["Dragon"])
     with pytest.raises(IndexError):
         data[1]
+
+
+def test_training_takes_phantoms_or_a_folder_by_two_settings(nih, tmp_path):
+    small = {"patients": 1, "studies": 1, "findings": "none", "cache_dir": str(tmp_path / "cache")}
+    drawn = training_radiographs(size=64, phantom=small)[0]
+    read = training_radiographs("chestxray14", nih, "test", size=64)[0]
+    for row in (drawn, read):
+        assert row["image"].shape == (1, 64, 64) and row["labels"].ndim == 1
+        assert {"report", "patient", "study", "row"} <= set(row)
+    with pytest.raises(UserError, match="data_format is phantom: add --data_format mimic"):
+        training_radiographs("phantom", nih)
+    with pytest.raises(UserError, match="the known ones are phantom, mimic"):
+        training_radiographs("chexpert", nih)
 
 
 def test_a_packed_table_is_bounded(mimic_folder, monkeypatch):

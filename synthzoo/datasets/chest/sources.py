@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch.utils.data import Dataset
 from synthzoo.datasets.chest.chestxray14 import read_chestxray14
 from synthzoo.datasets.chest.mimic import read_mimic, read_report
 from synthzoo.datasets.chest.mscxr import read_mscxr
+from synthzoo.datasets.chest.phantoms import ChestPhantomDataset
+from synthzoo.datasets.chest.rows import chosen_split
 from synthzoo.datasets.chest.vindr import read_vindr
 from synthzoo.errors import UserError
 from synthzoo.io.radiographs import read_radiograph
@@ -24,6 +26,7 @@ READERS: dict[str, Callable[..., list[dict]]] = {
     "chestxray14": read_chestxray14,
     "vindr": read_vindr,
 }
+PHANTOM_SPLITS = {"train": "TRAIN", "validation": "VAL", "test": "TEST"}
 
 
 def read_chest(dataset_dir: str | Path, data_format: str, split: str | None = None, **settings: Any) -> list[dict]:
@@ -105,3 +108,43 @@ class ChestRadiographs(Dataset):
         labels = torch.tensor([known["labels"][name] for name in self.findings], dtype=torch.float32)
         who = {"patient": known["patient"], "study": known["study"], "row": row}
         return {"image": image, "labels": labels, "box_mask": torch.from_numpy(mask), "report": text, **who}
+
+
+def training_radiographs(
+    data_format: str = "phantom",
+    dataset_dir: str | Path = "",
+    split: str = "train",
+    size: int = 128,
+    findings: Sequence[str] | None = None,
+    fit: str = "pad",
+    intensity: str = "percentiles",
+    phantom: Mapping[str, Any] | None = None,
+    **reader: Any,
+) -> Dataset:
+    """Rows for training with "image" (1, size, size) in [0, 1], "labels" (K,), "report", "patient", "study" and "row".
+
+    Args:
+        data_format: "phantom" draws chest phantoms; "mimic", "mscxr", "chestxray14" and "vindr" read `dataset_dir`.
+        dataset_dir: the data set's folder; empty for phantoms.
+        split: "train", "validation" or "test".
+        size: of the grid in pixels.
+        findings, fit, intensity: see `ChestRadiographs`; phantoms have all of their kinds.
+        phantom: settings of `ChestPhantomDataset`, such as patients, studies and cache_dir.
+        reader: settings of the format's reader, such as views or boxed.
+
+    Raises:
+        UserError: an unknown format or split, a format without its folder or a folder without its format, and what the
+            readers say.
+    """
+    if data_format not in ("phantom", *READERS):
+        raise UserError(f"data_format = {data_format!r}: the known ones are phantom, {', '.join(READERS)}.")
+    name = chosen_split(split) or "train"
+    if data_format != "phantom":
+        rows = read_chest(dataset_dir, data_format, name, **reader)
+        return ChestRadiographs(rows, size, findings, fit, intensity)
+    if dataset_dir:
+        raise UserError(
+            f"dataset_dir is {dataset_dir}, but data_format is phantom: add --data_format {', '.join(READERS)} to "
+            "read it."
+        )
+    return ChestPhantomDataset(PHANTOM_SPLITS[name], **{"size": size, **dict(phantom or {})})

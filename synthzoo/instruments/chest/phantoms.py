@@ -18,7 +18,7 @@ from synthzoo.phantoms.chest.pool import PoolSettings, load_pool
 
 SIZE, STUDIES = 128, 3
 FIRST, PATIENTS = 90_000, 100  # number of the first patient within each split, and patients of a pool
-POOLS = 3
+POOLS = 2
 
 
 def instrument_sets(
