@@ -8,6 +8,7 @@ LPS. Source: DICOM PS3.3, modules by the names in the comments.
 from __future__ import annotations
 
 import logging
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from pydicom.valuerep import DSfloat
 
 import synthzoo
 from synthzoo.errors import UserError
-from synthzoo.io.files import atomic_folder, atomic_path
+from synthzoo.io.files import atomic_folder, atomic_path, text_of
 from synthzoo.io.marks import Mark, mark_dataset
 from synthzoo.io.opening import open_dicom
 
@@ -71,19 +72,24 @@ class Study:
 
     def uid(self, *parts: Any) -> str:
         """UID of one of the study's things."""
-        return uid_of(self.case, self.identity, *parts)
+        return uid_of(text_of(self.case), self.identity, *parts)
+
+    @property
+    def name(self) -> str:
+        """The case's name without what DICOM reads as the end of a part of a text."""
+        return re.sub(r"[\\^=]", "-", text_of(self.case))
 
     def stamp(self, dataset: Dataset, modality: str, series: str) -> None:
         """Write the patient, study, series, equipment and frame-of-reference modules into an object."""
         age, sex = self.requested.get("age"), self.requested.get("sex")
-        dataset.PatientName = f"Synthetic^{self.case}" if self.given is None else f"{self.case}^"
-        dataset.PatientID = f"{self.case}-{uuid.uuid5(NAMESPACE, self.identity).hex[:8]}"
+        dataset.PatientName = f"Synthetic^{self.name[:48]}" if self.given is None else f"{self.name[:60]}^"
+        dataset.PatientID = f"{self.name[:55]}-{uuid.uuid5(NAMESPACE, self.identity).hex[:8]}"
         dataset.PatientBirthDate, dataset.PatientSex = "", sex if sex in ("F", "M") else ""
         if isinstance(age, (int, float)) and 0 <= age < 1000:
             dataset.PatientAge = f"{round(age):03d}Y"
         dataset.StudyInstanceUID = self.uid("study")
         dataset.StudyDate = dataset.StudyTime = dataset.AccessionNumber = dataset.ReferringPhysicianName = ""
-        dataset.StudyID = self.case[:16]
+        dataset.StudyID = self.name[:16]
         if modality in ("MR", "CT"):
             dataset.FrameOfReferenceUID, dataset.PositionReferenceIndicator = self.uid("frame of reference"), ""
         for key in TAKEN_OVER if self.source else ():

@@ -61,6 +61,8 @@ def read_state(path: str | Path) -> dict[str, torch.Tensor]:
             state = load_file(str(path), device="cpu")
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise UserError(f"{path}: these weights cannot be read ({error.strerror}): check its permissions.") from None
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path}: not a file of plain tensors (it would run code or is damaged), so it was not loaded; "

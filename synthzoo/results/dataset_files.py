@@ -66,7 +66,7 @@ def sidecars(table: CaseTable) -> list[Path]:
     below = f"*/{table.folder}" if table.folder else "*"
     found = [path for path in table.output_dir.glob(f"{below}/*_{stem(table.suffix)}.json") if path.name[0] != "."]
     found = [path for path in found if _is_sidecar(path)]
-    return sorted(found, key=lambda path: (len(path.name), path.name))
+    return sorted(found, key=lambda path: (len(os.fsencode(path.name)), os.fsencode(path.name)))
 
 
 def _is_sidecar(path: Path) -> bool:
