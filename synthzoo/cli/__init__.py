@@ -72,7 +72,7 @@ def check_bundle_run(argv: Sequence[str]) -> None:
     Called while a config's imports run, where MONAI swallows any exception but SystemExit. Does nothing in any other
     program. Starts the same command again where a path has to be spelled.
     """
-    if len(argv) < 2 or not is_monai_bundle(argv) or argv[1] != "run":
+    if len(argv) < 2 or not is_monai_bundle(argv) or argv[1] not in ("run", "run_workflow"):
         return
     from synthzoo.cli.bundle_run import STARTED_AGAIN, check_run, start_again, typed_again
 

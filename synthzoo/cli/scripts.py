@@ -13,6 +13,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from synthzoo.bundle.keys import check_key
 from synthzoo.errors import UserError
 from synthzoo.io.words import Words, is_option, path_text, read_value, split_words
 
@@ -23,7 +24,8 @@ def call(commands: Callable[..., Any] | Mapping[str, Callable[..., Any]], argv: 
     """Call one function, or the one that the first word names, and return what it returns.
 
     Args:
-        commands: a function, or functions by name; annotations say how their values are read.
+        commands: a function, or functions by name; annotations say how their values are read, and `plain_keys.json`
+            in which range a number lies.
         argv: the words after the script's name.
 
     Raises:
@@ -69,7 +71,10 @@ def arguments(function: Callable[..., Any], words: Words) -> tuple[list[Any], di
     missing = [n for n in named if n not in given and parameters[n].default is inspect.Parameter.empty]
     if missing:
         raise UserError(f"--{missing[0]} is missing: give it as --{missing[0]} VALUE.")
-    return args, {name: read(name, text, types_of.get(name if name in named else more)) for name, text in given.items()}
+    kwargs = {name: read(name, text, types_of.get(name if name in named else more)) for name, text in given.items()}
+    for name in set(kwargs) & set(named):
+        check_key(name, kwargs[name], {}, parameters[name].default, "--")
+    return args, kwargs
 
 
 def surplus(word: str, option: str, options: Mapping[str, str | None]) -> UserError:

@@ -99,6 +99,7 @@ def _prepare(
         if name != "batch_size":
             expect_known(config, name, f"--{name} {value}")
         check_key(name, value, metadata, 1 if name == "batch_size" else held_at(config, name), "--")
+    check_key("num_samples", num_samples, metadata, None, "--")
     text = request_table(conditions, requested, num_samples, requests, check_seed(seed, "seed"))
     if process_rank()[0] == 0:
         keep_table(out / TABLE, text)

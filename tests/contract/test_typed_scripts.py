@@ -17,6 +17,7 @@ import pytest
 from bundle_runs import ROOT
 from typed_commands import SCRIPTS, functions
 
+from synthzoo.bundle.keys import plain_keys
 from synthzoo.cli.scripts import arguments, call
 from synthzoo.errors import UserError
 from synthzoo.io.words import split_words
@@ -83,6 +84,21 @@ def test_numbers_are_numbers_and_flags_are_flags(script):
                 continue
             for text in ("abc", "1+1", "[1]", "'1'", "" if bool in types else "True", "1.5" if int in types else "x"):
                 with pytest.raises(UserError, match=rf"^--{name} is '.*', but must be "):
+                    arguments(function, split_words([*required(function, name), f"--{name}={text}"]))
+
+
+@each_script
+def test_every_number_has_a_range_and_what_is_outside_is_refused(script):
+    for function in functions(script):
+        for name, types in kinds(function).items():
+            if str in types or not {int, float} & set(types):
+                continue
+            if typing.get_origin(typing.get_type_hints(function)[name]) is tuple:
+                continue
+            assert {"minimum", "maximum"} <= set(plain_keys().get(name, {})), f"{script.name}: --{name} has no range"
+            rule = plain_keys()[name]
+            for text in (str(rule["minimum"] - 1), str(rule["maximum"] + 1), "1e999", "nan"):
+                with pytest.raises(UserError, match=rf"^--{name} is .*must (lie between|be )"):
                     arguments(function, split_words([*required(function, name), f"--{name}={text}"]))
 
 
