@@ -9,6 +9,7 @@ import inspect
 import os
 import subprocess
 import sys
+import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,12 @@ def required(function: Callable, leave_out: str = "") -> list[str]:
 def kinds(function: Callable) -> dict[str, tuple]:
     """Parameter -> the types that it may have."""
     hints = typing.get_type_hints(function)
-    return {name: typing.get_args(kind) or (kind,) for name, kind in hints.items() if name != "return"}
+    unions = (typing.Union, types.UnionType)
+    return {
+        name: typing.get_args(kind) if typing.get_origin(kind) in unions else (kind,)
+        for name, kind in hints.items()
+        if name != "return"
+    }
 
 
 @each_script
@@ -58,8 +64,8 @@ def test_text_arrives_as_it_was_typed(script, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for function in functions(script):
         parameters = inspect.signature(function).parameters
-        for name, types in kinds(function).items():
-            if str not in types or typing.get_origin(typing.get_type_hints(function)[name]) is tuple:
+        for name, chosen in kinds(function).items():
+            if str not in chosen:
                 continue
             item = parameters[name]
             for text, expected in [*zip(NAMES, NAMES), ("~", str(tmp_path)), ("~/x", f"{tmp_path}/x")]:
@@ -77,12 +83,12 @@ def test_text_arrives_as_it_was_typed(script, monkeypatch, tmp_path):
 @each_script
 def test_numbers_are_numbers_and_flags_are_flags(script):
     for function in functions(script):
-        for name, types in kinds(function).items():
-            if str in types or not {int, float, bool} & set(types):
+        for name, chosen in kinds(function).items():
+            if str in chosen or not {int, float, bool} & set(chosen):
                 continue
-            if typing.get_origin(typing.get_type_hints(function)[name]) is tuple:
+            if any(typing.get_origin(kind) is tuple for kind in chosen):
                 continue
-            for text in ("abc", "1+1", "[1]", "'1'", "" if bool in types else "True", "1.5" if int in types else "x"):
+            for text in ("abc", "1+1", "[1]", "'1'", "" if bool in chosen else "True", "1.5" if int in chosen else "x"):
                 with pytest.raises(UserError, match=rf"^--{name} is '.*', but must be "):
                     arguments(function, split_words([*required(function, name), f"--{name}={text}"]))
 
@@ -90,10 +96,10 @@ def test_numbers_are_numbers_and_flags_are_flags(script):
 @each_script
 def test_every_number_has_a_range_and_what_is_outside_is_refused(script):
     for function in functions(script):
-        for name, types in kinds(function).items():
-            if str in types or not {int, float} & set(types):
+        for name, chosen in kinds(function).items():
+            if str in chosen or not {int, float} & set(chosen):
                 continue
-            if typing.get_origin(typing.get_type_hints(function)[name]) is tuple:
+            if any(typing.get_origin(kind) is tuple for kind in chosen):
                 continue
             assert {"minimum", "maximum"} <= set(plain_keys().get(name, {})), f"{script.name}: --{name} has no range"
             rule = plain_keys()[name]
