@@ -4,6 +4,7 @@ import http.client
 import json
 
 import pytest
+import requests
 from bundle_runs import ROOT
 
 pytest.importorskip("monailabel", reason="monailabel is not installed; docs/pins.md says how")
@@ -139,7 +140,7 @@ def test_a_public_server_wants_its_token_on_every_route(public, method, path):
         assert status == 401 and answered["WWW-Authenticate"] == "Bearer"
 
 
-def test_header_cookie_panel_and_stock_client_carry_the_token(public, tmp_path, monkeypatch):
+def test_header_cookie_panel_and_stock_client_carry_the_token(public, scans, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(APP.parent / "slicer" / "SynthZoo" / "SynthZoo"))
     from monailabel.client import MONAILabelClient
     from SynthZooLib.client import ZooClient
@@ -151,6 +152,11 @@ def test_header_cookie_panel_and_stock_client_carry_the_token(public, tmp_path, 
     assert ask(public, "GET", "/zoo/index", Host="zoo.example", **bearer)[0] == 200
     assert ask(public, "GET", "/zoo/index", Origin="https://viewer.example", **bearer)[0] == 200
     assert ask(public, "GET", "/zoo/index", Origin="https://evil.example", **bearer)[0] == 403
+    requests.put(
+        f"{public.url}/datastore/image?image=own", files={"file": ("a.nii.gz", scans[0].read_bytes())}, headers=bearer
+    ).raise_for_status()
+    sample = requests.post(f"{public.url}/activelearning/first", json={}, headers=bearer, timeout=60).json()
+    assert sample["id"] == "own" and "path" not in sample, "where files lie is not told to other machines"
     client = ZooClient(f"http://{TOKEN}@127.0.0.1:{public.port}")
     assert client.index() and TOKEN not in client.url
     with pytest.raises(ZooError, match="token"):

@@ -9,6 +9,7 @@ from fastapi.background import BackgroundTasks
 from monailabel.endpoints import activelearning, infer
 from monailabel.endpoints.user.auth import RBAC, User
 
+from lib.guard import is_public
 from lib.requests import expect_object
 from lib.routes.common import USER, Context, http_errors
 from lib.strategies import Generate
@@ -47,4 +48,6 @@ def add_routes(router: APIRouter, context: Context) -> None:
         if strategy not in app._strategies:
             raise LookupError(f"there is no strategy '{strategy[:80]}': known are {', '.join(app._strategies)}.")
         found = activelearning.sample(strategy, expect_object(params), user.username)
-        return {key: value for key, value in found.items() if key != "path"}  # the server's path is nobody's matter
+        if is_public(app.conf):  # Slicer's stock module opens the file itself where it runs on the same machine
+            found.pop("path", None)
+        return found
