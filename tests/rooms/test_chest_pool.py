@@ -124,7 +124,12 @@ def test_healthy_pools_and_pools_of_one_kind(tmp_path):
     "settings, message",
     [
         ({"patients": 0}, "patients = 0"),
+        ({"patients": 2.5}, "patients = 2.5"),
+        ({"first": "a"}, "first = 'a'"),
         ({"studies": 0}, "studies = 0"),
+        ({"studies": "many"}, "studies = 'many'"),
+        ({"studies": (1, 2, 3)}, "studies = "),
+        ({"studies": 101}, "100 at most"),
         ({"size": 4}, "size = 4"),
         ({"view": "LAT"}, "view = 'LAT'"),
         ({"spread": 2}, "spread = 2"),

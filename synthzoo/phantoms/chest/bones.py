@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -175,7 +176,7 @@ def girdle(an: Anatomy, spacing: float) -> list[Cloud]:
     sh, out_mm = p.shoulder, p.scapula_mm
     out: list[Cloud] = []
 
-    def bone(path: list, half_up: float, across: float, shell: float, upright: bool = False, **more: tuple) -> Cloud:
+    def bone(path: list, half_up: float, across: float, shell: float, upright: bool = False, **more: Any) -> Cloud:
         return tube(path, half_up, across, shell, cortex, marrow, spacing, (0, 1, 0) if upright else (0, 0, 1), **more)
 
     for s in (-1, 1):

@@ -30,7 +30,17 @@ def _pacemaker(an: Anatomy) -> Cloud:
     battery = (u + 0.1) ** 2 + (v + 0.2) ** 2 < 0.35
     can = np.stack([100 + CAN_MM[0] * u, np.full(len(u), front), 66 + CAN_MM[1] * v], 1)
     mass = 4 * CAN_MM[0] * CAN_MM[1] / 8100 * (6 + 3 * battery) * METAL_HU
-    way = [(92, front, 84), (70, front - 5, 100), (30, 25, 88), (-12, 16, 70), (x + 2, 12, 30), (x + 2, 14, -30)]
-    ends = ([(-18, 20, -70), (20, 40, low - 92), (46, 45, low - 88)], [(-26, 24, -58), (-30, 30, -46)])
+    way: list[tuple[float, float, float]] = [
+        (92, front, 84),
+        (70, front - 5, 100),
+        (30, 25, 88),
+        (-12, 16, 70),
+        (x + 2, 12, 30),
+        (x + 2, 14, -30),
+    ]
+    ends: tuple[list[tuple[float, float, float]], ...] = (
+        [(-18, 20, -70), (20, 40, low - 92), (46, 45, low - 88)],
+        [(-26, 24, -58), (-30, 30, -46)],
+    )
     leads = [tube(way + end, 1, 1, 0.8, LEAD_HU, LEAD_HU, smooth_mm=6.6) for end in ends]
     return join([(can, mass), *leads])

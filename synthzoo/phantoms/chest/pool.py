@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -59,11 +59,16 @@ class PoolSettings:
     pose_spread: float = 1.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.patients, bool) or not 1 <= self.patients <= 100_000 or self.first < 0:
-            raise UserError(f"patients = {self.patients}, first = {self.first}: a pool takes 1 to 100000, from 0 on.")
-        low, high = self.visits
-        if not 1 <= low <= high <= 100:
-            raise UserError(f"studies = {self.studies}: a patient of a pool has 1 to 100, a number or (fewest, most).")
+        counts = (self.patients, self.first)
+        if not all(map(_is_integer, counts)) or not 1 <= self.patients <= 100_000 or self.first < 0:
+            raise UserError(
+                f"patients = {self.patients!r}, first = {self.first!r}: a pool takes 1 to 100000 patients, from 0 on."
+            )
+        pair = (self.studies, self.studies) if _is_integer(self.studies) else self.studies
+        if not (isinstance(pair, tuple) and len(pair) == 2 and all(map(_is_integer, pair)) and 1 <= pair[0] <= pair[1]):
+            raise UserError(f"studies = {self.studies!r}: a patient of a pool has a number of them, or (fewest, most).")
+        if pair[1] > 100:
+            raise UserError(f"studies = {self.studies!r}: a patient of a pool has 100 at most.")
         chosen = (self.findings,) if isinstance(self.findings, str) else self.findings
         for kind in chosen:
             if kind not in (DRAWN, HEALTHY, *KINDS) or (kind in (DRAWN, HEALTHY) and len(chosen) > 1):
@@ -77,7 +82,10 @@ class PoolSettings:
     @property
     def visits(self) -> tuple[int, int]:
         """Fewest and most studies of a patient."""
-        return (self.studies, self.studies) if isinstance(self.studies, int) else tuple(self.studies)
+        if isinstance(self.studies, int):
+            return self.studies, self.studies
+        low, high = self.studies
+        return low, high
 
     @property
     def key(self) -> str:
@@ -102,6 +110,10 @@ class PoolSettings:
                 count = int(np.random.default_rng([VISITS, patient]).integers(low, high + 1))
                 found += [(split, patient, visit) for visit in range(count)]
         return found
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 class ChestPool:
@@ -207,7 +219,7 @@ class _Sized:
     def __init__(self, items: Iterable, length: int) -> None:
         self.items, self.length = items, length
 
-    def __iter__(self) -> Iterable:
+    def __iter__(self) -> Iterator:
         return iter(self.items)
 
     def __len__(self) -> int:
@@ -237,7 +249,7 @@ def make_row(settings: PoolSettings, split: str, patient: int, visit: int) -> tu
     )
     planes = np.zeros(study.lungs.shape, np.uint8)
     for bit, mask in enumerate([study.lungs, study.heart, *(found.mask for found in study.findings)][:8]):
-        planes |= mask.astype(np.uint8) << bit
+        planes |= mask.astype(np.uint8) * np.uint8(1 << bit)
     record = {
         "split": split,
         "patient": patient,

@@ -33,8 +33,8 @@ def turned_ellipsoid(
 ) -> torch.Tensor:
     """Inside distance of an ellipsoid whose axes are the three `rows` of a rotation."""
     q = (x - centre[0], y - centre[1], z - centre[2])
-    turned = [sum(w * v for w, v in zip(row, q) if w) for row in rows]
-    return ellipsoid(*turned, (0, 0, 0), radii)
+    along, across, up = (sum(w * v for w, v in zip(row, q) if w) for row in rows)
+    return ellipsoid(along, across, up, (0, 0, 0), radii)
 
 
 def capsule(

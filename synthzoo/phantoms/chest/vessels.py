@@ -33,8 +33,8 @@ def vessels(an: Anatomy) -> Cloud:
     p = an.patient
     points, mass = _grown(p)
     rise = (p.apex_mm - an.right_dome) / (p.apex_mm - p.dome_mm)
-    moved = points * np.array([an.half_width / p.half_width_mm, 1, rise], np.float32)
-    moved[:, 2] += p.apex_mm * (1 - rise)
+    moved: np.ndarray = points * np.array([an.half_width / p.half_width_mm, 1, rise], np.float32)
+    moved[:, 2] += np.float32(p.apex_mm * (1 - rise))
     x, y, z = (torch.from_numpy(np.ascontiguousarray(moved[:, axis])) for axis in range(3))
     inside = torch.minimum(torch.minimum(an.cavity(x, y, z), z - an.diaphragm(x, y)), -an.heart(x, y, z))
     kept = (inside > -1).numpy()
