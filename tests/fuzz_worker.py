@@ -6,6 +6,7 @@ is compared with what nibabel, pydicom or PyAV read from the same bytes.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -47,7 +48,9 @@ def main() -> None:
 
 def answer(target: str, path: str, **options) -> dict:
     """What a reading gives: "sentence", "right", "wrong" or "traceback", with seconds of CPU and bytes of memory."""
-    read, compare = TARGETS[target]
+    read, compare, *modules = TARGETS[target]
+    for module in modules:  # PyTorch is large, and is there before memory is bounded
+        importlib.import_module(module)
     base = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the highest memory counts from here
     size = memory("VmSize")
@@ -189,7 +192,60 @@ def compare_picture(path: Path, item) -> None:
         assert sorted(opened.size) == sorted(item.array.shape[1:])
 
 
-TARGETS = {"image": (read_input, compare_input)}
+# --- tables and sidecars ---------------------------------------------------------------------------------------------
+
+CONDITIONS = {
+    "age": {"type": "number", "minimum": 20, "maximum": 90, "unit": "years"},
+    "count": {"type": "integer", "minimum": 0, "maximum": 9},
+    "sex": {"type": "string", "enum": ["F", "M"]},
+}
+
+
+def read_rows(path: Path, which: str):
+    """The rows of a table of requests, of participants or of cells."""
+    from synthzoo.cases.requests import read_table
+    from synthzoo.datasets.brain.participants import read_participants
+    from synthzoo.io.tables import table_cells
+
+    if which == "cells":
+        return list(table_cells(path, ["age"], "give a file", "the columns are age"))
+    return (read_table if which == "requests" else read_participants)(path, CONDITIONS)
+
+
+def compare_rows(path: Path, rows) -> str:
+    """Every value is in its range, and no row is without a line of the file."""
+    lines = len(path.read_bytes().splitlines())
+    for row in rows:
+        held = row.get("requested", {}) if isinstance(row, dict) else {}
+        assert held.get("age") is None or 20 <= held["age"] <= 90
+        assert held.get("count") is None or held["count"] in range(10)
+        assert held.get("sex") in (None, "F", "M")
+    assert 0 < len(rows) < max(lines, 2)
+    return f"{len(rows)} rows"
+
+
+def read_sidecar(path: Path):
+    """Whether a case with this sidecar is done; its file lies beside it."""
+    from synthzoo.cases.requests import RequestTable
+
+    root = path.parent
+    case = root / "sub-0001"
+    case.mkdir(exist_ok=True)
+    (case / "sub-0001_T1w.nii.gz").write_bytes(b"x")
+    (case / "sub-0001_T1w.json").write_bytes(path.read_bytes())
+    with suppress(UserError):
+        read_mark(path)
+    try:
+        return RequestTable(CONDITIONS, {"age": 50}, output_dir=str(root)).skipped
+    except UserError as error:
+        raise UserError(f"{path.name}: {error}") from None
+
+
+TARGETS = {
+    "image": (read_input, compare_input),
+    "rows": (read_rows, compare_rows, "synthzoo.datasets.brain.participants"),
+    "sidecar": (read_sidecar, lambda path, found: f"{found} done", "synthzoo.cases.requests"),
+}
 
 if __name__ == "__main__":
     main()

@@ -57,6 +57,13 @@ class Worker:
 
     def ask(self, target: str, path: Path, **options) -> dict:
         """What came of reading a file."""
+        try:
+            return self._ask(target, path, options)
+        except BaseException:  # whatever it says later belongs to another file
+            self.stop()
+            raise
+
+    def _ask(self, target: str, path: Path, options: dict) -> dict:
         if self.process is None:
             self.start()
         self.process.stdin.write(json.dumps({"target": target, "path": str(path), **options}) + "\n")

@@ -7,7 +7,6 @@ changes an image.
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ import torch
 from synthzoo.cases.table import CaseTable
 from synthzoo.cases.values import check_seed, check_value, is_unset
 from synthzoo.errors import UserError
-from synthzoo.io.tables import table_lines
+from synthzoo.io.tables import csv_rows, table_lines
 
 OTHER_COLUMNS = ("participant_id", "seed")
 
@@ -157,20 +156,17 @@ def read_table(path: str | Path, conditions: Mapping[str, dict]) -> list[dict]:
         form="CSV or TSV",
         what="requests file",
     )
-    reader = csv.reader(lines, delimiter="\t" if "\t" in lines[0] else ",")
-    columns = [name.strip() for name in next(reader)]
+    table = csv_rows(path, lines)
+    columns = [name.strip() for name in next(table)[1]]
     _check_columns(path, columns, conditions)
     rows = []
-    try:
-        for cells in reader:
-            where = f"{path} line {reader.line_num}: "
-            if not cells or not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) != len(columns):
-                raise UserError(f"{where}has {len(cells)} cells, but the header names {len(columns)} columns.")
-            rows.append(_read_row(dict(zip(columns, cells)), conditions, where))
-    except csv.Error as error:
-        raise UserError(f"{path} line {reader.line_num}: cannot be read ({error}).") from None
+    for line, cells in table:
+        where = f"{path} line {line}: "
+        if not cells or not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(columns):
+            raise UserError(f"{where}has {len(cells)} cells, but the header names {len(columns)} columns.")
+        rows.append(_read_row(dict(zip(columns, cells)), conditions, where))
     if not rows:
         raise UserError(f"requests file {path} has a header but no rows: add one line per image.")
     _unique([row["case"] for row in rows if row["case"]], path)

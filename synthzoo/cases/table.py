@@ -228,9 +228,9 @@ class CaseTable(Dataset):
         try:
             found = json.loads(sidecar.read_text(encoding="utf-8"))
             main = (found.get("files") or [self.path(case).name])[0]
-        except (ValueError, OSError, AttributeError):
-            return False
-        if not sidecar.with_name(main).exists():
+            if not sidecar.with_name(main).exists():
+                return False
+        except (ValueError, OSError, AttributeError, LookupError, TypeError, RecursionError):  # no sidecar of ours
             return False
         requested = json.loads(json.dumps(self.request(row)))
         different = [key for key in IDENTITY if key in requested and found.get(key) != requested[key]]

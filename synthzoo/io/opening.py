@@ -26,12 +26,13 @@ def open_nifti(path: str | Path) -> nib.Nifti1Image:
         path: `.nii` or `.nii.gz`, in capitals or not.
 
     Raises:
-        ValueError: it does not begin with the size of a header, as other readers need it.
+        ValueError: it does not begin with the size of its header, as other readers need it.
         what nibabel raises for other headers, and `unpacking.read_head`.
     """
     head = read_head(path)
-    if not {int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")} & {348, 540}:
-        raise ValueError("it does not begin with the size of a header")
+    size = 540 if head[4:7] == b"n+2" else 348
+    if size not in (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")):
+        raise ValueError("it does not begin with the size of its header")
     holder = nib.FileHolder(fileobj=io.BytesIO(head))
     kind = nib.Nifti2Image if head[4:7] == b"n+2" else nib.Nifti1Image
     return kind.from_file_map({"header": holder, "image": holder})

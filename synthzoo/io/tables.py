@@ -50,6 +50,23 @@ def table_lines(path: str | Path, missing: str, empty: str, form: str = "CSV", w
     return lines
 
 
+def csv_rows(path: str | Path, lines: Sequence[str], delimiter: str | None = None) -> Iterator[tuple[int, list[str]]]:
+    """Line and cells of each row, the header first; None splits at tabs where the first line has one, else at commas.
+
+    Raises:
+        UserError: a row that cannot be split, such as one with a cell of more than 128 KiB.
+    """
+    reader = csv.reader(lines, delimiter=delimiter or ("\t" if "\t" in lines[0] else ","))
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise UserError(f"{path} line {reader.line_num}: cannot be read ({error}); correct the line.") from None
+        if cells is None:
+            return
+        yield reader.line_num, cells
+
+
 def _unpacked(data: bytes, named: str) -> bytes:
     """What gzip packed, of one member or several."""
     parts, size = [], 0
@@ -85,8 +102,8 @@ def table_cells(
             cells than the header; no line but the header.
     """
     lines = table_lines(path, missing=missing, empty=hint)
-    reader = csv.reader(lines)
-    columns = [name.strip().lower() for name in next(reader)]
+    table = csv_rows(path, lines, ",")
+    columns = [name.strip().lower() for name in next(table)[1]]
     while columns and not columns[-1]:
         columns.pop()
     for name in needed:
@@ -96,21 +113,18 @@ def table_cells(
     if twice is not None:
         raise UserError(f"{path} line 1: column {twice or 'without a name'} stands twice; keep one.")
     empty = True
-    try:
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            while len(cells) > len(columns) and not cells[-1].strip():
-                cells.pop()
-            if len(cells) != len(columns):
-                raise UserError(
-                    f"{path} line {reader.line_num}: has {len(cells)} cells, but the header names {len(columns)} "
-                    "columns; correct the line."
-                )
-            empty = False
-            yield reader.line_num, dict(zip(columns, cells))
-    except csv.Error as error:
-        raise UserError(f"{path} line {reader.line_num}: cannot be read ({error}); correct the line.") from None
+    for line, cells in table:
+        if not any(cell.strip() for cell in cells):
+            continue
+        while len(cells) > len(columns) and not cells[-1].strip():
+            cells.pop()
+        if len(cells) != len(columns):
+            raise UserError(
+                f"{path} line {line}: has {len(cells)} cells, but the header names {len(columns)} columns; correct the "
+                "line."
+            )
+        empty = False
+        yield line, dict(zip(columns, cells))
     if empty:
         raise UserError(f"{path} has a header but no rows: add one line per {one}.")
 

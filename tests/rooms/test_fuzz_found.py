@@ -186,6 +186,26 @@ def test_a_video_of_empty_chunks_is_bounded(worker, tmp_path):
     assert worker.expect("image", put(tmp_path / "a.mp4", sound + many)) == ""
 
 
+@pytest.mark.parametrize("which", ["requests", "participants", "cells"])
+def test_a_cell_of_200_000_letters_is_a_sentence_in_every_table(which, worker, tmp_path):
+    for text in ("age," + "x" * 200_000 + "\n50,1\n", "id,age\nsub-1," + "x" * 200_000 + "\n"):
+        path = put(tmp_path / "table.csv", text.encode())
+        assert "table.csv" in worker.expect("rows", path, which=which)
+
+
+@pytest.mark.parametrize(
+    "record", [b'{"files": 5}', b'{"files": [5]}', b'{"files": {"a": 1}}', b'{"files": [""]}', b'{"files":' * 100_000]
+)
+def test_a_sidecar_that_is_none_counts_as_not_done(record, worker, tmp_path):
+    assert worker.expect("sidecar", put(tmp_path / "record.json", record)) == ""
+
+
+def test_the_size_of_a_header_is_that_of_its_version(worker, tmp_path):
+    for size in (0, 540, 2**31 - 1):
+        data = patch(nifti(), 0, "i", size)
+        assert "a.nii" in worker.expect("image", put(tmp_path / "a.nii", data))
+
+
 def test_a_record_nested_a_hundred_thousand_deep_is_no_mark(tmp_path):
     assert read_mark(put(tmp_path / "a.json", b"[" * 100_000)) is None
     buffer = BytesIO()

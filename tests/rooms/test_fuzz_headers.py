@@ -1,8 +1,9 @@
-"""Headers of any content: a sentence, or what nibabel, pydicom, FFmpeg and Pillow read; in bounded time and memory."""
+"""Headers, tables and sidecars of any content: a sentence, or what other readers read, in bounded time and memory."""
 
 import fuzz_dicom
 import fuzz_nifti
 import fuzz_pictures
+import fuzz_tables
 import fuzz_videos
 import pytest
 from fuzzing import SLOW_EXAMPLES, Worker, examples
@@ -48,7 +49,20 @@ def test_pictures(worker, folder, made):
     fuzz_pictures.one(worker, folder, *made)
 
 
+@given(fuzz_tables.tables())
+@examples(COUNT)
+def test_tables(worker, folder, made):
+    fuzz_tables.one(worker, folder, *made)
+
+
+@given(fuzz_tables.sidecars())
+@examples(COUNT)
+def test_sidecars(worker, folder, made):
+    fuzz_tables.one_sidecar(worker, folder, made)
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @given(fuzz_nifti.headers())
 @examples(COUNT * SLOW_EXAMPLES)
 def test_many_nifti_files(worker, folder, made):
@@ -56,6 +70,7 @@ def test_many_nifti_files(worker, folder, made):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @given(fuzz_dicom.objects())
 @examples(COUNT * SLOW_EXAMPLES)
 def test_many_dicom_objects(worker, folder, made):
@@ -63,6 +78,7 @@ def test_many_dicom_objects(worker, folder, made):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @given(fuzz_videos.videos())
 @examples(COUNT * SLOW_EXAMPLES)
 def test_many_videos(worker, folder, made):
@@ -70,7 +86,16 @@ def test_many_videos(worker, folder, made):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @given(fuzz_pictures.pictures())
 @examples(COUNT * SLOW_EXAMPLES)
 def test_many_pictures(worker, folder, made):
     fuzz_pictures.one(worker, folder, *made)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@given(fuzz_tables.tables())
+@examples(COUNT * SLOW_EXAMPLES)
+def test_many_tables(worker, folder, made):
+    fuzz_tables.one(worker, folder, *made)

@@ -8,7 +8,6 @@ Each volume is turned to the axis order of the network's grid, min-max scaled to
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
@@ -26,7 +25,7 @@ from synthzoo.cases.requests import encode
 from synthzoo.cases.values import OutOfRange, check_value, is_unset
 from synthzoo.errors import UserError
 from synthzoo.io.files import write_array
-from synthzoo.io.tables import table_lines
+from synthzoo.io.tables import csv_rows, table_lines
 from synthzoo.io.volumes import read_volume
 
 TABLE = "participants.tsv"
@@ -57,8 +56,8 @@ def read_participants(path: str | Path, conditions: Mapping[str, Mapping]) -> li
         empty=f"its first line names the columns id, {', '.join(conditions)}, split",
         form="tab-separated text",
     )
-    reader = csv.reader(lines, delimiter="\t" if "\t" in lines[0] else ",")
-    columns = [name.strip().lower() for name in next(reader)]
+    table = csv_rows(path, lines)
+    columns = [name.strip().lower() for name in next(table)[1]]
     columns = [SYNONYMS.get(name, name) for name in columns]
     twice = [name for name in columns if columns.count(name) > 1]
     if twice:
@@ -67,8 +66,8 @@ def read_participants(path: str | Path, conditions: Mapping[str, Mapping]) -> li
     if key is None:
         raise UserError(f"{path} line 1: has no column id or participant_id, which names each subject's file; add it.")
     rows, seen = [], {}
-    for cells in reader:
-        where = f"{path} line {reader.line_num}: "
+    for line, cells in table:
+        where = f"{path} line {line}: "
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) != len(columns):
@@ -76,7 +75,7 @@ def read_participants(path: str | Path, conditions: Mapping[str, Mapping]) -> li
         row = _read_row(dict(zip(columns, cells)), key, conditions, where)
         if row["case"] in seen:
             raise UserError(f"{where}{key} {row['case']} stands already in line {seen[row['case']]}; keep one row.")
-        seen[row["case"]] = row["line"] = reader.line_num
+        seen[row["case"]] = row["line"] = line
         rows.append(row)
     if not rows:
         raise UserError(f"{path} has a header but no rows: add one line per subject.")
