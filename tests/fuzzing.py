@@ -14,7 +14,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 LONGEST_S = 10.0  # of CPU for one file
@@ -32,6 +32,7 @@ def examples(count: int) -> settings:
         deadline=None,
         suppress_health_check=list(HealthCheck),
         print_blob=False,
+        phases=[Phase.generate, Phase.shrink],
     )
 
 

@@ -21,12 +21,13 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from synthzoo.cases.failures import Failure, failure_of
-from synthzoo.errors import EndRun, UserError
+from synthzoo.errors import EndRun, UserError, printable
 from synthzoo.io.files import expect_writable, sha256
 from synthzoo.io.kinds import stem
 
 logger = logging.getLogger(__name__)
 LABELS = ("dseg", "mask", "probseg")  # the last word of the suffixes that BIDS keeps among the derivatives
+LONGEST_SHOWN = 120  # letters of a value in a sentence
 FORMATS = ("native", "dicom")
 IDENTITY = (
     *("bundle", "version", "weights_sha256", "sampler", "settings", "seed", "requested", "input"),
@@ -243,8 +244,9 @@ class CaseTable(Dataset):
         key = different[0] if different == ["input"] else [name for name in different if name != "input"][-1]
         # Another input concerns its case alone; other settings concern the whole set.
         kind = UserError if key == "input" else OtherRequest
+        there, now = (printable(str(held.get(key)), LONGEST_SHOWN) for held in (found, requested))
         raise kind(
-            f"{sidecar} was made from another request ({key} is {found.get(key)} there and {requested.get(key)} now): "
+            f"{sidecar} was made from another request ({key} is {there} there and {now} now): "
             f"choose another output_dir, or replace it with --{self.config_id}#overwrite True."
         )
 
