@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from monai.bundle import ConfigParser
 from typed_commands import BUNDLES, STACKS, command, merged, plain
 
+from synthzoo.bundle.compose import load_config
 from synthzoo.bundle.find import read_json, read_metadata
 from synthzoo.bundle.keys import is_path, property_of
 from synthzoo.cli.bundle_run import check_run, typed_again
@@ -148,6 +150,20 @@ def test_paths_of_files_of_options_and_of_own_configs_arrive_too(bundle, tmp_pat
         assert typed_again(words, check_run(words))[-1].startswith("--output_dir=")
     own.write_text(json.dumps({"output_dir": "$@bundle_root + '/elsewhere'"}))
     assert arrives(["--config_file", listed], ["output_dir"]) == ["./elsewhere"]
+
+
+@pytest.mark.parametrize("name", ["Patient #12", "50% @x", "$HOME", "%x", "2024", "[a]", "a%#b"])
+def test_a_study_of_any_name_is_found_in_this_process_too(name, tmp_path, phantom_nifti, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bundle = next(bundle for bundle in BUNDLES if "smallest_ml" in merged(bundle, ("inference",)))
+    study = Path(name)
+    study.mkdir()
+    shutil.copy(phantom_nifti, study / "scan #1.nii.gz")
+    for images in (study, [study / "scan #1.nii.gz"], str(tmp_path / study)):
+        made = {"images": images, "output_dir": study / "out #1"}
+        table = load_config(bundle, overrides=made).get_parsed_content("dataset#data")
+        assert [path.name for path in table.paths] == ["scan #1.nii.gz"]
+        assert table.output_dir == study / "out #1"
 
 
 # --- values in range --------------------------------------------------------------------------------------------------
