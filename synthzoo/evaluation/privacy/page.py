@@ -64,7 +64,7 @@ def page(report: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]], title: s
         f"<strong>{escape(heading)}</strong>{escape(advice)}</div>",
         f"<p>{escape(_compared(report))}</p>",
         _answers(report["tests"]),
-        _pictures(pairs),
+        _pictures(pairs, bool(report.get("phantoms"))),
         "<h2>What was not tested</h2>" + _list(report["not_tested"]),
         "<h2>Remarks on the images</h2>" + _list(report["notes"]) if report["notes"] else "",
         _details(report["tests"]),
@@ -139,7 +139,7 @@ def _share(rate: Mapping[str, Any]) -> str:
     return "none" if rate["rate"] is None else f"{100 * rate['rate']:.1f} %"
 
 
-def _pictures(pairs: Sequence[Mapping[str, Any]]) -> str:
+def _pictures(pairs: Sequence[Mapping[str, Any]], phantoms: bool) -> str:
     if not pairs:
         return "<h2>Nearest pairs</h2><p>The pictures were left out.</p>"
     text = (
@@ -149,7 +149,8 @@ def _pictures(pairs: Sequence[Mapping[str, Any]]) -> str:
         "images of other people with their nearest training image: this much alike two people look anyway.</p>"
     )
     for pair in pairs:
-        kind = "Generated" if pair["kind"] == "sample" else "Real image of another person"
+        other = "Another phantom's" if phantoms else "Real image of another person"
+        kind = "Generated" if pair["kind"] == "sample" else other
         said = f"{kind}: {pair['name']}. Training: {pair['training_name']}. Distance {pair['distance']:.2f}, "
         said += f"{pair['ratio']:.2f} times that to images never seen." if "ratio" in pair else "."
         names = (f"{kind} image {pair['name']}", f"training image {pair['training_name']}")
