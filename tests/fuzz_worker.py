@@ -98,7 +98,7 @@ def read_input(path: Path, channels: int = 1):
         study_of("case", "identity", given=path)
         shape = item.array.shape[1:]
         spaces = spaces_of(path, shape, item.affine)
-        back = nifti_bytes(np.zeros(shape, np.uint8), item.affine, False, spaces=spaces)
+        back = nifti_bytes(np.zeros((2, 2, 2), np.uint8), item.affine, False, spaces=spaces)
         return item, back
     return item, None
 

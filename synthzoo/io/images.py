@@ -62,6 +62,7 @@ def read_picture(
     spacing = None
     if form == "dicom":
         dataset = read_header(path)
+        _expect_size(path, int(dataset.Columns), int(dataset.Rows))
         if frames_of(dataset) > 1:
             raise UserError(f"picture {path} has {frames_of(dataset)} frames, but one is needed: give it as a video.")
         bands, spacing = pixels_of(dataset, path), spacing_of(dataset)

@@ -99,19 +99,19 @@ def _read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if len(planes) < 2:
         raise UserError(f"image {path} is 2D or no single series: it holds one slice, and a 3D volume is needed.")
     order, affine = _grid(path, planes)
-    first = slices[0][1]
-    size = (len(planes), int(first.Rows), int(first.Columns))
+    size = (len(planes), int(slices[0][1].Rows), int(slices[0][1].Columns))
     if size[0] * size[1] * size[2] > MAX_VOXELS:
         said = " x ".join(map(str, size[::-1]))
         raise UserError(
             f"image {path} has {said} voxels, and {MAX_VOXELS} are taken at most: crop it or make it coarser, or set "
             "SYNTHZOO_MAX_VOXELS where the memory is there."
         )
-    stack, places = np.empty(size, np.float32), iter(np.argsort(order))
-    for (file, dataset), count in zip(slices, counts):
+    volume, places = np.empty(size[::-1], np.float32), iter(np.argsort(order))
+    for count in counts:
+        file, dataset = slices.pop(0)  # what was read is let go
         for plane in _pixels(path, file, dataset, count):
-            stack[next(places)] = plane
-    return np.ascontiguousarray(stack.transpose(2, 1, 0)), affine
+            volume[:, :, next(places)] = plane.T
+    return volume, affine
 
 
 def _headers(path: Path) -> list[tuple[Path, pydicom.Dataset]]:
@@ -254,6 +254,7 @@ def _pixels(path: Path, file: Path, dataset: pydicom.Dataset, count: int) -> Ite
     """Frames float32 (rows, columns) of a file, with its slope and intercept, one after the other."""
     try:
         stored = np.asarray(dataset.pixel_array).reshape(count, int(dataset.Rows), int(dataset.Columns))
+        del dataset.PixelData
         frames = dataset.get("PerFrameFunctionalGroupsSequence") or [None] * count
         shared = _first(dataset.get("SharedFunctionalGroupsSequence"))
         for part, frame in zip(stored, frames):

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from fuzz_dicom import edit, enhanced, moving, one, radiograph, slices, written
+from fuzz_dicom import edit, enhanced, image, moving, one, radiograph, slices, written
 from fuzz_nifti import nifti
 from fuzz_pictures import TEXT, chunk, png
 from fuzz_videos import FILES
@@ -169,6 +169,11 @@ def test_what_a_video_says_of_itself_need_not_be_text(worker, tmp_path):
 def test_a_picture_of_milliards_of_pixels_is_a_sentence(worker, tmp_path):
     data = png(struct.pack(">2I5B", 10, 2**32 - 1, 8, 0, 0, 0, 0), zlib.compress(bytes(100)))
     assert "at most 8192" in worker.expect("image", put(tmp_path / "a.png", data))
+
+
+def test_a_radiograph_has_the_size_of_other_pictures_at_most(worker, tmp_path):
+    data = written(image("DX", np.zeros((8200, 4), "<u2")))
+    assert "4 x 8200 pixels" in worker.expect("image", put(tmp_path / "a.dcm", data))
 
 
 def test_a_mark_that_unpacks_to_gigabytes_is_read_no_further(worker, tmp_path):

@@ -1,12 +1,18 @@
 """Headers, tables and sidecars of any content: a sentence, or what other readers read, in bounded time and memory."""
 
+import gzip
+import struct
+import zlib
+
 import fuzz_dicom
 import fuzz_nifti
 import fuzz_pictures
 import fuzz_tables
 import fuzz_videos
+import nibabel as nib
+import numpy as np
 import pytest
-from fuzzing import SLOW_EXAMPLES, Worker, examples
+from fuzzing import MOST_BYTES, SLOW_EXAMPLES, Worker, examples
 from hypothesis import given
 
 COUNT = 200  # files of each kind
@@ -99,3 +105,36 @@ def test_many_pictures(worker, folder, made):
 @examples(COUNT * SLOW_EXAMPLES)
 def test_many_tables(worker, folder, made):
     fuzz_tables.one(worker, folder, *made)
+
+
+def largest_volume(folder):
+    voxels = np.zeros((640, 640, 640), "u1")
+    voxels[:, :, 100:400:3] = 7
+    image = nib.Nifti1Image(voxels, np.eye(4))
+    image.header.set_slope_inter(2.5, 1)
+    (folder / "a.nii.gz").write_bytes(gzip.compress(image.to_bytes(), 1))
+    return folder / "a.nii.gz"
+
+
+def largest_png(folder):
+    row = b"\0" + bytes(range(256)) * 32 * 3
+    head = struct.pack(">2I5B", 8192, 8192, 8, 2, 0, 0, 0)
+    (folder / "a.png").write_bytes(fuzz_pictures.png(head, zlib.compress(row * 8192, 1)))
+    return folder / "a.png"
+
+
+def largest_radiograph(folder):
+    one = fuzz_dicom.image("DX", np.arange(8192 * 8192, dtype="<u2").reshape(8192, 8192))
+    one.WindowCenter, one.WindowWidth = 2000, 3000
+    (folder / "a.dcm").write_bytes(fuzz_dicom.written(one))
+    return folder / "a.dcm"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("largest", [largest_volume, largest_png, largest_radiograph])
+def test_the_largest_files_that_are_taken_fit_into_two_gigabytes(largest, worker, tmp_path):
+    said = worker.ask("image", largest(tmp_path))
+    print(
+        f"\n{largest.__name__}: {said['kind']}, {said['bytes'] >> 20} MB, {said['seconds']:.1f} s {said['text'][-300:]}"
+    )
+    assert said["kind"] == "right" and said["bytes"] <= MOST_BYTES, said
