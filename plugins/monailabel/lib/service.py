@@ -160,7 +160,10 @@ class Service:
             job, cases = self.run(bundle, request, folder, source, job)
             known_image = image_id if upload is None else ""
             params: dict[str, Any] = {"model": bundle.name, "job": job.id}
-            params["studies"] = self.store_studies(bundle, request, cases, known_image)
+            try:
+                params["studies"] = self.store_studies(bundle, request, cases, known_image)
+            except StorageError as error:
+                raise StorageError(f"{error} With store false a result is sent without being stored.") from error
             saved = ""
             if request.extras["save_label"] and bundle.takes_images and known_image:
                 saved = self.store_maps(bundle, request, cases[0], known_image)
@@ -234,10 +237,7 @@ class Service:
                 if source:
                     info["source"] = source
                     info |= {"source_tag": request.extras["source_tag"]} if bundle.takes_labels else {}
-                try:
-                    entry["id"] = image_id = self.store_study(image_id, case.files[study], info)
-                except StorageError as error:
-                    raise StorageError(f"{error} With store false a result is sent without being stored.") from error
+                entry["id"] = image_id = self.store_study(image_id, case.files[study], info)
                 for kind in kinds_shown_as("labels", case.files):
                     names = answers.label_names(bundle, case)
                     label_info = {"model": bundle.name, "params": {"label_names": names}}
