@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -223,3 +224,26 @@ def test_a_patient_without_spread_is_the_mean_of_its_sex():
 def test_wrong_numbers_and_words_are_named(call, message):
     with pytest.raises(UserError, match=re.escape(message)):
         call()
+
+
+def test_a_pose_and_an_exposure_are_quick():
+    """Bounds are several times what docs/chest_phantom.md states, for a machine that others use too."""
+
+    def best(call):
+        spent = []
+        for number in range(3):
+            began = time.process_time()
+            call(number)
+            spent.append(time.process_time() - began)
+        return min(spent)
+
+    study = chest_study(3, 0, [], 128)
+    assert best(lambda n: chest_study(3, n + 1, ["nodule"], 128)) < 1.5
+    assert best(lambda n: expose(study.projection, n)) < 0.05
+
+
+@pytest.mark.slow
+def test_raw_pixels_do_not_tell_patients_apart():
+    images = [chest_study(seed, visit, size=64).image.ravel() for visit in (0, 1) for seed in range(30)]
+    similarity = np.corrcoef(images)[:30, 30:]
+    assert (similarity.argmax(1) == np.arange(30)).mean() < 0.3

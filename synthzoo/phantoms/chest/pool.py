@@ -64,7 +64,7 @@ class PoolSettings:
             raise UserError(
                 f"patients = {self.patients!r}, first = {self.first!r}: a pool takes 1 to 100000 patients, from 0 on."
             )
-        pair = (self.studies, self.studies) if _is_integer(self.studies) else self.studies
+        pair: Any = (self.studies, self.studies) if _is_integer(self.studies) else self.studies
         if not (isinstance(pair, tuple) and len(pair) == 2 and all(map(_is_integer, pair)) and 1 <= pair[0] <= pair[1]):
             raise UserError(f"studies = {self.studies!r}: a patient of a pool has a number of them, or (fewest, most).")
         if pair[1] > 100:
