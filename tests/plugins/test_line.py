@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,13 +20,18 @@ QUEUE_MAX, CROWD = 6, 44
 LIGHT_S = 1.0  # for an answer to a light request, whatever waits
 
 
+def light_s() -> float:
+    """LIGHT_S, stretched by how many programs share a core of this machine."""
+    return LIGHT_S * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def timed(method: str, url: str) -> tuple[float, requests.Response]:
     began = time.monotonic()
     answer = requests.request(method, url, timeout=60)
     return time.monotonic() - began, answer
 
 
-def wait_until(look, seconds: float = 30) -> None:
+def wait_until(look, seconds: float = 100) -> None:
     end = time.monotonic() + seconds
     while not look():
         assert time.monotonic() < end, "waited in vain"
@@ -38,6 +44,7 @@ def states(server) -> list[str]:
 
 def test_a_crowd_of_heavy_requests_is_bounded_and_keeps_no_light_one_waiting(busy):
     request = {"steps": 60, "num_samples": 2, "store": False}
+    wait_until(lambda: not {"queued", "running"} & set(states(busy)))
     assert ask(busy, SYNTHESIS, {"steps": 1, "store": False}).status_code == 200  # warm
     pool = ThreadPoolExecutor(CROWD)
     crowd = [pool.submit(ask, busy, SYNTHESIS, request | {"seed": n, "job": f"crowd-{n}"}) for n in range(CROWD)]
@@ -67,11 +74,10 @@ def test_a_crowd_of_heavy_requests_is_bounded_and_keeps_no_light_one_waiting(bus
             seconds, answer = timed("DELETE", f"{busy.url}/zoo/jobs/{job['id']}")
             assert answer.status_code == 200
             taken.append(seconds)
-    # On a machine that others load too, one of them may be unlucky.
-    assert sorted(taken)[-2] < LIGHT_S and max(taken) < 3 * LIGHT_S, taken
+    assert max(taken) < light_s(), taken
     began = time.monotonic()
     answers = [item.result() for item in crowd]
-    assert time.monotonic() - began < 3 * LIGHT_S, "a cancelled request is answered at once"
+    assert time.monotonic() - began < 2 * light_s(), "a cancelled request is answered at once"
     assert {answer.status_code for answer in answers} <= {200, 409, 429}
     assert ask(busy, SYNTHESIS, {"steps": 1, "store": False}).status_code == 200, "the line is open again"
 
@@ -79,9 +85,16 @@ def test_a_crowd_of_heavy_requests_is_bounded_and_keeps_no_light_one_waiting(bus
 def test_a_full_line_takes_batches_and_files_and_refuses_further_heavy_work(busy, scans):
     request = {"steps": 60, "num_samples": 2, "store": False}
     pool = ThreadPoolExecutor(CROWD)
-    running = [pool.submit(ask, busy, SYNTHESIS, request | {"job": f"full-{n}"}) for n in range(QUEUE_MAX + 1)]
+    running = {}
+
+    def full() -> bool:
+        for name in (f"full-{n}" for n in range(QUEUE_MAX + 1)):  # again where what ran before had not left yet
+            if name not in running or (running[name].done() and running[name].result().status_code == 429):
+                running[name] = pool.submit(ask, busy, SYNTHESIS, request | {"job": name})
+        return states(busy).count("queued") == QUEUE_MAX
+
     try:
-        wait_until(lambda: states(busy).count("queued") == QUEUE_MAX)
+        wait_until(full)
         for path in (f"/zoo/run/{SYNTHESIS}", f"/infer/{SYNTHESIS}"):
             refused(requests.post(busy.url + path, data={"params": "{}"}, timeout=60), 429)
         for path in (f"/activelearning/generate_{SYNTHESIS}", f"/batch/infer/{MAP}?run_sync=true"):
@@ -93,11 +106,10 @@ def test_a_full_line_takes_batches_and_files_and_refuses_further_heavy_work(busy
             began = time.monotonic()
             url = f"{busy.url}/datastore/label?image=scan_0&tag=final"
             assert requests.put(url, files={"label": ("a.nii.gz", file)}, timeout=60).status_code == 200
-        assert time.monotonic() - began < 3 * LIGHT_S
+        assert time.monotonic() - began < 3 * light_s()
     finally:
-        for n in range(QUEUE_MAX + 1):
-            requests.delete(f"{busy.url}/zoo/jobs/full-{n}", timeout=60)
-        for item in running:
+        for name, item in running.items():
+            requests.delete(f"{busy.url}/zoo/jobs/{name}", timeout=60)
             item.result()
 
 
@@ -123,3 +135,20 @@ def test_a_training_that_is_waited_for_can_be_cancelled(busy):
     assert json.loads(requests.delete(f"{busy.url}/zoo/jobs/{job}", timeout=60).text)["cancelled"]
     thread.join(timeout=60)
     assert answers and answers[0].status_code == 409, answers
+
+
+@pytest.mark.parametrize(("text", "good"), [("0", True), ("256", True), ("257", False), ("-1", False), ("many", False)])
+def test_the_length_of_the_line_is_an_integer_of_a_range(text, good, monkeypatch):
+    from bundle_runs import ROOT
+
+    from synthzoo.errors import UserError
+
+    monkeypatch.syspath_prepend(str(ROOT / "plugins" / "monailabel"))
+    from lib.service import integer
+
+    if good:
+        assert integer({"queue_max": text}, "queue_max", 16, 0, 256) == int(text)
+        return
+    with pytest.raises(UserError, match=f"--conf queue_max is '{text}', but must be an integer from 0 to 256"):
+        integer({"queue_max": text}, "queue_max", 16, 0, 256)
+    assert integer({}, "queue_max", 16, 0, 256) == 16

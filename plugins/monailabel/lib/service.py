@@ -6,6 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,8 @@ class Service:
             parallel=int(positive(conf, "parallel") or 1),
             versions_dir=self.models_dir,
         )
+        # Networks run in these threads alone, whoever waits for them: each thread has a team and an arena of its own.
+        self._runs = ThreadPoolExecutor(self.store.parallel, thread_name_prefix="runs")
 
     @property
     def is_remote(self) -> bool:
@@ -188,7 +191,8 @@ class Service:
         logger.info(f"{bundle.name} job {job.id}: waits with {request.values}")
         with self.store.use(job) as item:
             logger.info(f"{bundle.name} job {job.id}: runs")
-            cases = item.run(request.values, folder, source, request.extras["model_version"], report)
+            version = request.extras["model_version"]
+            cases = self._runs.submit(item.run, request.values, folder, source, version, report).result()
         logger.info(f"{bundle.name} job {job.id}: done in {job.describe()['seconds']} s")
         return job, cases
 
