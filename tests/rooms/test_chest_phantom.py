@@ -244,6 +244,6 @@ def test_a_pose_and_an_exposure_are_quick():
 
 @pytest.mark.slow
 def test_raw_pixels_do_not_tell_patients_apart():
-    images = [chest_study(seed, visit, size=64).image.ravel() for visit in (0, 1) for seed in range(30)]
-    similarity = np.corrcoef(images)[:30, 30:]
-    assert (similarity.argmax(1) == np.arange(30)).mean() < 0.3
+    images = [chest_study(seed, visit, size=32).image.ravel() for seed in range(20) for visit in (0, 1)]
+    similarity = np.corrcoef(images[::2], images[1::2])[:20, 20:]
+    assert (similarity.argmax(1) == np.arange(20)).mean() < 0.3
