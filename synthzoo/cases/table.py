@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 from synthzoo.cases.failures import Failure, failure_of
 from synthzoo.errors import EndRun, UserError, printable
-from synthzoo.io.files import expect_writable, sha256
+from synthzoo.io.files import expect_writable, sha256, text_of
 from synthzoo.io.kinds import stem
 
 logger = logging.getLogger(__name__)
@@ -228,8 +228,8 @@ class CaseTable(Dataset):
         sidecar = self.sidecar(case)
         try:
             found = json.loads(sidecar.read_text(encoding="utf-8"))
-            main = (found.get("files") or [self.path(case).name])[0]
-            if not sidecar.with_name(main).exists():
+            main = (found.get("files") or [text_of(self.path(case).name)])[0]
+            if not any(text_of(path.name) == main for path in sidecar.parent.iterdir()):  # names are bytes, see text_of
                 return False
         except (ValueError, OSError, AttributeError, LookupError, TypeError, RecursionError):  # no sidecar of ours
             return False

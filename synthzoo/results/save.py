@@ -17,7 +17,7 @@ from monai.transforms import Transform
 from synthzoo.cases.table import CaseTable
 from synthzoo.errors import UserError
 from synthzoo.io.dicom import Study, study_of
-from synthzoo.io.files import plain, write_json
+from synthzoo.io.files import plain, text_of, write_json
 from synthzoo.io.marks import Mark, stated
 from synthzoo.results.external_host import external_host
 from synthzoo.results.kinds import kind_of
@@ -88,7 +88,7 @@ class SaveResult(Transform):
                 kind, path = self.kinds[suffix], self.table.path(case, suffix)
                 dicom.append(kind.dicom_paths(path, suffix, content, study) if study else [])
                 files.append(dicom[-1] or kind.paths(path, content))
-            record = self._record(data, row, made[0], [path.name for paths in files for path in paths])
+            record = self._record(data, row, made[0], [text_of(path.name) for paths in files for path in paths])
             for suffix, content, objects, paths in zip(self.outputs.values(), made, dicom, files):
                 written += paths
                 kind, mark = self.kinds[suffix], self._mark(suffix, record)
