@@ -16,10 +16,9 @@ from synthzoo.bundle.cards import fill_page
 from synthzoo.cli import run
 from synthzoo.datasets.loader import SeededLoader, seed_everything
 from synthzoo.instruments.chest.calibration import make_report
-from synthzoo.instruments.chest.networks import WEIGHTS, build, load_network
+from synthzoo.instruments.chest.networks import NETWORKS, WEIGHTS, load_network
 from synthzoo.instruments.chest.phantoms import InstrumentRadiographs, PatientPairs
-from synthzoo.instruments.chest.training import IdentityLoss, MapLoss
-from synthzoo.phantoms.chest.findings import KINDS
+from synthzoo.instruments.chest.training import IdentityLoss, OrganLoss
 from synthzoo.training import ObjectiveTrainer, cosine_schedule
 
 torch.set_num_threads(1)  # the same sums in the same order on every machine
@@ -28,7 +27,7 @@ torch.set_num_threads(1)  # the same sums in the same order on every machine
 def train(name: str, objective, rows: Dataset, iterations: int, batch_size: int, rate: float, cache, folder) -> None:
     """Train one network and store its averaged weights in half precision."""
     seed_everything(0)
-    network = build(name)
+    network = NETWORKS[name]()
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2)
     scheduler = cosine_schedule(optimizer, iterations, warmup=30, floor=0.01)
     ObjectiveTrainer(
@@ -47,16 +46,9 @@ def train(name: str, objective, rows: Dataset, iterations: int, batch_size: int,
     load_network.cache_clear()
 
 
-def findings(iterations: int = 350, batch_size: int = 16, cache: str | None = None, folder: str = str(WEIGHTS)):
-    """Train the network that draws findings."""
-    objective = MapLoss("chest_findings", 2, 2 + len(KINDS), weight=4.0)
-    train("chest_findings", objective, InstrumentRadiographs(cache), iterations, batch_size, 3e-3, cache, folder)
-
-
-def organs(iterations: int = 160, batch_size: int = 16, cache: str | None = None, folder: str = str(WEIGHTS)):
+def organs(iterations: int = 300, batch_size: int = 16, cache: str | None = None, folder: str = str(WEIGHTS)):
     """Train the network that draws lungs and heart."""
-    objective = MapLoss("chest_organs", 0, 2)
-    train("chest_organs", objective, InstrumentRadiographs(cache), iterations, batch_size, 3e-3, cache, folder)
+    train("chest_organs", OrganLoss(), InstrumentRadiographs(cache), iterations, batch_size, 3e-3, cache, folder)
 
 
 def identity(iterations: int = 220, batch_size: int = 24, cache: str | None = None, folder: str = str(WEIGHTS)):
@@ -69,26 +61,13 @@ def calibrate(cache: str | None = None, folder: str = str(WEIGHTS), page: str | 
     found = make_report(Path(folder), cache)
     if page:
         fill_page(page, "instruments", report_table(found))
-    print(json.dumps({name: found[name] for name in ("findings", "organs", "identity")}, indent=2))
+    print(json.dumps({name: found[name] for name in ("organs", "identity")}, indent=2))
 
 
 def report_table(found: dict) -> str:
     """The stated errors and their controls as Markdown."""
-    lines = [
-        "| finding | AUROC (95 %) | raw pixels | shuffled | pointing | prior | chance | boxes | studies with it |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for kind, e in found["findings"].items():
-        control = e["controls"]
-        lines.append(
-            f"| {kind} | {e['auroc']:.2f} ({e['interval'][0]:.2f} to {e['interval'][1]:.2f}) | "
-            f"{control['auroc_raw_pixels']:.2f} | {control['auroc_shuffled']:.2f} | {e['pointing']:.2f} | "
-            f"{control['pointing_prior']:.2f} | {control['pointing_chance']:.3f} | {e['box_iou']:.2f} | "
-            f"{e['positives']} of {e['positives'] + e['negatives']} |"
-        )
     e, ratio = found["organs"], found["organs"]["ctr"]
-    lines += [
-        "",
+    lines = [
         "| lungs and heart | instrument | control |",
         "|---|---|---|",
         f"| Dice of lungs, of heart | {e['dice_lungs']:.3f}, {e['dice_heart']:.3f} | |",
@@ -109,9 +88,9 @@ def report_table(found: dict) -> str:
 
 def everything(cache: str | None = None, folder: str = str(WEIGHTS)):
     """All networks, then their scales and errors."""
-    for stage in (identity, organs, findings, calibrate):
+    for stage in (identity, organs, calibrate):
         stage(cache=cache, folder=folder)
 
 
 if __name__ == "__main__":
-    run({"findings": findings, "organs": organs, "identity": identity, "calibrate": calibrate, "all": everything})
+    run({"organs": organs, "identity": identity, "calibrate": calibrate, "all": everything})

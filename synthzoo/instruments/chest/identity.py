@@ -10,8 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from synthzoo.instruments.chest.findings import instrument_errors
-from synthzoo.instruments.chest.networks import as_radiographs, load_network, to_grid
+from synthzoo.instruments.chest.networks import as_radiographs, instrument_errors, load_network, to_grid
 
 NAME = "chest_identity"
 

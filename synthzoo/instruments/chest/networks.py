@@ -1,10 +1,11 @@
-"""The three networks behind the chest instruments: one draws findings, one lungs and heart, one tells patients apart.
+"""The two networks behind the chest instruments: one draws lungs and heart, one tells patients apart.
 
 They share no weights, see radiographs of any size on grids of their own, and no loss of another model may use them.
 """
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,37 +16,31 @@ from torch import nn
 from torch.nn import functional as F
 
 from synthzoo.errors import UserError
-from synthzoo.phantoms.chest.findings import KINDS
 
 WEIGHTS = Path(__file__).parent / "weights"
 REMEDY = "make it with `python scripts/train_chest_instruments.py all`."
-GRIDS = {"chest_findings": 128, "chest_organs": 64, "chest_identity": 64}  # pixels a side
+GRIDS = {"chest_organs": 64, "chest_identity": 64}  # pixels a side
 SMALLEST = 32  # pixels a side of a radiograph that is measured
 FEATURES = 64
 
 
-class PlacedUNet(nn.Module):
-    """U-Net that knows where it looks: radiographs (N, 1, S, S) in [0, 1] -> logits (N, outputs, S / fold, S / fold).
+class OrganNet(nn.Module):
+    """U-Net that knows where it looks: radiographs (N, 1, 64, 64) in [0, 1] -> logits (N, 2, 64, 64) of both organs.
 
     Args:
-        outputs: number of maps.
         channels: of the levels.
-        fold: it works on blocks of so many pixels a side, which keeps every pixel at a fraction of the cost.
     """
 
-    def __init__(self, outputs: int, channels: tuple[int, ...], fold: int = 1) -> None:
+    def __init__(self, channels: tuple[int, ...] = (16, 32, 64)) -> None:
         super().__init__()
-        self.fold, width = fold, channels[0]
-        strides = (2,) * (len(channels) - 1)
-        norm = ("group", {"num_groups": 8})
-        self.body = UNet(2, fold * fold + 2, width, channels, strides, num_res_units=1, norm=norm)
-        self.head = nn.Sequential(nn.SiLU(), nn.Conv2d(width, outputs, 1))
+        strides, norm = (2,) * (len(channels) - 1), ("group", {"num_groups": 8})
+        self.body = UNet(2, 3, channels[0], channels, strides, num_res_units=1, norm=norm)
+        self.head = nn.Sequential(nn.SiLU(), nn.Conv2d(channels[0], 2, 1))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        blocks = F.pixel_unshuffle(4 * (image - 0.5), self.fold)
-        line = torch.linspace(-1, 1, blocks.shape[-1], device=image.device, dtype=image.dtype)
+        line = torch.linspace(-1, 1, image.shape[-1], device=image.device, dtype=image.dtype)
         places = torch.stack(torch.meshgrid(line, line, indexing="ij"))[None].expand(len(image), -1, -1, -1)
-        return self.head(self.body(torch.cat([blocks, places], 1)))
+        return self.head(self.body(torch.cat([4 * (image - 0.5), places], 1)))
 
 
 class IdentityNet(nn.Module):
@@ -64,11 +59,22 @@ class IdentityNet(nn.Module):
         return F.normalize(self.head(self.body(centred)), dim=1)
 
 
-def build(name: str) -> nn.Module:
-    """An untrained network "chest_findings", "chest_organs" or "chest_identity"."""
-    if name == "chest_findings":
-        return PlacedUNet(len(KINDS), (24, 48, 72, 96), fold=2)
-    return PlacedUNet(2, (16, 32, 64)) if name == "chest_organs" else IdentityNet()
+NETWORKS: dict[str, type[nn.Module]] = {"chest_organs": OrganNet, "chest_identity": IdentityNet}
+
+
+@lru_cache(maxsize=1)
+def instrument_errors() -> dict:
+    """Scales and held-out errors of both instruments, as `scripts/train_chest_instruments.py` wrote them.
+
+    `instrument_errors()["organs"]["ctr"]` has mae, r and more, `["identity"]["network"]` auroc with its interval.
+
+    Raises:
+        UserError: they are absent.
+    """
+    path = WEIGHTS / "chest_instruments.json"
+    if not path.is_file():
+        raise UserError(f"{path}: does not exist; {REMEDY}")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 @lru_cache(maxsize=4)
@@ -81,7 +87,7 @@ def load_network(name: str, folder: Path = WEIGHTS) -> nn.Module:
     path = folder / f"{name}.pt"
     if not path.is_file():
         raise UserError(f"{path}: does not exist; {REMEDY}")
-    network = build(name)
+    network = NETWORKS[name]()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return network.eval()
 

@@ -41,18 +41,18 @@ def instrument_sets(
 
 
 def instrument_cases(split: str, cache: str | Path | None = None) -> dict[str, np.ndarray]:
-    """All studies of a split with one exposure each: "image" (N, S, S), "mask" bool (N, 2 + K, S, S), "labels" (N, K),
-    "ctr" (N,), "patient" (N,) and "boxes" (N, K, 4) as x, y, w, h."""
+    """All studies of a split, an exposure each: "image" (N, S, S), "mask" of lungs and heart, bool (N, 2, S, S), "ctr"
+    and "patient" (N,)."""
     rows = [row for part in instrument_sets(split, cache) for row in (part[n] for n in range(len(part)))]
-    found = {name: np.stack([row[name].numpy() for row in rows]) for name in ("labels", "ctr", "boxes")}
+    found = {"ctr": np.array([float(row["ctr"]) for row in rows])}
     found["image"] = np.stack([row["image"][0].numpy() for row in rows])
-    found["mask"] = np.stack([row["mask"].numpy() > 0 for row in rows])
+    found["mask"] = np.stack([row["mask"][:2].numpy() > 0 for row in rows])
     found["patient"] = np.array([row["patient"] for row in rows])
     return found
 
 
 class InstrumentRadiographs(Dataset):
-    """Rows {"image": float32 (1, 128, 128), "mask": float32 (2 + K, 128, 128)} of TRAIN patients, exposed afresh.
+    """Rows {"image": float32 (1, 128, 128), "mask": float32 (2, 128, 128)} of TRAIN patients, exposed afresh.
 
     Args:
         cache: folder of the pools.
@@ -66,7 +66,7 @@ class InstrumentRadiographs(Dataset):
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         item = self.rows[row]
-        return {"image": item["image"], "mask": item["mask"]}
+        return {"image": item["image"], "mask": item["mask"][:2]}
 
 
 class PatientPairs(Dataset):

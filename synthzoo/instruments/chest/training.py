@@ -1,4 +1,4 @@
-"""Training of the chest instruments: augmentation towards generated radiographs, and three losses."""
+"""Training of the chest instruments: augmentation towards generated radiographs, and two losses."""
 
 from __future__ import annotations
 
@@ -44,34 +44,17 @@ def disturb(image: torch.Tensor) -> torch.Tensor:
     return (image + noise * torch.randn_like(image)).clamp(0, 1)
 
 
-class MapLoss:
-    """Cross-entropy plus 1 - Dice of maps of a radiograph.
-
-    Args:
-        name: of the network, for its grid.
-        first, last: which of the masks it learns.
-        flips: mirror half of the radiographs; where the heart lies is not to matter.
-        weight: of pixels within a mask in the cross-entropy.
-    """
-
-    def __init__(self, name: str, first: int, last: int, flips: bool = False, weight: float = 1.0) -> None:
-        self.name, self.first, self.last, self.flips, self.weight = name, first, last, flips, weight
+class OrganLoss:
+    """Cross-entropy plus 1 - Dice of lungs and heart."""
 
     def __call__(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         with torch.no_grad():
-            truth = to_grid(batch["mask"][:, self.first : self.last].float(), self.name)
-            image, truth = move([to_grid(batch["image"].float(), self.name), truth])
-            if self.flips:
-                mirrored = (torch.rand(len(image), device=image.device) < 0.5)[:, None, None, None]
-                image = torch.where(mirrored, image.flip(3), image)
-                truth = torch.where(mirrored, truth.flip(3), truth)
+            truth = to_grid(batch["mask"].float(), "chest_organs")
+            image, truth = move([to_grid(batch["image"].float(), "chest_organs"), truth])
             image = disturb(image)
         logits = network(image).float()
-        truth = F.avg_pool2d(truth, truth.shape[-1] // logits.shape[-1])
-        weight = torch.tensor(self.weight, device=logits.device)
-        cross = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=weight)
+        cross = F.binary_cross_entropy_with_logits(logits, truth)
         found = logits.sigmoid()
-        # Over the batch, for most radiographs lack most findings.
         both = (found * truth).sum((0, 2, 3))
         dice = ((2 * both + 1) / ((found + truth).sum((0, 2, 3)) + 1)).mean()
         return {"loss": cross + 0.5 * (1 - dice), "cross_entropy": cross, "dice": dice}
