@@ -11,6 +11,7 @@ from bundle_runs import ROOT
 TEXT = {"read_text", "write_text"}
 OPENERS = {"open", "fdopen", "NamedTemporaryFile", "TemporaryFile", "TextIOWrapper"}
 ELSEWHERE = {
+    "archive",
     "Image",
     "Picture",
     "av",
@@ -32,7 +33,7 @@ def asks_the_locale(call: ast.Call) -> bool:
     name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
     if name in TEXT and isinstance(function, ast.Attribute):
         return not (name == "read_text" and call.args)
-    if "text" in given or "universal_newlines" in given:
+    if any(getattr(given.get(word), "value", None) is True for word in ("text", "universal_newlines")):
         return True
     owner = function.value if isinstance(function, ast.Attribute) else None
     if name not in OPENERS or (name == "open" and getattr(owner, "id", "") in ELSEWHERE):

@@ -394,7 +394,7 @@ class SafeDatastore(LocalDatastore):
         text = json.dumps(table.model_dump(exclude={"base_path"}), indent=2, default=str)
         with self._storing(), ExitStack() as stack:
             made = stack.enter_context(atomic_path(self._datastore_config_path))  # renamed last
-            made.write_text(text)
+            made.write_text(text, encoding="utf-8")
             flush(made)
             for target, source in (files or {}).items():
                 shutil.copyfile(source, stack.enter_context(atomic_path(target)))

@@ -54,7 +54,7 @@ class SafeSessions(Sessions):
             (folder / SCAN).mkdir()
             keep_files(files, folder / SCAN)
             now = int(time.time())
-            (folder / META).write_text(described(self._info(session_id, now, now, seconds)))
+            (folder / META).write_text(described(self._info(session_id, now, now, seconds)), encoding="utf-8")
         return session_id, self.get_session(session_id)
 
     def get_session(self, session_id: str, update_ts: bool = True, fetch_cache: bool = True) -> SessionInfo | None:
@@ -64,7 +64,7 @@ class SafeSessions(Sessions):
             return None
         said: dict[str, Any] = {}
         with suppress(OSError, ValueError, RecursionError):
-            read = json.loads((folder / META).read_text())
+            read = json.loads((folder / META).read_text(encoding="utf-8"))
             said = read if isinstance(read, dict) else {}
         now = int(time.time())
         times = {}

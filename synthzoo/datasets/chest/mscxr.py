@@ -78,7 +78,7 @@ def _lines_of_csv(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
 def _lines_of_json(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """The annotations of the COCO file as lines of the CSV; a line's number is the annotation's place in the list."""
     try:
-        content = json.loads(table.read_text())
+        content = json.loads(table.read_text(encoding="utf-8"))
         names = {item["id"]: item["name"] for item in content["categories"]}
         images = {item["id"]: item for item in content["images"]}
         for number, item in enumerate(content["annotations"], start=1):

@@ -48,7 +48,9 @@ def add_routes(router: APIRouter, context: Context) -> None:
     ) -> Response:
         count = min(lines, MOST_LINES) if lines > 0 else MOST_LINES
         try:
-            with open(Path(settings.MONAI_LABEL_APP_DIR) / "logs" / "app.log", errors="replace") as file:
+            with open(
+                Path(settings.MONAI_LABEL_APP_DIR) / "logs" / "app.log", encoding="utf-8", errors="replace"
+            ) as file:
                 said = "".join(deque(file, count))
         except OSError:
             raise LookupError("this server keeps no log file: it writes to where it was started.") from None
@@ -63,7 +65,7 @@ def add_routes(router: APIRouter, context: Context) -> None:
         command = shutil.which("nvidia-smi")
         if command is None:
             raise LookupError("this server has no nvidia-smi, so nothing is known of a GPU.")
-        done = subprocess.run([command], capture_output=True, text=True, errors="replace", timeout=30)
+        done = subprocess.run([command], capture_output=True, encoding="utf-8", errors="replace", timeout=30)
         return PlainTextResponse(done.stdout)
 
 
