@@ -20,14 +20,16 @@ TYPED_NAMES = [f"{SKELETON}, synthesis", *FINISHED_NAMES]
 
 
 def quick(bundle: Path, phantom_nifti: Path, output_dir: Path, **overrides) -> dict:
-    """Overrides that make an inference short: two samples of two network calls, or the one phantom scan."""
+    """Overrides that make an inference short: two samples of the fewest steps (at least two), or the phantom scan."""
     config = json.loads((bundle / "configs" / "inference.json").read_text())
     made = {"output_dir": str(output_dir), "seed": 5}
     if "images" in config:
         made["images"] = str(input_of(bundle, phantom_nifti))
     else:
         made["num_samples"] = 2
-    made |= {key: 2 for key in ("steps", "upsampling_steps") if key in config}
+    options = read_metadata(bundle).get("synthzoo", {}).get("options", {})
+    few = {key: options.get(key, {}).get("minimum", 2) for key in ("steps", "upsampling_steps") if key in config}
+    made |= {key: max(2, least) for key, least in few.items()}
     return made | overrides
 
 

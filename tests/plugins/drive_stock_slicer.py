@@ -25,6 +25,8 @@ def main(source: str, url: str, picture: str) -> dict:
     import slicer
 
     host.settings.update({"MONAILabel/serverUrl": url, "MONAILabel/serverUrlHistory": url})
+    # It would run the first model of its list on a new sample, which refuses what random weights make: no brain.
+    host.settings["MONAILabel/autoRunSegmentationOnNextSample"] = False
     import MONAILabel
 
     widget = MONAILabel.MONAILabelWidget()

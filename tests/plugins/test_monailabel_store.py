@@ -183,7 +183,7 @@ def test_odd_names_get_a_sentence_and_no_traceback(stored, name):
     assert sorted(path.name for path in stored.studies.rglob("*")) == before
 
 
-FILES = ["x" * 3000 + ".nii.gz", "../../a.nii.gz", "C:\\a.nii.gz", "ä\r\n.nii.gz", ".nii.gz", "A.Nii.Gz"]
+FILES = ["x" * 3000 + ".nii.gz", "../../a.nii.gz", "C" + ":\\a.nii.gz", "ä\r\n.nii.gz", ".nii.gz", "A.Nii.Gz"]
 
 
 @pytest.mark.parametrize("name", FILES, ids=lambda name: ascii(name)[-20:])

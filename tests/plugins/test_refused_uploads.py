@@ -71,7 +71,8 @@ def bombs() -> dict[str, tuple[str, bytes]]:
 def test_ten_refused_uploads_leave_the_memory_as_it_was(busy, bombs):
     name, content = bombs["constant"]
     send = lambda: refused(ask(busy, MAP, files={"file": (name, content)}))  # noqa: E731
-    send()
+    for _ in range(4):  # every thread that reads files keeps some memory of its own, once
+        send()
     before, peaks, done = memory(busy), [], threading.Event()
 
     def watch() -> None:
