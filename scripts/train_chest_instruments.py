@@ -14,35 +14,18 @@ from torch.utils.data import Dataset
 
 from synthzoo.bundle.cards import fill_page
 from synthzoo.cli import run
-from synthzoo.datasets.loader import SeededLoader, seed_everything
 from synthzoo.instruments.chest.calibration import make_report
 from synthzoo.instruments.chest.networks import NETWORKS, WEIGHTS, load_network
 from synthzoo.instruments.chest.phantoms import InstrumentRadiographs, PatientPairs
 from synthzoo.instruments.chest.training import IdentityLoss, OrganLoss
-from synthzoo.training import ObjectiveTrainer, cosine_schedule
+from synthzoo.training.instruments import train_instrument
 
 torch.set_num_threads(1)  # the same sums in the same order on every machine
 
 
 def train(name: str, objective, rows: Dataset, iterations: int, batch_size: int, rate: float, cache, folder) -> None:
     """Train one network and store its averaged weights in half precision."""
-    seed_everything(0)
-    network = NETWORKS[name]()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2)
-    scheduler = cosine_schedule(optimizer, iterations, warmup=30, floor=0.01)
-    ObjectiveTrainer(
-        "cpu",
-        1,
-        SeededLoader(rows, batch_size),
-        network,
-        [{"objective": objective, "optimizer": optimizer, "scheduler": scheduler}],
-        epoch_length=iterations,
-        ema_decay=0.97,
-        checkpoint_dir=Path(cache) / name if cache else None,
-        checkpoint_every=100,
-        save_to=Path(folder) / f"{name}.pt",
-        save_half=True,
-    ).run()
+    train_instrument(name, NETWORKS[name], objective, rows, iterations, batch_size, rate, cache, folder, ema_decay=0.97)
     load_network.cache_clear()
 
 

@@ -13,12 +13,11 @@ import torch
 
 from synthzoo.bundle.cards import fill_page
 from synthzoo.cli import run
-from synthzoo.datasets.loader import SeededLoader, seed_everything
 from synthzoo.instruments.echo.calibration import make_report
 from synthzoo.instruments.echo.networks import NETWORKS, WEIGHTS, load_network, to_grid
 from synthzoo.instruments.echo.phantoms import InstrumentVideos
 from synthzoo.instruments.echo.training import CavityLoss, EFLoss
-from synthzoo.training import ObjectiveTrainer, cosine_schedule
+from synthzoo.training.instruments import train_instrument
 
 VIDEOS = {64: 1600, 32: 1600, 112: 200}  # TRAIN patients by size of video
 torch.set_num_threads(1)  # the same sums in the same order on every machine
@@ -26,24 +25,10 @@ torch.set_num_threads(1)  # the same sums in the same order on every machine
 
 def train(name: str, objective, masks: bool, iterations: int, batch_size: int, rate: float, cache, folder) -> None:
     """Train one network and store its averaged weights in half precision."""
-    seed_everything(0)
-    network = NETWORKS[name]()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2)
-    scheduler = cosine_schedule(optimizer, iterations, warmup=30, floor=0.01)
-    ObjectiveTrainer(
-        "cpu",
-        1,
-        SeededLoader(InstrumentVideos(VIDEOS, to_grid, masks, cache), batch_size),
-        network,
-        [{"objective": objective, "optimizer": optimizer, "scheduler": scheduler}],
-        epoch_length=iterations,
-        ema_decay=0.99,
-        amp=True,
-        checkpoint_dir=Path(cache) / name if cache else None,
-        checkpoint_every=100,
-        save_to=Path(folder) / f"{name}.pt",
-        save_half=True,
-    ).run()
+    rows = InstrumentVideos(VIDEOS, to_grid, masks, cache)
+    train_instrument(
+        name, NETWORKS[name], objective, rows, iterations, batch_size, rate, cache, folder, ema_decay=0.99, amp=True
+    )
     load_network.cache_clear()
 
 

@@ -166,7 +166,7 @@ def check_string(key: str, value: str, report: Report) -> None:
     """A plain text: addresses, and paths that leave the bundle."""
     if re.match(r"(https?|ftp|s3|gs|hf)://", value) and key not in DOCUMENTING:
         report(REVIEW, 0, value[:100], "an address on the network")
-    elif re.match(r"(\.\./|~/|/etc/|/root/|/home/[^/]+/\.|\.\.$)", value) or "/../" in value:
+    elif re.match(r"(\.\./|~/|/(etc|root)/|/(home)/[^/]+/\.|\.\.$)", value) or "/../" in value:
         report(REVIEW, 0, value[:100], "a path that leaves the bundle")
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from synthzoo.errors import UserError
+from synthzoo.instruments.weights import read_network
 
 WEIGHTS = Path(__file__).parent / "weights"
 REMEDY = "make it with `python scripts/train_chest_instruments.py all`."
@@ -84,12 +85,7 @@ def load_network(name: str, folder: Path = WEIGHTS) -> nn.Module:
     Raises:
         UserError: its weights are absent.
     """
-    path = folder / f"{name}.pt"
-    if not path.is_file():
-        raise UserError(f"{path}: does not exist; {REMEDY}")
-    network = NETWORKS[name]()
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return network.eval()
+    return read_network(NETWORKS, name, folder, REMEDY)
 
 
 def as_radiographs(images: np.ndarray | torch.Tensor) -> torch.Tensor:

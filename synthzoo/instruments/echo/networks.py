@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from synthzoo.errors import UserError
+from synthzoo.instruments.weights import read_network
 
 GRID = 64
 WEIGHTS = Path(__file__).parent / "weights"
@@ -142,9 +142,4 @@ def load_network(name: str, folder: Path = WEIGHTS) -> nn.Module:
     Raises:
         UserError: its weights are absent.
     """
-    path = folder / f"{name}.pt"
-    if not path.is_file():
-        raise UserError(f"{path}: does not exist; {REMEDY}")
-    network = NETWORKS[name]()
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return network.eval()
+    return read_network(NETWORKS, name, folder, REMEDY)
