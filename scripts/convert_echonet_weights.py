@@ -4,8 +4,9 @@ from pathlib import Path
 
 from synthzoo.bundle.compose import load_config
 from synthzoo.cli import run
+from synthzoo.networks.released import read_folder
 from synthzoo.networks.saving import save_atomically
-from synthzoo.systems.echonet_synthetic.published_weights import published_state, read_folder
+from synthzoo.systems.echonet_synthetic.published_weights import published_state
 from synthzoo.systems.hidden_subspaces.published_weights import convert_reid
 
 

@@ -11,24 +11,17 @@ All other names stay, behind the prefix. The buffers (bounds of the conditions, 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from synthzoo.errors import UserError
+from synthzoo.networks.released import core_names
 from synthzoo.networks.weights import expect_same_network
 from synthzoo.systems.brain_ldm.network import LatentDiffusion
 
 AUTOENCODER, DENOISER = "autoencoder.", "denoiser.unet."
-RENAMED = {
-    AUTOENCODER: [(r"^(decoder\.blocks\.\d+)\.conv\.conv\.", r"\1.postconv.conv.")],
-    DENOISER: [
-        (r"(\.transformer_blocks\.\d+\.attn\d)\.to_out\.0\.", r"\1.out_proj."),
-        (r"^(up_blocks\.\d+\.upsampler)\.conv\.conv\.", r"\1.postconv.conv."),
-    ],
-}
 # The released files: bundle brain_image_synthesis_latent_diffusion_model, Apache-2.0.
 MD5 = {
     "autoencoder": "329e97b3085643ff235f11f049856242",
@@ -43,21 +36,6 @@ def md5(path: str | Path) -> str:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
-
-
-def rename(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    """One old state dict -> the names of the composite network; tensors are not copied.
-
-    Args:
-        state: name -> tensor in the old or (then only the prefix is added) the new layout.
-        prefix: `AUTOENCODER` or `DENOISER`.
-    """
-    found = {}
-    for name, tensor in state.items():
-        for old, new in RENAMED[prefix]:
-            name = re.sub(old, new, name)
-        found[prefix + name] = tensor
-    return found
 
 
 def composite_state(
@@ -82,6 +60,6 @@ def composite_state(
             )
     parts = (AUTOENCODER, DENOISER)
     state = {name: value for name, value in network.state_dict().items() if not name.startswith(parts)}
-    state |= rename(autoencoder, AUTOENCODER) | rename(diffusion, DENOISER)
+    state |= core_names(autoencoder, AUTOENCODER) | core_names(diffusion, DENOISER)
     expect_same_network(network, state, "the released files")
     return state

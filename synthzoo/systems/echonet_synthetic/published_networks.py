@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from synthzoo.errors import UserError
+from synthzoo.networks.released import package_class
 
 WIDTHS = (128, 256, 256, 512)
 SCALE = 0.18215  # of the latents: what the denoisers see is this times what the encoder gives
@@ -24,15 +24,7 @@ def diffusers_class(name: str) -> Any:
     Raises:
         UserError: the package is not installed or does not import.
     """
-    try:
-        import diffusers
-
-        return getattr(diffusers, name)
-    except (ImportError, RuntimeError, AttributeError) as error:
-        raise UserError(
-            f"{name}: the published EchoNet-Synthetic networks need the package diffusers "
-            f"({type(error).__name__}); pip install 'synthzoo[bench]', or take this bundle's own networks."
-        ) from error
+    return package_class("diffusers", name, "bench", "the published EchoNet-Synthetic networks")
 
 
 def even(x: torch.Tensor, divisor: int = 8) -> torch.Tensor:

@@ -11,14 +11,13 @@ are what the encoder gives times .18215, without a mean. The filter's gallery st
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 
 from synthzoo.errors import UserError
-from synthzoo.networks.weights import expect_same_network, read_state
+from synthzoo.networks.released import todays_names
+from synthzoo.networks.weights import expect_same_network
 from synthzoo.systems.echonet_synthetic.published_networks import SCALE
 
 PREFIXES = {
@@ -28,34 +27,6 @@ PREFIXES = {
     "reid": "reid.",
 }
 MARKS = {"vae": "decoder.", "lidm": "time_embedding.", "lvdm": "add_embedding.", "reid": "fc_end."}
-FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin", "model.safetensors")
-# Attention of an autoencoder that an old diffusers has written; the same tensors under the names of today.
-OLD = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-OLD_NAME = re.compile(r"^((?:en|de)coder\.mid_block\.attentions\.\d+\.)(query|key|value|proj_attn)\.")
-
-
-def read_folder(folder: str | Path) -> dict[str, torch.Tensor]:
-    """The state dict in a folder of diffusers, or of a file.
-
-    Raises:
-        UserError: no weights there, or not plain tensors.
-    """
-    folder = Path(folder)
-    if folder.is_file():
-        return read_state(folder)
-    found = [folder / name for name in FILES if (folder / name).is_file()] or sorted(folder.glob("*.pth"))
-    if not found:
-        raise UserError(f"{folder}: holds none of {', '.join(FILES)} or *.pth; download that folder whole.")
-    return read_state(found[0])
-
-
-def todays_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Names of old autoencoders as those of today; 1x1 convolutions of old attention become the matrices they are."""
-    found = {}
-    for name, tensor in state.items():
-        new = OLD_NAME.sub(lambda match: f"{match[1]}{OLD[match[2]]}.", name)
-        found[new] = tensor[..., 0, 0] if new != name and tensor.ndim == 4 else tensor
-    return found
 
 
 def published_state(

@@ -9,7 +9,8 @@ from small_video_model import small_video_model
 
 from synthzoo.bundle.compose import load_config
 from synthzoo.errors import UserError
-from synthzoo.systems.echonet_synthetic.published_weights import PREFIXES, published_state, read_folder, todays_names
+from synthzoo.networks.released import read_folder, todays_names
+from synthzoo.systems.echonet_synthetic.published_weights import PREFIXES, published_state
 from synthzoo.systems.hidden_subspaces.published_weights import convert_reid
 
 BUNDLE = ROOT / "bundles" / "echo_us_cine_synthesis_ldm"

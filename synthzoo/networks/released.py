@@ -1,0 +1,135 @@
+"""Released weights of others, where they lie and how they are named: folders of diffusers and transformers, old MONAI.
+
+    diffusers      config.json and diffusion_pytorch_model.safetensors or .bin, also .fp16., also in shards
+    transformers   config.json and model.safetensors or pytorch_model.bin, likewise
+    generative     state dicts of MONAI Generative, from before its networks moved to MONAI core
+
+Nothing is downloaded and no code of a folder runs. diffusers and transformers are imported where they are needed only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from synthzoo.errors import UserError
+from synthzoo.networks.weights import read_state
+
+STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+ENDINGS = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
+INDEX = ".index.json"  # beside shards: which file holds which tensor
+# Attention of an autoencoder that an old diffusers has written; the same tensors under the names of today.
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+OLD_NAME = re.compile(r"^((?:en|de)coder\.mid_block\.attentions\.\d+\.)(query|key|value|proj_attn)\.")
+# MONAI Generative -> MONAI core; all other names stay.
+GENERATIVE_NAMES = (
+    (re.compile(r"^(decoder\.blocks\.\d+)\.conv\.conv\."), r"\1.postconv.conv."),
+    (re.compile(r"(\.transformer_blocks\.\d+\.attn\d)\.to_out\.0\."), r"\1.out_proj."),
+    (re.compile(r"^(up_blocks\.\d+\.upsampler)\.conv\.conv\."), r"\1.postconv.conv."),
+)
+
+
+def package_class(package: str, name: str, extra: str, purpose: str) -> Any:
+    """The class of this name in an optional package.
+
+    Args:
+        package: "diffusers" or "transformers".
+        name: of the class.
+        extra: of this project that brings the package.
+        purpose: what needs it, in the plural, for the sentence.
+
+    Raises:
+        UserError: the package is not installed, does not import or lacks the class.
+    """
+    try:
+        return getattr(importlib.import_module(package), name)
+    except (ImportError, RuntimeError, AttributeError) as error:
+        raise UserError(
+            f"{name}: {purpose} need the package {package} ({type(error).__name__}); pip install 'synthzoo[{extra}]', "
+            "or take this bundle's own networks."
+        ) from error
+
+
+def weight_file(folder: str | Path) -> Path:
+    """The file of weights in a folder of diffusers or transformers, the index of its shards, or the first `*.pth`.
+
+    Safetensors take precedence over pickles, and full over half precision.
+
+    Raises:
+        UserError: no such folder, or no weights in it.
+    """
+    folder = Path(folder)
+    names = [f"{stem}{ending}{index}" for ending in ENDINGS for stem in STEMS for index in ("", INDEX)]
+    found = [folder / name for name in names if (folder / name).is_file()] or sorted(folder.glob("*.pth"))
+    if not found:
+        known = f"{STEMS[0]}{ENDINGS[0]}, {STEMS[1]}{ENDINGS[0]}, {STEMS[2]}.bin"
+        raise UserError(f"{folder}: holds none of {known} or *.pth; download that folder whole.")
+    return found[0]
+
+
+def read_folder(folder: str | Path) -> dict[str, torch.Tensor]:
+    """The state dict in a folder of diffusers or transformers, or of one file, without running any pickled code.
+
+    Raises:
+        UserError: no weights there, a shard is missing, or not plain tensors.
+    """
+    folder = Path(folder)
+    path = folder if folder.is_file() else weight_file(folder)
+    if not path.name.endswith(INDEX):
+        return read_state(path)
+    shards = read_config(path.parent, path.name).get("weight_map")
+    names = list(shards.values()) if isinstance(shards, dict) else []
+    if not names or not all(isinstance(name, str) and name == Path(name).name for name in names):
+        raise UserError(f"{path}: has no weight_map from tensors to files beside it; download the folder again.")
+    state = {}
+    for name in sorted(set(names)):
+        state |= read_state(path.with_name(name))
+    return state
+
+
+def read_config(folder: str | Path, name: str = "config.json") -> dict[str, Any]:
+    """The settings in a folder of diffusers or transformers.
+
+    Raises:
+        UserError: no such file, or no JSON object.
+    """
+    path = Path(folder) / name
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); download the model whole.") from None
+    except (ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: holds no JSON object; download the model again.")
+    return settings
+
+
+def todays_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Names of old autoencoders as those of today; 1x1 convolutions of old attention become the matrices they are."""
+    found = {}
+    for name, tensor in state.items():
+        new = OLD_NAME.sub(lambda match: f"{match[1]}{OLD_ATTENTION[match[2]]}.", name)
+        found[new] = tensor[..., 0, 0] if new != name and tensor.ndim == 4 else tensor
+    return found
+
+
+def core_names(state: Mapping[str, torch.Tensor], prefix: str = "") -> dict[str, torch.Tensor]:
+    """A state dict of MONAI Generative, autoencoder or U-Net, under the names of MONAI core; tensors are not copied.
+
+    Args:
+        state: name -> tensor in the old layout, or the new one, which stays.
+        prefix: what stands before each name then.
+    """
+    found = {}
+    for name, tensor in state.items():
+        for old, new in GENERATIVE_NAMES:
+            name = old.sub(new, name)
+        found[prefix + name] = tensor
+    return found
