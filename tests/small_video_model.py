@@ -7,8 +7,9 @@ from synthzoo.diffusion.samplers import preview
 from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.networks.clip_denoiser import ClipDenoiser
 from synthzoo.networks.conditions import ConditionNormaliser
+from synthzoo.networks.latent_images import GreyAutoencoder
 from synthzoo.networks.space_time import SpaceTimeUNet
-from synthzoo.systems.echonet_synthetic.network import FrameAutoencoder, LatentVideo, StillUNet
+from synthzoo.systems.echonet_synthetic.network import LatentVideo, StillUNet
 from synthzoo.systems.hidden_subspaces.network import ReidNetwork
 
 
@@ -26,7 +27,7 @@ def small_video_model(gallery: int = 40, filtered: bool = True) -> LatentVideo:
     torch.nn.init.normal_(image.out[2].conv.weight, std=0.1)
     reid = ReidNetwork(3, widths=(8, 8, 8, 8), embedding=16, first_size=3, first_stride=1, max_pool=False)
     network = LatentVideo(
-        FrameAutoencoder(autoencoder),
+        GreyAutoencoder(autoencoder),
         ClipDenoiser(StillUNet(image), ConditionNormaliser([], []), sigma_data=1.0),
         ClipDenoiser(video, ConditionNormaliser([10], [85]), sigma_data=1.0),
         reid if filtered else None,

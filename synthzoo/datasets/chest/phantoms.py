@@ -59,7 +59,7 @@ class ChestPhantomDataset(Dataset):
         if exposures not in EXPOSURES:
             raise UserError(f"exposures = {exposures!r}: a set of chest phantoms takes {' or '.join(EXPOSURES)}.")
         self.pool = pool or load_pool(PoolSettings(), cache_dir, processes, progress, **settings)
-        self.rows = np.repeat(self.pool.indices(split), copies)
+        self.rows, self.split, self.copies = np.repeat(self.pool.indices(split), copies), split, int(copies)
         if not len(self.rows):
             raise UserError(
                 f"split = {split}: a pool of {self.pool.settings.patients} patients has none of them there."
@@ -73,19 +73,31 @@ class ChestPhantomDataset(Dataset):
         """The truth of a row, see `ChestPool.records`."""
         return self.pool.records[self.rows[row]]
 
+    def truth(self, row: int) -> dict:
+        """What a row says besides its image and masks; nothing is exposed for it."""
+        record = self.record(row)
+        who = {"patient": record["patient"], "study": record["study"], "row": int(self.rows[row])}
+        return _truth(record) | who
+
+    @property
+    def cache_dir(self) -> Path | None:
+        """Folder for what is computed from the images, beside the pool; None where exposures are fresh."""
+        if self.exposures == "fresh":
+            return None
+        return self.pool.folder / f"{self.split.lower()}-{self.style}-{self.copies}"
+
     def __getitem__(self, row: int) -> dict:
         if not 0 <= row < len(self):
             raise IndexError(row)
-        number, record = int(self.rows[row]), self.record(row)
+        number = int(self.rows[row])
         seed = row if self.exposures == "fixed" else int(np.random.randint(2**31 - 1))
         image = self.pool.expose(number, seed, self.style)
-        item = {"image": torch.from_numpy(image[None])} | _truth(record)
+        item = {"image": torch.from_numpy(image[None])} | self.truth(row)
         if self.masks:
             found = self.pool.masks(number)
             empty = np.zeros(image.shape, bool)
             stacked = [found.get(name, empty) for name in ("lungs", "heart", *KINDS)]
             item["mask"] = torch.from_numpy(np.stack(stacked).astype(np.float32))
-        item |= {"patient": record["patient"], "study": record["study"], "row": number}
         return item if self.transform is None else self.transform(item)
 
 

@@ -6,7 +6,6 @@ scale; here the posterior's mean is taken, so that a video has one latent.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from synthzoo.datasets.echo.clip_frames import ClipFrames
 from synthzoo.datasets.echo.training_clips import training_clips
+from synthzoo.datasets.latents import autoencoder_digest
 from synthzoo.networks.saving import save_atomically
 from synthzoo.systems.hidden_subspaces.pairs import PatientPairs
 
@@ -130,11 +130,7 @@ def cached_at(network: torch.nn.Module, clips: Dataset) -> Path | None:
     folder = getattr(clips, "cache_dir", None)
     if folder is None:
         return None
-    digest = hashlib.sha256()
-    for name, value in network.autoencoder.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().float().numpy().tobytes())
-    return Path(folder) / f"latents-{digest.hexdigest()[:12]}.pt"
+    return Path(folder) / f"latents-{autoencoder_digest(network)}.pt"
 
 
 @torch.no_grad()

@@ -18,32 +18,7 @@ from torch import nn
 
 from synthzoo.errors import UserError
 from synthzoo.networks.clip_denoiser import ClipDenoiser
-
-
-class FrameAutoencoder(nn.Module):
-    """Grey frames in [0, 1] through an autoencoder of images in [-1, 1].
-
-    Args:
-        autoencoder: has encode(x) -> (mean, standard deviation) and decode(z), such as `monai.networks.nets.
-            AutoencoderKL` or `synthzoo.systems.echonet_synthetic.published_networks.PublishedAutoencoder`.
-        channels: that it takes; grey is repeated, and what it gives is averaged.
-    """
-
-    def __init__(self, autoencoder: nn.Module, channels: int = 1) -> None:
-        super().__init__()
-        self.autoencoder, self.channels = autoencoder, int(channels)
-
-    def encode(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Frames (N, 1, H, W) in [0, 1] -> mean and standard deviation of their latents, (N, C, h, w) each."""
-        return self.autoencoder.encode((2 * image - 1).expand(-1, self.channels, -1, -1))
-
-    def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """Latents (N, C, h, w) -> frames (N, 1, H, W), about [0, 1]."""
-        return (self.autoencoder.decode(z).mean(1, keepdim=True) + 1) / 2
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Frames -> their reconstruction from the mean."""
-        return self.decode(self.encode(image)[0])
+from synthzoo.networks.latent_images import LatentImages
 
 
 class StillUNet(nn.Module):
@@ -68,11 +43,11 @@ class StillUNet(nn.Module):
         return flat.unflatten(0, (batch, frames)).transpose(1, 2)
 
 
-class LatentVideo(nn.Module):
+class LatentVideo(LatentImages):
     """Autoencoder, image denoiser, patient filter and clip denoiser as one network of a bundle.
 
     Args:
-        autoencoder: of frames, see `FrameAutoencoder`.
+        autoencoder: of frames, see `GreyAutoencoder`.
         image: denoiser of reference latents, a `ClipDenoiser` of no conditions.
         video: denoiser of clips beside their reference, a `ClipDenoiser` of EF in percent.
         reid: latents (N, C, h, w) -> embeddings (N, K), with `logits(queries, references)` (Q, R): how surely two are
@@ -100,51 +75,15 @@ class LatentVideo(nn.Module):
         gallery: int = 3000,
         preview: Callable | None = None,
     ) -> None:
-        super().__init__()
-        self.autoencoder, self.image, self.video, self.reid = autoencoder, image, video, reid
+        super().__init__(autoencoder, latent_shape)
+        self.image, self.video, self.reid = image, video, reid
         self.schedule = image.schedule = video.schedule = schedule
-        self.latent_shape = tuple(int(n) for n in latent_shape)
         self.frames, self.fps, self.preview = int(frames), float(fps), preview
-        self.register_buffer("latent_mean", torch.zeros(self.latent_shape[0], 1, 1))
-        self.register_buffer("scale_factor", torch.ones(()))
-        self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
         if reid is None:
             return
         self.register_buffer("gallery", torch.zeros(int(gallery), int(embedding)))
         self.register_buffer("gallery_patient", torch.full((int(gallery),), -1, dtype=torch.int64))
         self.register_buffer("threshold", torch.tensor(1e4))
-
-    # --- frames and latents ------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def fit_latents(self, means: torch.Tensor, variances: torch.Tensor) -> None:
-        """Set mean and scale from statistics of the autoencoder's latents.
-
-        Args:
-            means: of each channel, (C,).
-            variances: about that mean, of each channel, (C,).
-        """
-        self.latent_mean.copy_(means.reshape(-1, 1, 1))
-        # One number for all channels, as published: those that carry most of the picture stay the largest.
-        self.scale_factor.copy_(variances.mean().clamp_min(1e-12).rsqrt())
-        self.fitted.fill_(True)
-
-    def encode(self, frames: torch.Tensor) -> torch.Tensor:
-        """Frames (N, 1, H, W) in [0, 1] -> normalised latents (N, C, h, w), the posterior's mean."""
-        return (self.autoencoder.encode(frames)[0] - self.latent_mean) * self.scale_factor
-
-    def decode(self, latents: torch.Tensor, chunk: int = 256) -> torch.Tensor:
-        """Normalised latents (N, C, h, w) or (B, C, T, h, w) -> frames (N, 1, H, W) or (B, 1, T, H, W), about [0, 1].
-
-        Args:
-            latents: what the samplers give.
-            chunk: frames decoded at once, which bounds the memory.
-        """
-        if latents.ndim == 5:
-            flat = self.decode(latents.transpose(1, 2).flatten(0, 1), chunk)
-            return flat.unflatten(0, (latents.shape[0], latents.shape[2])).transpose(1, 2)
-        z = latents / self.scale_factor + self.latent_mean
-        return torch.cat([self.autoencoder.decode(part) for part in z.split(chunk)])
 
     # --- who is it like? ---------------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ from synthzoo.diffusion.samplers import preview
 from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.networks.clip_denoiser import ClipDenoiser
 from synthzoo.networks.conditions import ConditionNormaliser
-from synthzoo.systems.echonet_synthetic.network import FrameAutoencoder, LatentVideo, StillUNet
+from synthzoo.networks.latent_images import GreyAutoencoder
+from synthzoo.systems.echonet_synthetic.network import LatentVideo, StillUNet
 from synthzoo.systems.echonet_synthetic.published_networks import (
     PublishedAutoencoder,
     PublishedImageUNet,
@@ -34,7 +35,7 @@ def published(
         reid: network of the privacy filter, such as `hidden_subspaces.network.published`; None for no filter.
     """
     return LatentVideo(
-        autoencoder=FrameAutoencoder(PublishedAutoencoder(), channels=3),
+        autoencoder=GreyAutoencoder(PublishedAutoencoder(), channels=3),
         image=ClipDenoiser(StillUNet(PublishedImageUNet()), ConditionNormaliser([], []), sigma_data=1.0),
         video=ClipDenoiser(PublishedVideoUNet(frames=frames), ConditionNormaliser([0], [100]), sigma_data=1.0),
         reid=reid,

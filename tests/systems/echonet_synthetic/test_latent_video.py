@@ -13,11 +13,11 @@ from synthzoo.datasets.echo.clip_frames import ClipFrames
 from synthzoo.datasets.echo.training_clips import training_clips
 from synthzoo.errors import UserError
 from synthzoo.inferers.outputs import SpreadOutputsd
+from synthzoo.networks.latent_images import GreyAutoencoder
 from synthzoo.objectives.autoencoder import AutoencoderObjective
 from synthzoo.objectives.part import PartObjective
 from synthzoo.systems.echonet_synthetic.inferer import LatentVideoInferer
 from synthzoo.systems.echonet_synthetic.latents import LatentClips, LatentStills
-from synthzoo.systems.echonet_synthetic.network import FrameAutoencoder
 from synthzoo.systems.echonet_synthetic.objective import ClipDiffusionObjective
 from synthzoo.systems.echonet_synthetic.privacy_filter import FilterCalibration, best_scores
 from synthzoo.systems.hidden_subspaces.objective import ReidLoss
@@ -94,7 +94,7 @@ def test_grey_frames_pass_an_autoencoder_of_three_channels():
             return z
 
     frames = torch.rand(4, 1, 8, 8)
-    wrapped = FrameAutoencoder(Three(), channels=3)
+    wrapped = GreyAutoencoder(Three(), channels=3)
     assert wrapped.encode(frames)[0].shape == (4, 3, 8, 8)
     assert torch.allclose(wrapped(frames), frames, atol=1e-6)
 

@@ -1,0 +1,140 @@
+"""Grey images and their latents: an autoencoder in [0, 1] and the statistics that bring its latents to unit scale.
+
+    z = (encode(x) - mean) scale;    mean a number a channel, scale one number, both measured on the training images
+
+Source of the scale: Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+from monai.networks.nets import AutoencoderKL
+from torch import nn
+
+from synthzoo.errors import UserError
+from synthzoo.networks.weights import expect_same_network, read_state
+
+SHARED = ("autoencoder.", "latent_mean", "scale_factor", "fitted")  # tensors of `LatentImages` in any network
+
+
+class GreyAutoencoder(nn.Module):
+    """Grey images in [0, 1] through an autoencoder of images in [-1, 1].
+
+    Args:
+        autoencoder: has encode(x) -> (mean, standard deviation) and decode(z), such as `monai.networks.nets.
+            AutoencoderKL` or `synthzoo.systems.echonet_synthetic.published_networks.PublishedAutoencoder`.
+        channels: that it takes; grey is repeated, and what it gives is averaged.
+    """
+
+    def __init__(self, autoencoder: nn.Module, channels: int = 1) -> None:
+        super().__init__()
+        self.autoencoder, self.channels = autoencoder, int(channels)
+
+    def encode(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (N, 1, H, W) in [0, 1] -> mean and standard deviation of their latents, (N, C, h, w) each."""
+        return self.autoencoder.encode((2 * image - 1).expand(-1, self.channels, -1, -1))
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        """Latents (N, C, h, w) -> images (N, 1, H, W), about [0, 1]."""
+        return (self.autoencoder.decode(z).mean(1, keepdim=True) + 1) / 2
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Images -> their reconstruction from the mean."""
+        return self.decode(self.encode(image)[0])
+
+
+class LatentImages(nn.Module):
+    """An autoencoder with the scale of its latents; networks of latent diffusion derive from it.
+
+    Args:
+        autoencoder: of grey images, see `GreyAutoencoder`.
+        latent_shape: (C, h, w) of an image.
+    """
+
+    def __init__(self, autoencoder: nn.Module, latent_shape: Sequence[int] = (3, 8, 8)) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.latent_shape = tuple(int(n) for n in latent_shape)
+        self.register_buffer("latent_mean", torch.zeros(self.latent_shape[0], 1, 1))
+        self.register_buffer("scale_factor", torch.ones(()))
+        self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
+
+    @torch.no_grad()
+    def fit_latents(self, means: torch.Tensor, variances: torch.Tensor) -> None:
+        """Set mean and scale from statistics of the autoencoder's latents.
+
+        Args:
+            means: of each channel, (C,).
+            variances: about that mean, of each channel, (C,).
+        """
+        self.latent_mean.copy_(means.reshape(-1, 1, 1))
+        # One number for all channels, as published: those that carry most of the picture stay the largest.
+        self.scale_factor.copy_(variances.mean().clamp_min(1e-12).rsqrt())
+        self.fitted.fill_(True)
+
+    def encode(self, frames: torch.Tensor) -> torch.Tensor:
+        """Images (N, 1, H, W) in [0, 1] -> normalised latents (N, C, h, w), the posterior's mean."""
+        return (self.autoencoder.encode(frames)[0] - self.latent_mean) * self.scale_factor
+
+    def decode(self, latents: torch.Tensor, chunk: int = 256) -> torch.Tensor:
+        """Normalised latents (N, C, h, w) or (B, C, T, h, w) -> images (N, 1, H, W) or (B, 1, T, H, W), about [0, 1].
+
+        Args:
+            latents: what the samplers give.
+            chunk: images decoded at once, which bounds the memory.
+        """
+        if latents.ndim == 5:
+            flat = self.decode(latents.transpose(1, 2).flatten(0, 1), chunk)
+            return flat.unflatten(0, (latents.shape[0], latents.shape[2])).transpose(1, 2)
+        z = latents / self.scale_factor + self.latent_mean
+        return torch.cat([self.autoencoder.decode(part) for part in z.split(chunk)])
+
+    def take_autoencoder(self, path: str | Path) -> Self:
+        """Read the autoencoder and its scale alone from the weights of any network of latent images; returns itself.
+
+        Args:
+            path: a `model.pt`, for instance of the bundle whose stage 1 trained the autoencoder.
+
+        Raises:
+            UserError: the file cannot be read, or its autoencoder is another one or was never measured.
+        """
+        state = {name: value for name, value in read_state(path).items() if name.startswith(SHARED)}
+        part = LatentImages(self.autoencoder, self.latent_shape)
+        expect_same_network(part, state, path)
+        if not bool(state["fitted"]):
+            raise UserError(
+                f"{path}: the scale of its latents was never measured; run the stage that trains the autoencoder and "
+                "the one that encodes the training set first."
+            )
+        self.load_state_dict(state, strict=False)
+        return self
+
+
+def radiograph_autoencoder(
+    channels: Sequence[int] = (16, 32, 64), latent_channels: int = 4, norm_num_groups: int = 8
+) -> GreyAutoencoder:
+    """The autoencoder of radiographs, MONAI's without attention: (1, S, S) to (latent_channels, S / 4, S / 4).
+
+    Args:
+        channels: of the levels; each but the first halves the size.
+        latent_channels: of the latents.
+        norm_num_groups: of the group norms; divides each of `channels`.
+    """
+    return GreyAutoencoder(
+        AutoencoderKL(
+            spatial_dims=2,
+            in_channels=1,
+            out_channels=1,
+            latent_channels=latent_channels,
+            channels=tuple(channels),
+            num_res_blocks=(1,) * len(channels),
+            attention_levels=(False,) * len(channels),
+            norm_num_groups=norm_num_groups,
+            with_encoder_nonlocal_attn=False,
+            with_decoder_nonlocal_attn=False,
+        )
+    )
