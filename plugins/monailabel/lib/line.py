@@ -21,6 +21,8 @@ from typing import Any
 from fastapi import HTTPException
 from starlette.concurrency import run_in_threadpool
 
+from synthzoo.serving.store import trim_memory
+
 QUEUE_MAX = 16
 LONGEST_RETRY_S = 600
 
@@ -111,6 +113,8 @@ def let_go(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             following = cause.__cause__ or cause.__context__
             cause.__traceback__ = cause.__cause__ = cause.__context__ = None
             cause = following
+    finally:
+        trim_memory()
     raise said
 
 
