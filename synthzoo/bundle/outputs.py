@@ -35,6 +35,7 @@ OUTPUT_KINDS = {
     "image": OutputKind("image", "image", "study"),
     "video": OutputKind("video", "video", "study"),
     "heat_map": OutputKind("map", "overlay", "label", "heatmap"),
+    "confidence": OutputKind("confidence map", "overlay", "label", "confidence"),
     "label": OutputKind("labels", "labels", "label"),
     "table": OutputKind("table", "text"),
 }

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from synthzoo.systems.many_tasks.shapes import Region
+from synthzoo.transforms.random_shapes import Region
 
 
 def deform(

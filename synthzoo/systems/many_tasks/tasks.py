@@ -14,11 +14,12 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 from scipy import ndimage
 
-from synthzoo.systems.many_tasks.blending import poisson_blend, source_patch
+from synthzoo.systems.many_tasks.blending import source_patch
 from synthzoo.systems.many_tasks.deformation import deform
-from synthzoo.systems.many_tasks.intensity import smooth_change
-from synthzoo.systems.many_tasks.shapes import Region, draw_region, inner_distance, place_region, roughen
 from synthzoo.systems.many_tasks.soft_labels import soft_label
+from synthzoo.transforms.intensity_changes import smooth_change
+from synthzoo.transforms.poisson import poisson_blend
+from synthzoo.transforms.random_shapes import Region, draw_region, inner_distance, place_region, roughen
 
 INTRA, INTER, SINK, SOURCE, INTENSITY = range(5)
 CHANGED = 1e-3

@@ -11,12 +11,13 @@ from scipy import ndimage as ndi
 from scipy.sparse import lil_matrix
 from scipy.sparse.linalg import spsolve
 
-from synthzoo.systems.many_tasks.blending import poisson_blend, source_patch
+from synthzoo.systems.many_tasks.blending import source_patch
 from synthzoo.systems.many_tasks.deformation import deform, push_exponent
-from synthzoo.systems.many_tasks.intensity import smooth_change
-from synthzoo.systems.many_tasks.shapes import Region, draw_region, inner_distance, place_region, roughen
 from synthzoo.systems.many_tasks.soft_labels import soft_label
 from synthzoo.systems.many_tasks.tasks import INTENSITY, INTER, INTRA, RandAnomalyTaskd
+from synthzoo.transforms.intensity_changes import smooth_change
+from synthzoo.transforms.poisson import poisson_blend
+from synthzoo.transforms.random_shapes import Region, draw_region, inner_distance, place_region, roughen
 
 
 def solve_blend(target, source, mask):

@@ -1,4 +1,4 @@
-"""Smooth intensity changes with a ramp at the edge (task 4); variants: a ring around a core, one tissue alone.
+"""Smooth intensity changes with a ramp at the edge; variants: a ring around a core, one tissue alone.
 
 With D the Euclidean distance to the region's outside and w the ramp's width, the region gains
     sign (sigma / 2 + Gamma(3, sigma)) min(1, D / w),   w = min(minDim (0.02 + Gamma(3, 0.01)), max D).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from synthzoo.systems.many_tasks.shapes import inner_distance
+from synthzoo.transforms.random_shapes import inner_distance
 
 
 def draw_change(sigma: float, rng: np.random.RandomState) -> float:

@@ -1,0 +1,223 @@
+"""Evaluation of the anomaly map on phantom findings that no task imitates, beside its controls.
+
+Findings come from `phantoms.chest`, are never used in training, and lie in patients of the test seeds. Every method
+runs on the same radiographs. Pixels that are not black count: neither bars nor the edge of a collimator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage as ndi
+from scipy.stats import spearmanr
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from synthzoo.evaluation.base import Evaluation, Found
+from synthzoo.metrics import localisation as loc
+from synthzoo.networks.weights import load_weights
+from synthzoo.phantoms.chest.findings import KINDS
+from synthzoo.systems.confidence_aware.inferer import ConfidenceMapInferer
+
+OURS, BRIGHT, DARK = "P-PII (shipped)", "equalised intensity, smoothed", "equalised intensity, inverted"
+MEAN, POSITION = "distance from the mean radiograph", "position prior"
+UNSURE = "uncertainty alone"
+BINS = 20
+DROPPED = (0.0, 0.1, 0.2)
+
+
+class ConfidenceEvaluation(Evaluation):
+    """Localisation, calibration and use of the confidence, per finding, with controls, and the ablation.
+
+    Args:
+        network: trained `AnomalyConfidenceNetwork`.
+        report, work_dir, parts, inferer: see `Evaluation`.
+        images: test radiographs with findings and without, rows with "image", "mask" and "labels", see
+            `ChestPhantomDataset` with masks and fixed exposures.
+        training: healthy radiographs of training patients, for the mean and the deviation.
+        preprocessing: of a row, as the bundle has it after the file is read.
+        other_preprocessing: that of the ablation's members on raw intensity.
+        ablation: name -> {"weights": file, "raw": bool}, members of other tasks; those whose file is missing are left
+            out.
+        count: test radiographs.
+        references: training radiographs for the mean.
+    """
+
+    PARTS = ("localisation", "confidence", "ablation")
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        images: Dataset,
+        training: Dataset,
+        preprocessing: Callable[[dict], dict],
+        other_preprocessing: Callable[[dict], dict] | None = None,
+        ablation: Mapping[str, Mapping[str, Any]] | None = None,
+        ablation_network: torch.nn.Module | None = None,
+        count: int = 200,
+        references: int = 100,
+        **shared: Any,
+    ) -> None:
+        settings = {"count": count, "references": references, "ablation": sorted(ablation or {})}
+        super().__init__(network, settings=settings, **shared)
+        self.images, self.training, self.preprocessing = images, training, preprocessing
+        self.other_preprocessing, self.members = other_preprocessing, dict(ablation or {})
+        self.ablation_network, self.references = ablation_network, min(references, len(training))
+        self.count = min(count, len(images))
+
+    def localisation(self) -> Found:
+        """Where findings are: every method, all findings and each."""
+        data = self.cached("test", self._test)
+        maps = self.cached("maps", self._maps)
+        heats = {OURS: maps["mean"].numpy(), UNSURE: maps["uncertainty"].numpy(), **self._controls(data)}
+        return summarise(heats, data)
+
+    def confidence(self) -> Found:
+        """Calibration of the map, and whether its confidence says where it errs."""
+        data, maps = self.cached("test", self._test), self.cached("maps", self._maps)
+        seen, truth = data["seen"].numpy(), data["truth"].numpy() > 0
+        mean, unsure = maps["mean"].numpy(), maps["uncertainty"].numpy()
+        error = np.abs(mean - truth)
+        found = Found()
+        rho = float(spearmanr(unsure[seen], error[seen]).statistic)
+        ill = truth.any((1, 2))
+        rows = []
+        score = np.array([m[s].mean() for m, s in zip(mean, seen)])
+        doubt = np.array([u[s].mean() for u, s in zip(unsure, seen)])
+        for share in DROPPED:
+            kept = doubt <= np.quantile(doubt, 1 - share)
+            auroc = float(roc_auc_score(ill[kept], score[kept])) if 0 < ill[kept].sum() < kept.sum() else None
+            rows.append([f"{share:.0%}", int(kept.sum()), None if auroc is None else round(auroc, 3)])
+            found.figures[f"image_auroc_dropped_{int(100 * share)}"] = rows[-1][-1]
+        found.add(
+            "Risk and coverage: images left when the least certain are dropped", ["dropped", "images", "AUROC"], rows
+        )
+        curve = calibration_curve(mean[seen], truth[seen])
+        found.add("Calibration: what share of the pixels of a score lies in a finding", *curve[1:])
+        found.figures |= {"calibration_error": round(curve[0], 4), "spearman_uncertainty_error": round(rho, 4)}
+        return found
+
+    def ablation(self) -> Found:
+        """Members of other tasks and of raw intensity, at the same steps."""
+        found, rows = Found(), []
+        data = self.cached("test", self._test)
+        seen, truth = data["seen"].numpy(), data["truth"].numpy() > 0
+        for name, member in self.members.items():
+            try:
+                network = load_weights(self.ablation_network, member["weights"], self.device)
+            except FileNotFoundError:
+                continue
+            prepare = self.other_preprocessing if member.get("raw") else self.preprocessing
+            heats = np.stack([self._map(self._prepared(row, prepare), network)[0] for row in range(self.count)])
+            scores = loc.voxel_scores(list(heats), list(truth), list(seen))
+            rows.append([name, round(scores["ap"], 3), round(scores["auroc"], 3)])
+            found.figures[f"ablation_{name.replace(' ', '_').replace(',', '')}_ap"] = round(scores["ap"], 4)
+        if rows:
+            found.add("Ablation, the same steps and images", ["task and input", "pixel AP", "pixel AUROC"], rows)
+        return found
+
+    def _prepared(self, row: int, prepare: Callable[[dict], dict] | None) -> torch.Tensor:
+        image = (prepare or self.preprocessing)({"image": self.images[row]["image"]})["image"]
+        return torch.as_tensor(image).as_subclass(torch.Tensor).float()
+
+    def _test(self) -> dict[str, torch.Tensor]:
+        images, truths, kinds = [], [], []
+        for row in tqdm(range(self.count), desc="test radiographs"):
+            item = self.images[row]
+            images.append(self._prepared(row, None))
+            masks = item["mask"][2:] * item["labels"][:, None, None]
+            truths.append(masks.amax(0))
+            kinds.append(torch.stack([mask.bool() for mask in masks]))
+        image = torch.cat(images)
+        return {
+            "image": image,
+            "seen": image > 0,
+            "truth": torch.stack(truths).clamp(0, 1),
+            "kinds": torch.stack(kinds),
+        }
+
+    def _maps(self) -> dict[str, torch.Tensor]:
+        images = self.cached("test", self._test)["image"]
+        made = [self._map(image[None], self.network) for image in tqdm(images, desc="maps")]
+        return {
+            "mean": torch.tensor(np.stack([m for m, _ in made])),
+            "uncertainty": torch.tensor(np.stack([u for _, u in made])),
+        }
+
+    def _map(self, image: torch.Tensor, network: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
+        inferer = self.inferer or ConfidenceMapInferer()
+        out = inferer(image[None].to(self.device), network)
+        return out["pred"][0, 0].cpu().numpy(), (1 - out["confidence"])[0, 0].cpu().numpy()
+
+    def _controls(self, data: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+        """Maps that know only intensity or only places."""
+        images, seen = data["image"].numpy(), data["seen"].numpy()
+        known = [self.preprocessing({"image": self.training[row]["image"]})["image"] for row in range(self.references)]
+        known = np.stack([np.asarray(image)[0] for image in known])
+        mean, deviation = known.mean(0), np.maximum(known.std(0), 0.05)
+        smooth = np.stack([loc.equalised_intensity(image, mask) for image, mask in zip(images, seen)])
+        prior = ndi.gaussian_filter(
+            data["truth"].numpy().mean(0), 4.0
+        )  # of the test itself: the best that places can do
+        return {
+            BRIGHT: smooth,
+            DARK: (1 - smooth) * seen,
+            MEAN: np.stack([ndi.gaussian_filter(np.abs(image - mean) / deviation, 1.0) for image in images]),
+            POSITION: np.broadcast_to(prior, images.shape),
+        }
+
+
+def summarise(heats: Mapping[str, np.ndarray], data: Mapping[str, torch.Tensor]) -> Found:
+    """Tables and figures of all methods over all findings and each."""
+    found = Found()
+    seen, truth, kinds = data["seen"].numpy(), data["truth"].numpy() > 0, data["kinds"].numpy()
+    ill = truth.any((1, 2))
+    rows = []
+    for name, heat in heats.items():
+        scores = loc.voxel_scores(list(heat), list(truth), list(seen))
+        image = float(roc_auc_score(ill, [h[s].mean() for h, s in zip(heat, seen)]))
+        rows.append([name, round(scores["ap"], 3), round(scores["auroc"], 3), round(image, 3)])
+        if name == OURS:
+            found.figures |= {"ap": round(scores["ap"], 4), "auroc": round(scores["auroc"], 4)}
+            found.figures |= {"image_auroc": round(image, 4), "chance": round(scores["chance"], 4)}
+        else:
+            key = {BRIGHT: "bright", DARK: "dark", MEAN: "mean", POSITION: "position", UNSURE: "uncertainty"}[name]
+            found.figures[f"{key}_ap"] = round(scores["ap"], 4)
+    rows.append(["chance", round(found.figures["chance"], 3), 0.5, 0.5])
+    title = f"{int(ill.sum())} phantom radiographs with findings, {int((~ill).sum())} without"
+    found.add(title, ["method", "pixel AP", "pixel AUROC", "image AUROC"], rows)
+    rows = []
+    for number, kind in enumerate(KINDS):
+        own = np.flatnonzero(kinds[:, number].any((1, 2)))
+        if not len(own):
+            continue
+        row: list[Any] = [kind, len(own), round(float(np.mean(kinds[own, number][seen[own]])), 4)]
+        for heat in heats.values():
+            # Other findings of the same image count neither for nor against.
+            valid = seen[own] & ~(truth[own] & ~kinds[own, number])
+            row.append(round(float(average_precision_score(kinds[own, number][valid], heat[own][valid])), 3))
+        rows.append(row)
+        found.figures[f"{kind}_ap"] = row[3]
+    found.add("Pixel AP by finding", ["finding", "images", "chance", *heats], rows)
+    return found
+
+
+def calibration_curve(scores: np.ndarray, truth: np.ndarray) -> tuple[float, list[str], list[list]]:
+    """Expected calibration error over `BINS` bins of the score, columns and rows of its table.
+
+    ECE = sum_b n_b / n |mean score in b - share of findings in b|.
+    """
+    index = np.minimum((scores * BINS).astype(int), BINS - 1)
+    error, rows = 0.0, []
+    for number in range(BINS):
+        inside = index == number
+        if not inside.any():
+            continue
+        predicted, observed, share = float(scores[inside].mean()), float(truth[inside].mean()), float(inside.mean())
+        error += share * abs(predicted - observed)
+        rows.append([round(predicted, 3), round(observed, 3), round(share, 5)])
+    return error, ["mean score", "share in a finding", "share of pixels"], rows
