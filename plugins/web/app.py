@@ -51,6 +51,8 @@ class Page(TrameApp):
                 "flat": False,
                 "playing": False,
                 "has_map": False,
+                "maps": [],
+                "map": 0,
                 "regions": [],
                 "score": "",
                 "opacity": heat.OPACITY,
@@ -73,6 +75,7 @@ class Page(TrameApp):
         changes("layout")(lambda **_: self._set_layout())
         changes("model")(lambda **_: self._choose_model())
         changes("opacity", "map_threshold")(lambda **_: self._adjust_map())
+        changes("map")(lambda map, **_: self.views.choose_map(int(map)))
         changes("frame")(lambda frame, **_: self.views.set_frame(int(frame)))
         changes("playing")(self._play)
         changes("beside")(self._open_beside)
@@ -130,6 +133,8 @@ class Page(TrameApp):
                 {
                     "current": name,
                     "has_map": shown.heat is not None,
+                    "maps": [{"title": node.GetName(), "value": number} for number, node in enumerate(shown.maps)],
+                    "map": 0,
                     "score": "" if score is None else f"score {score:.3g}",
                     "regions": [region.text() for region in shown.regions],
                 }

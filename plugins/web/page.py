@@ -127,6 +127,14 @@ def build_overlay(actions) -> None:
     """Opacity and threshold of the heat map, its score and its regions."""
     with html.Div(v_show="has_map", id="overlay"):
         v.VListSubheader("Anomaly map")
+        v.VSelect(
+            v_if="maps.length > 1",
+            v_model=("map",),
+            items=("maps",),
+            density="compact",
+            hide_details=True,
+            id="map",
+        )
         row("opacity", "opacity", 0, 1, 0.05)
         row("threshold", "map_threshold", 0, 1, 0.01)
         with html.Div(classes="d-flex align-center ga-2 mt-1"):

@@ -17,7 +17,7 @@ from SynthZooLib.videos import is_video
 from SynthZooLib.volumes import told
 
 VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha")
-KINDS = {"heatmap": "heat_map", "confidence": "heat_map", "dseg": "label", "mask": "label"}  # else "image"
+KINDS = {"heatmap": "heat_map", "confidence": "confidence", "dseg": "label", "mask": "label"}  # else "image"
 
 
 def stem(name: str) -> str | None:

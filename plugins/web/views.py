@@ -79,6 +79,7 @@ class Views:
         self.chosen = FOUR
         self.layout.set_layout(FOUR)
         self.shown: dict[int, Shown] = {}
+        self.map = 0
         for view in self.app.view_manager.get_views():
             # Software rendering loses translucent surfaces with more than one sample a pixel.
             view.render_window().SetMultiSamples(0)
@@ -117,8 +118,8 @@ class Views:
         for crosshair in nodes_of(self.scene, "vtkMRMLCrosshairNode"):
             crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.NoCrosshair)  # it marked a point of another study
         self.shown[group] = made
-        if made.heat is not None:
-            heat.show(self.scene, made.heat, threshold=heat.threshold_of(made.sidecar))
+        for node in made.maps:
+            heat.show(self.scene, node, threshold=heat.threshold_of(made.sidecar) if node is made.heat else 0.0)
         for number, shown in self.shown.items():
             self._set_layers(shown, number)
         has_regions = made.segmentation is not None and made.segmentation.GetSegmentation().GetNumberOfSegments() > 0
@@ -145,7 +146,8 @@ class Views:
     def _set_layers(self, shown: Shown, group: int) -> None:
         back = shown.background if shown.background is not None else shown.heat
         self.app.display_manager.show_volume_in_slice_background(back, group)
-        self.app.display_manager.show_volume_in_slice_foreground(shown.heat, group)
+        front = shown.maps[self.map] if self.map < len(shown.maps) else shown.heat
+        self.app.display_manager.show_volume_in_slice_foreground(front, group)
 
     def close(self, group: int) -> None:
         """Take what a group shows out of the scene."""
@@ -160,6 +162,12 @@ class Views:
                 heat.set_threshold(shown.heat, threshold)
         for view in self.slices():
             view.set_foreground_opacity(opacity)
+
+    def choose_map(self, number: int) -> None:
+        """Which of a study's maps lies in front: 0 is the anomaly map; a study without that one shows its first."""
+        self.map = number
+        for group, shown in self.shown.items():
+            self._set_layers(shown, group)
 
     def videos(self) -> list[Shown]:
         """The videos that are to be seen, the left one first."""

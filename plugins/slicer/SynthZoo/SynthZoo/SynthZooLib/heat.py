@@ -23,21 +23,24 @@ class Region:
 
     Args:
         label: its value in the label map; 0 is the map's peak where there is no region.
-        volume_ml: its size.
+        volume_ml: its size; 0 in a flat image.
         peak: highest value of the map in it.
         at: the point of the peak, R, A, S in mm.
+        area_share: its share of a flat image.
     """
 
     label: int
     volume_ml: float
     peak: float
     at: tuple
+    area_share: float = 0.0
 
     def text(self) -> str:
         """For the list."""
         if not self.label:
             return f"Peak {self.peak:.2f}, below the threshold of a region"
-        return f"Region {self.label}: peak {self.peak:.2f}, {self.volume_ml:g} mL"
+        size = f"{100 * self.area_share:.1f} % of the image" if self.area_share else f"{self.volume_ml:g} mL"
+        return f"Region {self.label}: peak {self.peak:.2f}, {size}"
 
 
 def colors(scene):
@@ -106,8 +109,9 @@ def regions(node, sidecar: dict, labels=None) -> list[Region]:
             place = tuple(float(mm) for mm in item["centre_mm"])
         else:
             continue
-        found.append(Region(label, float(item.get("volume_ml", 0)), float(item.get("peak", 0)), place))
-    found.sort(key=lambda region: (-region.peak, -region.volume_ml, region.label))
+        size = float(item.get("volume_ml", 0)), float(item.get("peak", 0))
+        found.append(Region(label, *size, place, float(item.get("area_share", 0))))
+    found.sort(key=lambda region: (-region.peak, -region.volume_ml, -region.area_share, region.label))
     if not found and heat.size and float(heat.max()) > 0:
         found.append(Region(0, 0.0, float(heat.max()), highest(heat, affine)))
     return found

@@ -8,8 +8,9 @@ import re
 import numpy as np
 import slicer
 
-from . import volumes
+from . import pictures, volumes
 from .errors import ZooError
+from .png import is_picture
 
 GOLDEN = 0.61803398875
 
@@ -39,6 +40,8 @@ def read_segmentation(scene, path: str, name: str, names: dict, reference=None, 
         ZooError: the file cannot be read.
     """
     labelmap = volumes.read_volume(scene, path, f"{name} labels", labelmap=True)
+    if is_picture(path):
+        pictures.settle(labelmap, reference)
     array = np.array(volumes.voxels(labelmap))
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
     node.CreateDefaultDisplayNodes()

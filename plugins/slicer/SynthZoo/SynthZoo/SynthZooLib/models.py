@@ -20,8 +20,8 @@ TASKS = {
 }
 
 # Kind of output -> how it is shown and what it is called, where no server says so, as for a folder of results.
-SHOWN_AS = {"image": "image", "video": "video", "heat_map": "overlay", "label": "labels"}
-TITLES = {"heat_map": "map", "label": "labels"}
+SHOWN_AS = {"image": "image", "video": "video", "heat_map": "overlay", "confidence": "overlay", "label": "labels"}
+TITLES = {"heat_map": "map", "confidence": "confidence map", "label": "labels"}
 
 
 @dataclass(frozen=True)

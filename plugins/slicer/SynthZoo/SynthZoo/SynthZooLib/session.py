@@ -9,7 +9,7 @@ shown = session.finish()
 
 from __future__ import annotations
 
-from . import labels, layout, samples, sequences, stored, studies, volumes
+from . import labels, layout, pictures, samples, sequences, stored, studies, volumes
 from .batch import RUNNING, BatchRun, Tally
 from .client import ZooClient
 from .errors import ZooError
@@ -196,15 +196,16 @@ class Session:
 
 
 def write_input(item: Model, node, folder: str) -> str:
-    """Write what a model shall work on into a folder, a video with all its frames; gives the path.
+    """Write what a model shall work on into a folder, a video with all its frames, a flat image as PNG; gives the path.
 
     Raises:
         ZooError: it cannot be sent.
     """
     if item.takes_labels:
         return labels.write_labels(node, folder)
-    plays = layout.is_flat(node) and sequences.browser_of(node) is not None
-    return (sequences.write if plays else volumes.write_volume)(node, folder)
+    if not layout.is_flat(node):
+        return volumes.write_volume(node, folder)
+    return (pictures.write_picture if sequences.browser_of(node) is None else sequences.write)(node, folder)
 
 
 def requested(item: Model, values: dict, version: str = "") -> dict:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from . import heat, labels, layout, sequences, slices, videos, volumes
+from . import heat, labels, layout, pictures, sequences, slices, videos, volumes
 from .answer import Answer, Case
 from .errors import ZooError
 from .models import Model
+from .png import is_picture
 
 FILL = 0.25  # of labels
 # How outputs are shown, in the order in which they are read: labels lie on the grid of what is behind them.
@@ -25,6 +26,7 @@ class Shown:
         source: the volume that it was made from.
         volume: a synthetic or translated image, or the volume that plays a video.
         heat: an anomaly map.
+        further: other maps, such as a confidence map; they are in the scene and in no view.
         segmentation: a label map.
         browser: of a video.
         regions: of the map, the worst first.
@@ -37,6 +39,7 @@ class Shown:
     source: object = None
     volume: object = None
     heat: object = None
+    further: list = field(default_factory=list)
     segmentation: object = None
     browser: object = None
     regions: list = field(default_factory=list)
@@ -54,6 +57,11 @@ class Shown:
         return self.volume is not None and self.source is not None and self.browser is None
 
     @property
+    def maps(self) -> list:
+        """The maps, the anomaly map first."""
+        return ([] if self.heat is None else [self.heat]) + self.further
+
+    @property
     def title(self) -> str:
         """Its line in the list of results: the name of its first node."""
         nodes = self.nodes()
@@ -61,7 +69,7 @@ class Shown:
 
     def nodes(self) -> list:
         """All nodes that were made."""
-        found = (self.volume, self.heat, self.segmentation, self.browser, *self.texts)
+        found = (self.volume, self.heat, *self.further, self.segmentation, self.browser, *self.texts)
         return [node for node in found if node is not None]
 
 
@@ -91,7 +99,7 @@ def load_case(scene, case: Case, model: Model, source=None) -> Shown:
     label_voxels = None
     names = names_of(case, model, source)
     views = {kind: model.view_of(kind) for kind in case.outputs}
-    for kind in sorted(case.outputs, key=lambda kind: (*VIEWS, views[kind]).index(views[kind])):
+    for kind in in_order(case.outputs, views, model):
         output, stated = case.outputs[kind], model.outputs.get(kind) or {}
         try:
             if views[kind] in ("image", "video"):
@@ -101,9 +109,13 @@ def load_case(scene, case: Case, model: Model, source=None) -> Shown:
                     scene, output.path, names[kind], model.modality, frame_ms, window
                 )
             elif views[kind] == "overlay":
-                made.heat = volumes.read_volume(scene, output.path, names[kind])
+                found = pictures.read_map(scene, output.path, names[kind], made.background)
+                if made.heat is None:
+                    made.heat = found
+                else:
+                    made.further.append(found)
             elif views[kind] == "labels":
-                reference = made.volume or made.heat
+                reference = made.volume or made.heat or (source if is_picture(output.path) else None)
                 made.segmentation, label_voxels = labels.read_segmentation(
                     scene, output.path, names[kind], output.names, reference, stated.get("colors")
                 )
@@ -115,7 +127,7 @@ def load_case(scene, case: Case, model: Model, source=None) -> Shown:
             made.missing.append(str(error))
     if made.heat is not None:
         made.regions = heat.regions(made.heat, case.sidecar, label_voxels)
-    for node in (made.volume, made.heat, made.segmentation):
+    for node in (made.volume, *made.maps, made.segmentation):
         if node is not None:
             study = case.study if node is made.volume else ""
             volumes.mark(node, model.name, study, case.sidecar, video=made.browser is not None)
@@ -167,7 +179,19 @@ def names_of(case: Case, model: Model, source=None) -> dict[str, str]:
     else:
         start, task = source.GetName(), model.task.replace("_", " ")
         own = {"image": f" {task}{seed}", "video": f" {task}{seed}", "overlay": f" {task}"}
-    return {kind: start + own.get(model.view_of(kind), end) for kind, end in ends.items()}
+    names, views = {}, {kind: model.view_of(kind) for kind in case.outputs}
+    for kind in in_order(case.outputs, views, model):
+        names[kind] = start + own.get(views[kind], ends[kind])
+        if views[kind] == "overlay":
+            own.pop("overlay", None)  # the first map is what the task is called after
+    return names
+
+
+def in_order(kinds, views: dict, model: Model) -> list[str]:
+    """The kinds of output in the order in which they are read: by how they are shown, then as the model states them."""
+    stated = list(model.outputs)
+    place = {kind: stated.index(kind) if kind in stated else len(stated) for kind in kinds}
+    return sorted(kinds, key=lambda kind: ((*VIEWS, views[kind]).index(views[kind]), place[kind]))
 
 
 def read_text(scene, path: str, name: str):

@@ -9,7 +9,7 @@ from .answer import Output
 from .client import ZooClient
 
 # Kind of output -> the labels of the datastore that hold it, the first one that is there counts.
-TAGS = {"heat_map": ("heatmap",), "label": ("final", "original")}
+TAGS = {"heat_map": ("heatmap",), "confidence": ("confidence",), "label": ("final", "original")}
 
 
 def listed(objects: dict) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 
-from . import heat, labels, sequences, volumes
+from . import heat, labels, pictures, sequences, volumes
 from .client import ZooClient
 from .errors import ZooError
 from .show import Shown, read_image, show_case
@@ -42,9 +42,13 @@ def open_study(scene, client: ZooClient, study: str) -> Shown:
             volumes.mark(made.segmentation, info_of(tags[tag]).get("model") or study)
         if "heat_map" in files:
             made.sidecar = map_sidecar(tags)
-            made.heat = volumes.read_volume(scene, files["heat_map"].path, f"{study} anomaly map")
+            made.heat = pictures.read_map(scene, files["heat_map"].path, f"{study} anomaly map", made.volume)
             made.regions = heat.regions(made.heat, made.sidecar, array)
             volumes.mark(made.heat, made.sidecar.get("bundle", ""), "", made.sidecar)
+        if "confidence" in files:
+            found = pictures.read_map(scene, files["confidence"].path, f"{study} confidence map", made.volume)
+            made.further.append(found)
+            volumes.mark(found, made.sidecar.get("bundle", ""), "", made.sidecar)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     show_case(scene, made)

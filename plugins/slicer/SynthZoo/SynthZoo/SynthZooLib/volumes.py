@@ -11,6 +11,7 @@ import slicer
 import vtk
 
 from .errors import ZooError
+from .png import is_picture, pixels_of
 
 STUDY, MODEL, SIDECAR, SEEN = "SynthZoo.study", "SynthZoo.model", "SynthZoo.sidecar", "SynthZoo.fingerprint"
 VIDEO = "video"  # instead of the fingerprint of a volume that shows one frame after the other
@@ -21,13 +22,22 @@ CT_WINDOW = (-160.0, 240.0)
 
 
 def read_volume(scene, path: str, name: str, labelmap: bool = False):
-    """A file as a volume node, with a display node.
+    """A file as a volume node, with a display node; a picture is one voxel thick.
 
     Raises:
         ZooError: the file cannot be read.
     """
     kind = "vtkMRMLLabelMapVolumeNode" if labelmap else "vtkMRMLScalarVolumeNode"
     node = scene.AddNewNodeByClass(kind, scene.GenerateUniqueName(name))
+    if is_picture(path):  # slicer-core alone, as on the web page, has no reader of its own for them
+        pixels = pixels_of(path)
+        if pixels is None:
+            scene.RemoveNode(node)
+            raise ZooError(f"{os.path.basename(path)} cannot be read as a picture: it is damaged or of another format.")
+        slicer.util.updateVolumeFromArray(node, pixels[None])
+        node.SetIJKToRASDirections(-1, 0, 0, 0, -1, 0, 0, 0, 1)  # as Slicer puts a picture
+        node.CreateDefaultDisplayNodes()
+        return node
     # Not kept in the scene: the file is a temporary one, and the node shall ask for a place when it is saved.
     storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
     storage.SetFileName(path)

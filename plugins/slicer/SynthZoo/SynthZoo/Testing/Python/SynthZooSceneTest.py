@@ -16,7 +16,7 @@ import vtk
 
 sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 
-from SynthZooLib import answer, heat, labels, layout, models, sequences, show, slices, videos, volumes
+from SynthZooLib import answer, heat, labels, layout, models, pictures, png, sequences, show, slices, videos, volumes
 from SynthZooLib.errors import ZooError
 from SynthZooLib.options import read_option
 
@@ -276,6 +276,38 @@ class SynthZooSceneTest(unittest.TestCase):
         np.testing.assert_allclose(matrix[:3, :3].T @ matrix[:3, :3], np.eye(3), atol=1e-6)
         self.assertLess(np.linalg.det(matrix[:3, :3]), 0, "as Slicer's own orientations")
         self.assertFalse(layout.is_flat(make_volume(np.zeros((2, 30, 40), np.float32))))
+
+    def test_maps_of_a_picture_lie_on_its_pixels_and_the_anomaly_map_is_the_one_in_front(self):
+        levels = np.arange(12 * 9, dtype=np.int16).reshape(1, 12, 9) * 7
+        source = make_volume(levels, "chest", OBLIQUE)
+        path = pictures.write_picture(source, self.folder)
+        sent = volumes.voxels(volumes.read_volume(self.scene, path, "sent"))[0]
+        np.testing.assert_array_equal(sent, np.rint(levels[0] / levels.max() * 65535), "rows and columns as they were")
+        one, two = np.zeros((12, 9)), np.full((12, 9), 65535)
+        one[2:5, 3:7] = 0.5 * 65535
+        files = {}
+        for kind, deep in (("confidence", two), ("label", one > 0), ("heat_map", one)):
+            files[kind] = answer.Output(os.path.join(self.folder, f"{kind}.png"), {"region 1": 1})
+            with open(files[kind].path, "wb") as file:
+                file.write(png.png_of(np.asarray(deep).astype(">u2")))
+        stated = {"heat_map": {"view": "overlay"}, "confidence": {"view": "overlay", "title": "confidence map"}}
+        model = models.Model("m", "M", "anomaly_map", True, outputs=stated)
+        sidecar = {"threshold": {"value": 0.25}, "regions": [{"label": 1, "peak": 0.5, "area_share": 12 / 108}]}
+        made = show.load_case(self.scene, answer.Case("chest", sidecar, files), model, source)
+        self.assertEqual(
+            ([node.GetName() for node in made.maps], made.missing), (["chest anomaly map", "chest confidence map"], [])
+        )
+        for node, deep in zip(made.maps, (one, two)):
+            np.testing.assert_allclose(volumes.voxels(node)[0], np.asarray(deep) / 65535, atol=1e-4)
+            np.testing.assert_allclose(volumes.affine_of(node), OBLIQUE, atol=1e-4)
+        self.assertEqual(made.regions[0].text(), "Region 1: peak 0.50, 11.1 % of the image")
+        show.show_case(self.scene, made)
+        composite = self.scene.GetFirstNodeByName("Red test")
+        layers = composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()
+        self.assertEqual(layers, (source.GetID(), made.heat.GetID()))
+        colours = make_volume(np.zeros((1, 4, 5, 3), np.uint8), "colours", kind="vtkMRMLVectorVolumeNode")
+        with self.assertRaisesRegex(ZooError, "has colours"):
+            pictures.write_picture(colours, self.folder)
 
     def test_an_answer_that_would_leave_its_folder_is_refused(self):
         path = os.path.join(self.folder, "answer.zip")
