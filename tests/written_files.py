@@ -29,7 +29,7 @@ def check_written(path: Path, kind: str, metadata: dict[str, Any], source: Path 
     if path.suffix != ".tsv":  # whose sidecar alone is marked
         record, mark = _record(path), read_mark(path)
         assert mark and mark.record["bundle"] == record["bundle"], f"{path.name} does not say what made it"
-        of_an_input = "input" in record and kind in ("heat_map", "label")
+        of_an_input = "input" in record and kind in ("heat_map", "confidence", "label")
         assert mark.synthetic != of_an_input, f"{path.name} says '{mark}'"
 
 
@@ -45,7 +45,7 @@ def _volume(path: Path, kind: str, metadata: dict[str, Any], source: Path | None
     else:
         assert list(image.shape) == _shape(metadata)
         assert nib.aff2axcodes(image.affine) == ("R", "A", "S")
-    if kind in ("image", "heat_map"):
+    if kind in ("image", "heat_map", "confidence"):
         assert np.issubdtype(voxels.dtype, np.floating)
         assert voxels.min() >= 0 and voxels.max() <= 1
         assert voxels.std() > 0
@@ -67,13 +67,14 @@ def _picture(path: Path, kind: str, metadata: dict[str, Any], source: Path | Non
     from PIL import Image
 
     with Image.open(path) as picture:
-        assert picture.mode in ("I;16", "I"), f"{path.name} has the mode {picture.mode}, 16 bits of grey are needed"
+        modes = ("L", "I;16", "I") if kind == "label" else ("I;16", "I")
+        assert picture.mode in modes, f"{path.name} has the mode {picture.mode}, but {modes[0]} is needed"
         pixels = np.asarray(picture)
     facts = _record(path)
     assert list(pixels.shape) == list(facts["shape"])[-2:]
     if source is None:
         assert list(pixels.shape) == _shape(metadata)
-    assert pixels.max() > pixels.min()
+    assert kind == "label" or pixels.max() > pixels.min()  # labels may have found nothing
 
 
 def _table(path: Path, kind: str, metadata: dict[str, Any], source: Path | None) -> None:

@@ -5,6 +5,7 @@ bad weights. Where each kind of mistake is tested:
 
     missing file, 2D, 4D, wrong channels, NaN, Inf, constant, truncated gzip here; all variants: unit/test_images.py
     DICOM: a good series, one that is damaged                                here
+    radiographs: what is none, and what is one in an unusual file            test_bad_radiographs.py
     unknown condition, by option and by column                               here; in values: unit/test_requests.py
     value out of range, unreadable row of a table                            here; all variants: unit/test_requests.py
     bad row of participants.tsv (training)                                   unit/test_tsv.py
@@ -32,20 +33,26 @@ from bundle_runs import ROOT, quick
 from synthzoo.bundle.compose import load_config, run_bundle
 from synthzoo.bundle.find import find_bundles, read_json, read_metadata
 from synthzoo.errors import find_user_error
+from synthzoo.io.radiographs import MODALITIES as RADIOGRAPHS
 from synthzoo.networks.saving import save_atomically
 
 BUNDLES = find_bundles(ROOT)
 CONFIGS = {bundle: read_json(bundle / "configs" / "inference.json") for bundle in BUNDLES}
 OF_IMAGES = [bundle for bundle in BUNDLES if "images" in CONFIGS[bundle]]
+FLAT = ("US", *RADIOGRAPHS)  # videos and pictures
+
+
+def modality(bundle, side, name) -> str:
+    return read_metadata(bundle)["network_data_format"][side][name].get("modality", "")
+
+
+# Radiographs: test_bad_radiographs.py.
+OF_SCANS = [bundle for bundle in OF_IMAGES if modality(bundle, "inputs", "image") not in RADIOGRAPHS]
 # A series of slices is a volume and no video.
-OF_VOLUMES = [
-    b for b in OF_IMAGES if read_metadata(b)["network_data_format"]["inputs"]["image"].get("modality") != "US"
-]
+OF_VOLUMES = [bundle for bundle in OF_IMAGES if modality(bundle, "inputs", "image") not in FLAT]
 OF_REQUESTS = [bundle for bundle in BUNDLES if "requests" in CONFIGS[bundle]]
 # A video of a small network finds room where a volume does not.
-OF_WRITTEN_VOLUMES = [
-    b for b in OF_REQUESTS if read_metadata(b)["network_data_format"]["outputs"]["pred"].get("modality") != "US"
-]
+OF_WRITTEN_VOLUMES = [bundle for bundle in OF_REQUESTS if modality(bundle, "outputs", "pred") not in FLAT]
 BAD_IMAGES = [
     bad_images.bad_missing,
     bad_images.bad_2d,
@@ -72,7 +79,7 @@ def refusal(bundle, part, overrides) -> str:
     return str(error)
 
 
-@for_each(OF_IMAGES)
+@for_each(OF_SCANS)
 @pytest.mark.parametrize("make", BAD_IMAGES, ids=lambda make: make.__name__)
 def test_a_bad_scan_is_refused_by_name(bundle, make, tmp_path):
     path = make(tmp_path, np.random.default_rng(0).random((6, 7, 8), dtype=np.float32))

@@ -73,7 +73,8 @@ class Image(Kind):
     def _beneath(self, array: np.ndarray, suffix: str, sample: Mapping) -> np.ndarray | None:
         """The image beneath a map as uint8 [H, W] or [3, H, W]; None where there is none of its size.
 
-        That is the image that the network saw, or, where a map went back to the pixels of the file, the file.
+        That is the image that the network saw, or, where a map went back to the pixels of the file, the file: turned,
+        if the network saw it turned.
         """
         if not is_map(suffix):
             return None
@@ -81,7 +82,7 @@ class Image(Kind):
         if self.overlay_on in sample:
             image = finite_array(sample[self.overlay_on], case, 2)
         if (image is None or image.shape[-2:] != array.shape[-2:]) and "source_path" in sample:
-            image = _source(sample["source_path"])
+            image = _source(sample["source_path"], _is_turned(sample))
         if image is None or image.shape[-2:] != array.shape[-2:]:
             return None
         if image.ndim > 3 or (image.ndim == 3 and image.shape[0] != 3):
@@ -128,12 +129,19 @@ class Image(Kind):
         montage(images, titles, table.output_dir / "preview.png", columns=4, mark=mark_of_set(table, sidecars))
 
 
-def _source(path: str | Path) -> np.ndarray | None:
-    """The 2D image [H, W] that a case was made from; None where it is none."""
+def _source(path: str | Path, turned: bool = False) -> np.ndarray | None:
+    """The 2D image [H, W] that a case was made from, white for black where it was `turned`; None where it is none."""
     try:
-        return read_input(path, colour="average").levels[0]
+        levels = read_input(path, colour="average").levels[0]
     except UserError:  # a volume or a video
         return None
+    return 1 - levels if turned else levels
+
+
+def _is_turned(sample: Mapping) -> bool:
+    """Whether the loader turned the levels of the file, as it says of radiographs, see `cases.images`."""
+    facts = sample.get("radiograph")
+    return isinstance(facts, Mapping) and bool(facts.get("turned"))
 
 
 def read_picture(path: Path) -> np.ndarray:

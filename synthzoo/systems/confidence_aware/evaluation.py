@@ -28,6 +28,7 @@ MEAN, POSITION = "distance from the mean radiograph", "position prior"
 UNSURE = "uncertainty alone"
 BINS = 20
 DROPPED = (0.0, 0.1, 0.2)
+KEPT = (1.0, 0.95, 0.9, 0.8, 0.6, 0.4, 0.2)
 
 
 class ConfidenceEvaluation(Evaluation):
@@ -74,7 +75,8 @@ class ConfidenceEvaluation(Evaluation):
         data = self.cached("test", self._test)
         maps = self.cached("maps", self._maps)
         heats = {OURS: maps["mean"].numpy(), UNSURE: maps["uncertainty"].numpy(), **self._controls(data)}
-        return summarise(heats, data)
+        found, boxes = summarise(heats, data), in_boxes(heats, data)
+        return Found(found.tables + boxes.tables, found.figures | boxes.figures)
 
     def confidence(self) -> Found:
         """Calibration of the map, and whether its confidence says where it errs."""
@@ -95,6 +97,12 @@ class ConfidenceEvaluation(Evaluation):
             found.figures[f"image_auroc_dropped_{int(100 * share)}"] = rows[-1][-1]
         found.add(
             "Risk and coverage: images left when the least certain are dropped", ["dropped", "images", "AUROC"], rows
+        )
+        orders = {"by the confidence": unsure[seen], "by the map alone, its lowest values first": mean[seen]}
+        found.add(
+            "Risk and coverage: mean |score - truth| of the pixels that are kept",
+            ["kept", *orders, "at random"],
+            risk_coverage(orders, error[seen]),
         )
         curve = calibration_curve(mean[seen], truth[seen])
         found.add("Calibration: what share of the pixels of a score lies in a finding", *curve[1:])
@@ -125,19 +133,21 @@ class ConfidenceEvaluation(Evaluation):
         return torch.as_tensor(image).as_subclass(torch.Tensor).float()
 
     def _test(self) -> dict[str, torch.Tensor]:
-        images, truths, kinds = [], [], []
+        images, truths, kinds, boxes = [], [], [], []
         for row in tqdm(range(self.count), desc="test radiographs"):
             item = self.images[row]
             images.append(self._prepared(row, None))
             masks = item["mask"][2:] * item["labels"][:, None, None]
             truths.append(masks.amax(0))
-            kinds.append(torch.stack([mask.bool() for mask in masks]))
+            kinds.append(masks.bool())
+            boxes.append(item["boxes"])
         image = torch.cat(images)
         return {
             "image": image,
             "seen": image > 0,
             "truth": torch.stack(truths).clamp(0, 1),
             "kinds": torch.stack(kinds),
+            "boxes": torch.stack(boxes),
         }
 
     def _maps(self) -> dict[str, torch.Tensor]:
@@ -204,6 +214,64 @@ def summarise(heats: Mapping[str, np.ndarray], data: Mapping[str, torch.Tensor])
         found.figures[f"{kind}_ap"] = row[3]
     found.add("Pixel AP by finding", ["finding", "images", "chance", *heats], rows)
     return found
+
+
+def in_boxes(heats: Mapping[str, np.ndarray], data: Mapping[str, torch.Tensor]) -> Found:
+    """What is inside a finding's box against what is outside all boxes of the image, as those who have boxes measure.
+
+    For each method the mean over boxes of the AUROC of pixels inside against outside, and the share of boxes that hold
+    the image's highest value of those pixels. Findings whose box has no pixel that counts are left out.
+    """
+    found = Found()
+    seen, boxes = data["seen"].numpy(), data["boxes"].numpy()
+    scores: dict[str, dict[str, list[tuple[float, float]]]] = {kind: {name: [] for name in heats} for kind in KINDS}
+    for row in range(len(seen)):
+        inside = [_filled(box, seen.shape[1:]) for box in boxes[row]]
+        outside = seen[row] & ~np.any(inside, 0)
+        for kind, box in zip(KINDS, inside):
+            if not (box & seen[row]).any() or not outside.any():
+                continue
+            truth = np.r_[np.ones((box & seen[row]).sum(), bool), np.zeros(outside.sum(), bool)]
+            for name, heat in heats.items():
+                values = np.r_[heat[row][box & seen[row]], heat[row][outside]]
+                scores[kind][name].append((float(roc_auc_score(truth, values)), float(truth[values.argmax()])))
+    every = {name: [pair for kind in KINDS for pair in scores[kind][name]] for name in heats}
+    for number, (what, key) in enumerate({"AUROC": "auroc", "pointing game": "pointing"}.items()):
+        rows: list[list[Any]] = []
+        for kind, methods in {**scores, "all": every}.items():
+            if methods[OURS]:
+                means = [round(float(np.mean([pair[number] for pair in pairs])), 3) for pairs in methods.values()]
+                rows.append([kind, len(methods[OURS]), *means])
+        found.add(f"Inside a finding's box against outside all boxes: {what}", ["finding", "boxes", *heats], rows)
+        found.figures |= {f"box_{key}": rows[-1][2], f"box_{key}_bright": rows[-1][2 + list(heats).index(BRIGHT)]}
+    return found
+
+
+def _filled(box: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Mask (H, W) of a box x, y, w, h in pixels."""
+    x, y, width, height = (int(number) for number in np.rint(box))
+    mask = np.zeros(shape, bool)
+    mask[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)] = True
+    return mask
+
+
+def risk_coverage(orders: Mapping[str, np.ndarray], error: np.ndarray) -> list[list]:
+    """Rows of a risk-coverage curve: share kept, mean error (N,) of what each order keeps, and that at random.
+
+    An order is a value (N,) for each pixel, of which the lowest are kept.
+    """
+    sums = [np.cumsum(error[np.argsort(values, kind="stable")], dtype=np.float64) for values in orders.values()]
+    rows = []
+    for share in KEPT:
+        count = max(1, round(share * len(error)))
+        rows.append(
+            [
+                f"{share:.0%}",
+                *(round(float(total[count - 1] / count), 4) for total in sums),
+                round(float(error.mean()), 4),
+            ]
+        )
+    return rows
 
 
 def calibration_curve(scores: np.ndarray, truth: np.ndarray) -> tuple[float, list[str], list[list]]:

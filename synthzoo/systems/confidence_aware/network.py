@@ -108,6 +108,11 @@ class AnomalyConfidenceNetwork(nn.Module):
                     layer.train(training)
 
 
+def threshold_of(network: AnomalyConfidenceNetwork, rate: float) -> float:
+    """The network's threshold at a false-positive rate, see `AnomalyConfidenceNetwork.threshold`."""
+    return network.threshold(rate)
+
+
 def with_coordinates(image: torch.Tensor) -> torch.Tensor:
     """The image (B, 1, H, W) with its row and its column in [-1, 1] as second and third channel."""
     rows = torch.linspace(-1, 1, image.shape[2], device=image.device, dtype=image.dtype)
