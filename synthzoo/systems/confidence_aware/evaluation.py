@@ -7,6 +7,7 @@ runs on the same radiographs. Pixels that are not black count: neither bars nor 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,19 +15,25 @@ import torch
 from scipy import ndimage as ndi
 from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, roc_auc_score
+from torch.nn import functional as F
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from synthzoo.evaluation.base import Evaluation, Found
+from synthzoo.evaluation.pictures import new_figure, save_figure
 from synthzoo.metrics import localisation as loc
 from synthzoo.networks.weights import load_weights
 from synthzoo.phantoms.chest.findings import KINDS
+from synthzoo.systems.confidence_aware.ablation import MEMBERS, SIZE, setting
 from synthzoo.systems.confidence_aware.inferer import ConfidenceMapInferer
+from synthzoo.transforms.radiograph_grid import ToRadiographGridd
 
 OURS, BRIGHT, DARK = "P-PII (shipped)", "equalised intensity, smoothed", "equalised intensity, inverted"
 MEAN, POSITION = "distance from the mean radiograph", "position prior"
 UNSURE = "uncertainty alone"
 BINS = 20
+DRAWN_UP_TO = 0.3  # of the map, and of 1 - confidence
+ABLATED = 150  # radiographs
 DROPPED = (0.0, 0.1, 0.2)
 KEPT = (1.0, 0.95, 0.9, 0.8, 0.6, 0.4, 0.2)
 
@@ -41,9 +48,10 @@ class ConfidenceEvaluation(Evaluation):
             `ChestPhantomDataset` with masks and fixed exposures.
         training: healthy radiographs of training patients, for the mean and the deviation.
         preprocessing: of a row, as the bundle has it after the file is read.
-        other_preprocessing: that of the ablation's members on raw intensity.
-        ablation: name -> {"weights": file, "raw": bool}, members of other tasks; those whose file is missing are left
+        ablation_dir: folder of the members of `ablation.MEMBERS`, `<member>.pt`; those whose file is missing are left
             out.
+        ablation_network: takes their weights.
+        figure: picture that is written, see `draw_maps`; None writes none.
         count: test radiographs.
         references: training radiographs for the mean.
     """
@@ -56,18 +64,19 @@ class ConfidenceEvaluation(Evaluation):
         images: Dataset,
         training: Dataset,
         preprocessing: Callable[[dict], dict],
-        other_preprocessing: Callable[[dict], dict] | None = None,
-        ablation: Mapping[str, Mapping[str, Any]] | None = None,
+        ablation_dir: str | Path | None = None,
         ablation_network: torch.nn.Module | None = None,
         count: int = 200,
         references: int = 100,
+        figure: str | Path | None = None,
         **shared: Any,
     ) -> None:
-        settings = {"count": count, "references": references, "ablation": sorted(ablation or {})}
+        settings = {"count": count, "references": references, "ablation": []}
         super().__init__(network, settings=settings, **shared)
+        self.figure = figure
         self.images, self.training, self.preprocessing = images, training, preprocessing
-        self.other_preprocessing, self.members = other_preprocessing, dict(ablation or {})
-        self.ablation_network, self.references = ablation_network, min(references, len(training))
+        self.ablation_dir, self.ablation_network = ablation_dir, ablation_network
+        self.references = min(references, len(training))
         self.count = min(count, len(images))
 
     def localisation(self) -> Found:
@@ -110,33 +119,50 @@ class ConfidenceEvaluation(Evaluation):
         return found
 
     def ablation(self) -> Found:
-        """Members of other tasks and of raw intensity, at the same steps."""
-        found, rows = Found(), []
-        data = self.cached("test", self._test)
-        seen, truth = data["seen"].numpy(), data["truth"].numpy() > 0
-        for name, member in self.members.items():
-            try:
-                network = load_weights(self.ablation_network, member["weights"], self.device)
-            except FileNotFoundError:
+        """Members of other tasks and of raw intensity: the same size, steps and images for all."""
+        found, data, heats = Found(), self.cached("test", self._test), {}
+        count = min(self.count, ABLATED)
+        few = {name: value[:count] for name, value in data.items()}
+        for member in MEMBERS:
+            path = Path(self.ablation_dir or "") / f"{member}.pt"
+            if self.ablation_network is None or not path.is_file():
                 continue
-            prepare = self.other_preprocessing if member.get("raw") else self.preprocessing
-            heats = np.stack([self._map(self._prepared(row, prepare), network)[0] for row in range(self.count)])
-            scores = loc.voxel_scores(list(heats), list(truth), list(seen))
-            rows.append([name, round(scores["ap"], 3), round(scores["auroc"], 3)])
-            found.figures[f"ablation_{name.replace(' ', '_').replace(',', '')}_ap"] = round(scores["ap"], 4)
-        if rows:
-            found.add("Ablation, the same steps and images", ["task and input", "pixel AP", "pixel AUROC"], rows)
+            network = load_weights(self.ablation_network, path, self.device)
+            grid = ToRadiographGridd("image", SIZE, intensity=setting(member, "intensity"))
+            maps = [self._map(self._prepared(row, grid), network)[0] for row in tqdm(range(count), desc=member)]
+            small = torch.tensor(np.stack(maps))[:, None]
+            size = tuple(few["seen"].shape[1:])
+            heats[setting(member, "title")] = F.interpolate(small, size, mode="bilinear")[:, 0].numpy()
+        if heats:
+            rows, boxes = [], in_boxes(heats, few)
+            seen, truth = few["seen"].numpy(), few["truth"].numpy() > 0
+            for number, (name, heat) in enumerate(heats.items()):
+                scores = loc.voxel_scores(list(heat), list(truth), list(seen))
+                image = float(roc_auc_score(truth.any((1, 2)), [h[s].mean() for h, s in zip(heat, seen)]))
+                inside = [table["rows"][-1][2 + number] for table in boxes.tables]
+                rows.append([name, round(scores["ap"], 3), round(scores["auroc"], 3), round(image, 3), *inside])
+            rows.append(["chance", round(scores["chance"], 3), 0.5, 0.5, 0.5, None])
+            found.add(
+                f"Ablation at {SIZE} x {SIZE}, the same steps and {count} images",
+                ["task and input", "pixel AP", "pixel AUROC", "image AUROC", "box AUROC", "pointing game"],
+                rows,
+            )
         return found
 
-    def _prepared(self, row: int, prepare: Callable[[dict], dict] | None) -> torch.Tensor:
-        image = (prepare or self.preprocessing)({"image": self.images[row]["image"]})["image"]
+    def draw(self, found: Mapping[str, Found]) -> None:
+        """Radiographs with findings, their maps and confidences, the truth outlined."""
+        if self.figure and "localisation" in found:
+            draw_maps(self.cached("test", self._test), self.cached("maps", self._maps), self.figure)
+
+    def _prepared(self, row: int, prepare: Callable[[dict], dict]) -> torch.Tensor:
+        image = prepare({"image": self.images[row]["image"]})["image"]
         return torch.as_tensor(image).as_subclass(torch.Tensor).float()
 
     def _test(self) -> dict[str, torch.Tensor]:
         images, truths, kinds, boxes = [], [], [], []
         for row in tqdm(range(self.count), desc="test radiographs"):
             item = self.images[row]
-            images.append(self._prepared(row, None))
+            images.append(self._prepared(row, self.preprocessing))
             masks = item["mask"][2:] * item["labels"][:, None, None]
             truths.append(masks.amax(0))
             kinds.append(masks.bool())
@@ -179,6 +205,27 @@ class ConfidenceEvaluation(Evaluation):
             MEAN: np.stack([ndi.gaussian_filter(np.abs(image - mean) / deviation, 1.0) for image in images]),
             POSITION: np.broadcast_to(prior, images.shape),
         }
+
+
+def draw_maps(data: Mapping[str, torch.Tensor], maps: Mapping[str, torch.Tensor], path: str | Path) -> None:
+    """PNG: for each kind of finding the first radiograph that shows it alone: image, map and confidence."""
+    kinds = data["kinds"].flatten(2).any(2)
+    chosen = [
+        int(np.flatnonzero(alone)[0]) for alone in ((kinds.sum(1) == 1)[:, None] & kinds).numpy().T if alone.any()
+    ]
+    figure = new_figure(1.6 * len(chosen), 5.3, facecolor="black")
+    axes = figure.subplots(3, len(chosen), squeeze=False)
+    for column, row in zip(axes.T, chosen):
+        image, truth = data["image"][row].numpy(), data["truth"][row].numpy()
+        heat, unsure = maps["mean"][row].numpy(), maps["uncertainty"][row].numpy()
+        column[0].imshow(image, cmap="gray", vmin=0, vmax=1)
+        column[0].set_title(KINDS[int(kinds[row].int().argmax())], color="white", fontsize=8)
+        column[1].imshow(heat, cmap="inferno", vmin=0, vmax=DRAWN_UP_TO)
+        column[2].imshow(1 - unsure, cmap="gray", vmin=1 - DRAWN_UP_TO, vmax=1)
+        for axis in column:
+            axis.contour(truth, [0.5], colors="cyan", linewidths=0.6)
+            axis.set_axis_off()
+    save_figure(figure, path, pad=0.2)
 
 
 def summarise(heats: Mapping[str, np.ndarray], data: Mapping[str, torch.Tensor]) -> Found:
@@ -235,15 +282,17 @@ def in_boxes(heats: Mapping[str, np.ndarray], data: Mapping[str, torch.Tensor]) 
             for name, heat in heats.items():
                 values = np.r_[heat[row][box & seen[row]], heat[row][outside]]
                 scores[kind][name].append((float(roc_auc_score(truth, values)), float(truth[values.argmax()])))
+    first = next(iter(heats))
     every = {name: [pair for kind in KINDS for pair in scores[kind][name]] for name in heats}
     for number, (what, key) in enumerate({"AUROC": "auroc", "pointing game": "pointing"}.items()):
         rows: list[list[Any]] = []
         for kind, methods in {**scores, "all": every}.items():
-            if methods[OURS]:
+            if methods[first]:
                 means = [round(float(np.mean([pair[number] for pair in pairs])), 3) for pairs in methods.values()]
-                rows.append([kind, len(methods[OURS]), *means])
+                rows.append([kind, len(methods[first]), *means])
         found.add(f"Inside a finding's box against outside all boxes: {what}", ["finding", "boxes", *heats], rows)
-        found.figures |= {f"box_{key}": rows[-1][2], f"box_{key}_bright": rows[-1][2 + list(heats).index(BRIGHT)]}
+        if BRIGHT in heats:
+            found.figures |= {f"box_{key}": rows[-1][2], f"box_{key}_bright": rows[-1][2 + list(heats).index(BRIGHT)]}
     return found
 
 

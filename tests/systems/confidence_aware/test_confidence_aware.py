@@ -9,10 +9,13 @@ from scipy.ndimage import gaussian_filter
 from torch.distributions import Normal, kl_divergence
 from torch.utils.data import Dataset
 
+from synthzoo.bundle.compose import load_config
 from synthzoo.errors import UserError
+from synthzoo.phantoms.chest.findings import KINDS
+from synthzoo.systems.confidence_aware.ablation import MEMBERS, setting
 from synthzoo.systems.confidence_aware.calibration import ThresholdCalibration
 from synthzoo.systems.confidence_aware.dataset import HealthyPairs, is_healthy
-from synthzoo.systems.confidence_aware.evaluation import calibration_curve
+from synthzoo.systems.confidence_aware.evaluation import calibration_curve, in_boxes, risk_coverage
 from synthzoo.systems.confidence_aware.inferer import ConfidenceMapInferer
 from synthzoo.systems.confidence_aware.network import RATES, AnomalyConfidenceNetwork
 from synthzoo.systems.confidence_aware.objective import SoftLabelLoss
@@ -202,3 +205,37 @@ def test_the_calibration_error_is_zero_for_honest_scores_and_the_gap_for_others(
     truth = chance.rand(len(scores)) < scores
     assert calibration_curve(scores, truth)[0] < 0.01
     assert calibration_curve(np.clip(scores + 0.2, 0, 1), truth)[0] == pytest.approx(0.18, abs=0.01)
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_a_member_of_the_ablation_is_trained_as_it_is_named(root, member):
+    overlays, overrides = ["train", "train_ablation"], {"member": member, "device": "cpu"}
+    config = load_config(root / "bundles" / "chest_xr_anomaly_map_ppii", overlays, overrides)
+    task = config.get_parsed_content("train#preprocessing")
+    grid = config.get_parsed_content("to_grid")
+    assert task.task == ("pii" if member.startswith("pii") else "ppii")
+    assert tuple(task.gain) == ((1, 1) if member.startswith(("pii", "gain1")) else (10, 19))
+    assert grid.intensity == ("percentiles" if member.endswith("raw") else "equalise") and grid.size == 64
+    assert config.get_parsed_content("save_to").endswith(f"runs/ablation/{member}.pt")
+
+
+def test_an_unknown_member_of_the_ablation_is_refused():
+    with pytest.raises(UserError, match="pii_equalised"):
+        setting("fpi_raw", "task")
+
+
+def test_boxes_are_compared_inside_and_outside():
+    heat = np.zeros((1, 32, 32), np.float32)
+    heat[0, 8:16, 4:12] = 1.0
+    boxes = torch.zeros(1, len(KINDS), 4)
+    boxes[0, 1] = torch.tensor([4.0, 8.0, 8.0, 8.0])
+    data = {"seen": torch.ones(1, 32, 32, dtype=torch.bool), "boxes": boxes}
+    auroc, pointing = in_boxes({"right": heat, "wrong": 1 - heat, "flat": np.zeros_like(heat)}, data).tables
+    assert auroc["rows"] == [[KINDS[1], 1, 1.0, 0.0, 0.5], ["all", 1, 1.0, 0.0, 0.5]]
+    assert pointing["rows"][-1][:4] == ["all", 1, 1.0, 0.0]
+
+
+def test_risk_falls_with_coverage_where_an_order_knows_the_error_and_not_at_random():
+    error = np.linspace(0, 1, 1000)
+    rows = risk_coverage({"knows": error, "misled": -error}, error)
+    assert rows[0] == ["100%", 0.5, 0.5, 0.5] and rows[-1][1] < 0.11 and rows[-1][2] > 0.89
