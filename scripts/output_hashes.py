@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from synthzoo.cli import run
 
@@ -72,11 +73,14 @@ def _inference(bundle: Path, inputs: Path, folder: Path):
         overrides["num_samples"] = 2
     elif bundle.name.startswith("echo_"):
         overrides["images"] = str(inputs / "echo.avi")
+    elif not bundle.name.startswith("brain_"):
+        overrides["images"] = "example"
     else:
         overrides["images"] = [str(inputs / "brain.nii.gz"), str(inputs / "template.nii.gz")]
     run_bundle(bundle, overrides=overrides)
     for path in sorted((folder / "out").rglob("*")):
-        if path.name.endswith((".nii.gz", ".avi")) or (path.suffix == ".tsv" and path.parent != folder / "out"):
+        flat = path.name.endswith(("_heatmap.png", "_confidence.png")) and not path.with_suffix(".nii.gz").is_file()
+        if flat or path.name.endswith((".nii.gz", ".avi")) or (path.suffix == ".tsv" and path.parent != folder / "out"):
             yield path.relative_to(folder).as_posix(), _hash_of(path)
 
 
@@ -88,9 +92,7 @@ def _training(bundle: Path, folder: Path):
         overlays = [path.stem]
         named = json.loads(path.read_text(encoding="utf-8")).get("_desc_", "")
         stages = [other.stem for other in path.parent.glob("*.json") if f"configs/{other.name}" in named]
-        stages = sorted(
-            (stage for stage in stages if stage != "inference"), key=lambda stage: named.index(f"{stage}.json")
-        )
+        stages = sorted(set(stages) - {"inference"}, key=lambda stage: named.index(f"{stage}.json"))
         if stages and stages[-1] == path.stem:
             overlays = stages
         overrides = {}
@@ -104,10 +106,7 @@ def _training(bundle: Path, folder: Path):
         workflow.initialize()
         workflow.run()
         network = workflow.parser.get_parsed_content("network")
-        yield (
-            f"{path.stem}/weights",
-            _digest([value.numpy() for _, value in sorted(network.state_dict().items())]),
-        )
+        yield f"{path.stem}/weights", _digest([value.numpy() for _, value in sorted(network.state_dict().items())])
         for saved in sorted((folder / path.stem).rglob("save_to.pt")):
             state = sorted(torch.load(saved, weights_only=True).items())
             yield f"{path.stem}/saved", _digest([value.float().numpy() for _, value in state])
@@ -124,7 +123,7 @@ def _hash_of(path: Path) -> str:
         return _digest([np.genfromtxt(path, delimiter="\t", skip_header=1, filling_values=-1)])
     if path.suffix == ".avi":
         return _digest([np.frombuffer(chunk, np.uint8) for chunk in _jpeg_frames(path.read_bytes())])
-    raise ValueError(path)
+    return _digest([np.asarray(Image.open(path))])
 
 
 def _jpeg_frames(data: bytes) -> list[bytes]:
