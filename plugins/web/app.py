@@ -209,7 +209,9 @@ class Page(TrameApp):
         self.state.fields = panel.panel_fields(model)
         self.state.verb = model.verb
         self.state.takes_images = model.takes_images
-        self.state.explained = "For the study that is shown." if model.takes_images else "Needs no image."
+        alone = "For the study that is shown, or, without one, for none."
+        given = "For the study that is shown." if model.needs_images else alone
+        self.state.explained = given if model.takes_images else "Needs no image."
 
     async def sample(self) -> None:
         """Show a seeded example of what the model takes, so that it can be tried without a scan."""

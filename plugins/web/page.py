@@ -266,6 +266,16 @@ def build_fields(condition: str) -> None:
                     variant="underlined",
                     hide_details=True,
                 )
+            with html.Div(v_if="field.widget === 'text'", style="width: 220px"):
+                v.VTextField(
+                    v_model="values[field.name]",
+                    update_modelValue=flush,
+                    maxlength=("field.longest",),
+                    disabled=("!given[field.name]",),
+                    density="compact",
+                    variant="underlined",
+                    hide_details=True,
+                )
             v.VSwitch(
                 v_if="field.widget === 'switch'",
                 v_model="values[field.name]",

@@ -11,10 +11,12 @@ MOST_BUTTONS = 4
 
 
 def panel_fields(model: Model) -> list[dict[str, Any]]:
-    """A field per option, in the server's order; widgets are "slider", "number", "buttons", "menu", "switch"."""
+    """A field per option, in the server's order: "slider", "number", "buttons", "menu", "switch" or "text"."""
     fields = []
     for option in model.options.values():
         widget = {"string": "menu", "boolean": "switch"}.get(option.type, "slider" if option.bounded else "number")
+        if option.max_length is not None:
+            widget = "text"
         if widget == "menu" and len(option.enum) <= MOST_BUTTONS:
             widget = "buttons"
         fields.append(
@@ -26,6 +28,7 @@ def panel_fields(model: Model) -> list[dict[str, Any]]:
                 "maximum": option.maximum,
                 "step": option.step,
                 "enum": list(option.enum),
+                "longest": option.max_length,
                 "help": option.help(),
                 "condition": option.condition,
                 "optional": option.may_be_unset,

@@ -142,8 +142,10 @@ def check_key(key: str, value: Any, metadata: Mapping[str, Any], held: Any, wher
     if isinstance(value, (dict, list, tuple)) or (isinstance(value, str) and value[:1] in ("$", "@", "%")):
         return
     rule = property_of(key, metadata, held)
-    if rule is None or rule.get("format") == PATH or rule["type"] == "string" and "enum" not in rule:
+    if rule is None or rule.get("format") == PATH or rule["type"] == "string" and not {"enum", "maxLength"} & set(rule):
         return
+    if "maxLength" in rule and value == "":
+        return  # whether a free text may be empty, the bundle says
     empty = value is None or (isinstance(value, str) and value in ("", *NULL))
     if empty and rule["nullable"]:
         return

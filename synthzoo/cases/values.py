@@ -1,7 +1,8 @@
 """A value against its property: typed and within its range, or refused with one sentence.
 
 A property is the part of JSON Schema that a panel can show and a table can hold: {"type": "number", "integer",
-"boolean" or "string", "minimum", "maximum", "enum", "unit", "description"}. `unit` is an annotation of this codebase.
+"boolean" or "string", "minimum", "maximum", "enum", "maxLength", "unit", "description"}. `unit` is an annotation of
+this codebase; a string has either an `enum` or, as free text that the bundle itself checks further, a `maxLength`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def check_value(name: str, value: Any, schema: Mapping[str, Any], where: str = "
 
     Raises:
         OutOfRange: below the minimum or above the maximum.
-        UserError: wrong type, not in `enum`, or text that looks like a program.
+        UserError: wrong type, not in `enum`, longer than `maxLength`, or text that looks like a program.
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -66,6 +67,8 @@ def check_value(name: str, value: Any, schema: Mapping[str, Any], where: str = "
         typed = readers[kind](value)
         if "enum" in schema:
             typed = next(item for item in schema["enum"] if str(item).lower() == str(typed).lower())
+        if "maxLength" in schema and (not isinstance(value, str) or len(value) > schema["maxLength"]):
+            raise ValueError
     except (TypeError, ValueError, OverflowError, StopIteration):
         digits = ", in digits" if kind == "integer" else ""
         shown = str(value)[:LONGEST_SHOWN]
@@ -86,7 +89,7 @@ def allowed(schema: Mapping[str, Any]) -> str:
     if schema["type"] == "boolean":
         return "true or false"
     if schema["type"] == "string":
-        return "a text"
+        return f"a text of at most {schema['maxLength']} characters" if "maxLength" in schema else "a text"
     kind = "an integer" if schema["type"] == "integer" else "a number"
     low, high = schema.get("minimum"), schema.get("maximum")
     ends = [f"from {_shown(low)}"] * (low is not None) + [f"to {_shown(high)}"] * (high is not None)

@@ -1,7 +1,8 @@
 """Options of a bundle for a client, as JSON Schema properties, read from the bundle's own files.
 
 A value of a request never reaches a config as text to be parsed: it is checked here against metadata.json's `synthzoo`
-block and goes on as a number, a boolean or one of the listed strings. There is no fourth kind.
+block and goes on as a number, a boolean, one of the listed strings, or a text of bounded length that holds nothing
+which a config would evaluate, and that the bundle itself checks word by word.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Option:
         default: the value without a request; None leaves a condition unset.
         minimum, maximum: ends of the range of a number, both included.
         enum: the strings to choose from.
+        max_length: characters of a free text, at most; None where there is an enum.
         unit, description: for people.
         condition: True for what the image shall show, False for how it is generated.
     """
@@ -40,6 +42,7 @@ class Option:
     unit: str = ""
     description: str = ""
     condition: bool = False
+    max_length: int | None = None
 
     def check(self, value: Any) -> Any:
         """The value, typed; None where a condition is unset.
@@ -65,6 +68,7 @@ class Option:
             "minimum": self.minimum,
             "maximum": self.maximum,
             "enum": list(self.enum) or None,
+            "maxLength": self.max_length,
             "unit": self.unit or None,
             "description": self.description or None,
         }
@@ -115,6 +119,7 @@ def option_of(name: str, schema: Mapping[str, Any], default: Any, condition: boo
         schema.get("unit", ""),
         schema.get("description", ""),
         condition,
+        schema.get("maxLength"),
     )
 
 

@@ -62,6 +62,9 @@ class ServedBundle:
         self.task: str = self.block.get("task", "")
         self.outputs: dict[str, dict] = self.block.get("outputs", {})
         self.takes_images = "images" in self.config
+        alone = [kind for kind, rule in self.outputs.items() if rule.get("without_images")]
+        self.needs_images = self.takes_images and not alone
+        self.of_images = {kind: rule for kind, rule in self.outputs.items() if kind not in alone}
         self.released_options: dict[str, Option] = bundle_options(self.metadata, self.config)
         self.table_id = find_table(self.config)
         self.versions = Path(versions) if versions else None
@@ -181,7 +184,7 @@ class ServedBundle:
         Args:
             values: checked options by name; see `synthzoo.serving.options.check_options`.
             output_dir: folder that receives the files; what is complete in it is not generated again.
-            image: input volume of a bundle that takes images.
+            image: input volume of a bundle that takes images; a few do without and then generate.
             version: of the weights; None is the newest.
             report: called as report(done, total, calls) after each sample and before each module that is called; what
                 it raises ends the run.
@@ -189,7 +192,7 @@ class ServedBundle:
         Raises:
             UserError: an image that cannot be used, weights that do not fit, a value that the bundle refuses.
         """
-        if self.takes_images and image is None:
+        if self.needs_images and image is None:
             raise UserError(f"{self.name} needs an image: name one of the datastore or upload one.")
         version = self.chosen(version)
         self.load(version)

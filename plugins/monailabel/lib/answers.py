@@ -24,7 +24,7 @@ from synthzoo.serving.served import Case, ServedBundle
 from synthzoo.transforms.heat_bands import band_names, heat_bands
 
 LONGEST_SOURCE = 80  # bytes of its id in the id of what was made of it; the digest tells longer ones apart
-SENT_ALONG = ("score", "peak", "threshold", "regions", "measured")
+SENT_ALONG = ("score", "peak", "threshold", "regions", "boxes", "words", "measured")
 
 
 def wanted_output(bundle: ServedBundle, request: Request) -> str:
@@ -40,6 +40,8 @@ def wanted_output(bundle: ServedBundle, request: Request) -> str:
 def answer(bundle: ServedBundle, request: Request, case: Case) -> tuple[str, dict[str, Any]]:
     """The file to send, a temporary one that the server removes, and the parameters beside it."""
     kind = wanted_output(bundle, request)
+    if request.extras["result"] in (None, "auto") and kind not in (*case.files, "bands"):
+        kind = next(iter(case.files), kind)
     source = case.files.get(next(iter(kinds_shown_as("overlay", case.files)), kind) if kind == "bands" else kind)
     if source is None:
         raise UserError(f"{bundle.name} gave no {kind} for this image; request one of {', '.join(case.files)}.")

@@ -27,7 +27,7 @@ class BundleInfer(InferTask):
 
     def __init__(self, service: Service, bundle: ServedBundle):
         self.service, self.bundle = service, bundle
-        maps = bundle.takes_images and not kinds_stored_as("study", bundle.outputs)
+        maps = bundle.takes_images and not kinds_stored_as("study", bundle.of_images)
         named = [bundle.outputs[kind].get("names", {}) for kind in kinds_shown_as("labels", bundle.outputs)]
         labels = band_names() if kinds_shown_as("overlay", bundle.outputs) else next(iter(named), {})
         shape = bundle.metadata["network_data_format"]["outputs"]["pred"]["spatial_shape"]
@@ -70,6 +70,7 @@ class BundleInfer(InferTask):
                 "title": bundle.metadata.get("name", bundle.name),
                 "version": bundle.metadata["version"],
                 "takes_images": bundle.takes_images,
+                "needs_images": bundle.needs_images,
                 "takes_labels": bundle.takes_labels,
                 "modality": bundle.modality,
                 "outputs": describe_outputs(bundle.outputs),
@@ -87,7 +88,7 @@ class BundleInfer(InferTask):
 
 def panel_value(option: Option) -> Any:
     """An option's field in the stock panel: its default, or its enum with the default first."""
-    if option.type == "string":
+    if option.enum:
         others = [item for item in option.enum if item != option.default]
         return ["" if option.default is None else option.default, *others]
     return "" if option.default is None else option.default

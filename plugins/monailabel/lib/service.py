@@ -155,7 +155,7 @@ class Service:
         requested.pop("description", None)
         request = self.read_request(bundle, requested)
         source = upload or self.input_path(bundle, request, image_id)
-        if bundle.takes_images and source is None:
+        if bundle.needs_images and source is None:
             raise UserError(f"{bundle.name} needs an image: name one of the datastore or upload one.")
         folder = scratch_folder("run")
         try:

@@ -291,7 +291,7 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def showBusy(self) -> None:
         """Which buttons can be pressed now."""
         busy, panel = self.logic.busy, self.panel
-        ready = self.model is not None and (not self.model.takes_images or self.inputNode is not None)
+        ready = self.model is not None and (not self.model.needs_images or self.inputNode is not None)
         panel.runButton.enabled = ready and not busy
         panel.runButton.toolTip = (
             _("Send the request.") if ready else _("Connect, and choose an input where one is needed, or Sample data.")

@@ -32,8 +32,9 @@ class Model:
         name: as the server knows it.
         title, description, intended_use: for people.
         task: word of the index.
-        takes_images: whether it needs a scan, or a label map.
+        takes_images: whether it works on a scan, or on a label map.
         takes_labels: whether what it needs is a label map.
+        needs_images: whether it can do nothing without.
         modality: of the scan, such as "MR", or "".
         outputs: kind -> what the index says of it.
         options: by name, in the server's order.
@@ -52,6 +53,7 @@ class Model:
     options: dict = field(default_factory=dict)
     versions: tuple = ()
     takes_labels: bool = False
+    needs_images: bool = False
 
     @property
     def verb(self) -> str:
@@ -108,6 +110,7 @@ def read_models(index: dict) -> dict[str, Model]:
             options,
             tuple(versions),
             bool(zoo.get("takes_labels")),
+            bool(zoo.get("needs_images", zoo.get("takes_images"))),
         )
     if not models:
         raise ZooError("The server serves no model that this extension knows: start it with --conf models all.")

@@ -23,6 +23,7 @@ class Option:
         default: the value without a request; None leaves a condition unset.
         minimum, maximum: ends of the range of a number, both included.
         enum: the strings to choose from.
+        max_length: characters of a free text, at most; None where there is an enum.
         unit, description: for people.
         condition: True for what the image shall show, False for how it is generated.
     """
@@ -36,6 +37,7 @@ class Option:
     unit: str = ""
     description: str = ""
     condition: bool = False
+    max_length: int | None = None
 
     @property
     def title(self) -> str:
@@ -102,7 +104,9 @@ class Option:
             if self.type == "boolean":
                 return bool(value)
             if self.type == "string":
-                if value not in self.enum:
+                if self.max_length is None and value not in self.enum:
+                    raise ValueError
+                if self.max_length is not None and (not isinstance(value, str) or len(value) > self.max_length):
                     raise ValueError
                 return value
             number = exact_integer(value) if self.type == "integer" else float(value)  # type: ignore[arg-type]
@@ -118,6 +122,8 @@ class Option:
         """What is allowed, as part of a sentence."""
         if self.type == "boolean":
             return "on or off"
+        if self.max_length is not None:
+            return f"a text of at most {self.max_length} characters"
         if self.type == "string":
             return f"one of {', '.join(self.enum)}"
         kind = "an integer" if self.type == "integer" else "a number"
@@ -174,6 +180,7 @@ def read_option(name: str, described: dict) -> Option:
         described.get("unit") or "",
         described.get("description") or "",
         bool(described.get("condition")),
+        described.get("maxLength"),
     )
 
 

@@ -88,7 +88,7 @@ class Session:
         item = self.models[model]
         options = {**requested(item, values, version), "store": bool(keep)}
         image, self.source = "", None
-        if item.takes_images:
+        if item.needs_images or (item.takes_images and node is not None):
             if node is None:
                 wanted = "label map or segmentation" if item.takes_labels else "scan"
                 raise ZooError(
@@ -99,7 +99,7 @@ class Session:
         try:
             if image:
                 run.options["save_label"] = bool(keep)
-            elif item.takes_images:
+            elif self.source is not None:
                 run.upload = write_input(item, node, run.folder)
         except ZooError:
             run.close()

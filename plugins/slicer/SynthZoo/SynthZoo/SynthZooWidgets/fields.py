@@ -41,6 +41,10 @@ class OptionField:
         option = self.option
         if option.type == "boolean":
             return qt.QCheckBox()
+        if option.max_length is not None:
+            line = qt.QLineEdit()
+            line.maxLength = option.max_length
+            return line
         if option.type == "string":
             box = qt.QComboBox()
             for item in option.enum:
@@ -70,6 +74,8 @@ class OptionField:
             return None
         if self.option.type == "boolean":
             return bool(self.input.checked)
+        if self.option.max_length is not None:
+            return self.option.check(self.input.text.strip())
         if self.option.type == "string":
             return self.option.check(self.input.currentText)
         if not self.option.bounded:
@@ -87,6 +93,8 @@ class OptionField:
     def _show(self, value) -> None:
         if self.option.type == "boolean":
             self.input.checked = bool(value)
+        elif self.option.max_length is not None:
+            self.input.text = str(value)
         elif self.option.type == "string":
             self.input.setCurrentIndex(self.input.findText(str(value)))
         elif self.option.bounded:
