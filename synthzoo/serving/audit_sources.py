@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from monai.bundle import ConfigParser
+from torch.utils.data import Subset
 
 from synthzoo.bundle.compose import load_config, run_bundle
 from synthzoo.bundle.find import find_bundles, read_json, read_metadata
@@ -23,6 +24,7 @@ from synthzoo.bundle.inspect.judge import inspect_bundle
 from synthzoo.bundle.inspect.rules import REFUSE
 from synthzoo.bundle.order import walk
 from synthzoo.datasets.brain.sources import training_images
+from synthzoo.datasets.chest.sources import training_radiographs
 from synthzoo.datasets.echo.training_clips import training_clips
 from synthzoo.errors import UserError
 from synthzoo.evaluation.privacy.sets import ImageSet, chosen, row_set
@@ -31,11 +33,52 @@ from synthzoo.io.videos import write_avi
 from synthzoo.serving.generation import generate_dataset
 
 GENERATORS = ("synthesis", "counterfactual", "translation")
+
+
+class ChestRows(Subset):
+    """Radiographs of the first patients of a split of a pool of chest phantoms, one exposure a study.
+
+    Attributes:
+        owners: whose each is.
+
+    Args:
+        split: "train", "validation" or "test".
+        patients: how many, at most.
+        size: of the images.
+        phantom: settings of `ChestPhantomDataset`, as in training; the pool is that of the training.
+        data_format: "phantom".
+        cache_dir: keeps the pool, or None.
+    """
+
+    def __init__(
+        self,
+        split: str = "train",
+        patients: int | None = None,
+        size: int = 128,
+        phantom: Mapping[str, Any] | None = None,
+        data_format: str = "phantom",
+        cache_dir: str | None = None,
+    ) -> None:
+        once = {"exposures": "fixed", "copies": 1, "cache_dir": cache_dir}
+        whole = training_radiographs(data_format, split=split, size=size, phantom={**dict(phantom or {}), **once})
+        owners = [whole.record(row)["patient"] for row in range(len(whole))]
+        first = set(list(dict.fromkeys(owners))[:patients])
+        super().__init__(whole, [row for row, owner in enumerate(owners) if owner in first])
+        self.owners = [owners[row] for row in self.indices]
+
+    def prompts(self, count: int) -> list[str]:
+        """What so many of the rows show, in the words of their reports; the rows are drawn evenly."""
+        chosen = [self.dataset.truth(self.indices[row * len(self) // count]) for row in range(count)]
+        return [" and ".join(phrase for phrase in truth["phrases"] if phrase) for truth in chosen]
+
+
 # Argument of a training data set that only this function takes -> the function, and its argument that counts patients.
 SOURCES: dict[str, tuple[Callable[..., Any], str]] = {
     "conditions": (training_images, "size"),
+    "phantom": (ChestRows, "patients"),
     "patients": (training_clips, "patients"),
 }
+PROMPTS = 16  # different ones of an audit
 LEVELS = 4  # values of a condition that is one for all images of a run
 
 
@@ -106,12 +149,28 @@ def is_own(bundle: Path) -> bool:
         UserError: it is of this zoo and generates nothing.
     """
     block = read_metadata(bundle).get("synthzoo")
-    if block is not None and block.get("task") not in GENERATORS:
+    if block is not None and not generates(block):
         raise UserError(
             f"{bundle.name} is a bundle for {block.get('task')} and generates no images: give one for "
             f"{', '.join(GENERATORS)}, or --samples and --training."
         )
     return block is not None
+
+
+def generates(block: Mapping[str, Any]) -> bool:
+    """Whether a bundle, by the `synthzoo` block of its metadata, makes images of its own."""
+    return block.get("task") in GENERATORS or makes_images_alone(block)
+
+
+def makes_images_alone(block: Mapping[str, Any]) -> bool:
+    """Whether a bundle that takes images generates where none is given."""
+    return any(rule.get("without_images") for rule in block.get("outputs", {}).values())
+
+
+def takes_patients(bundle: Path) -> bool:
+    """Whether a generative bundle makes each of its images from one of a patient."""
+    config = read_json(bundle / "configs" / "inference.json")
+    return "requests" not in config and not makes_images_alone(read_metadata(bundle)["synthzoo"])
 
 
 def make_samples(bundle: Path, out: Path, num_samples: int, seed: int, source: Source | None) -> None:
@@ -135,12 +194,25 @@ def make_samples(bundle: Path, out: Path, num_samples: int, seed: int, source: S
     if "requests" in read_json(bundle / "configs" / "inference.json"):
         settings = {name: _whole_range(rule) for name, rule in conditions.items()}
         generate_dataset(bundle, out, num_samples, seed=seed, settings=settings)
+    elif makes_images_alone(block):
+        _run_on_prompts(bundle, out, num_samples, seed, source)
     else:
         _run_on_images(bundle, out, num_samples, seed, conditions, source)
 
 
 def _whole_range(rule: Mapping[str, Any]) -> Any:
     return rule["enum"] if "enum" in rule else f"{rule['minimum']},{rule['maximum']}"
+
+
+def _run_on_prompts(bundle: Path, out: Path, count: int, seed: int, source: Source | None) -> None:
+    """Generate from what training images show, which asks for them as plainly as a prompt can."""
+    if source is None:
+        raise UserError(f"{bundle.name} was given other training images: generate from their reports; give --samples.")
+    prompts = source.rows("train").prompts(min(PROMPTS, count))
+    for number, prompt in enumerate(prompts):
+        own = count // len(prompts) + (number < count % len(prompts))
+        run = {"images": "", "prompt": prompt, "num_samples": own, "seed": seed + 1000 * number}
+        run_bundle(bundle, overrides={**run, "output_dir": str(out / f"prompt-{number:02d}")})
 
 
 def _run_on_images(
@@ -209,6 +281,8 @@ def _training_arguments(bundle: Path, stages: list[str]) -> tuple[Callable[..., 
             if own in one:
                 known = inspect.signature(make).parameters
                 arguments = {key: parser.get_parsed_content(f"{where}#{key}") for key in one if key in known}
+                if count not in arguments:
+                    arguments[count] = parser.get_parsed_content(f"{where}#{own}#{count}")
                 if "like" in known and "like" not in arguments:
                     arguments["like"] = parser.get_parsed_content("network_def")
                 return make, count, arguments

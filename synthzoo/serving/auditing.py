@@ -16,7 +16,7 @@ from synthzoo.evaluation.privacy.sets import expect_different, folder_set
 from synthzoo.evaluation.privacy.spaces import IdentitySpace
 from synthzoo.evaluation.privacy.verdict import criteria_of
 from synthzoo.io.files import plain, sha256, write_json, write_text
-from synthzoo.serving.audit_sources import Source, instrument_for, is_own, make_samples
+from synthzoo.serving.audit_sources import Source, instrument_for, is_own, make_samples, takes_patients
 
 JSON, PAGE, CARD = "audit.json", "audit.html", "privacy.json"
 COLUMNS = ["test", "compared by", "attack", "control", "guess", "risk or ratio", "95 % interval", "verdict"]
@@ -117,7 +117,7 @@ def audit_bundle(
         count = len(source.rows("train"))
         if training_size is not None and training_size < count:
             found.report["notes"].append(f"{training_size} of {count} training images, drawn at random, were compared.")
-        if "requests" not in read_json(folder / "configs" / "inference.json"):
+        if takes_patients(folder):
             found.report["notes"].append(
                 "Each sample was made from an image of an unseen patient and shows that patient by design; whether he "
                 "is recognised was not audited, only whether training patients come back."

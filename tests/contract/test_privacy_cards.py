@@ -7,9 +7,9 @@ from bundle_runs import ROOT
 
 from synthzoo.bundle.find import find_bundles, read_json, read_metadata
 from synthzoo.io.files import sha256
-from synthzoo.serving.audit_sources import GENERATORS
+from synthzoo.serving.audit_sources import generates
 
-BUNDLES = [bundle for bundle in find_bundles(ROOT) if read_metadata(bundle)["synthzoo"]["task"] in GENERATORS]
+BUNDLES = [bundle for bundle in find_bundles(ROOT) if generates(read_metadata(bundle)["synthzoo"])]
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)

@@ -86,7 +86,8 @@ def row_set(rows: Any, name: str, numbers: Sequence[int] | np.ndarray | None = N
     """The images of a data set whose rows have "image" (1, ...) or "video" (1, T, H, W), and "patient" where known.
 
     Args:
-        rows: the data set; `patients` are read off its rows as the images are, but those of phantoms from their seeds.
+        rows: the data set; whose its images are is said by its `videos` or its `owners`, a patient for each row; where
+            it has neither, each is of a patient of its own.
         name: of the set.
         numbers: of the rows; None takes all.
     """
@@ -94,8 +95,10 @@ def row_set(rows: Any, name: str, numbers: Sequence[int] | np.ndarray | None = N
     first = rows[numbers[0]]
     key = "video" if "video" in first else "image"
     kind = "video" if key == "video" else ("volume" if first[key].ndim == 4 else "image")
-    videos = getattr(rows, "videos", None)
+    videos, owners = getattr(rows, "videos", None), getattr(rows, "owners", None)
     patients = numbers if videos is None else [getattr(videos[number], "patient", number) for number in numbers]
+    if owners is not None:
+        patients = [owners[number] for number in numbers]
 
     def read(row: int) -> np.ndarray:
         return torch.as_tensor(rows[numbers[row]][key]).float().numpy()[0]
