@@ -93,11 +93,12 @@ class LatentImages(nn.Module):
         z = latents / self.scale_factor + self.latent_mean
         return torch.cat([self.autoencoder.decode(part) for part in z.split(chunk)])
 
-    def take_autoencoder(self, path: str | Path) -> Self:
+    def take_autoencoder(self, path: str | Path, measured: bool = True) -> Self:
         """Read the autoencoder and its scale alone from the weights of any network of latent images; returns itself.
 
         Args:
             path: a `model.pt`, for instance of the bundle whose stage 1 trained the autoencoder.
+            measured: False takes one whose scale has not been measured, too, for the stage that will.
 
         Raises:
             UserError: the file cannot be read, or its autoencoder is another one or was never measured.
@@ -105,10 +106,10 @@ class LatentImages(nn.Module):
         state = {name: value for name, value in read_state(path).items() if name.startswith(SHARED)}
         part = LatentImages(self.autoencoder, self.latent_shape)
         expect_same_network(part, state, path)
-        if not bool(state["fitted"]):
+        if measured and not bool(state["fitted"]):
             raise UserError(
-                f"{path}: the scale of its latents was never measured; run the stage that trains the autoencoder and "
-                "the one that encodes the training set first."
+                f"{path}: the scale of its latents was never measured; run the stage after the autoencoder's, which "
+                "encodes the training set, and take its weights."
             )
         self.load_state_dict(state, strict=False)
         return self
