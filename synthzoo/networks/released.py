@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from synthzoo.errors import UserError
 from synthzoo.networks.weights import read_state
@@ -54,6 +55,49 @@ def package_class(package: str, name: str, extra: str, purpose: str) -> Any:
             f"{name}: {purpose} need the package {package} ({type(error).__name__}); pip install 'synthzoo[{extra}]', "
             "or take this bundle's own networks."
         ) from error
+
+
+class DiffusersAutoencoder(nn.Module):
+    """The autoencoder of diffusers behind the calls that ours and MONAI's have; MONAI's own cannot hold its decoder.
+
+    Args:
+        settings: of `diffusers.AutoencoderKL`.
+        extra: of this project that brings diffusers.
+        purpose: what needs it, in the plural, for the sentence.
+
+    Attributes:
+        scale: of the latents: what the denoisers see is this times what the encoder gives.
+
+    Raises:
+        UserError: diffusers is not installed.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], extra: str, purpose: str) -> None:
+        super().__init__()
+        self.autoencoder = package_class("diffusers", "AutoencoderKL", extra, purpose)(**settings)
+        self.scale = float(self.autoencoder.config.scaling_factor)
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (N, 3, H, W) in [-1, 1] -> mean and standard deviation (N, 4, H / 8, W / 8), unscaled."""
+        posterior = self.autoencoder.encode(x).latent_dist
+        return posterior.mean, posterior.std
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        """Unscaled latents (N, 4, h, w) -> images (N, 3, 8 h, 8 w), about [-1, 1]."""
+        return self.autoencoder.decode(z).sample
+
+    def encode_stage_2_inputs(self, x: torch.Tensor) -> torch.Tensor:
+        """Images (N, 3, H, W) -> a draw of their unscaled latents (N, 4, H / 8, W / 8), as MONAI's inferers call it."""
+        mean, deviation = self.encode(x)
+        return mean + deviation * torch.randn_like(deviation)
+
+    def decode_stage_2_outputs(self, z: torch.Tensor) -> torch.Tensor:
+        """`decode`, as MONAI's inferers call it."""
+        return self.decode(z)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Images (N, 3, H, W) -> their reconstruction from the mean."""
+        return self.decode(self.encode(x)[0])
 
 
 def weight_file(folder: str | Path) -> Path:

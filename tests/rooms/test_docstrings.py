@@ -7,6 +7,7 @@ import pytest
 
 MODULES = [
     "cases.values",
+    "datasets.chest.grounding",
     "datasets.echo.clips",
     "diffusion.schedule",
     "diffusion.stitching",

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from synthzoo.networks.released import package_class
+from synthzoo.networks.released import DiffusersAutoencoder, package_class
 
+EXTRA, PURPOSE = "bench", "the published EchoNet-Synthetic networks"
 WIDTHS = (128, 256, 256, 512)
 SCALE = 0.18215  # of the latents: what the denoisers see is this times what the encoder gives
 
@@ -24,7 +25,7 @@ def diffusers_class(name: str) -> Any:
     Raises:
         UserError: the package is not installed or does not import.
     """
-    return package_class("diffusers", name, "bench", "the published EchoNet-Synthetic networks")
+    return package_class("diffusers", name, EXTRA, PURPOSE)
 
 
 def even(x: torch.Tensor, divisor: int = 8) -> torch.Tensor:
@@ -122,7 +123,7 @@ class PublishedImageUNet(nn.Module):
         return cropped(self.unet(even(x), timesteps).sample, *x.shape[-2:])
 
 
-class PublishedAutoencoder(nn.Module):
+class PublishedAutoencoder(DiffusersAutoencoder):
     """The image autoencoder, 62.4 million parameters: (N, 3, 112, 112) in [-1, 1] to (N, 4, 14, 14) and back.
 
     Raises:
@@ -130,28 +131,15 @@ class PublishedAutoencoder(nn.Module):
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.autoencoder = diffusers_class("AutoencoderKL")(
-            in_channels=3,
-            out_channels=3,
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=WIDTHS,
-            layers_per_block=2,
-            latent_channels=4,
-            sample_size=112,
-            scaling_factor=SCALE,
-        )
-
-    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Frames (N, 3, H, W) in [-1, 1] -> mean and standard deviation (N, 4, H / 8, W / 8), unscaled."""
-        posterior = self.autoencoder.encode(x).latent_dist
-        return posterior.mean, posterior.std
-
-    def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """Unscaled latents (N, 4, h, w) -> frames (N, 3, 8 h, 8 w), about [-1, 1]."""
-        return self.autoencoder.decode(z).sample
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Frames (N, 3, H, W) -> their reconstruction from the mean."""
-        return self.decode(self.encode(x)[0])
+        settings = {
+            "in_channels": 3,
+            "out_channels": 3,
+            "down_block_types": ("DownEncoderBlock2D",) * 4,
+            "up_block_types": ("UpDecoderBlock2D",) * 4,
+            "block_out_channels": WIDTHS,
+            "layers_per_block": 2,
+            "latent_channels": 4,
+            "sample_size": 112,
+            "scaling_factor": SCALE,
+        }
+        super().__init__(settings, EXTRA, PURPOSE)
