@@ -43,8 +43,8 @@ def main(
             images of patients whom it never saw.
         bundle: name or folder of a generative bundle, in place of samples; the zoo's own know their training images.
         num_samples, training_size, holdout_size: images of a bundle's audit; all training images by default.
-        identity: bundle whose network tells patients apart, such as echo_us_privacy_audit_reid; a bundle's own domain
-            has it by default.
+        identity: bundle whose network tells patients apart, such as echo_us_privacy_audit_reid, or chest_xr; a bundle's
+            own domain has it by default.
         patient: regular expression that finds the patient in a file's path, such as "sub-[0-9]+".
         criteria: JSON file of one's own criteria.
         work_dir: keeps what is generated.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ from synthzoo.datasets.chest.sources import training_radiographs
 from synthzoo.datasets.echo.training_clips import training_clips
 from synthzoo.errors import UserError
 from synthzoo.evaluation.privacy.sets import ImageSet, chosen, row_set
-from synthzoo.evaluation.privacy.spaces import IdentitySpace
+from synthzoo.evaluation.privacy.spaces import FeatureSpace, IdentitySpace
+from synthzoo.instruments.chest.identity import radiograph_features
 from synthzoo.io.videos import write_avi
 from synthzoo.serving.generation import generate_dataset
 
@@ -78,6 +79,10 @@ SOURCES: dict[str, tuple[Callable[..., Any], str]] = {
     "phantom": (ChestRows, "patients"),
     "patients": (training_clips, "patients"),
 }
+# Anatomy and modality -> what tells patients apart where no bundle does, and the kind of images that it takes.
+INSTRUMENTS: dict[str, tuple[Callable[[Sequence[np.ndarray]], np.ndarray], str]] = {
+    "chest_xr": (radiograph_features, "image"),
+}
 PROMPTS = 16  # different ones of an audit
 LEVELS = 4  # values of a condition that is one for all images of a run
 
@@ -122,14 +127,15 @@ class Source:
         return row_set(self.rows("validation", max(1, images // of_each)), "hold-out")
 
 
-def instrument_for(bundle: str, root: str | Path) -> IdentitySpace | None:
-    """The re-identification network of a bundle's domain, from a bundle of the task privacy_audit, or None.
+def instrument_for(bundle: str, root: str | Path) -> IdentitySpace | FeatureSpace | None:
+    """The re-identification network of a bundle's domain: of a bundle of the task privacy_audit, else the library's own
+    instrument, else None.
 
-    It is found by its name, `<anatomy>_<modality>_privacy_audit_<method>`, and by its network, which compares
-    embeddings with `logits`.
+    A bundle is found by its name, `<anatomy>_<modality>_privacy_audit_<method>`, and by its network, which compares
+    embeddings with `logits`; an instrument by the domain in `INSTRUMENTS`.
 
     Args:
-        bundle: name of the bundle that is audited, or of the instrument itself.
+        bundle: name of the bundle that is audited, of the instrument's bundle, or a domain such as "chest_xr".
         root: of the bundles.
     """
     domain = "_".join(bundle.split("_")[:2])
@@ -139,7 +145,7 @@ def instrument_for(bundle: str, root: str | Path) -> IdentitySpace | None:
             network = parser.get_parsed_content("network")
             if hasattr(network, "logits") and getattr(network, "channels", 1) == 1:
                 return IdentitySpace(network, int(parser.get("size", 32)), folder.name)
-    return None
+    return FeatureSpace(INSTRUMENTS[domain][0], domain, INSTRUMENTS[domain][1]) if domain in INSTRUMENTS else None
 
 
 def is_own(bundle: Path) -> bool:

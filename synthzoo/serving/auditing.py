@@ -13,10 +13,10 @@ from synthzoo.errors import UserError
 from synthzoo.evaluation.privacy.audit import Audit, audit
 from synthzoo.evaluation.privacy.page import page
 from synthzoo.evaluation.privacy.sets import expect_different, folder_set
-from synthzoo.evaluation.privacy.spaces import IdentitySpace
+from synthzoo.evaluation.privacy.spaces import FeatureSpace, IdentitySpace
 from synthzoo.evaluation.privacy.verdict import criteria_of
 from synthzoo.io.files import plain, sha256, write_json, write_text
-from synthzoo.serving.audit_sources import Source, instrument_for, is_own, make_samples, takes_patients
+from synthzoo.serving.audit_sources import INSTRUMENTS, Source, instrument_for, is_own, make_samples, takes_patients
 
 JSON, PAGE, CARD = "audit.json", "audit.html", "privacy.json"
 COLUMNS = ["test", "compared by", "attack", "control", "guess", "risk or ratio", "95 % interval", "verdict"]
@@ -37,7 +37,8 @@ def audit_folders(
 
     Args:
         samples, training, holdout: folders.
-        identity: name of a bundle of the task privacy_audit whose network tells patients apart.
+        identity: name of a bundle of the task privacy_audit whose network tells patients apart, or a domain of
+            `INSTRUMENTS`.
         patient: see `folder_set`.
         criteria: JSON file in the form of `criteria.json`.
         root: where bundles are looked for.
@@ -125,9 +126,9 @@ def audit_bundle(
     return found
 
 
-def _instrument(identity: str | None, root: str | Path) -> IdentitySpace | None:
-    if not identity:
-        return None
+def _instrument(identity: str | None, root: str | Path) -> IdentitySpace | FeatureSpace | None:
+    if not identity or identity in INSTRUMENTS:
+        return instrument_for(identity, root) if identity else None
     folder = find_bundle(identity, root)
     found = instrument_for(folder.name, folder.parent)
     if found is None or found.instrument != folder.name:

@@ -23,6 +23,9 @@ from synthzoo.evaluation.privacy.rows import Rows, nearest_rows
 from synthzoo.evaluation.privacy.sets import folder_set
 from synthzoo.io.files import write_json
 from synthzoo.io.videos import write_avi
+from synthzoo.metrics.reidentification import auc
+from synthzoo.phantoms.chest.phantom import chest_study
+from synthzoo.phantoms.chest.pool import SPLITS
 from synthzoo.serving.audit_sources import Source, instrument_for
 from synthzoo.serving.auditing import audit_bundle, audit_folders, publish, write_audit
 
@@ -199,6 +202,31 @@ def test_the_training_set_that_is_drawn_again_is_the_configs_own():
 def test_the_instrument_of_a_domain_is_found_by_its_name():
     assert instrument_for("echo_us_cine_synthesis_ldm", ROOT).instrument == "echo_us_privacy_audit_reid"
     assert instrument_for("brain_mr_synthesis_ldm", ROOT) is None
+    assert instrument_for("chest_xr_synthesis_of_tomorrow", ROOT).instrument == "chest_xr"
+
+
+def test_folders_of_radiographs_are_compared_by_the_chest_instrument_too(pngs, tmp_path):
+    sets = (pngs["samples"], pngs["training"], pngs["holdout"])
+    found = audit_folders(*sets, identity="chest_xr", root=ROOT, say=lambda line: None).report
+    judged = {test["test"]: test["verdict"] for test in found["tests"] if test["space"] == "identity"}
+    assert judged["nearest"] == "leak" and {"copies", "link"} <= set(judged)
+    assert not any("no re-identification network" in line for line in found["not_tested"])
+    for name, seed in (("made", 4), ("known", 5)):
+        write_volumes(tmp_path / name, draw(seed, 3, (8, 8, 8)))
+    with pytest.raises(UserError, match="--identity chest_xr takes pictures, but these are volumes: leave it out"):
+        audit_folders(tmp_path / "made", tmp_path / "known", identity="chest_xr", root=ROOT, say=lambda line: None)
+
+
+def test_the_chest_instrument_knows_a_patient_on_another_day_at_any_size_and_range():
+    first = SPLITS["TEST"][0] + 95_100  # no patient of a stated figure
+    days = [[chest_study(first + n, visit, [], size=64).image for n in range(6)] for visit in range(2)]
+    space = instrument_for("chest_xr", ROOT)
+    known = space.embed(np.zeros(0), days[0], ())
+    other = [np.kron(100 * image + 7, np.ones((2, 2))).astype(np.float32) for image in days[1]]
+    distances = space.compare(space.embed(np.zeros(0), other, ()), known)
+    own = np.eye(6, dtype=bool)
+    assert distances.shape == (6, 6) and (distances > 0).all()
+    assert auc(-distances[own], -distances[~own]) > 0.8
 
 
 STOCK = {

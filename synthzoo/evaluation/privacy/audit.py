@@ -23,7 +23,7 @@ from synthzoo.evaluation.privacy.embedded import Embedded, common_grid, embed_se
 from synthzoo.evaluation.privacy.page import picture_of
 from synthzoo.evaluation.privacy.rows import Nearest, nearest_rows
 from synthzoo.evaluation.privacy.sets import ImageSet, chosen, one_kind
-from synthzoo.evaluation.privacy.spaces import EdgeSpace, IdentitySpace, PixelSpace, Space
+from synthzoo.evaluation.privacy.spaces import IDENTITY, EdgeSpace, FeatureSpace, IdentitySpace, PixelSpace, Space
 from synthzoo.evaluation.privacy.verdict import criteria_of, judge_tests
 
 SCHEMA = 1  # of the report; another number when a key changes its meaning
@@ -71,7 +71,7 @@ def audit(
     samples: ImageSet,
     training: ImageSet,
     holdout: ImageSet | None = None,
-    identity: IdentitySpace | None = None,
+    identity: IdentitySpace | FeatureSpace | None = None,
     criteria: Mapping[str, Any] | None = None,
     seed: int = 0,
     say: Callable[[str], None] = lambda line: None,
@@ -93,10 +93,11 @@ def audit(
     sets = [one for one in (samples, training, holdout) if one is not None]
     kind = one_kind(sets)
     grid = common_grid(sets)
-    if identity is not None and kind == "volume":
-        raise UserError(
-            f"--identity {identity.instrument} takes pictures and videos, but these are volumes: leave it out."
+    if identity is not None and kind not in identity.kinds:
+        words = " and ".join(
+            {"image": "pictures", "video": "videos", "volume": "volumes"}[one] for one in identity.kinds
         )
+        raise UserError(f"--identity {identity.instrument} takes {words}, but these are {kind}s: leave it out.")
     spaces: list[Space] = [PixelSpace(kind, grid), EdgeSpace(kind, grid), *([identity] if identity else [])]
     with tempfile.TemporaryDirectory(prefix="audit_") as folder:
         embedded = []
@@ -349,7 +350,7 @@ def not_tested(compared: Compared) -> list[str]:
             "Whether the generator is safe: without enough images of patients whom it never saw there is nothing to "
             "compare with. A leak can be found this way, safety cannot be shown."
         )
-    if not any(isinstance(space, IdentitySpace) for space in compared.spaces):
+    if not any(space.name == IDENTITY for space in compared.spaces):
         found.append(
             "Whether the same person is recognisable in a changed picture: no re-identification network for this "
             "kind of image was used, so that pictures were compared by their outlines alone."

@@ -10,7 +10,7 @@ None but the last is trained, so none needs a download or fits one generator bet
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -31,6 +31,7 @@ MIRRORED: dict[str, tuple[tuple[int, ...], ...]] = {
     "video": ((), (1,), (2,), (1, 2)),
 }
 FLAT = 1e-6
+IDENTITY = "identity"
 
 
 def on_grid(image: np.ndarray, grid: Sequence[int]) -> np.ndarray:
@@ -91,7 +92,7 @@ class IdentitySpace:
         frames: of a video, over which its embedding is averaged.
     """
 
-    name, title = "identity", "who is shown, as a re-identification network sees it"
+    name, title, kinds = IDENTITY, "who is shown, as a re-identification network sees it", ("image", "video")
 
     def __init__(self, network: Any, size: int, instrument: str, frames: int = 4) -> None:
         self.network, self.size, self.instrument, self.frames = network.eval(), int(size), instrument, int(frames)
@@ -122,7 +123,30 @@ class IdentitySpace:
         return F.interpolate(frames, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
 
 
-Space = PixelSpace | EdgeSpace | IdentitySpace
+class FeatureSpace:
+    """Features of one of the library's own instruments; the distance is how far their cosine is from 1.
+
+    Args:
+        features: of images, any sizes and ranges, float (n, K) of length 1.
+        instrument: what it is called.
+        kind: of the images that it takes.
+    """
+
+    name, title = IDENTITY, IdentitySpace.title
+
+    def __init__(self, features: Callable[[Sequence[np.ndarray]], np.ndarray], instrument: str, kind: str) -> None:
+        self.features, self.instrument, self.kinds = features, instrument, (kind,)
+
+    def embed(self, grids: np.ndarray, images: Sequence[np.ndarray], axes: tuple[int, ...]) -> np.ndarray:
+        """Rows (n, K) of images, mirrored along `axes`."""
+        return self.features([mirrored(image[None], axes)[0] for image in images]).astype(np.float32)
+
+    def compare(self, queries: np.ndarray, references: np.ndarray) -> np.ndarray:
+        """Distances of all pairs of rows (N, K) and (M, K), at least 0, (N, M)."""
+        return np.maximum(1 - queries @ references.T, FLAT)
+
+
+Space = PixelSpace | EdgeSpace | IdentitySpace | FeatureSpace
 
 
 def mirrored(grids: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:

@@ -7,12 +7,16 @@ network has seen none, stands in `weights/chest_instruments.json`, beside raw pi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from synthzoo.instruments.chest.networks import as_radiographs, instrument_errors, load_network, to_grid
+from synthzoo.transforms.radiograph_grid import place
 
 NAME = "chest_identity"
+SIDE = 128  # pixels of the grid to which radiographs of any size are brought; the stated errors hold there
 
 
 @torch.inference_mode()
@@ -21,6 +25,19 @@ def embed(images: np.ndarray | torch.Tensor, batch_size: int = 128) -> np.ndarra
     network = load_network(NAME)
     grids = to_grid(as_radiographs(images), NAME)
     return torch.cat([network(part) for part in grids.split(batch_size)]).double().numpy()
+
+
+def radiograph_features(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Features as `embed` has them, of radiographs (H, W) of any sizes and ranges, bones bright.
+
+    Each is scaled to [0, 1] by its own least and greatest value and laid on a square between bars.
+    """
+    grids = []
+    for image in images:
+        low, high = float(image.min()), float(image.max())
+        scaled = torch.from_numpy(np.asarray((image - low) / max(high - low, 1e-6), np.float32))[None]
+        grids.append(place(*image.shape, SIDE).to_grid(scaled).clamp(0, 1))
+    return embed(torch.stack(grids))
 
 
 def similarities(images: np.ndarray | torch.Tensor, others: np.ndarray | torch.Tensor) -> np.ndarray:
