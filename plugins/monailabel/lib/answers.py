@@ -12,6 +12,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from monailabel.transform.writer import write_itk
+from PIL import Image
 
 from lib.requests import Request
 from synthzoo.bundle.outputs import kinds_shown_as
@@ -115,11 +116,18 @@ def label_names(bundle: ServedBundle, case: Case) -> dict[str, int]:
     if stated:
         return {str(name): int(value) for name, value in stated.items()}
     if "regions" in case.sidecar:
-        return {
-            f"region {item['label']} ({item['volume_ml']:g} mL)": int(item["label"]) for item in case.sidecar["regions"]
-        }
-    highest = int(np.asarray(nib.load(case.files["label"]).dataobj).max())
+        return {f"region {item['label']}{size_of(item)}": int(item["label"]) for item in case.sidecar["regions"]}
+    path = case.files["label"]
+    voxels = Image.open(path) if path.suffix == ".png" else nib.load(path).dataobj
+    highest = int(np.asarray(voxels).max())
     return {f"label {value}": value for value in range(1, highest + 1)}
+
+
+def size_of(region: dict[str, Any]) -> str:
+    """How large a region is, in brackets: of a volume in mL, of a flat image in its share; "" where nothing is said."""
+    if "volume_ml" in region:
+        return f" ({region['volume_ml']:g} mL)"
+    return f" ({100 * region['area_share']:.1f} %)" if "area_share" in region else ""
 
 
 def study_id(bundle: ServedBundle, case: Case, source: str = "") -> str:

@@ -33,7 +33,7 @@ MEAN, POSITION = "distance from the mean radiograph", "position prior"
 UNSURE = "uncertainty alone"
 BINS = 20
 DRAWN_UP_TO = 0.3  # of the map, and of 1 - confidence
-ABLATED = 150  # radiographs
+ABLATED, FEW = 150, 8  # radiographs, and passes of each
 DROPPED = (0.0, 0.1, 0.2)
 KEPT = (1.0, 0.95, 0.9, 0.8, 0.6, 0.4, 0.2)
 
@@ -129,7 +129,8 @@ class ConfidenceEvaluation(Evaluation):
                 continue
             network = load_weights(self.ablation_network, path, self.device)
             grid = ToRadiographGridd("image", SIZE, intensity=setting(member, "intensity"))
-            maps = [self._map(self._prepared(row, grid), network)[0] for row in tqdm(range(count), desc=member)]
+            rows = tqdm(range(count), desc=member)
+            maps = [self._map(self._prepared(row, grid), network, FEW)[0] for row in rows]
             small = torch.tensor(np.stack(maps))[:, None]
             size = tuple(few["seen"].shape[1:])
             heats[setting(member, "title")] = F.interpolate(small, size, mode="bilinear")[:, 0].numpy()
@@ -143,7 +144,7 @@ class ConfidenceEvaluation(Evaluation):
                 rows.append([name, round(scores["ap"], 3), round(scores["auroc"], 3), round(image, 3), *inside])
             rows.append(["chance", round(scores["chance"], 3), 0.5, 0.5, 0.5, None])
             found.add(
-                f"Ablation at {SIZE} x {SIZE}, the same steps and {count} images",
+                f"Ablation at {SIZE} x {SIZE}, the same steps, {count} images, {FEW} passes",
                 ["task and input", "pixel AP", "pixel AUROC", "image AUROC", "box AUROC", "pointing game"],
                 rows,
             )
@@ -184,8 +185,8 @@ class ConfidenceEvaluation(Evaluation):
             "uncertainty": torch.tensor(np.stack([u for _, u in made])),
         }
 
-    def _map(self, image: torch.Tensor, network: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
-        inferer = self.inferer or ConfidenceMapInferer()
+    def _map(self, image: torch.Tensor, network: torch.nn.Module, passes: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        inferer = ConfidenceMapInferer(passes) if passes else self.inferer or ConfidenceMapInferer()
         out = inferer(image[None].to(self.device), network)
         return out["pred"][0, 0].cpu().numpy(), (1 - out["confidence"])[0, 0].cpu().numpy()
 
