@@ -27,7 +27,7 @@ APP = ROOT / "plugins" / "monailabel"
 sys.path.insert(0, str(APP))
 
 from lib.datastore import Conflict, SafeDatastore  # noqa: E402
-from lib.table import NoTable, cut_deep, read_table, split_name  # noqa: E402
+from lib.table import NoTable, cut_deep, fault_of, read_table, split_name  # noqa: E402
 
 from synthzoo.errors import StorageError, UserError  # noqa: E402
 
@@ -93,6 +93,8 @@ DAMAGED = {
     "a sidecar that is text": entry('{"sidecar": "x"}'),
     "a sidecar of lists": entry('{"sidecar": {"settings": [1], "seed": 1}}'),
     "a seed that is text": entry('{"sidecar": {"seed": "x"}}'),
+    "a threshold that is text": entry('{"sidecar": {"threshold": "x"}}'),
+    "a threshold without its number": entry('{"sidecar": {"threshold": {"chosen_on": "x"}}}'),
     "a time that is text": entry('{"ts": "x"}'),
     "a flag that is text": entry('{"synthetic": "yes"}'),
     "conditions that are a list": entry('{"conditions": [1]}'),
@@ -113,6 +115,12 @@ def test_a_damaged_entry_is_named_and_passed_over_and_its_file_stays_a_study(stu
     caplog.clear()
     SafeDatastore(str(studies))
     assert not [line for line in caplog.records if line.levelno >= logging.ERROR]
+
+
+def test_a_threshold_may_say_what_it_was_chosen_on():
+    for threshold in (0.25, None, {"value": 0.25, "chosen_on": "healthy phantoms only"}):
+        assert fault_of({"sidecar": {"threshold": threshold}}) == ""
+    assert "which must be a number, or an object" in fault_of({"sidecar": {"threshold": [1]}})
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,9 @@ def test_an_upload_gives_every_map_on_the_radiograph_s_pixels(radiographs, chest
         [case] = json.loads(archive.read("answer.json"))["cases"]
         assert set(case["files"]) == set(outputs)
         if "label" in outputs:
-            assert all("%" in name for name in case["files"]["label"]["names"]), "a share, as a flat image has no mL"
+            assert all("%" in name for name in case["files"]["label"]["label_names"]), (
+                "a share, as a flat image has no mL"
+            )
         for kind in {"heat_map", "confidence", "label"} & set(outputs):
             picture = Image.open(BytesIO(archive.read(case["files"][kind]["path"])))
             assert picture.size == SHAPE[::-1] and (kind == "label" or picture.mode == "I;16")

@@ -86,6 +86,11 @@ def is_boolean(value: Any) -> bool:
     return isinstance(value, bool)
 
 
+def is_threshold(value: Any) -> bool:
+    """Whether a value is a number, or an object that has it as its "value", as sidecars of maps have it."""
+    return is_number(value.get("value") if isinstance(value, dict) else value)
+
+
 class Each(NamedTuple):
     """The shape of an object with keys of any name: what each value has to be."""
 
@@ -93,7 +98,13 @@ class Each(NamedTuple):
 
 
 Shape = Callable[[Any], bool] | Mapping[str, Any] | Each
-WORDS = {is_text: "a text", is_number: "a number", is_integer: "an integer", is_boolean: "true or false"}
+WORDS = {
+    is_text: "a text",
+    is_number: "a number",
+    is_integer: "an integer",
+    is_boolean: "true or false",
+    is_threshold: 'a number, or an object with a number as its "value"',
+}
 ANY_OBJECT: Mapping[str, Any] = {}
 # The keys that server, panel and page read, in the info of images and labels; any other may be anything.
 SHAPES: Mapping[str, Shape] = {
@@ -103,7 +114,8 @@ SHAPES: Mapping[str, Shape] = {
     "sidecar": {
         **dict.fromkeys(("settings", "sampler", "requested", "input"), ANY_OBJECT),
         **dict.fromkeys(("bundle", "version", "weights_sha256"), is_text),
-        **dict.fromkeys(("score", "peak", "threshold"), is_number),
+        **dict.fromkeys(("score", "peak"), is_number),
+        "threshold": is_threshold,
         "seed": is_integer,
     },
     "synthzoo_scores": Each({"score": is_number}),
