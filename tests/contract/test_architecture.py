@@ -86,6 +86,11 @@ def imports(path: Path) -> list[tuple[int, str]]:
     return found
 
 
+def module_of(path: Path) -> str:
+    """The module's dotted name."""
+    return name(path)[:-3].replace("/", ".").removesuffix(".__init__")
+
+
 def systems_of(bundle: Path) -> dict[str, set[str]]:
     """Config file -> systems that it names, of one bundle."""
     found = {}
@@ -168,7 +173,7 @@ def test_every_bundle_names_its_system_by_its_folder():
 
 def users_of_modules() -> dict[str, set[str]]:
     """Module of the library, without `synthzoo.` -> systems whose bundles or code reach it by any way."""
-    modules = {name(path)[:-3].replace("/", ".").removesuffix(".__init__"): path for path in LIBRARY}
+    modules = {module_of(path): path for path in LIBRARY}
     reads = {}
     for module, path in modules.items():
         named = {target for _, target in imports(path) if target.startswith("synthzoo.")}
@@ -183,7 +188,7 @@ def users_of_modules() -> dict[str, set[str]]:
 
     for folder in SYSTEMS:
         for path in folder.glob("*.py"):
-            reach(name(path)[:-3].replace("/", "."), folder.name)
+            reach(module_of(path), folder.name)
     for bundle in find_bundles(ROOT):
         system = read_metadata(bundle)["synthzoo"]["system"]
         texts = [path.read_text() for path in (bundle / "configs").glob("*.json") if path.name != "metadata.json"]
@@ -201,6 +206,22 @@ def test_a_shared_room_holds_what_two_systems_use():
         if room in SHARED_ROOMS and rest and len(users) < 2 and module not in SERVES_ALL:
             offences.append(f"{module} is used by {', '.join(users) or 'no system'} alone: it belongs in its folder")
     assert not offences, "\n".join(offences)
+
+
+def test_no_loss_reaches_an_instrument():
+    reads = {module_of(path): {target for _, target in imports(path)} for path in LIBRARY}
+    offences = []
+    for path in LIBRARY:
+        if room_of(path) == "instruments" or not (room_of(path) == "objectives" or "objective" in path.stem):
+            continue
+        seen, waiting = set(), [module_of(path)]
+        while waiting:
+            module = waiting.pop()
+            if module in reads and module not in seen:
+                seen.add(module)
+                waiting += [part for target in reads[module] for part in (target, target.rpartition(".")[0])]
+        offences += [f"{name(path)} reaches {one}" for one in seen if one.startswith("synthzoo.instruments.")]
+    assert not offences, "what is trained against an instrument is measured by it in vain:\n" + "\n".join(offences)
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=name)
