@@ -36,7 +36,8 @@ def radiograph_features(images: Sequence[np.ndarray]) -> np.ndarray:
     for image in images:
         low, high = float(image.min()), float(image.max())
         scaled = torch.from_numpy(np.asarray((image - low) / max(high - low, 1e-6), np.float32))[None]
-        grids.append(place(*image.shape, SIDE).to_grid(scaled).clamp(0, 1))
+        height, width = image.shape
+        grids.append(place(height, width, SIDE).to_grid(scaled).clamp(0, 1))
     return embed(torch.stack(grids))
 
 

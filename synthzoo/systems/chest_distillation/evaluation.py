@@ -73,11 +73,17 @@ class ChestDistillationEvaluation(Evaluation):
         **shared: Any,
     ) -> None:
         self.others = dict(variants or {})
-        settings = {"patients": patients, "profile": profile, "samples": samples, "seed": seed}
+        settings: dict[str, Any] = {"patients": patients, "profile": profile, "samples": samples, "seed": seed}
         settings |= {"steps": sampler.steps, "guidance": sampler.guidance, "variants": sorted(self.others)}
         super().__init__(inferer=inferer, settings=settings, **shared)
         self.sampler, self.count, self.samples = sampler, int(profile), int(samples)
-        self.pool = {"patients": patients, "studies": 2, "size": 128, "findings": "draw", "cache_dir": cache_dir}
+        self.pool: dict[str, Any] = {
+            "patients": patients,
+            "studies": 2,
+            "size": 128,
+            "findings": "draw",
+            "cache_dir": cache_dir,
+        }
         self.figure, self.seed = figure, int(seed)
 
     # --- what the parts share ----------------------------------------------------------------------------------------
@@ -358,8 +364,9 @@ def noun(kind: str) -> str:
 
 def scored_maps(maps: torch.Tensor, truths: Sequence[np.ndarray]) -> list[dict[str, float]]:
     """Scores of maps (N, h, w) against truths, bool (S, S) each."""
-    heats = enlarged(maps, truths[0].shape)[:, 0].numpy()
-    masks = masks_of(maps, truths[0].shape)[:, 0].numpy() > 0
+    rows, columns = truths[0].shape
+    heats = enlarged(maps, (rows, columns))[:, 0].numpy()
+    masks = masks_of(maps, (rows, columns))[:, 0].numpy() > 0
     return [score(heat, mask, truth) for heat, mask, truth in zip(heats, masks, truths)]
 
 

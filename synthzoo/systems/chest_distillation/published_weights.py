@@ -212,8 +212,8 @@ def read_schedule(folder: str | Path) -> NoiseSchedule:
     if given.get("trained_betas") is not None or given.get("rescale_betas_zero_snr"):
         raise UserError(f"{path}: has betas of its own, which are not read; give Stable Diffusion 1 or 2.")
     try:
-        steps, *betas = (given.get(*part) for part in SCHEDULE_DEFAULTS.items())
-        return NoiseSchedule(int(steps), kind, *(float(beta) for beta in betas), prediction)
+        steps, first, last = (given.get(*part) for part in SCHEDULE_DEFAULTS.items())
+        return NoiseSchedule(int(steps), kind, float(first), float(last), prediction)
     except (TypeError, ValueError):
         raise UserError(f"{path}: num_train_timesteps, beta_start and beta_end must be numbers.") from None
 
