@@ -17,16 +17,24 @@ from synthzoo.cli import run
 from synthzoo.instruments.chest.calibration import make_report
 from synthzoo.instruments.chest.networks import NETWORKS, WEIGHTS, load_network
 from synthzoo.instruments.chest.phantoms import InstrumentRadiographs, PatientPairs
-from synthzoo.instruments.chest.training import IdentityLoss, OrganLoss
+from synthzoo.instruments.chest.training import FindingLoss, IdentityLoss, OrganLoss
+from synthzoo.phantoms.chest.truth import GRADES
 from synthzoo.training.instruments import train_instrument
 
 torch.set_num_threads(1)  # the same sums in the same order on every machine
 
 
-def train(name: str, objective, rows: Dataset, iterations: int, batch_size: int, rate: float, cache, folder) -> None:
+def train(name: str, objective, rows: Dataset, iterations: int, batch_size: int, rate: float, cache, folder, **more):
     """Train one network and store its averaged weights in half precision."""
-    train_instrument(name, NETWORKS[name], objective, rows, iterations, batch_size, rate, cache, folder, ema_decay=0.97)
+    sizes = (iterations, batch_size, rate)
+    train_instrument(name, NETWORKS[name], objective, rows, *sizes, cache, folder, ema_decay=0.97, **more)
     load_network.cache_clear()
+
+
+def findings(iterations: int = 700, batch_size: int = 32, cache: str | None = None, folder: str = str(WEIGHTS)):
+    """Train the network that finds findings."""
+    rows = InstrumentRadiographs(cache)
+    train("chest_findings", FindingLoss(), rows, iterations, batch_size, 2e-3, cache, folder, amp=True)
 
 
 def organs(iterations: int = 300, batch_size: int = 16, cache: str | None = None, folder: str = str(WEIGHTS)):
@@ -34,7 +42,7 @@ def organs(iterations: int = 300, batch_size: int = 16, cache: str | None = None
     train("chest_organs", OrganLoss(), InstrumentRadiographs(cache), iterations, batch_size, 3e-3, cache, folder)
 
 
-def identity(iterations: int = 220, batch_size: int = 24, cache: str | None = None, folder: str = str(WEIGHTS)):
+def identity(iterations: int = 400, batch_size: int = 24, cache: str | None = None, folder: str = str(WEIGHTS)):
     """Train the network that tells patients apart."""
     train("chest_identity", IdentityLoss(), PatientPairs(cache), iterations, batch_size, 2e-3, cache, folder)
 
@@ -44,13 +52,27 @@ def calibrate(cache: str | None = None, folder: str = str(WEIGHTS), page: str | 
     found = make_report(Path(folder), cache)
     if page:
         fill_page(page, "instruments", report_table(found))
-    print(json.dumps({name: found[name] for name in ("organs", "identity")}, indent=2))
+    print(json.dumps({name: found[name] for name in ("findings", "organs", "identity")}, indent=2))
 
 
 def report_table(found: dict) -> str:
     """The stated errors and their controls as Markdown."""
-    e, ratio = found["organs"], found["organs"]["ctr"]
     lines = [
+        "| finding | AUROC (95 %) | by severity | raw pixels | shuffled | pointing | prior | chance | with it |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for kind, e in found["findings"].items():
+        control = e["controls"]
+        grades = [f"{e['by_severity'][name]:.2f}" if name in e["by_severity"] else "-" for name in GRADES]
+        lines.append(
+            f"| {kind} | {e['auroc']:.3f} ({e['interval'][0]:.3f} to {e['interval'][1]:.3f}) | {', '.join(grades)} | "
+            f"{control['auroc_raw_pixels']:.2f} | {control['auroc_shuffled']:.2f} | {100 * e['pointing']:.0f} % | "
+            f"{100 * control['pointing_prior']:.0f} % | {100 * control['pointing_chance']:.1f} % | "
+            f"{e['positives']} of {e['positives'] + e['negatives']} |"
+        )
+    e, ratio = found["organs"], found["organs"]["ctr"]
+    lines += [
+        "",
         "| lungs and heart | instrument | control |",
         "|---|---|---|",
         f"| Dice of lungs, of heart | {e['dice_lungs']:.3f}, {e['dice_heart']:.3f} | |",
@@ -71,9 +93,9 @@ def report_table(found: dict) -> str:
 
 def everything(cache: str | None = None, folder: str = str(WEIGHTS)):
     """All networks, then their scales and errors."""
-    for stage in (identity, organs, calibrate):
+    for stage in (identity, organs, findings, calibrate):
         stage(cache=cache, folder=folder)
 
 
 if __name__ == "__main__":
-    run({"organs": organs, "identity": identity, "calibrate": calibrate, "all": everything})
+    run({"findings": findings, "organs": organs, "identity": identity, "calibrate": calibrate, "all": everything})

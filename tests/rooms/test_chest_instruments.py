@@ -5,12 +5,15 @@ import pytest
 import torch
 
 from synthzoo.errors import UserError
+from synthzoo.instruments.chest.finding_errors import by_severity, points
+from synthzoo.instruments.chest.findings import find_findings, measure_findings
 from synthzoo.instruments.chest.heart import find_organs, measure_ctr
 from synthzoo.instruments.chest.identity import embed, same_patient, similarities
 from synthzoo.instruments.chest.networks import GRIDS, NETWORKS, WEIGHTS, instrument_errors, load_network
-from synthzoo.instruments.chest.phantoms import FIRST, PATIENTS, POOLS
-from synthzoo.instruments.chest.training import IdentityLoss, OrganLoss
+from synthzoo.instruments.chest.phantoms import FIRST, PATIENTS
+from synthzoo.instruments.chest.training import FindingLoss, IdentityLoss, OrganLoss
 from synthzoo.metrics.reidentification import auc
+from synthzoo.phantoms.chest.findings import KINDS, Finding
 from synthzoo.phantoms.chest.phantom import chest_study
 from synthzoo.phantoms.chest.pool import SPLITS
 
@@ -50,8 +53,46 @@ def test_two_studies_of_a_patient_are_nearer_than_two_patients(images):
     assert same_patient(images[:1], images[:1]).tolist() == [[True]]
 
 
+def test_an_effusion_is_told_from_health_and_pointed_at(studies, images):
+    said, maps = measure_findings(images)["effusion"], find_findings(images)["effusion"]
+    assert auc(said[1::2], said[::2]) > 0.85
+    masks = [next(found.mask for found in study.findings if found.kind == "effusion") for study in studies[1::2]]
+    hit = np.mean([points(heat, mask) for heat, mask in zip(maps[1::2], masks)])
+    assert hit >= 0.6 and maps.shape == images.shape and 0 <= maps.min() <= maps.max() <= 1
+
+
+def test_the_largest_nodule_of_a_patient_is_more_probable_than_none():
+    pairs = [[], [Finding("nodule", "left", "mid", size_mm=20)]]
+    shown = np.stack([[chest_study(PATIENT + 20 + n, 0, one).image for one in pairs] for n in range(4)])
+    said = measure_findings(shown.reshape(-1, *shown.shape[2:]))["nodule"].reshape(4, 2)
+    assert (said[:, 1] > said[:, 0]).mean() >= 0.75
+
+
+def test_every_finding_has_its_probability_map_and_stated_error(images):
+    said, maps, stated = measure_findings(images[:2]), find_findings(images[:2]), instrument_errors()["findings"]
+    assert list(said) == list(maps) == list(stated) == list(KINDS)
+    for kind in KINDS:
+        assert said[kind].shape == (2,) and ((said[kind] >= 0) & (said[kind] <= 1)).all()
+        low, high = stated[kind]["interval"]
+        assert low <= stated[kind]["auroc"] <= high
+
+
+def test_errors_of_findings_are_right_on_known_scores():
+    heat, mask = np.zeros((4, 4)), np.zeros((4, 4), bool)
+    heat[1, 2], mask[1, 2] = 1, True
+    assert points(heat, mask) and not points(heat.T, mask)
+    found = by_severity(np.array([0.0, 1.0, 2.0, 3.0, 4.0]), np.array([0, 1, 0, 2, 3]))
+    assert found == {"small": 0.5, "moderate": 1.0, "large": 1.0}
+    assert by_severity(np.array([0.0, 1.0]), np.array([0, 1])) == {}
+
+
 def test_what_is_stated_is_more_than_its_controls():
     stated = instrument_errors()
+    for kind, errors in stated["findings"].items():
+        controls = errors["controls"]
+        assert errors["auroc"] > controls["auroc_raw_pixels"] and errors["interval"][0] > 0.5, kind
+        assert errors["pointing"] > controls["pointing_prior"] and errors["brier"] < controls["brier_share"], kind
+        assert 0.35 < controls["auroc_shuffled"] < 0.65, kind
     network, pixels = stated["identity"]["network"], stated["identity"]["raw_pixels"]
     assert network["auroc"] > max(0.9, pixels["auroc"] + 0.1) and network["first_place"] > pixels["first_place"]
     assert 0.3 < stated["identity"]["shuffled"]["auroc"] < 0.7
@@ -77,7 +118,7 @@ def test_radiographs_of_other_sizes_are_read_alike(images):
     ],
 )
 def test_what_is_no_radiograph_is_one_sentence(bad, sentence):
-    for measure in (measure_ctr, embed):
+    for measure in (measure_ctr, embed, measure_findings, find_findings):
         with pytest.raises(UserError) as caught:
             measure(bad)
         assert sentence in str(caught.value)
@@ -92,15 +133,16 @@ def test_weights_are_small_and_their_absence_is_said(tmp_path):
 
 def test_no_bundle_sees_the_patients_of_the_instruments():
     for first, last in SPLITS.values():
-        assert first + FIRST + POOLS * PATIENTS <= last
+        assert first + FIRST + PATIENTS <= last
 
 
 def test_the_losses_fall_on_one_batch():
     torch.manual_seed(0)
-    image, mask = torch.rand(4, 1, 128, 128), torch.zeros(4, 2, 128, 128)
+    image, mask = torch.rand(4, 1, 128, 128), torch.zeros(4, 2 + len(KINDS), 128, 128)
     mask[:, :, 40:80, 40:80] = 1
     image[:, :, 40:80, 40:80] *= 0.3
     for name, loss, batch in (
+        ("chest_findings", FindingLoss(), {"image": image, "mask": mask}),
         ("chest_organs", OrganLoss(), {"image": image, "mask": mask}),
         ("chest_identity", IdentityLoss(), {"image": image.expand(-1, 2, -1, -1)}),
     ):

@@ -1,1 +1,1 @@
-"""Instruments that measure chest radiographs: lungs, heart and cardiothoracic ratio, and identity."""
+"""Instruments that measure chest radiographs: findings, lungs, heart and cardiothoracic ratio, and identity."""

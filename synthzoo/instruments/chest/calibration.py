@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import SupportsFloat
 
 import numpy as np
 
+from synthzoo.instruments.chest.finding_errors import finding_errors, fit_scales, rounded
 from synthzoo.instruments.chest.heart import DRAWN, find_organs, raw_ratios
 from synthzoo.instruments.chest.identity import embed
 from synthzoo.instruments.chest.networks import instrument_errors
-from synthzoo.instruments.chest.phantoms import FIRST, PATIENTS, POOLS, STUDIES, instrument_cases
+from synthzoo.instruments.chest.phantoms import FIRST, PATIENTS, STUDIES, instrument_cases
 from synthzoo.io.files import write_json
 from synthzoo.metrics.agreement import conditioning
 from synthzoo.metrics.reidentification import auc, auc_interval, pixel_scores
 from synthzoo.phantoms.chest.truth import ENLARGED
-
-
-def rounded(value: SupportsFloat) -> float:
-    """A figure with four digits."""
-    return round(float(value), 4)
 
 
 def identity_errors(test: dict, features: np.ndarray, threshold: float) -> dict:
@@ -74,8 +69,9 @@ def organ_errors(test: dict, slope: float, offset: float) -> dict:
 
 def make_report(folder: Path, cache: str | None = None) -> dict:
     """Scales from VAL, errors from TEST; writes and returns what `chest_instruments.json` holds."""
-    held, test = (instrument_cases(split, cache) for split in ("VAL", "TEST"))
-    scales: dict = {}
+    cases = {split: instrument_cases(split, cache) for split in ("TRAIN", "VAL", "TEST")}
+    held, test = cases["VAL"], cases["TEST"]
+    scales: dict = {"findings": fit_scales(held)}
     raw = raw_ratios(held["image"])
     known = ~np.isnan(raw)
     slope, offset = (round(float(value), 5) for value in np.polyfit(held["ctr"][known], raw[known], 1))
@@ -89,12 +85,12 @@ def make_report(folder: Path, cache: str | None = None) -> dict:
     report = {
         "command": "python scripts/train_chest_instruments.py all",
         "phantoms": {
-            "patients": {"VAL": len(np.unique(held["patient"])), "TEST": len(np.unique(test["patient"]))},
-            "studies": {"VAL": len(held["patient"]), "TEST": len(test["patient"])},
-            "first": FIRST,
-            "pools": [POOLS, PATIENTS, STUDIES],
+            "patients": {split: len(np.unique(one["patient"])) for split, one in cases.items()},
+            "studies": {split: len(one["patient"]) for split, one in cases.items()},
+            "pool": {"patients": PATIENTS, "studies": STUDIES, "first": FIRST},
         },
         "scales": scales,
+        "findings": finding_errors(cases["TRAIN"], test, scales["findings"]),
         "organs": organ_errors(test, slope, offset),
         "identity": identity_errors(test, embed(test["image"]), scales["identity"]["threshold"]),
     }

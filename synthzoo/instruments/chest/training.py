@@ -1,4 +1,4 @@
-"""Training of the chest instruments: augmentation towards generated radiographs, and two losses."""
+"""Training of the chest instruments: augmentation towards generated radiographs, and three losses."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ GAIN, GAMMA = 0.15, 0.25  # largest relative change of contrast, and of the expo
 BLURRED, NOISY = 0.4, 0.4  # shares of radiographs
 WIDEST_BLUR, MOST_NOISE = 1.0, 0.04  # in pixels of the grid; standard deviation
 TEMPERATURE = 0.1
+FAINT = 0.35  # of blur and noise, where a central line is to stay visible
+PIXELS, WITHIN = 4.0, 3.0  # weights of the maps, and of pixels within a mask
 
 
 def move(images: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -29,18 +31,19 @@ def move(images: list[torch.Tensor]) -> list[torch.Tensor]:
     return [F.grid_sample(image, grid, mode="bilinear", align_corners=False) for image in images]
 
 
-def disturb(image: torch.Tensor) -> torch.Tensor:
-    """Radiographs (B, 1, S, S) with another contrast and gamma, some blurred, some with noise."""
+def disturb(image: torch.Tensor, loss: float = 1.0) -> torch.Tensor:
+    """Radiographs (B, 1, S, S) with another contrast and gamma, some blurred, some with noise; `loss`, 0 to 1, is how
+    much of the blur and noise."""
     count, device = len(image), image.device
 
     def draw(low: float, high: float) -> torch.Tensor:
         return low + (high - low) * torch.rand(count, 1, 1, 1, device=device)
 
-    share = draw(0, WIDEST_BLUR) * (draw(0, 1) < BLURRED)
+    share = draw(0, loss * WIDEST_BLUR) * (draw(0, 1) < BLURRED)
     soft = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, 1)
     image = (1 - share) * image + share * soft
     image = draw(1 - GAIN, 1 + GAIN) * image.clamp(1e-4, 1) ** draw(1 - GAMMA, 1 + GAMMA)
-    noise = draw(0, MOST_NOISE) * (draw(0, 1) < NOISY)
+    noise = draw(0, loss * MOST_NOISE) * (draw(0, 1) < NOISY)
     return (image + noise * torch.randn_like(image)).clamp(0, 1)
 
 
@@ -49,7 +52,7 @@ class OrganLoss:
 
     def __call__(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         with torch.no_grad():
-            truth = to_grid(batch["mask"].float(), "chest_organs")
+            truth = to_grid(batch["mask"][:, :2].float(), "chest_organs")
             image, truth = move([to_grid(batch["image"].float(), "chest_organs"), truth])
             image = disturb(image)
         logits = network(image).float()
@@ -58,6 +61,27 @@ class OrganLoss:
         both = (found * truth).sum((0, 2, 3))
         dice = ((2 * both + 1) / ((found + truth).sum((0, 2, 3)) + 1)).mean()
         return {"loss": cross + 0.5 * (1 - dice), "cross_entropy": cross, "dice": dice}
+
+
+class FindingLoss:
+    """Cross-entropy of findings, plus that of each pixel of their maps, of radiographs half of which are mirrored.
+
+    A pixel of a map is the finding's where any pixel of the mask within it is.
+    """
+
+    def __call__(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            image, mask = (batch[name].float() for name in ("image", "mask"))
+            mirrored = (torch.rand(len(image), device=image.device) < 0.5)[:, None, None, None]
+            scene = [torch.where(mirrored, part.flip(3), part) for part in (image, mask[:, 2:])]
+            image, mask = move([to_grid(part, "chest_findings") for part in scene])
+            image = disturb(image, FAINT)
+        maps, logits = (part.float() for part in network(image))
+        truth = F.adaptive_max_pool2d(mask, maps.shape[-1])
+        present = (truth.amax((2, 3)) > 0.5).float()
+        pixels = F.binary_cross_entropy_with_logits(maps, truth, pos_weight=maps.new_tensor(WITHIN))
+        findings = F.binary_cross_entropy_with_logits(logits, present)
+        return {"loss": findings + PIXELS * pixels, "findings": findings, "pixels": pixels}
 
 
 class IdentityLoss:
