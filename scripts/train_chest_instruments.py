@@ -31,7 +31,7 @@ def train(name: str, objective, rows: Dataset, iterations: int, batch_size: int,
     load_network.cache_clear()
 
 
-def findings(iterations: int = 700, batch_size: int = 32, cache: str | None = None, folder: str = str(WEIGHTS)):
+def findings(iterations: int = 1000, batch_size: int = 32, cache: str | None = None, folder: str = str(WEIGHTS)):
     """Train the network that finds findings."""
     rows = InstrumentRadiographs(cache)
     train("chest_findings", FindingLoss(), rows, iterations, batch_size, 2e-3, cache, folder, amp=True)

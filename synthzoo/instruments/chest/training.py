@@ -20,15 +20,15 @@ PIXELS, WITHIN = 4.0, 3.0  # weights of the maps, and of pixels within a mask
 
 
 def move(images: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Images (B, C, S, S) of one scene turned, scaled and shifted together, each row in its own way."""
+    """Images (B, C, S, S) of one scene, S may differ, turned, scaled and shifted together, each row in its own way."""
     count, device = len(images[0]), images[0].device
     turn, scale, across, down = (2 * torch.rand(4, count, device=device) - 1).unbind()
     turn, scale = turn * TURN, 1 + scale * SCALE
     rows = torch.stack([torch.cos(turn), -torch.sin(turn), torch.sin(turn), torch.cos(turn)], 1) * scale[:, None]
     shift = 2 * SHIFT * torch.stack([across, down], 1)
     matrix = torch.cat([rows.reshape(-1, 2, 2), shift[:, :, None]], 2)
-    grid = F.affine_grid(matrix, [count, 1, *images[0].shape[-2:]], align_corners=False)
-    return [F.grid_sample(image, grid, mode="bilinear", align_corners=False) for image in images]
+    grids = [F.affine_grid(matrix, [count, 1, *image.shape[-2:]], align_corners=False) for image in images]
+    return [F.grid_sample(image, grid, align_corners=False) for image, grid in zip(images, grids)]
 
 
 def disturb(image: torch.Tensor, loss: float = 1.0) -> torch.Tensor:
@@ -71,13 +71,12 @@ class FindingLoss:
 
     def __call__(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         with torch.no_grad():
-            image, mask = (batch[name].float() for name in ("image", "mask"))
+            image, mask = batch["image"].float(), F.max_pool2d(batch["mask"][:, 2:].float(), 2)
             mirrored = (torch.rand(len(image), device=image.device) < 0.5)[:, None, None, None]
-            scene = [torch.where(mirrored, part.flip(3), part) for part in (image, mask[:, 2:])]
-            image, mask = move([to_grid(part, "chest_findings") for part in scene])
+            image, truth = (torch.where(mirrored, part.flip(3), part) for part in (image, mask))
+            image, truth = move([to_grid(image, "chest_findings"), truth])
             image = disturb(image, FAINT)
         maps, logits = (part.float() for part in network(image))
-        truth = F.adaptive_max_pool2d(mask, maps.shape[-1])
         present = (truth.amax((2, 3)) > 0.5).float()
         pixels = F.binary_cross_entropy_with_logits(maps, truth, pos_weight=maps.new_tensor(WITHIN))
         findings = F.binary_cross_entropy_with_logits(logits, present)
