@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from synthzoo.bundle.cards import fill_page
 from synthzoo.cli import run
 from synthzoo.instruments.chest.calibration import make_report
+from synthzoo.instruments.chest.findings import is_pointed_at, is_told
 from synthzoo.instruments.chest.networks import NETWORKS, WEIGHTS, load_network
 from synthzoo.instruments.chest.phantoms import InstrumentRadiographs, PatientPairs
 from synthzoo.instruments.chest.training import FindingLoss, IdentityLoss, OrganLoss
@@ -57,16 +58,25 @@ def calibrate(cache: str | None = None, folder: str = str(WEIGHTS), page: str | 
 
 def report_table(found: dict) -> str:
     """The stated errors and their controls as Markdown."""
+    sizes = [
+        f"{number} {split} patients ({found['phantoms']['studies'][split]} studies)"
+        for split, number in found["phantoms"]["patients"].items()
+    ]
     lines = [
-        "| finding | AUROC (95 %) | by severity | raw pixels | shuffled | pointing | prior | chance | with it |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"Of {', '.join(sizes)}:",
+        "",
+        "| finding | measured, its place | AUROC (95 %) | by severity | raw pixels | shuffled | Brier score, of its "
+        "share | pointing | prior | chance | with it |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for kind, e in found["findings"].items():
         control = e["controls"]
         grades = [f"{e['by_severity'][name]:.2f}" if name in e["by_severity"] else "-" for name in GRADES]
+        judged = ", ".join("yes" if judge(e) else "**no**" for judge in (is_told, is_pointed_at))
         lines.append(
-            f"| {kind} | {e['auroc']:.3f} ({e['interval'][0]:.3f} to {e['interval'][1]:.3f}) | {', '.join(grades)} | "
-            f"{control['auroc_raw_pixels']:.2f} | {control['auroc_shuffled']:.2f} | {100 * e['pointing']:.0f} % | "
+            f"| {kind} | {judged} | {e['auroc']:.3f} ({e['interval'][0]:.3f} to {e['interval'][1]:.3f}) | "
+            f"{', '.join(grades)} | {control['auroc_raw_pixels']:.2f} | {control['auroc_shuffled']:.2f} | "
+            f"{e['brier']:.3f}, {control['brier_share']:.3f} | {100 * e['pointing']:.0f} % | "
             f"{100 * control['pointing_prior']:.0f} % | {100 * control['pointing_chance']:.1f} % | "
             f"{e['positives']} of {e['positives'] + e['negatives']} |"
         )

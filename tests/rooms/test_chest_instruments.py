@@ -6,7 +6,13 @@ import torch
 
 from synthzoo.errors import UserError
 from synthzoo.instruments.chest.finding_errors import by_severity, points
-from synthzoo.instruments.chest.findings import find_findings, measure_findings
+from synthzoo.instruments.chest.findings import (
+    find_findings,
+    is_pointed_at,
+    is_told,
+    measure_findings,
+    measured_kinds,
+)
 from synthzoo.instruments.chest.heart import find_organs, measure_ctr
 from synthzoo.instruments.chest.identity import embed, same_patient, similarities
 from synthzoo.instruments.chest.networks import GRIDS, NETWORKS, WEIGHTS, instrument_errors, load_network
@@ -68,13 +74,39 @@ def test_the_largest_nodule_of_a_patient_is_more_probable_than_none():
     assert (said[:, 1] > said[:, 0]).mean() >= 0.75
 
 
-def test_every_finding_has_its_probability_map_and_stated_error(images):
+def test_every_finding_has_its_stated_error_and_the_measured_ones_a_probability(images):
     said, maps, stated = measure_findings(images[:2]), find_findings(images[:2]), instrument_errors()["findings"]
-    assert list(said) == list(maps) == list(stated) == list(KINDS)
+    assert list(stated) == list(KINDS)
+    assert list(said) == measured_kinds() and list(maps) == measured_kinds(is_pointed_at)
+    assert set(maps) <= set(said)
     for kind in KINDS:
-        assert said[kind].shape == (2,) and ((said[kind] >= 0) & (said[kind] <= 1)).all()
         low, high = stated[kind]["interval"]
         assert low <= stated[kind]["auroc"] <= high
+    for kind, values in said.items():
+        assert values.shape == (2,) and ((values >= 0) & (values <= 1)).all()
+        assert np.array_equal(measure_findings(images[:2], kinds=[kind])[kind], values)
+
+
+def test_a_finding_that_is_told_no_better_than_by_a_control_is_not_measured():
+    controls = {"auroc_raw_pixels": 0.6, "brier_share": 0.1, "pointing_prior": 0.3}
+    good = {"auroc": 0.8, "interval": [0.7, 0.9], "brier": 0.08, "pointing": 0.5, "controls": controls}
+    assert is_told(good) and is_pointed_at(good)
+    assert is_told(good | {"pointing": 0.3}) and not is_pointed_at(good | {"pointing": 0.3})
+    for worse in ({"interval": [0.49, 0.9]}, {"interval": [0.5, 0.9]}, {"auroc": 0.6}, {"brier": 0.1}):
+        assert not is_told(good | worse) and not is_pointed_at(good | worse)
+
+
+def test_what_is_not_measured_is_refused_with_its_figures(images):
+    stated = instrument_errors()["findings"]
+    for measure, judge in ((measure_findings, is_told), (find_findings, is_pointed_at)):
+        measured = measured_kinds(judge)
+        for kind in set(KINDS) - set(measured):
+            with pytest.raises(UserError, match="is not measured by this instrument") as caught:
+                measure(images[:1], kinds=[kind])
+            assert f"AUROC {stated[kind]['auroc']:.2f}" in str(caught.value)
+        with pytest.raises(UserError, match="kinds = 'fracture': is no finding; this instrument measures") as caught:
+            measure(images[:1], kinds=["fracture"])
+        assert str(caught.value).endswith(", ".join(measured) + ".")
 
 
 def test_errors_of_findings_are_right_on_known_scores():
@@ -88,11 +120,15 @@ def test_errors_of_findings_are_right_on_known_scores():
 
 def test_what_is_stated_is_more_than_its_controls():
     stated = instrument_errors()
+    assert {"consolidation", "effusion", "cardiomegaly", "pacemaker"} <= set(measured_kinds())
     for kind, errors in stated["findings"].items():
         controls = errors["controls"]
-        assert errors["auroc"] > controls["auroc_raw_pixels"] and errors["interval"][0] > 0.5, kind
-        assert errors["pointing"] >= controls["pointing_prior"] and errors["brier"] < controls["brier_share"], kind
         assert 0.35 < controls["auroc_shuffled"] < 0.65, kind
+        if kind in measured_kinds():
+            assert errors["auroc"] > controls["auroc_raw_pixels"] and errors["interval"][0] > 0.5, kind
+            assert errors["brier"] < controls["brier_share"], kind
+        if kind in measured_kinds(is_pointed_at):
+            assert errors["pointing"] > controls["pointing_prior"], kind
     network, pixels = stated["identity"]["network"], stated["identity"]["raw_pixels"]
     assert network["auroc"] > max(0.9, pixels["auroc"] + 0.1) and network["first_place"] > pixels["first_place"]
     assert 0.3 < stated["identity"]["shuffled"]["auroc"] < 0.7

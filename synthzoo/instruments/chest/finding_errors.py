@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import SupportsFloat
+
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
@@ -15,7 +17,7 @@ NEIGHBOURS = 15  # of the control that looks at raw pixels
 SHUFFLES = 20
 
 
-def rounded(value: float) -> float:
+def rounded(value: SupportsFloat) -> float:
     """A figure with four digits."""
     return round(float(value), 4)
 
