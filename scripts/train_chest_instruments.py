@@ -38,7 +38,7 @@ def findings(iterations: int = 1000, batch_size: int = 32, cache: str | None = N
     train("chest_findings", FindingLoss(), rows, iterations, batch_size, 2e-3, cache, folder, amp=True)
 
 
-def organs(iterations: int = 300, batch_size: int = 16, cache: str | None = None, folder: str = str(WEIGHTS)):
+def organs(iterations: int = 800, batch_size: int = 16, cache: str | None = None, folder: str = str(WEIGHTS)):
     """Train the network that draws lungs and heart."""
     train("chest_organs", OrganLoss(), InstrumentRadiographs(cache), iterations, batch_size, 3e-3, cache, folder)
 

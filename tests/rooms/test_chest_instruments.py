@@ -67,10 +67,10 @@ def test_an_effusion_is_told_from_health_and_pointed_at(studies, images):
     assert hit >= 0.6 and maps.shape == images.shape and 0 <= maps.min() <= maps.max() <= 1
 
 
-def test_the_largest_nodule_of_a_patient_is_more_probable_than_none():
-    pairs = [[], [Finding("nodule", "left", "mid", size_mm=20)]]
+def test_a_large_pneumothorax_of_a_patient_is_more_probable_than_none():
+    pairs = [[], [Finding("pneumothorax", "left", size_mm=36)]]
     shown = np.stack([[chest_study(PATIENT + 20 + n, 0, one).image for one in pairs] for n in range(4)])
-    said = measure_findings(shown.reshape(-1, *shown.shape[2:]))["nodule"].reshape(4, 2)
+    said = measure_findings(shown.reshape(-1, *shown.shape[2:]))["pneumothorax"].reshape(4, 2)
     assert (said[:, 1] > said[:, 0]).mean() >= 0.75
 
 
@@ -103,7 +103,7 @@ def test_what_is_not_measured_is_refused_with_its_figures(images):
         for kind in set(KINDS) - set(measured):
             with pytest.raises(UserError, match="is not measured by this instrument") as caught:
                 measure(images[:1], kinds=[kind])
-            assert f"AUROC {stated[kind]['auroc']:.2f}" in str(caught.value)
+            assert f"AUROC {stated[kind]['auroc']:.3f}" in str(caught.value)
         with pytest.raises(UserError, match="kinds = 'fracture': is no finding; this instrument measures") as caught:
             measure(images[:1], kinds=["fracture"])
         assert str(caught.value).endswith(", ".join(measured) + ".")

@@ -71,10 +71,12 @@ def checked_kinds(kinds: Sequence[str] | None, judge: Callable[[dict], bool]) ->
         if kind not in measured:
             errors = instrument_errors()["findings"][kind]
             low, high = errors["interval"]
+            by = errors["controls"]
             raise UserError(
-                f"kinds = {kind!r}: is not measured by this instrument (AUROC {errors['auroc']:.2f}, {low:.2f} to "
-                f"{high:.2f}; pointing {errors['pointing']:.2f} beside {errors['controls']['pointing_prior']:.2f} of "
-                f"the most frequent place); take {', '.join(measured)}."
+                f"kinds = {kind!r}: is not measured by this instrument (AUROC {errors['auroc']:.3f}, {low:.3f} to "
+                f"{high:.3f}, raw pixels {by['auroc_raw_pixels']:.3f}; Brier score {errors['brier']:.3f}, of its share "
+                f"{by['brier_share']:.3f}; pointing {errors['pointing']:.2f}, of the most frequent place "
+                f"{by['pointing_prior']:.2f}); take {', '.join(measured)}."
             )
     return measured if kinds is None else list(kinds)
 
