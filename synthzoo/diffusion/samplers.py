@@ -46,6 +46,7 @@ def ddim(
     generator: torch.Generator | Sequence[torch.Generator] | None = None,
     progress: Callable[[Iterable], Iterable] = iter,
     clip: float | None = None,
+    start: int | None = None,
 ) -> torch.Tensor:
     """Denoising diffusion implicit models (Song et al., ICLR 2021, eq. 12).
 
@@ -59,11 +60,20 @@ def ddim(
         generator: source of the fresh noise on the CPU; one per row makes each sample independent of its batch.
         progress: wraps the loop, e.g. tqdm.
         clip: largest absolute value of the clean estimate; the noise estimate follows it. None clips nothing.
+        start: timestep at which `noise` lies, an image under so much noise: the walk begins there and goes on over
+            those of the spacing below it. None takes pure noise and walks all of them.
 
     Returns:
         (B, ...), the sample.
+
+    Raises:
+        UserError: `start` or `steps` outside of the schedule.
     """
     x, times = noise, SPACINGS[spacing](schedule, steps)
+    if start is not None:
+        if not 0 <= int(start) < schedule.num_steps:
+            raise UserError(f"start = {start}: the sampler begins at a timestep from 0 to {schedule.num_steps - 1}.")
+        times = [int(start), *(t for t in times if t < int(start))]
     for t, after in progress(list(zip(times, [*times[1:], None]))):
         x0, e = schedule.split(x, denoise(x, _times(x, t)), t)
         (a, s), (a_next, s_next) = _levels(schedule, t), _levels(schedule, after)

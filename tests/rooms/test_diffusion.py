@@ -44,6 +44,23 @@ def test_ancestral_sampling_reaches_the_deviation_too():
     assert abs(float(x.std()) - DEVIATION) < 0.03
 
 
+@pytest.mark.parametrize("start", [990, 500, 13, 0])
+def test_a_walk_from_a_noise_level_gives_the_data_back(start):
+    schedule = NoiseSchedule(kind="linear", beta_start=1e-4, beta_end=0.02)
+    clean = MEAN + DEVIATION * noise()
+    t = torch.full((len(clean),), start)
+    noisy = schedule.add_noise(clean, torch.randn(clean.shape, dtype=torch.float64), t)
+    chance = torch.Generator().manual_seed(1)
+    x = ddim(gaussian_denoiser(schedule), noisy, schedule, 250, eta=1.0, generator=chance, start=start)
+    assert abs(float(x.mean()) - MEAN) < 0.03 and abs(float(x.std()) - DEVIATION) < 0.03
+    assert (float((x - clean).abs().mean()) < 0.1) == (start <= 13)  # what little noise hides is not drawn again
+
+
+def test_a_start_outside_of_the_schedule_is_told():
+    with pytest.raises(UserError, match="start = 1000"):
+        ddim(gaussian_denoiser(NoiseSchedule()), noise(4), NoiseSchedule(), 10, start=1000)
+
+
 @pytest.mark.parametrize("prediction", ["epsilon", "v"])
 @pytest.mark.parametrize(("eta", "expected"), [(0.0, 0.480), (1.0, 0.456)])
 def test_64_steps_of_1000_have_the_variance_of_their_own_posterior(prediction, eta, expected):

@@ -152,6 +152,18 @@ def recall(found: Distances) -> dict[str, Any]:
     return result
 
 
+def counted(hits: int, samples: int, false_hits: int, false_samples: int, chance: float) -> dict[str, Any]:
+    """A test of samples that were counted by a detector, against those of a generator that cannot have made them.
+
+    Args:
+        hits, samples: of the generator that is audited.
+        false_hits, false_samples: of the other one, which is the guess, too.
+        chance: probability of as many hits by the detector's mistakes alone.
+    """
+    attack, control = wilson(hits, samples), wilson(false_hits, false_samples)
+    return _framed(attack, control, control, risk(attack, control), chance)
+
+
 def first_of_each(patients: np.ndarray) -> np.ndarray:
     """Number of the first row of each patient, ascending."""
     return np.sort(np.unique(patients, return_index=True)[1])

@@ -75,6 +75,7 @@ def audit(
     criteria: Mapping[str, Any] | None = None,
     seed: int = 0,
     say: Callable[[str], None] = lambda line: None,
+    probes: Mapping[str, Probe] | None = None,
 ) -> Audit:
     """Compare a generator's samples with its training images.
 
@@ -84,6 +85,7 @@ def audit(
         criteria: see `criteria_of`.
         seed: decides how the hold-out is split and which rows are drawn; the same seed gives the same report.
         say: is told what is being done.
+        probes: further tests by name, beside those of `PROBES`.
 
     Raises:
         UserError: sets of different kinds, a set of which nothing can be read, fewer than 2 training images, or a
@@ -107,7 +109,7 @@ def audit(
             place.mkdir()
             embedded.append(embed_set(one, grid, spaces, place, mirror=one is not training))
         compared = _prepare(embedded, spaces, grid, criteria, seed)
-        return _run(compared, criteria, seed, say)
+        return _run(compared, criteria, seed, say, {**PROBES, **dict(probes or {})})
 
 
 def _prepare(
@@ -171,7 +173,13 @@ def _split(compared: Compared, duplicate: float, least: int, seed: int) -> None:
     compared.calibration, compared.reference = usable & calibrates, usable & ~calibrates
 
 
-def _run(compared: Compared, criteria: Mapping[str, Any], seed: int, say: Callable[[str], None]) -> Audit:
+def _run(
+    compared: Compared,
+    criteria: Mapping[str, Any],
+    seed: int,
+    say: Callable[[str], None],
+    probes: Mapping[str, Probe],
+) -> Audit:
     tests: list[dict[str, Any]] = []
     neighbours: dict[str, Nearest] = {}
     near: dict[str, dict[str, Nearest]] = {}
@@ -184,7 +192,8 @@ def _run(compared: Compared, criteria: Mapping[str, Any], seed: int, say: Callab
     say("laying candidates over each other")
     rows, found, over = _aligned(compared, near, seed)
     tests += _tests(found, "aligned", ALIGNED_TITLE, criteria, seed)
-    for probe in PROBES.values():
+    for name, probe in probes.items():
+        say(f"testing by {name}")
         tests += [test for test in [probe(compared)] if test]
     verdict = judge_tests(tests, criteria)
     report = {

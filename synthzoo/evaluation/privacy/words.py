@@ -48,6 +48,11 @@ TESTS = {
         "An attacker who holds a person's image says 'was in the training set' if some generated image is unusually "
         "near to it.",
     ),
+    "marked_image": (
+        "Does one marked training image come back?",
+        "One training image carries a mark that no other has. Two detectors, of the mark and of the image, count it "
+        "among the generated images; the control is what they take for it in images of a generator that never saw it.",
+    ),
     "near_copy": (
         "Are some generated images much nearer to one training image than to all others?",
         "An attacker calls an image a copy if the nearest training image is twice as near as the second. Without "
