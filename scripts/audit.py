@@ -28,6 +28,7 @@ def main(
     training_size: int | None = None,
     holdout_size: int = 1500,
     identity: str | None = None,
+    fingerprint: str | None = None,
     patient: str | None = None,
     criteria: str | None = None,
     work_dir: str | None = None,
@@ -45,6 +46,7 @@ def main(
         num_samples, training_size, holdout_size: images of a bundle's audit; all training images by default.
         identity: bundle whose network tells patients apart, such as echo_us_privacy_audit_reid, or chest_xr; a bundle's
             own domain has it by default.
+        fingerprint: the one training image that was marked, as the generator saw it: it is counted among the samples.
         patient: regular expression that finds the patient in a file's path, such as "sub-[0-9]+".
         criteria: JSON file of one's own criteria.
         work_dir: keeps what is generated.
@@ -54,6 +56,7 @@ def main(
         to_card: also write docs/privacy.json of the bundle, for `make index`.
     """
     shared = {"holdout": holdout, "identity": identity, "criteria": criteria, "seed": seed, "root": ROOT}
+    shared["fingerprint"] = fingerprint
     command = "python scripts/audit.py"
     if to_card and bundle is None:
         raise UserError("--to_card writes into a bundle: give --bundle NAME.")
@@ -73,6 +76,8 @@ def main(
         command += f" --samples {title} --training {Path(str(training)).name}"
     if holdout is not None:
         command += f" --holdout {Path(str(holdout)).name}"
+    if fingerprint is not None:
+        command += f" --fingerprint {Path(str(fingerprint)).name}"
     report = write_audit(found, out, title, f"{command} --seed {seed}", bool(pictures))
     if to_card:
         print(publish(report, find_bundle(bundle, ROOT)))

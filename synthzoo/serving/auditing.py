@@ -17,6 +17,7 @@ from synthzoo.evaluation.privacy.spaces import FeatureSpace, IdentitySpace
 from synthzoo.evaluation.privacy.verdict import criteria_of
 from synthzoo.io.files import plain, sha256, write_json, write_text
 from synthzoo.serving.audit_sources import INSTRUMENTS, Source, instrument_for, is_own, make_samples, takes_patients
+from synthzoo.serving.fingerprinting import fingerprint_probe
 
 JSON, PAGE, CARD = "audit.json", "audit.html", "privacy.json"
 COLUMNS = ["test", "compared by", "attack", "control", "guess", "risk or ratio", "95 % interval", "verdict"]
@@ -32,6 +33,7 @@ def audit_folders(
     seed: int = 0,
     root: str | Path = ".",
     say: Callable[[str], None] = print,
+    fingerprint: str | Path | None = None,
 ) -> Audit:
     """Audit a folder of samples, see `synthzoo.evaluation.privacy.audit.audit`.
 
@@ -42,9 +44,11 @@ def audit_folders(
         patient: see `folder_set`.
         criteria: JSON file in the form of `criteria.json`.
         root: where bundles are looked for.
+        fingerprint: the marked training image, see `fingerprint_probe`.
 
     Raises:
-        UserError: see `folder_set`; folders that share files; an identity bundle whose network compares nothing.
+        UserError: see `folder_set` and `fingerprint_probe`; folders that share files; an identity bundle whose network
+            compares nothing.
     """
     named = {"samples": samples, "training": training, **({"holdout": holdout} if holdout else {})}
     sets = [folder_set(folder, role, patient if role != "samples" else None) for role, folder in named.items()]
@@ -52,7 +56,9 @@ def audit_folders(
     seed = check_seed(seed, "--seed")
     rules = criteria_of(read_json(criteria), criteria) if criteria else None
     unseen = sets[2] if holdout else None
-    return audit(sets[0], sets[1], unseen, identity=_instrument(identity, root), criteria=rules, seed=seed, say=say)
+    probes = {"fingerprint": fingerprint_probe(fingerprint, samples, root, seed)} if fingerprint else {}
+    network = _instrument(identity, root)
+    return audit(sets[0], sets[1], unseen, identity=network, criteria=rules, seed=seed, say=say, probes=probes)
 
 
 def audit_bundle(
@@ -68,6 +74,7 @@ def audit_bundle(
     seed: int = 0,
     root: str | Path = ".",
     say: Callable[[str], None] = print,
+    fingerprint: str | Path | None = None,
 ) -> Audit:
     """Generate samples of a bundle and audit them.
 
@@ -80,6 +87,7 @@ def audit_bundle(
             the first.
         work_dir: keeps samples and phantoms, so that an interrupted audit goes on; None takes a temporary folder.
         identity: see `audit_folders`; None takes the zoo's instrument for the bundle's anatomy and modality.
+        fingerprint: see `audit_folders`; the bundle has to be trained with that image.
 
     Raises:
         UserError: see `make_samples`, `Source` and `audit_folders`.
@@ -112,7 +120,8 @@ def audit_bundle(
         samples = folder_set(made, "samples")
         samples.name = folder.name
         instrument = _instrument(identity, root) if identity else instrument_for(folder.name, root)
-        found = audit(samples, known, unseen, identity=instrument, criteria=rules, seed=seed, say=say)
+        probes = {"fingerprint": fingerprint_probe(fingerprint, made, root, seed)} if fingerprint else {}
+        found = audit(samples, known, unseen, identity=instrument, criteria=rules, seed=seed, say=say, probes=probes)
     if source is not None and not training:
         found.report["phantoms"] = True
         count = len(source.rows("train"))
