@@ -39,6 +39,7 @@ from monailabel.tasks.activelearning.first import First
 
 from synthzoo.bundle.outputs import kinds_shown_as
 from synthzoo.io.files import sweep, sweep_scratch
+from synthzoo.serving.store import share_heap
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class SynthZooApp(MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]):
         conf = dict(conf or {})
         read_guard(conf)  # a mistake there ends the start
+        share_heap()
         sweep_scratch()
         for name, folder in (("app", app_dir), ("studies", studies)):
             know_folder(name, folder)

@@ -19,8 +19,10 @@ from dicom_files import dicom
 from PIL import Image
 
 from synthzoo.bundle.find import find_bundles, read_json, read_metadata
+from synthzoo.bundle.outputs import can_be_shown
 from synthzoo.io.radiographs import MODALITIES
 from synthzoo.phantoms.chest.phantom import chest_study
+from synthzoo.serving.served import ServedBundle
 
 sys.path.insert(0, str(ROOT / "plugins" / "slicer" / "SynthZoo" / "SynthZoo"))
 from SynthZooLib.client import ZooClient
@@ -30,8 +32,10 @@ SHAPE = (160, 128)
 
 
 def takes_radiographs(bundle) -> bool:
-    modality = read_metadata(bundle)["network_data_format"]["inputs"]["image"].get("modality")
-    return modality in MODALITIES and "images" in read_json(bundle / "configs" / "inference.json")
+    metadata = read_metadata(bundle)
+    modality = metadata["network_data_format"]["inputs"]["image"].get("modality")
+    served = can_be_shown(ServedBundle(bundle).outputs)  # a bundle that writes tables alone is for the command line
+    return served and modality in MODALITIES and "images" in read_json(bundle / "configs" / "inference.json")
 
 
 OF_RADIOGRAPHS = [bundle.name for bundle in find_bundles(ROOT) if takes_radiographs(bundle)]
