@@ -27,6 +27,7 @@ from torch import nn
 
 from synthzoo.errors import UserError
 from synthzoo.networks.released import DiffusersAutoencoder, package_class
+from synthzoo.systems.chest_distillation.words import check_text
 
 PURPOSE = "the networks of Stable Diffusion"
 EXTRA = "text"
@@ -330,8 +331,7 @@ class PublishedTokenizer:
         Raises:
             UserError: no text, no words, or more tokens than the network takes.
         """
-        if not isinstance(prompt, str):
-            raise UserError(f"{name} is {prompt!r}, but must be text, such as 'left pleural effusion'.")
+        check_text(prompt, name)
         prompt = " ".join(prompt.split())
         if not prompt and not may_be_empty:
             raise UserError(f"{name} is empty, but must name a finding, such as 'left pleural effusion'.")

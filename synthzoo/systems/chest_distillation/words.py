@@ -48,6 +48,16 @@ def affirmed(text: str) -> str:
     return " ".join(kept)
 
 
+def check_text(prompt: object, name: str) -> None:
+    """Refuse what is no text; `name` is that of the key.
+
+    Raises:
+        UserError: no text.
+    """
+    if not isinstance(prompt, str):
+        raise UserError(f"{name} is {prompt!r}, but must be text, such as 'left pleural effusion'.")
+
+
 class WordTokenizer:
     """Prompts as tokens int64 (B, length): the start, a token a word, and padding.
 
@@ -97,8 +107,7 @@ class WordTokenizer:
         Raises:
             UserError: no text, no words, too many of them, or words that are not in the vocabulary.
         """
-        if not isinstance(prompt, str):
-            raise UserError(f"{name} is {prompt!r}, but must be text, such as 'left pleural effusion'.")
+        check_text(prompt, name)
         words = words_of(prompt)
         if not words and (prompt.strip() or not may_be_empty):
             shown = f"'{prompt.strip()[:LONGEST_SHOWN]}'" if prompt.strip() else "empty"
