@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from synthzoo.errors import UserError
+from synthzoo.phantoms.chest.added import AddedSettings
 from synthzoo.phantoms.chest.findings import KINDS
 from synthzoo.phantoms.chest.pool import ChestPool, PoolSettings, load_pool
 from synthzoo.phantoms.chest.truth import GRADES
@@ -35,6 +36,8 @@ class ChestPhantomDataset(Dataset):
         copies: rows for each study, with "fixed" an exposure each.
         masks: rows have masks.
         transform: applied to each row.
+        added: settings of nodules and consolidations that are added to the TRAIN studies, such as {"copies": 4}, see
+            `added.AddedSettings`; None adds none.
         cache_dir, processes, progress: see `pool.load_pool`.
         settings: fields of `PoolSettings`: patients, studies, size, findings, first, view, spread, pose_spread.
 
@@ -51,6 +54,7 @@ class ChestPhantomDataset(Dataset):
         copies: int = 1,
         masks: bool = False,
         transform: Callable | None = None,
+        added: Mapping[str, Any] | None = None,
         cache_dir: str | Path | None = None,
         processes: int = 1,
         progress: Callable | None = None,
@@ -58,7 +62,8 @@ class ChestPhantomDataset(Dataset):
     ) -> None:
         if exposures not in EXPOSURES:
             raise UserError(f"exposures = {exposures!r}: a set of chest phantoms takes {' or '.join(EXPOSURES)}.")
-        self.pool = pool or load_pool(PoolSettings(), cache_dir, processes, progress, **settings)
+        kind = PoolSettings() if added is None else AddedSettings()
+        self.pool = pool or load_pool(kind, cache_dir, processes, progress, **settings, **dict(added or {}))
         self.rows, self.split, self.copies = np.repeat(self.pool.indices(split), copies), split, int(copies)
         if not len(self.rows):
             raise UserError(

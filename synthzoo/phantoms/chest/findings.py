@@ -201,7 +201,7 @@ class Lesion:
 
 def lesion_volumes(an: Anatomy, lesions: list[Lesion], step_mm: float = VOLUME_STEP_MM) -> list[float]:
     """Volume in mL of lung that each lesion takes, in their order, from a Cartesian grid."""
-    boxes = [_bounds(lesion, an) for lesion in lesions]
+    boxes = [bounds(lesion, an) for lesion in lesions]
     low, high = np.min([b[0] for b in boxes], 0), np.max([b[1] for b in boxes], 0)
     return organ_volumes(an, low, high, lesions, step_mm)[2:]
 
@@ -230,7 +230,7 @@ def heart_volume(an: Anatomy, step_mm: float = 5.0) -> float:
         return float(share(inside, step_mm).sum(dtype=torch.float64)) * step_mm**3 / 1000
 
 
-def _bounds(lesion: Lesion, an: Anatomy) -> tuple[np.ndarray, np.ndarray]:
+def bounds(lesion: Lesion, an: Anatomy) -> tuple[np.ndarray, np.ndarray]:
     """A box that holds the lesion."""
     if lesion.kind in LESIONS[:2]:
         reach = 1.8 * lesion.size_mm + 10

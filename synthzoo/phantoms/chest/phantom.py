@@ -143,7 +143,7 @@ def chest_study(
     check_size(size)
     patient = patient or draw_patient(patient_seed, spread)
     study = study or draw_study(patient_seed, study_seed, view, pose_spread, patient)
-    requested = _requested(findings, patient_seed, study_seed)
+    requested = requested_findings(findings, patient_seed, study_seed)
     an, lesions, mu, paths, beam = _projected(patient, study, requested, int(size), step_mm)
     devices = [one.kind for one in requested if one.kind in DEVICES]
     hard = [beam.splat(an, device(kind, an)) for kind in devices]
@@ -187,7 +187,8 @@ def volume_ct(
     return chest_ct(an, spacing_mm, radiograph.lesions, clouds, noise_hu, radiograph.study.seed)
 
 
-def _requested(findings: Sequence[Finding | str] | str, patient_seed: int, study_seed: int) -> list[Finding]:
+def requested_findings(findings: Sequence[Finding | str] | str, patient_seed: int, study_seed: int) -> list[Finding]:
+    """The findings of a study, drawn or given, see `chest_study`."""
     if isinstance(findings, str):
         if findings != DRAWN:
             raise UserError(f"findings = {findings!r}: {PHANTOM} takes 'draw' or a list, such as ['nodule'].")

@@ -101,7 +101,7 @@ class PoolSettings:
         start = SPLITS[split][0] + self.first
         return range(start, start + counts[split])
 
-    def rows(self) -> list[tuple[str, int, int]]:
+    def rows(self) -> list[tuple]:
         """Split, patient seed and study seed of each row."""
         found = []
         for split in SPLITS:
@@ -110,6 +110,10 @@ class PoolSettings:
                 count = int(np.random.default_rng([VISITS, patient]).integers(low, high + 1))
                 found += [(split, patient, visit) for visit in range(count)]
         return found
+
+    def make_row(self, folder: Path, split: str, patient: int, visit: int) -> tuple[np.ndarray, np.ndarray, dict]:
+        """What `make_row` gives for one of `rows`; `folder` is the pool's own."""
+        return make_row(self, split, patient, visit)
 
 
 def _is_integer(value: Any) -> bool:
@@ -180,7 +184,8 @@ def load_pool(
     """
     if settings is None or changed:
         known = {} if settings is None else asdict(settings)
-        settings = PoolSettings(**(known | {k: tuple(v) if isinstance(v, list) else v for k, v in changed.items()}))
+        kind = PoolSettings if settings is None else type(settings)
+        settings = kind(**(known | {k: tuple(v) if isinstance(v, list) else v for k, v in changed.items()}))
     path = (Path(folder) if folder else cache_folder()) / settings.key
     if not (path / "records.json").is_file():
         _make(settings, path, processes, progress)
@@ -189,7 +194,7 @@ def load_pool(
 
 def _make(settings: PoolSettings, path: Path, processes: int, progress: Callable[[Iterable], Iterable] | None) -> None:
     rows = settings.rows()
-    patients = sorted({patient for _, patient, _ in rows})
+    patients = sorted({row[1] for row in rows})
     groups = [set(patients[first : first + SHARD]) for first in range(0, len(patients), SHARD)]
     shards = [[row for row in rows if row[1] in group] for group in groups]
     parts = path / "parts"
@@ -227,21 +232,26 @@ class _Sized:
 
 
 def _make_shard(settings: PoolSettings, shards: Sequence[Sequence[tuple]], parts: Path, number: int) -> None:
-    made = [make_row(settings, *row) for row in shards[number]]
+    made = [settings.make_row(parts.parent, *row) for row in shards[number]]
     for name, arrays in zip(ARRAYS, zip(*(row[:2] for row in made))):
         write_array(parts / f"{number}.{name}.npy", np.stack(arrays))
     write_json(parts / f"{number}.json", [row[2] for row in made])  # last: it says that the part is whole
 
 
+def wanted_findings(settings: PoolSettings) -> Any:
+    """The findings of a pool's studies as `phantom.chest_study` takes them."""
+    findings = settings.findings
+    if isinstance(findings, str):
+        return [] if findings == HEALTHY else (DRAWN if findings == DRAWN else [findings])
+    return findings
+
+
 def make_row(settings: PoolSettings, split: str, patient: int, visit: int) -> tuple[np.ndarray, np.ndarray, dict]:
     """Line integrals float16 (S, S), masks as bits uint8 (S, S) and the record of one study."""
-    findings: Any = settings.findings
-    if isinstance(findings, str):
-        findings = [] if findings == HEALTHY else (DRAWN if findings == DRAWN else [findings])
     study = chest_study(
         patient,
         visit,
-        findings,
+        wanted_findings(settings),
         settings.size,
         view=settings.view,
         spread=settings.spread,
