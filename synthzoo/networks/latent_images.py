@@ -1,6 +1,7 @@
 """Grey images and their latents: an autoencoder in [0, 1] and the statistics that bring its latents to unit scale.
 
-    z = (encode(x) - mean) scale;    mean a number a channel, scale one number, both measured on the training images
+    z = (encode(x) - mean) scale;    mean a number a channel, scale one number (or one a channel), both measured on the
+                                     training images
 
 Source of the scale: Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR 2022.
 """
@@ -53,14 +54,18 @@ class LatentImages(nn.Module):
     Args:
         autoencoder: of grey images, see `GreyAutoencoder`.
         latent_shape: (C, h, w) of an image.
+        each_channel: a scale for each channel, so that one that carries fine detail weighs as much as any other;
+            False has one for all of them, as published.
     """
 
-    def __init__(self, autoencoder: nn.Module, latent_shape: Sequence[int] = (3, 8, 8)) -> None:
+    def __init__(
+        self, autoencoder: nn.Module, latent_shape: Sequence[int] = (3, 8, 8), each_channel: bool = False
+    ) -> None:
         super().__init__()
-        self.autoencoder = autoencoder
+        self.autoencoder, self.each_channel = autoencoder, bool(each_channel)
         self.latent_shape = tuple(int(n) for n in latent_shape)
         self.register_buffer("latent_mean", torch.zeros(self.latent_shape[0], 1, 1))
-        self.register_buffer("scale_factor", torch.ones(()))
+        self.register_buffer("scale_factor", torch.ones((self.latent_shape[0], 1, 1) if each_channel else ()))
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
 
     @torch.no_grad()
@@ -73,7 +78,8 @@ class LatentImages(nn.Module):
         """
         self.latent_mean.copy_(means.reshape(-1, 1, 1))
         # One number for all channels, as published: those that carry most of the picture stay the largest.
-        self.scale_factor.copy_(variances.mean().clamp_min(1e-12).rsqrt())
+        spread = variances.reshape(-1, 1, 1) if self.each_channel else variances.mean()
+        self.scale_factor.copy_(spread.clamp_min(1e-12).rsqrt())
         self.fitted.fill_(True)
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
@@ -104,7 +110,7 @@ class LatentImages(nn.Module):
             UserError: the file cannot be read, or its autoencoder is another one or was never measured.
         """
         state = {name: value for name, value in read_state(path).items() if name.startswith(SHARED)}
-        part = LatentImages(self.autoencoder, self.latent_shape)
+        part = LatentImages(self.autoencoder, self.latent_shape, self.each_channel)
         expect_same_network(part, state, path)
         if measured and not bool(state["fitted"]):
             raise UserError(

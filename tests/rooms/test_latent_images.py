@@ -81,3 +81,21 @@ def test_an_autoencoder_that_is_another_or_was_never_measured_is_refused(tmp_pat
     wider = LatentImages(radiograph_autoencoder(channels=(8, 16, 16)), latent_shape=(4, 8, 8))
     with pytest.raises(UserError, match="belong to another network"):
         wider.take_autoencoder(tmp_path / "new.pt")
+
+
+def test_channels_of_their_own_scale_come_to_unit_spread_and_do_not_mix_with_those_of_one(radiographs, tmp_path):
+    torch.manual_seed(0)
+    network = LatentImages(
+        radiograph_autoencoder(channels=(8, 8, 16)), latent_shape=(4, 8, 8), each_channel=True
+    ).eval()
+    rows = LatentRadiographs(network, radiographs)
+    assert network.scale_factor.shape == (4, 1, 1)
+    assert torch.allclose(rows.latents.std((0, 2, 3), correction=0), torch.ones(4), atol=1e-3)
+    image = torch.rand(2, 1, 32, 32)
+    assert torch.allclose(network.decode(network.encode(image)), network.autoencoder(image), atol=1e-5)
+    path = tmp_path / "model.pt"
+    save_weights(network, path)
+    taken = LatentImages(radiograph_autoencoder(channels=(8, 8, 16)), latent_shape=(4, 8, 8), each_channel=True)
+    assert torch.allclose(taken.take_autoencoder(path).scale_factor, network.scale_factor, rtol=1e-2)
+    with pytest.raises(UserError, match="scale_factor"):
+        small_network().take_autoencoder(path)
