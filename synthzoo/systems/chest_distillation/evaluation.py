@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from synthzoo.datasets.chest.grounding import GroundingRadiographs
 from synthzoo.datasets.chest.phantoms import ChestPhantomDataset
 from synthzoo.evaluation.base import Evaluation, Found
 from synthzoo.evaluation.pictures import new_figure, save_figure
@@ -29,6 +30,7 @@ from synthzoo.systems.chest_distillation.inferer import (
     enlarged,
     masks_of,
 )
+from synthzoo.systems.chest_distillation.phrases import COLUMNS, phrase_scores, phrase_table
 from synthzoo.systems.chest_distillation.prompts import findings_of
 from synthzoo.systems.chest_distillation.scores import SCORES, box_mask, hits, mean_scores, score
 from synthzoo.systems.chest_distillation.variants import read_variant
@@ -52,12 +54,13 @@ class ChestDistillationEvaluation(Evaluation):
         profile: VAL findings on which layers and timesteps are compared.
         samples: generated radiographs of each prompt.
         variants: name -> weights of other trainings, such as with a text encoder that learns, to be compared.
+        phrases: radiographs with phrases and boxes of a data set, see `phrases.phrase_rows`; None leaves them out.
         figure: PNG; None draws nothing.
         seed: of the noise of generated radiographs.
         shared: see `Evaluation`.
     """
 
-    PARTS = ("grounding", "profile", "variants", "generation", "autoencoder", "speed")
+    PARTS = ("grounding", "profile", "phrases", "variants", "generation", "autoencoder", "speed")
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class ChestDistillationEvaluation(Evaluation):
         profile: int = 120,
         samples: int = 16,
         variants: Mapping[str, str] | None = None,
+        phrases: GroundingRadiographs | None = None,
         figure: str | Path | None = None,
         seed: int = 0,
         **shared: Any,
@@ -75,6 +79,9 @@ class ChestDistillationEvaluation(Evaluation):
         self.others = dict(variants or {})
         settings: dict[str, Any] = {"patients": patients, "profile": profile, "samples": samples, "seed": seed}
         settings |= {"steps": sampler.steps, "guidance": sampler.guidance, "variants": sorted(self.others)}
+        if phrases is not None:
+            settings |= {"phrases": [[str(row["path"]), row["phrase"]] for row in phrases.rows], "fit": phrases.fit}
+        self.sentences = phrases
         super().__init__(inferer=inferer, settings=settings, **shared)
         self.sampler, self.count, self.samples = sampler, int(profile), int(samples)
         self.pool: dict[str, Any] = {
@@ -255,6 +262,14 @@ class ChestDistillationEvaluation(Evaluation):
             )
         columns = ["layers and timesteps", "pointing, lesions", "pointing, nodule and consolidation", "AUC, lesions"]
         found.add(f"Choice of layers and timesteps, {len(self.validation[0])} lesions of VAL patients", columns, rows)
+        return found
+
+    def phrases(self) -> Found:
+        """Phrases of a data set, whose boxes are the truth."""
+        found = Found()
+        if self.sentences is not None:
+            scores = phrase_scores(self.network, self.inferer, self.sentences, self.device)
+            found.add("Phrases and boxes of a data set", COLUMNS, phrase_table(scores))
         return found
 
     def variants(self) -> Found:

@@ -75,6 +75,7 @@ class TextToImage(LatentImages):
         schedule: the noise schedule and what the denoiser predicts.
         latent_shape: (C, h, w) of an image.
         preview: (denoise, noise, schedule) -> latents, the short sampler behind `forward`.
+        each_channel: see `LatentImages`.
     """
 
     def __init__(
@@ -86,8 +87,9 @@ class TextToImage(LatentImages):
         schedule: Any,
         latent_shape: Sequence[int] = (4, 32, 32),
         preview: Callable | None = None,
+        each_channel: bool = False,
     ) -> None:
-        super().__init__(autoencoder, latent_shape)
+        super().__init__(autoencoder, latent_shape, each_channel)
         self.denoiser, self.text, self.tokenizer = denoiser, text, tokenizer
         self.schedule, self.preview = schedule, preview
 

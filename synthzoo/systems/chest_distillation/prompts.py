@@ -62,16 +62,20 @@ class PromptedLatents(Dataset):
         rows: with "latents", "report" and, where there are any, "phrases".
         tokenizer: prompts -> tokens.
         prompts: draws the prompt of a row.
+        numbers: of the rows that are taken, some more than once; None takes each once.
     """
 
-    def __init__(self, rows: Dataset, tokenizer: WordTokenizer, prompts: Prompts) -> None:
+    def __init__(
+        self, rows: Dataset, tokenizer: WordTokenizer, prompts: Prompts, numbers: Sequence[int] | None = None
+    ) -> None:
         self.rows, self.tokenizer, self.prompts = rows, tokenizer, prompts
+        self.numbers = list(range(len(rows)) if numbers is None else numbers)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.numbers)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        found = self.rows[row]
+        found = self.rows[self.numbers[row]]
         prompt = self.prompts(found.get("phrases", ()), found["report"])
         return {"latents": found["latents"], "tokens": self.tokenizer([prompt])[0]}
 
@@ -85,6 +89,7 @@ def prompted_latents(
     copies: int = 1,
     phantom: Mapping[str, Any] | None = None,
     prompts: Mapping[str, float] | None = None,
+    repeats: Mapping[str, int] | None = None,
     **reader: Any,
 ) -> PromptedLatents:
     """Latents and prompts of the radiographs that `training_radiographs` reads.
@@ -94,11 +99,19 @@ def prompted_latents(
         data_format, dataset_dir, split, size, phantom, reader: see `training_radiographs`; phantoms are exposed once.
         copies: exposures of each phantom.
         prompts: settings of `Prompts`.
+        repeats: finding -> how often its phantoms are seen in an epoch, the most of its findings, those of others
+            once; None sees all once.
     """
     if data_format == "phantom":
         phantom = {"exposures": "fixed", "copies": copies, **dict(phantom or {})}
     rows = training_radiographs(data_format, dataset_dir, split, size, phantom=phantom, **reader)
-    return PromptedLatents(LatentRadiographs(network, rows), network.tokenizer, Prompts(**dict(prompts or {})))
+    numbers = None
+    if repeats and data_format == "phantom":
+        kinds = [[found["kind"] for found in rows.record(row)["findings"]] for row in range(len(rows))]
+        times = [max((int(repeats.get(kind, 1)) for kind in own), default=1) for own in kinds]
+        numbers = [row for row, count in enumerate(times) for _ in range(count)]
+    latents = LatentRadiographs(network, rows)
+    return PromptedLatents(latents, network.tokenizer, Prompts(**dict(prompts or {})), numbers)
 
 
 def findings_of(rows: ChestPhantomDataset) -> list[dict[str, Any]]:
