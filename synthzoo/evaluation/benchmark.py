@@ -10,6 +10,8 @@ or a convolution took fewer operations than were counted: such a measurement has
 from __future__ import annotations
 
 import contextlib
+import os
+import platform
 import statistics
 import threading
 import time
@@ -40,6 +42,11 @@ def synchronise(device: torch.device) -> None:
     """Wait for the accelerator, so that the clock tells the truth."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def machine_of(device: torch.device) -> str:
+    """What a report says of the machine: cores, threads of this process, device."""
+    return f"{os.cpu_count()} cores ({platform.machine()}), {torch.get_num_threads()} threads, {device}"
 
 
 def matmul_rate(

@@ -76,11 +76,15 @@ class AutoencoderObjective:
     def images(self, network: torch.nn.Module, batch: dict, inferer: Any = None) -> dict[str, torch.Tensor]:
         """The first image, or its middle slice, beside its reconstruction, (1, H, 2 W)."""
         image = batch["image"][:1]
-        restored = network.autoencoder.decode(network.autoencoder.encode(image)[0])
-        if image.ndim == 4:
-            return {"reconstruction": torch.cat([image[0], restored[0]], -1)}
-        middle = image.shape[-1] // 2
-        return {"reconstruction": torch.cat([image[0, ..., middle], restored[0, ..., middle]], -1)}
+        return {"reconstruction": beside(image, network.autoencoder.decode(network.autoencoder.encode(image)[0]))}
+
+
+def beside(image: torch.Tensor, restored: torch.Tensor) -> torch.Tensor:
+    """An image (1, C, H, W) or the middle slice of a volume (1, C, D, H, W) beside its reconstruction, (C, H, 2 W)."""
+    if image.ndim == 4:
+        return torch.cat([image[0], restored[0]], -1)
+    middle = image.shape[-1] // 2
+    return torch.cat([image[0, ..., middle], restored[0, ..., middle]], -1)
 
 
 def perceptual_network(name: str) -> torch.nn.Module:

@@ -43,7 +43,8 @@ MAY_BUILD_ON = {
     "dartagnan": {"hidden_subspaces"},  # whose network says whether a counterfactual stays its patient's
     "echodiffusion": {"hidden_subspaces"},
 }
-# A module of a shared room serves two systems at least; these serve every image or every composite network of a kind.
+# A module of a shared room serves two systems at least; these serve every image or every composite network of a kind,
+# those of tokens every pair of a codebook autoencoder and a transformer: generators, and likelihood maps.
 SERVES_ALL = {
     "transforms.head_grid",
     "transforms.middle_plane",
@@ -52,6 +53,12 @@ SERVES_ALL = {
     "transforms.radiograph_grid",
     "metrics.localisation",
     "objectives.part",
+    "networks.codebook",
+    "networks.token_transformer",
+    "networks.token_images",
+    "objectives.codebook",
+    "objectives.next_token",
+    "inferers.tokens",
 }
 SHARED_ROOMS = {"transforms", "networks", "diffusion", "objectives", "metrics", "inferers"}
 SYSTEMS = sorted(path for path in (ROOT / "synthzoo" / "systems").iterdir() if (path / "__init__.py").is_file())

@@ -12,12 +12,13 @@ from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
 from synthzoo.diffusion.samplers import SAMPLERS
 from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.errors import UserError
+from synthzoo.evaluation.brain_samples import Samples, uniform_requests
+from synthzoo.evaluation.brain_synthesis import MEASURED
 from synthzoo.evaluation.report import Report
 from synthzoo.inferers.synthesis import SynthesisInferer
 from synthzoo.networks.conditions import ConditionNormaliser
 from synthzoo.phantoms.brain.phantom import draw_params, make_brain
-from synthzoo.systems.brain_ldm.evaluation import MEASURED, SynthesisEvaluation
-from synthzoo.systems.brain_ldm.samples import Samples, uniform_requests
+from synthzoo.systems.brain_ldm.evaluation import SynthesisEvaluation
 
 COUNT = 10
 
@@ -69,7 +70,7 @@ def evaluation(folder, inferer, parts, **options):
     options = {"count": COUNT, "sweep_count": 8, "training_size": 12, "batch_size": 4} | options
     options |= {"cache_dir": str(folder.parent / "phantoms"), "parts": parts}
     report = Report(folder / "metrics.json", "a command")
-    return SynthesisEvaluation(inferer, folder / "work", network=Toy(), report=report, **options)
+    return SynthesisEvaluation(inferer=inferer, work_dir=folder / "work", network=Toy(), report=report, **options)
 
 
 @pytest.fixture(scope="module")

@@ -263,4 +263,8 @@ class ParticipantsDataset(Dataset):
         if not 0 <= row < len(self.rows):
             raise IndexError(row)
         image = torch.from_numpy(self.image(row).astype(np.float32))[None]
-        return {"image": image, "conditions": encode(self.rows[row]["requested"], self.rules), "row": row}
+        return {"image": image, **self.facts(row)}
+
+    def facts(self, row: int) -> dict:
+        """A row without its image."""
+        return {"conditions": encode(self.rows[row]["requested"], self.rules), "row": row}

@@ -96,11 +96,15 @@ class BrainPhantomDataset(Dataset):
         uniform = np.random.default_rng([seed, 23]).random() < self.independent
         return draw_params(seed, independent=bool(uniform))
 
+    def cache_path(self, row: int) -> Path | None:
+        """The cache file of one row; None where images are kept in memory."""
+        return self.cache_dir / f"{self.first_seed + row:06d}.npy" if self.cache_dir else None
+
     def image(self, row: int) -> np.ndarray:
         """The image of one row, float16 (D, H, W), from the cache or generated now."""
         if row in self.memory:
             return self.memory[row]
-        path = self.cache_dir / f"{self.first_seed + row:06d}.npy" if self.cache_dir else None
+        path = self.cache_path(row)
         if path is not None and path.is_file():
             return np.load(path)
         params = self.params(row)
@@ -116,4 +120,8 @@ class BrainPhantomDataset(Dataset):
         if not 0 <= row < self.size:
             raise IndexError(row)
         image = torch.from_numpy(self.image(row).astype(np.float32))[None]
-        return {"image": image, "conditions": condition_vector(self.params(row), self.conditions), "row": row}
+        return {"image": image, **self.facts(row)}
+
+    def facts(self, row: int) -> dict:
+        """A row without its image."""
+        return {"conditions": condition_vector(self.params(row), self.conditions), "row": row}

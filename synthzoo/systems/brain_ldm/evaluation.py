@@ -1,278 +1,57 @@
-"""Evaluation of a brain generator by instruments that saw none of its training: fidelity, agreement, memorisation.
-
-Requests are uniform in the conditions and independent. Beside each figure stands the phantom's own: the same instrument
-on true phantoms of the same requests (the ceiling), on these phantoms through the autoencoder (what decoding loses),
-and shuffled requests (the floor).
-"""
+"""Evaluation of the brain generator by latent diffusion: the shared tables, and quality over samplers and guidance."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from synthzoo.diffusion.samplers import SAMPLERS
-from synthzoo.errors import UserError
-from synthzoo.evaluation.base import Evaluation, Found
+from synthzoo.evaluation.base import Found
+from synthzoo.evaluation.brain_synthesis import SETTING_COLUMNS, BrainSynthesisEvaluation
 from synthzoo.inferers.synthesis import SynthesisInferer
-from synthzoo.instruments.brain.age import measure_ages
-from synthzoo.instruments.brain.segmentation import features
-from synthzoo.instruments.brain.volumes import measure_brains
-from synthzoo.metrics.agreement import agreement, conditioning
-from synthzoo.metrics.fidelity import fid, pairwise_ms_ssim
-from synthzoo.metrics.memorisation import memorisation
-from synthzoo.systems.brain_ldm.figures import draw_agreement, draw_volumes, write_csv
-from synthzoo.systems.brain_ldm.samples import Samples, phantoms, uniform_requests
-
-NAMES = ("age", "sex", "ventricle_ml", "brain_ml")
-MEASURED = {"ventricle_ml": "mL", "brain_ml": "mL", "age": "years"}
-CEILING, RESTORED = "phantom (ceiling)", "phantom through the autoencoder"
-SETTING_COLUMNS = ["FID to phantoms", "ventricle r", "ventricle slope", "brain r", "age r", "s per volume"]
 
 
-class SynthesisEvaluation(Evaluation):
-    """Generates for uniform requests and measures; a CSV and two pictures lie beside the metrics file.
+class SynthesisEvaluation(BrainSynthesisEvaluation):
+    """The evaluation of a brain generator, with its sampler and its guidance.
 
     Args:
-        inferer: a `SynthesisInferer` with the bundle's defaults.
-        count: requests of the main tables.
-        sweep_count: requests of each row of the tables over samplers and guidance; half as many of unset conditions.
-        training_size: training phantoms among which nearest neighbours are sought.
         steps: network calls in the table over samplers.
         weights: weights in the table over guidance.
-        seed: of requests and start noise.
-        batch_size: images at once.
-        cache_dir: folder of cached training phantoms; None takes one in `work_dir`.
-        shared: see `Evaluation`.
-
-    Raises:
-        UserError: an unknown part, or fewer than 8 requests.
+        shared: see `BrainSynthesisEvaluation`.
     """
 
     PARTS = ("conditions", "fidelity", "memorisation", "unset", "samplers", "guidance", "speed")
 
     def __init__(
-        self,
-        inferer: SynthesisInferer,
-        work_dir: str | Path,
-        count: int = 200,
-        sweep_count: int = 60,
-        training_size: int = 1800,
-        steps: Sequence[int] = (4, 6, 10, 20, 40),
-        weights: Sequence[float] = (1.0, 1.5, 2.0),
-        seed: int = 0,
-        batch_size: int = 8,
-        cache_dir: str | None = None,
-        **shared: Any,
+        self, steps: Sequence[int] = (4, 6, 10, 20, 40), weights: Sequence[float] = (1.0, 1.5, 2.0), **shared: Any
     ) -> None:
-        if min(count, sweep_count) < 8:
-            raise UserError(f"evaluation_size = {count}, sweep_size = {sweep_count}: each takes at least 8 requests.")
-        settings = {"count": count, "sweep_count": sweep_count, "training_size": training_size, "steps": list(steps)}
-        settings |= {"weights": list(weights), "seed": seed, "batch_size": batch_size}
-        super().__init__(inferer=inferer, work_dir=work_dir, settings=settings, **shared)
-        self.count, self.sweep_count, self.training_size = int(count), min(int(sweep_count), int(count)), training_size
-        self.steps, self.weights, self.seed = list(steps), list(weights), int(seed)
-        self.phantom_dir = str(Path(work_dir) / "phantoms")
-        self.cache_dir = cache_dir or self.phantom_dir
-        self.samples = Samples(self.network, work_dir, batch_size, seed)
-        bounds = self.network.conditions
-        self.requested = uniform_requests(self.count, bounds.low.cpu().numpy(), bounds.high.cpu().numpy(), self.seed)
-
-    def reported_settings(self) -> dict[str, Any]:
-        """Settings under which the figures were measured."""
-        settings = {"requests": self.count, "seed": self.seed, "weights_sha256": self.samples.weights}
-        settings |= {"sampler": self.inferer.sampler_name, "steps": self.inferer.steps}
-        return settings | {"guidance": self.inferer.guidance}
-
-    # What several parts need.
-
-    @cached_property
-    def generated(self) -> tuple[np.ndarray, float]:
-        """Volumes (N, D, H, W) of the requests, and seconds for each; kept as files."""
-        return self.samples.make(self.requested, self.inferer)
-
-    @cached_property
-    def true(self) -> np.ndarray:
-        """Phantoms (N, D, H, W) of the requests."""
-        options: dict[str, Any] = {"split": "test", "requests": self.requested, "cache_dir": self.phantom_dir}
-        return phantoms(self.count, "phantoms as requested", **options)
-
-    @cached_property
-    def other(self) -> np.ndarray:
-        """As many phantoms of other requests."""
-        options: dict[str, Any] = {"split": "test", "first": 50_000, "independent": 1.0, "cache_dir": self.phantom_dir}
-        return phantoms(self.count, "other phantoms", **options)
-
-    @cached_property
-    def restored(self) -> np.ndarray:
-        """The phantoms of the requests through the autoencoder."""
-        return self.samples.through_autoencoder(self.true)
-
-    @cached_property
-    def true_features(self) -> np.ndarray:
-        """Features of `true`."""
-        return features(self.true)
-
-    @cached_property
-    def other_features(self) -> np.ndarray:
-        """Features of `other`."""
-        return features(self.other)
-
-    # The parts.
-
-    def conditions(self) -> Found:
-        """Requested against measured for phantoms, phantoms through the autoencoder, and generated volumes."""
-        kinds = {CEILING: self.true, RESTORED: self.restored, "generated": self.generated[0]}
-        measured = {kind: measure(images) for kind, images in kinds.items()}
-        found, rows = Found(), []
-        for name, unit in MEASURED.items():
-            requested = self.requested[:, NAMES.index(name)]
-            for kind, values in measured.items():
-                one = conditioning(requested, values[name], self.seed)
-                rows.append([f"{name} ({unit})", kind, one["r"], one["slope"], one["mae"], one["bias"]])
-                if kind == CEILING:
-                    found.figures[f"{name}_r_phantom"] = one["r"]
-            control = one["shuffled"]
-            rows.append([f"{name} ({unit})", "generated, requests shuffled", control["r"], control["slope"]])
-            rows[-1] += [control["mae"], None]
-            found.figures |= {f"{name}_{key}": one[key] for key in ("r", "slope", "mae")}
-            found.figures[f"{name}_r_shuffled"] = control["r"]
-        inside = self.true > 0.02
-        found.figures["autoencoder_mae"] = round(float(np.abs(self.restored - self.true)[inside].mean()), 4)
-        title = f"Requested against measured, {self.count} requests uniform in the conditions"
-        found.add(title, ["condition", "images", "r", "slope", "mean absolute error", "bias"], rows)
-        columns = {f"requested_{name}": self.requested[:, k] for k, name in enumerate(NAMES)}
-        for short, kind in zip(("phantom", "autoencoder", "generated"), kinds, strict=True):
-            columns |= {f"{short}_{name}": values for name, values in measured[kind].items()}
-        write_csv(self.report.beside("evaluation.csv"), columns)
-        requested = {name: self.requested[:, NAMES.index(name)] for name in MEASURED}
-        shown = {kind: measured[kind] for kind in (CEILING, "generated")}
-        draw_agreement(self.report.beside("evaluation.png"), requested, shown, MEASURED)
-        draw_volumes(self.report.beside("evaluation_volumes.png"), self.requested, NAMES, kinds)
-        return found
-
-    def fidelity(self) -> Found:
-        """FID and MS-SSIM between pairs, beside those of phantoms."""
-        sets = {"generated": self.generated[0], "phantoms as requested": self.true, "other phantoms": self.other}
-        sets["the phantoms as requested, through the autoencoder"] = self.restored
-        rows = []
-        for kind, images in sets.items():
-            distance = None if images is self.true else round(fid(features(images), self.true_features), 6)
-            pairs = pairwise_ms_ssim(images, min(100, self.count), self.seed)
-            rows.append([kind, distance, pairs["mean"], pairs["std"]])
-        found = Found(figures={"fid": rows[0][1], "fid_phantoms": rows[2][1], "ms_ssim": rows[0][2]})
-        found.figures |= {"ms_ssim_phantoms": rows[1][2]}
-        found.figures["ms_ssim_difference"] = round(abs(rows[0][2] - rows[1][2]), 4)
-        title = f"Fidelity and variety, {self.count} volumes a set, {pairs['pairs']} pairs; FID on 48 features of the "
-        title += "tissue network (`brain_segmentation`), to the phantoms as requested"
-        found.add(title, ["images", "FID", "MS-SSIM between pairs", "its standard deviation"], rows)
-        return found
-
-    def memorisation(self) -> Found:
-        """Distances of generated and held-out volumes to their nearest training volumes and to as many unseen ones."""
-        size, thin = self.training_size, (slice(None), *[slice(None, None, 2)] * 3)
-        train = phantoms(size, "training phantoms", step=2, split="train", cache_dir=self.cache_dir)
-        unseen = phantoms(size, "unseen phantoms", step=2, split="validation", cache_dir=self.cache_dir)
-        prior = {"split": "test", "first": 60_000, "cache_dir": self.phantom_dir}
-        as_trained = phantoms(self.count, "held-out phantoms of the training prior", step=2, **prior)
-        held_out = self.true[thin]
-        own = memorisation(self.generated[0][thin], train, held_out, unseen)
-        drawn = memorisation(as_trained, train, held_out, unseen)
-        rows = [
-            ["generated", *_nearest(own, "generated")],
-            ["held-out phantoms of the same requests", *_nearest(own, "held_out")],
-            ["held-out phantoms sampled as the training set", *_nearest(drawn, "generated")],
-        ]
-        found = Found(figures={"nearest_ratio": own["generated_q_median"], "nearest_min": own["generated_min"]})
-        found.figures |= {"nearest_min_held_out": own["held_out_min"], "memorisation": own["verdict"]}
-        found.figures["nearer_to_training"] = own["nearer_to_training"]
-        title = f"Distance to the nearest of {len(train)} training volumes (root mean square of standardised volumes), "
-        title += "and q, the same over the distance to the nearest of as many volumes that were never trained on"
-        found.add(title, ["images", "median", "smallest", "median q", "smallest q", "share with q below 1"], rows)
-        return found
-
-    def unset(self) -> Found:
-        """Agreement when only one condition is requested, and when none is."""
-        found, rows, count = Found(), [], max(self.sweep_count // 2, 4)
-        for given in (*MEASURED, None):
-            requested = self.requested[:count].copy()
-            requested[:, [k for k, name in enumerate(NAMES) if name != given]] = np.nan
-            measured = measure(self.samples.make(requested, self.inferer, f"only {given}")[0])
-            truth = {name: self.requested[:count, NAMES.index(name)] for name in MEASURED}
-            one = {name: agreement(truth[name], measured[name]) for name in MEASURED}
-            rows.append([given or "nothing", *(one[name]["r"] for name in MEASURED)])
-            rows[-1] += [round(float(measured[name].std()), 2) for name in MEASURED]
-            if given:
-                found.figures[f"{given}_r_alone"] = one[given]["r"]
-        columns = [f"r {name}" for name in MEASURED] + [f"deviation of {name}" for name in MEASURED]
-        title = f"Conditions unset, {count} volumes a row; r against the full request, of which one "
-        found.add(title + "condition or none was given", ["requested", *columns], rows)
-        return found
+        super().__init__(settings={"steps": list(steps), "weights": list(weights)}, **shared)
+        self.steps, self.weights = list(steps), list(weights)
 
     def samplers(self) -> Found:
         """Quality against network calls for every sampler."""
-        rows = [
-            [sampler, steps, *self.measure_setting(sampler, steps, self.inferer.guidance)]
-            for sampler in SAMPLERS
-            for steps in self.steps
-        ]
+        guidance = self.inferer.guidance
+        rows = [[name, steps, *self.setting(name, steps, guidance)] for name in SAMPLERS for steps in self.steps]
         rows.append(["phantoms", None, *self.measure_phantoms()])
         found = Found()
-        title = f"Quality against network calls, {self.sweep_count} requests a row, guidance {self.inferer.guidance:g}"
+        title = f"Quality against network calls, {self.sweep_count} requests a row, guidance {guidance:g}"
         found.add(title, ["sampler", "calls", *SETTING_COLUMNS], rows)
         return found
 
     def guidance(self) -> Found:
         """Quality against the weight of guidance."""
         sampler, steps = self.inferer.sampler_name, self.inferer.steps
-        rows = [[weight, *self.measure_setting(sampler, steps, weight)] for weight in self.weights]
+        rows = [[weight, *self.setting(sampler, steps, weight)] for weight in self.weights]
         rows.append(["phantoms", *self.measure_phantoms()])
         found = Found()
         title = f"Quality against guidance, {self.sweep_count} requests a row, {sampler} with {steps} steps"
         found.add(title, ["guidance", *SETTING_COLUMNS], rows)
         return found
 
-    def speed(self) -> Found:
-        """Seconds for each volume of a batch."""
-        return Found(figures={"seconds_per_sample": round(self.generated[1], 3)})
-
-    # A row of the last two tables.
-
-    def measure_setting(self, sampler: str, steps: int, guidance: float) -> list:
-        """`SETTING_COLUMNS` of one setting of the sampler on the first requests."""
-        requested = self.requested[: self.sweep_count]
-        if (sampler, steps, guidance) == (self.inferer.sampler_name, self.inferer.steps, self.inferer.guidance):
-            volumes, seconds = self.generated[0][: self.sweep_count], self.generated[1]
-        else:
-            inferer = SynthesisInferer(sampler, steps, guidance, seed=self.seed)
-            volumes, seconds = self.samples.make(requested, inferer, f"{sampler}, {steps} steps, guidance {guidance:g}")
-        return [*self.quality(requested, volumes, features(volumes)), round(seconds, 3)]
-
-    def measure_phantoms(self) -> list:
-        """`SETTING_COLUMNS` of phantoms: FID of as many others, agreement of the phantoms as requested."""
-        few = slice(None, self.sweep_count)
-        return [*self.quality(self.requested[few], self.true[few], self.other_features[few]), None]
-
-    def quality(self, requested: np.ndarray, volumes: np.ndarray, found: np.ndarray) -> list:
-        """FID of features `found` to all phantoms as requested, then agreement of the volumes with `requested`."""
-        values = measure(volumes)
-        one = {name: agreement(requested[:, NAMES.index(name)], values[name]) for name in MEASURED}
-        ventricle = one["ventricle_ml"]
-        distance = round(fid(found, self.true_features), 6)
-        return [distance, ventricle["r"], ventricle["slope"], one["brain_ml"]["r"], one["age"]["r"]]
-
-
-def _nearest(found: Mapping[str, Any], which: str) -> list[float]:
-    """One row of the table of nearest neighbours."""
-    names = [f"{which}_{key}" for key in ("median", "min", "q_median", "q_min")]
-    share = "nearer_to_training" + ("_held_out" if which == "held_out" else "")
-    return [found[name] for name in (*names, share)]
-
-
-def measure(images: np.ndarray) -> Mapping[str, np.ndarray]:
-    """ventricle_ml, brain_ml and age, (N,) each, of T1w volumes (N, D, H, W) on the 4 mm grid."""
-    volumes = measure_brains(images)
-    return {name: volumes[name] for name in ("ventricle_ml", "brain_ml")} | {"age": measure_ages(images)}
+    def setting(self, sampler: str, steps: int, guidance: float) -> list:
+        """`SETTING_COLUMNS` of a sampler, a number of calls and a weight of guidance."""
+        same = (self.inferer.sampler_name, self.inferer.steps, self.inferer.guidance)
+        if (sampler, steps, guidance) == same:
+            return self.measure_setting(self.inferer, "generate")
+        inferer = SynthesisInferer(sampler, steps, guidance, seed=self.seed)
+        return self.measure_setting(inferer, f"{sampler}, {steps} steps, guidance {guidance:g}")

@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
+from synthzoo.evaluation.base import described
 from synthzoo.io.files import write_bytes
 
 
@@ -57,7 +58,7 @@ class Samples:
 
     def make(self, requested: np.ndarray, inferer: Any, what: str = "generate") -> tuple[np.ndarray, float]:
         """Volumes float32 (N, D, H, W) for conditions (N, K), NaN = left out, and seconds per volume."""
-        setting = [self.weights, inferer.sampler_name, inferer.steps, inferer.guidance, inferer.eta]
+        setting: list[Any] = [self.weights, described(inferer)]
         setting += [self.seed, self.batch_size, np.nan_to_num(requested, nan=-1).round(4).tolist()]
         folder = self.folder / hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:16]
         volumes, seconds = [], 0.0
