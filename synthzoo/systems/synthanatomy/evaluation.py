@@ -81,13 +81,11 @@ class SynthAnatomyEvaluation(BrainSynthesisEvaluation):
             ["transformer, another image's conditions", known["shuffled"]],
             ["transformer", known["requested"]],
         ]
+        rows = [[name, round(nats, 4), round(nats / max(unigram, 1e-6), 4)] for name, nats in rows]
         found = Found()
-        title = (
-            f"Codes of {len(unseen)} unseen phantoms: cross-entropy a code; {used['perplexity']:.0f} of {size} codes "
-        )
-        found.add(title + "in even use (perplexity)", ["predicted by", "nats", "share of the unigram entropy"], rows)
-        for row in found.tables[0]["rows"]:
-            row[1:] = [round(row[1], 4), round(row[1] / max(unigram, 1e-6), 4)]
+        title = f"Codes of {len(unseen)} unseen phantoms: cross-entropy a code; {used['perplexity']:.0f} of {size} "
+        title += "codes in even use (perplexity)"
+        found.add(title, ["predicted by", "nats", "share of the unigram entropy"], rows)
         found.figures = {"perplexity": round(used["perplexity"], 1), "codes_used": round(used["used"], 4)}
         found.figures |= {"unigram_nats": round(unigram, 4), "by_place_nats": rows[1][1]}
         found.figures |= {"code_nats": rows[4][1], "code_nats_share": rows[4][2]}
