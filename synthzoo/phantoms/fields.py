@@ -69,7 +69,18 @@ def random_diffeomorphism(
     for sigma_mm, size_mm in scales:
         for axis in range(3):
             velocity[axis] += size_mm * smooth_noise(rng, shape, sigma_mm / spacing_mm)
-    squarings = 5
+    return integrate(velocity, spacing_mm)
+
+
+def integrate(velocity: np.ndarray, spacing_mm: float, squarings: int = 5) -> np.ndarray:
+    """Displacement in mm, a `sample` table float32 (X * Y * Z, 3), along a stationary velocity for the time 1.
+
+    Args:
+        velocity: float32 (3, X, Y, Z) in mm.
+        spacing_mm: of its grid.
+        squarings: of scaling and squaring; 2^squarings steps.
+    """
+    shape = velocity.shape[1:]
     flow = to_table(velocity / 2**squarings)
     index = np.stack(np.meshgrid(*[np.arange(n, dtype=np.float32) for n in shape], indexing="ij")).reshape(3, -1)
     for _ in range(squarings):

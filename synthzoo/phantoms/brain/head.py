@@ -7,14 +7,12 @@ Hoopes et al., "SynthStrip", NeuroImage 2022.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from scipy import ndimage as ndi
 from torch.nn import functional as F
 
-from synthzoo.phantoms.brain.slices import Contrast, draw_contrast, paint
+from synthzoo.phantoms.brain.slices import Contrast, draw_contrast, field, paint
 
 HEAD_GRID = (56, 64, 56)
 HEAD_SPACING_MM = 4.0
@@ -47,7 +45,7 @@ def random_head(maps: np.ndarray, voxels: np.ndarray, rng: np.random.RandomState
     else:
         image = image * brain + (1 - brain) * _surroundings(inside, level, rng)
     image = ndi.gaussian_filter(image, rng.uniform(0, 0.7, 3))
-    image = image * np.exp(rng.uniform(0, 0.35) * _field(rng, image.shape, 3))
+    image = image * np.exp(rng.uniform(0, 0.35) * field(rng, image.shape, 3))
     scale = np.percentile(image[image > 0], 98) if (image > 0).any() else 1.0
     image = image / scale
     noisy = np.abs(image + 0.08 * rng.rand() ** 2 * rng.standard_normal(image.shape))
@@ -64,11 +62,6 @@ def normalise_head(image: np.ndarray) -> np.ndarray:
     return np.clip(image / max(top, 1e-6), -1, 2).astype(np.float32)
 
 
-def _field(rng: np.random.RandomState, shape: Sequence[int], cells: int) -> np.ndarray:
-    coarse = torch.from_numpy(rng.standard_normal((1, 1, cells, cells, cells)).astype(np.float32))
-    return F.interpolate(coarse, size=tuple(shape), mode="trilinear", align_corners=True)[0, 0].numpy()
-
-
 def _pose(maps: torch.Tensor, rng: np.random.RandomState) -> torch.Tensor:
     """Rotate, scale, shift and bend (C, 40, 48, 40) into HEAD_GRID."""
     angles = np.deg2rad(rng.normal(0, 8, 3))
@@ -82,7 +75,7 @@ def _pose(maps: torch.Tensor, rng: np.random.RandomState) -> torch.Tensor:
     points = np.stack(np.meshgrid(*[np.arange(n) - (n - 1) / 2 for n in HEAD_GRID], indexing="ij")).reshape(3, -1)
     shift = rng.uniform(-1, 1, 3) * (3, 5, 6)
     where = (matrix @ (points - shift[:, None])).reshape(3, *HEAD_GRID)
-    where = where + np.stack([rng.uniform(0, 0.7) * _field(rng, HEAD_GRID, 7) for _ in range(3)])
+    where = where + np.stack([rng.uniform(0, 0.7) * field(rng, HEAD_GRID, 7) for _ in range(3)])
     size = np.array(maps.shape[1:]).reshape(3, 1, 1, 1)
     grid = np.moveaxis((where * 2 / (size - 1))[::-1], 0, -1).astype(np.float32)
     return F.grid_sample(maps[None], torch.from_numpy(np.ascontiguousarray(grid))[None], align_corners=True)[0]
@@ -94,7 +87,7 @@ def _lesion(image: np.ndarray, brain: np.ndarray, rng: np.random.RandomState, co
     for _ in range(rng.choice([0, 1, 2], p=[0.5, 0.35, 0.15])):
         centre = found[rng.randint(len(found))]
         axes = np.meshgrid(*[np.arange(n) - c for n, c in zip(image.shape, centre)], indexing="ij")
-        radius = np.sqrt(sum(a**2 for a in axes)) + 1.5 * _field(rng, image.shape, 8)
+        radius = np.sqrt(sum(a**2 for a in axes)) + 1.5 * field(rng, image.shape, 8)
         share = np.clip(rng.uniform(2, 8) - radius, 0, 1)
         image *= 1 - share
         image += share * rng.uniform(0, 2) * contrast.tissue[:4].max()
@@ -103,7 +96,7 @@ def _lesion(image: np.ndarray, brain: np.ndarray, rng: np.random.RandomState, co
 def _surroundings(inside: np.ndarray, level: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     """Everything that is not brain: shells, face, neck, eyes; (HEAD_GRID) intensities, 0 in the air."""
     h = HEAD_SPACING_MM
-    distance = ndi.distance_transform_edt(~inside) * h + 2.0 * _field(rng, inside.shape, 6)
+    distance = ndi.distance_transform_edt(~inside) * h + 2.0 * field(rng, inside.shape, 6)
     thicknesses = [(0.5, 5), (1, 5), (0, 4), (0.5, 4), (2, 10)]
     edges = np.cumsum([rng.uniform(thin, thick) for thin, thick in thicknesses])
     out = np.zeros(inside.shape)
@@ -120,7 +113,7 @@ def _surroundings(inside: np.ndarray, level: np.ndarray, rng: np.random.RandomSt
     column = ((x - middle[0]) / wide) ** 2 + ((y - middle[1] - rng.uniform(0, 5)) / long) ** 2 < 1
     lower = column & (z < height - 0.3 * (y < middle[1]) * (high[2] - low[2]) * rng.uniform(0, 1))
     lower &= distance > edges[0]
-    compartments = np.digitize(_field(rng, inside.shape, rng.randint(7, 14)), [-0.5, -0.1, 0.25, 0.6])
+    compartments = np.digitize(field(rng, inside.shape, rng.randint(7, 14)), [-0.5, -0.1, 0.25, 0.6])
     values = np.where(compartments == 2, level[3] * (rng.rand() < 0.5), level[4 + compartments])
     out = np.where(lower & (out == 0) | lower & (distance > edges[rng.randint(1, 4)]), values, out)
     for side in (-1, 1):
@@ -128,7 +121,7 @@ def _surroundings(inside: np.ndarray, level: np.ndarray, rng: np.random.RandomSt
         centre = (middle[0] + side * 8, forward, up)
         eye = sum((a - c) ** 2 for a, c in zip((x, y, z), centre)) < rng.uniform(2.2, 3.4) ** 2
         out = np.where(eye & ~inside, level[9], out)
-    return out * (1 + 0.15 * _field(rng, inside.shape, 20))
+    return out * (1 + 0.15 * field(rng, inside.shape, 20))
 
 
 def _cut_view(image: np.ndarray, brain: np.ndarray, rng: np.random.RandomState) -> None:

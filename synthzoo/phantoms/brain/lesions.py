@@ -31,12 +31,31 @@ def add_lesions(anatomy: BrainAnatomy) -> None:
     anatomy.lesions = lesions
 
 
-def _level_set(
-    score: np.ndarray, room: np.ndarray, volume_ml: float, softness: float, spacing_mm: float, what: str
+def level_set(
+    score: np.ndarray,
+    room: np.ndarray,
+    volume_ml: float,
+    softness: float,
+    spacing_mm: float,
+    what: str,
+    fullest: float = 0.9,
 ) -> np.ndarray:
-    """Soft map in [0, 1], zero where `room` is, whose sum times `room` is `volume_ml`."""
+    """The part of `room` where a score is high, float32, whose sum is `volume_ml`.
+
+    Args:
+        score: float32 (D, H, W).
+        room: share of each voxel that can be taken, float32 (D, H, W) in [0, 1].
+        volume_ml: in mL.
+        softness: width of the edge, in units of the score.
+        spacing_mm: of the grid.
+        what: names the volume in the sentence.
+        fullest: most of the room that may be taken.
+
+    Raises:
+        UserError: there is too little room.
+    """
     voxels = volume_ml / (spacing_mm**3 / 1000)
-    if voxels > 0.9 * room.sum():
+    if voxels > fullest * room.sum():
         room_ml = room.sum() * spacing_mm**3 / 1000
         raise UserError(f"{what} = {volume_ml:g} mL: only {room_ml:.0f} mL of tissue can hold it.")
     inside = room > 0
@@ -59,7 +78,7 @@ def hyperintensities(anatomy: BrainAnatomy, volume_ml: float) -> np.ndarray:
     near = np.exp(-np.clip(anatomy.wall_mm, 0, None) / 7.0)
     patches = smooth_noise(rng, white.shape, max(6.0 / h, 1.0))
     inner = ndi.gaussian_filter(white, 3.0 / h)
-    return _level_set(1.6 * near + 0.45 * patches + 0.8 * inner, white, volume_ml, 0.5, h, "wmh_ml")
+    return level_set(1.6 * near + 0.45 * patches + 0.8 * inner, white, volume_ml, 0.5, h, "wmh_ml")
 
 
 def _centre(anatomy: BrainAnatomy, rng: np.random.Generator, weights: np.ndarray) -> np.ndarray:
@@ -85,12 +104,12 @@ def tumour(
     rough = smooth_noise(rng, tissue.shape, max(7.0 / h, 1.0))
     fine = smooth_noise(rng, tissue.shape, max(3.5 / h, 0.7))
     body = -(distance + 2.5 * rough + 1.0 * fine)
-    whole = _level_set(body, tissue, core_ml + enhancing_ml, h, h, "tumour core_ml + enhancing_ml")
-    core = _level_set(body + 1.5 * fine, whole, core_ml, h, h, "tumour core_ml") if core_ml else np.zeros_like(whole)
+    whole = level_set(body, tissue, core_ml + enhancing_ml, h, h, "tumour core_ml + enhancing_ml")
+    core = level_set(body + 1.5 * fine, whole, core_ml, h, h, "tumour core_ml") if core_ml else np.zeros_like(whole)
     rim = whole - core
     room = np.clip((anatomy.tissues[1] + 0.25 * anatomy.tissues[0]) * (tissue > 0.5) - whole, 0, 1)
     spread = -(distance + 6.0 * rough) + 6.0 * anatomy.tissues[1]
-    oedema = _level_set(spread, room, oedema_ml, 2 * h, h, "tumour oedema_ml") if oedema_ml else np.zeros_like(whole)
+    oedema = level_set(spread, room, oedema_ml, 2 * h, h, "tumour oedema_ml") if oedema_ml else np.zeros_like(whole)
     return {"oedema": oedema, "enhancing": rim, "core": core}
 
 
@@ -104,4 +123,4 @@ def stroke(anatomy: BrainAnatomy, volume_ml: float) -> np.ndarray:
     side = (x > 25) if rng.random() < 0.5 else (x < -25)
     distance = _distance_mm(tissue.shape, _centre(anatomy, rng, rim * side * (tissue > 0.5) + 1e-12), h)
     rough = smooth_noise(rng, tissue.shape, max(8.0 / h, 1.0))
-    return _level_set(-(distance + 5.0 * rough), tissue, volume_ml, h, h, "stroke volume_ml")
+    return level_set(-(distance + 5.0 * rough), tissue, volume_ml, h, h, "stroke volume_ml")

@@ -103,9 +103,10 @@ def paint(maps: np.ndarray, contrast: Contrast) -> np.ndarray:
 
 
 def field(rng: np.random.RandomState, shape: Sequence[int], cells: int) -> np.ndarray:
-    """Smooth unit-variance field of `shape`, from `cells` random values per axis."""
-    coarse = torch.from_numpy(rng.standard_normal((1, 1, cells, cells)).astype(np.float32))
-    return F.interpolate(coarse, size=tuple(shape), mode="bicubic", align_corners=True)[0, 0].numpy()
+    """Smooth unit-variance field of `shape` (h, w) or (D, H, W), from `cells` random values per axis."""
+    coarse = torch.from_numpy(rng.standard_normal((1, 1, *[cells] * len(shape))).astype(np.float32))
+    mode = "bicubic" if len(shape) == 2 else "trilinear"
+    return F.interpolate(coarse, size=tuple(shape), mode=mode, align_corners=True)[0, 0].numpy()
 
 
 def warp_slice(
