@@ -95,7 +95,7 @@ def test_ventricles_are_moved_and_can_be_cut(tissues):
     assert abs(pushed.maps[3] - tissues[3]).sum() * VOXEL_ML > 2
     taken = []
     for share in (0.0, 1.0):
-        cut = sick(tissues, Lesion("tumour", {"solid": 60}, Growth(ventricle=share, along_white=0), centre=beside))
+        cut = sick(tissues, Lesion("tumour", {"solid": 110}, Growth(ventricle=share, midline=0), centre=beside))
         taken.append((cut.parts.sum(0) * tissues[3]).sum() / tissues[3].sum())
     assert taken[0] < 0.05
     assert taken[1] > taken[0] + 0.1
