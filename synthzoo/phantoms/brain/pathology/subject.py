@@ -110,19 +110,21 @@ def _efface(maps: np.ndarray, host: Host, lesion: Lesion, centre: np.ndarray) ->
     maps[grey] += closed
 
 
-def part_labels(parts: np.ndarray) -> np.ndarray:
-    """Label map of shares: each part gets as many voxels as its shares sum up to, rounded, where they are highest.
+def part_labels(parts: np.ndarray, counts: Sequence[int] | None = None) -> np.ndarray:
+    """Label map of shares: each part gets its number of voxels, where its shares are highest.
 
     Args:
         parts: float32 (len(PARTS), X, Y, Z), together at most 1.
+        counts: voxels of each part; None is as many as its shares sum up to, rounded.
 
     Returns:
         uint8 (X, Y, Z), 0 or 1 + the part's place in `PARTS`.
     """
-    counts = np.rint(parts.sum((1, 2, 3), dtype=np.float64)).astype(int)
+    if counts is None:
+        counts = np.rint(parts.sum((1, 2, 3), dtype=np.float64)).astype(int)
     labels = np.zeros(parts.shape[1:], np.uint8)
     whole = parts.sum(0).ravel()
-    chosen = _highest(whole, np.flatnonzero(whole > 0), int(counts.sum()))
+    chosen = _highest(whole, np.flatnonzero(whole > 0), int(sum(counts)))
     for part in LABEL_ORDER:
         row = PARTS.index(part)
         taken = _highest(parts[row].ravel(), chosen, int(counts[row]))
