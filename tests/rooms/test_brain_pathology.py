@@ -98,7 +98,7 @@ def test_ventricles_are_moved_and_can_be_cut(tissues):
         cut = sick(tissues, Lesion("tumour", {"solid": 110}, Growth(ventricle=share, midline=0), centre=beside))
         taken.append((cut.parts.sum(0) * tissues[3]).sum() / tissues[3].sum())
     assert taken[0] < 0.05
-    assert taken[1] > taken[0] + 0.1
+    assert taken[1] > max(0.08, 4 * taken[0])
 
 
 def test_a_tumour_crosses_the_midline_or_stops_there(tissues):
