@@ -19,6 +19,7 @@ from synthzoo.instruments.chest.findings import is_pointed_at, is_told
 from synthzoo.instruments.chest.networks import NETWORKS, WEIGHTS, load_network
 from synthzoo.instruments.chest.phantoms import InstrumentRadiographs, PatientPairs
 from synthzoo.instruments.chest.training import FindingLoss, IdentityLoss, OrganLoss
+from synthzoo.instruments.identities import identity_table
 from synthzoo.phantoms.chest.truth import GRADES
 from synthzoo.training.instruments import train_instrument
 
@@ -91,13 +92,8 @@ def report_table(found: dict) -> str:
         f"| r with the truth | {ratio['r']:.3f} | {ratio['shuffled']['r']:.3f}, shuffled |",
         f"| AUROC of an enlarged heart | {e['enlarged_auroc']:.3f} | |",
         "",
-        "| whose radiograph | AUROC of pairs (95 %) | nearest study is one's own |",
-        "|---|---|---|",
+        *identity_table(found["identity"], "whose radiograph"),
     ]
-    for name, said in (("network", "instrument"), ("raw_pixels", "raw pixels"), ("shuffled", "shuffled patients")):
-        e = found["identity"][name]
-        interval = f" ({e['interval'][0]:.3f} to {e['interval'][1]:.3f})" if "interval" in e else ""
-        lines.append(f"| {said} | {e['auroc']:.3f}{interval} | {100 * e['first_place']:.0f} % |")
     return "\n".join(lines)
 
 

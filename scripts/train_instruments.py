@@ -12,12 +12,17 @@ from pathlib import Path
 
 import torch
 
+from synthzoo.bundle.cards import fill_page
 from synthzoo.cli import run
 from synthzoo.datasets.loader import SeededLoader
 from synthzoo.instruments.brain import segmentation as brain_segmentation
 from synthzoo.instruments.brain.fitting import CONTRASTS, TissueLoss, make_rules
+from synthzoo.instruments.brain.identity import NAME, IdentityNet
+from synthzoo.instruments.brain.identity_training import SubjectPairs, identity_loss, make_report
 from synthzoo.instruments.brain.phantoms import InstrumentPhantoms
+from synthzoo.instruments.identities import identity_table
 from synthzoo.training import ObjectiveTrainer, cosine_schedule
+from synthzoo.training.instruments import train_instrument
 
 WEIGHTS = str(brain_segmentation.WEIGHTS)
 torch.set_num_threads(1)  # the same sums in the same order on every machine
@@ -82,11 +87,27 @@ def rules(
     print(json.dumps({name: report[name]["T1w"] for name in ("brain_volumes", "brain_age")}, indent=2))
 
 
+def identity(iterations: int = 500, batch_size: int = 16, cache: str | None = None, folder: str = WEIGHTS) -> None:
+    """Train the network that tells brains apart and state its errors.
+
+    Args:
+        iterations, batch_size: of the training; an image of the batch is a pair of scans.
+        cache: folder for checkpoints.
+        folder: where `brain_identity.pt` and its report go.
+    """
+    sizes = (iterations, batch_size, 2e-3)
+    train_instrument(NAME, IdentityNet, identity_loss(), SubjectPairs(), *sizes, cache, folder, ema_decay=0.97)
+    found = make_report(Path(folder))
+    fill_page("docs/privacy.md", "brains", "\n".join(identity_table(found["any contrasts"], "whose brain")))
+    print(json.dumps({name: found[name] for name in ("any contrasts", "T1w")}, indent=2))
+
+
 def everything(cache: str | None = None, folder: str = WEIGHTS) -> None:
-    """Fit the rules, state their errors, train the network."""
+    """Fit the rules, state their errors, train both networks."""
     rules(cache=cache, folder=folder)
     segmentation(folder=folder)
+    identity(cache=cache, folder=folder)
 
 
 if __name__ == "__main__":
-    run({"segmentation": segmentation, "rules": rules, "all": everything})
+    run({"segmentation": segmentation, "rules": rules, "identity": identity, "all": everything})

@@ -1,9 +1,10 @@
-"""Shipped weights of instruments: one way to read them."""
+"""Shipped weights and stated figures of instruments: one way to read them and to round them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import SupportsFloat
 
 import torch
 from torch import nn
@@ -29,3 +30,8 @@ def read_network(networks: Mapping[str, Callable[[], nn.Module]], name: str, fol
     network = networks[name]()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return network.eval()
+
+
+def rounded(value: SupportsFloat) -> float:
+    """A figure with four digits."""
+    return round(float(value), 4)

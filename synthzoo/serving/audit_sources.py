@@ -29,6 +29,7 @@ from synthzoo.datasets.echo.training_clips import training_clips
 from synthzoo.errors import UserError
 from synthzoo.evaluation.privacy.sets import ImageSet, chosen, row_set
 from synthzoo.evaluation.privacy.spaces import FeatureSpace, IdentitySpace
+from synthzoo.instruments.brain.identity import brain_features
 from synthzoo.instruments.chest.identity import radiograph_features
 from synthzoo.io.videos import write_avi
 from synthzoo.serving.generation import generate_dataset
@@ -82,6 +83,7 @@ SOURCES: dict[str, tuple[Callable[..., Any], str]] = {
 # Anatomy and modality -> what tells patients apart where no bundle does, and the kind of images that it takes.
 INSTRUMENTS: dict[str, tuple[Callable[[Sequence[np.ndarray]], np.ndarray], str]] = {
     "chest_xr": (radiograph_features, "image"),
+    "brain_mr": (brain_features, "volume"),
 }
 PROMPTS = 16  # different ones of an audit
 LEVELS = 4  # values of a condition that is one for all images of a run

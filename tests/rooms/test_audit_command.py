@@ -201,7 +201,8 @@ def test_the_training_set_that_is_drawn_again_is_the_configs_own():
 
 def test_the_instrument_of_a_domain_is_found_by_its_name():
     assert instrument_for("echo_us_cine_synthesis_ldm", ROOT).instrument == "echo_us_privacy_audit_reid"
-    assert instrument_for("brain_mr_synthesis_ldm", ROOT) is None
+    assert instrument_for("brain_mr_synthesis_ldm", ROOT).instrument == "brain_mr"
+    assert instrument_for("garments_rgb_classification_semivit", ROOT) is None
     assert instrument_for("chest_xr_synthesis_of_tomorrow", ROOT).instrument == "chest_xr"
 
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import SupportsFloat
-
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from synthzoo.instruments.chest.findings import enlarged, probabilities, raw_findings
 from synthzoo.instruments.chest.phantoms import SIZE
+from synthzoo.instruments.weights import rounded
 from synthzoo.metrics.reidentification import auc, auc_interval, pixel_scores
 from synthzoo.phantoms.chest.findings import KINDS
 from synthzoo.phantoms.chest.truth import GRADES
 
 NEIGHBOURS = 15  # of the control that looks at raw pixels
 SHUFFLES = 20
-
-
-def rounded(value: SupportsFloat) -> float:
-    """A figure with four digits."""
-    return round(float(value), 4)
 
 
 def fit_scales(cases: dict) -> dict[str, dict[str, float]]:

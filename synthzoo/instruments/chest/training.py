@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 
 import torch
-from monai.losses import ContrastiveLoss
 from torch.nn import functional as F
 
 from synthzoo.instruments.chest.networks import to_grid
+from synthzoo.instruments.identities import PairLoss
 
 TURN, SCALE, SHIFT = math.radians(6), 0.08, 0.05  # largest; shift in shares of the image
 GAIN, GAMMA = 0.15, 0.25  # largest relative change of contrast, and of the exponent
 BLURRED, NOISY = 0.4, 0.4  # shares of radiographs
 WIDEST_BLUR, MOST_NOISE = 1.0, 0.04  # in pixels of the grid; standard deviation
-TEMPERATURE = 0.1
 FAINT = 0.35  # of blur and noise, where a central line is to stay visible
 PIXELS, WITHIN = 4.0, 3.0  # weights of the maps, and of pixels within a mask
 
@@ -83,20 +82,8 @@ class FindingLoss:
         return {"loss": findings + PIXELS * pixels, "findings": findings, "pixels": pixels}
 
 
-class IdentityLoss:
-    """Contrastive loss of pairs of studies: each is to be nearer to its patient's other one than to all in the batch.
-
-    Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020.
-    """
+class IdentityLoss(PairLoss):
+    """Contrastive loss of pairs of studies that are moved and disturbed, see `PairLoss`."""
 
     def __init__(self) -> None:
-        self.contrast = ContrastiveLoss(temperature=TEMPERATURE)
-
-    def __call__(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        with torch.no_grad():
-            pairs = to_grid(batch["image"].float().flatten(0, 1)[:, None], "chest_identity")
-            pairs = disturb(move([pairs])[0])
-        features = network(pairs).float()
-        one, other = features[::2], features[1::2]
-        first = (one @ other.T).argmax(1) == torch.arange(len(one), device=one.device)
-        return {"loss": self.contrast(one, other), "first_place": first.float().mean()}
+        super().__init__(lambda pairs: disturb(move([to_grid(pairs, "chest_identity")])[0]))
