@@ -87,7 +87,7 @@ def rules(
     print(json.dumps({name: report[name]["T1w"] for name in ("brain_volumes", "brain_age")}, indent=2))
 
 
-def identity(iterations: int = 500, batch_size: int = 16, cache: str | None = None, folder: str = WEIGHTS) -> None:
+def identity(iterations: int = 200, batch_size: int = 16, cache: str | None = None, folder: str = WEIGHTS) -> None:
     """Train the network that tells brains apart and state its errors.
 
     Args:
