@@ -157,6 +157,8 @@ def test_the_evaluations_own_tables(tmp_path):
     autoencoder = small_autoencoder(**levels, upsample_parameters=((2, 4, 1, 1, 0),) * 4)
     image = torch.from_numpy(make_brain(draw_params(7)).image)[None, None]
     autoencoder.restart_codes(autoencoder.encode(image))
+    with torch.no_grad():  # untrained as it is, it gives something that an instrument takes
+        autoencoder.decoder.blocks[-1].conv.bias.fill_(0.4)
     bounds = ConditionNormaliser([20, 0, 5, 900], [90, 1, 120, 1600])
     network = small(autoencoder=autoencoder, conditions=bounds, token_shape=(3, 3, 3), margin=(0, 4, 0))
     evaluation = SynthAnatomyEvaluation(
