@@ -85,11 +85,14 @@ class SynthesisInferer(Inferer):
         return torch.Generator().manual_seed((int.from_bytes(digest[:8], "little") ^ self.seed) % 2**63)
 
     def _sample(self, noise: torch.Tensor, network: Any, conditions: torch.Tensor) -> torch.Tensor:
+        return network.decode(self.latents(noise, network, conditions), self.decode_roi).float().clamp(0, 1)
+
+    def latents(self, noise: torch.Tensor, network: Any, conditions: torch.Tensor) -> torch.Tensor:
+        """Noise (B, C, ...), conditions (B, K) in user units (NaN: left out) -> latents (B, C, ...), not decoded."""
         options: dict[str, Any] = {}
         if self.sampler_name == "ddim":
             options = {"eta": self.eta, "generator": [self._stream(row) for row in noise] if self.eta else None}
         if self.progress:
             options["progress"] = lambda steps: tqdm(steps, desc="sampling", leave=False)
         denoise = guided(network.denoise, conditions, self.guidance)
-        latent = self.sampler(denoise, noise, network.schedule, self.steps, **options)
-        return network.decode(latent, self.decode_roi).float().clamp(0, 1)
+        return self.sampler(denoise, noise, network.schedule, self.steps, **options)

@@ -1,15 +1,10 @@
-"""Stage two of latent diffusion: predict the noise in the latent (Ho et al. 2020; Pinaya et al. 2022).
-
-loss = mean (denoise(a_t z + s_t e, t, c) - target)^2,   t uniform
-"""
+"""The rows of stage two of latent diffusion: latents that are encoded once (Pinaya et al. 2022)."""
 
 from __future__ import annotations
 
 import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
-
-from synthzoo.networks.conditions import drop_conditions
 
 
 class LatentDataset(Dataset):
@@ -43,25 +38,3 @@ class LatentDataset(Dataset):
 
     def __getitem__(self, row: int) -> dict:
         return {"latent": self.latents[row], "conditions": self.conditions[row], "row": row}
-
-
-class LatentDiffusionObjective:
-    """Mean squared error of the denoiser's prediction, with conditions left out at random.
-
-    Args:
-        drop_each: probability with which each condition is left out by itself.
-        drop_all: probability with which all conditions of a sample are left out.
-    """
-
-    def __init__(self, drop_each: float = 0.1, drop_all: float = 0.1) -> None:
-        self.drop_each, self.drop_all = drop_each, drop_all
-
-    def __call__(self, network: torch.nn.Module, batch: dict) -> dict[str, torch.Tensor]:
-        """`batch["latent"]` (B, C, d, h, w) normalised, `batch["conditions"]` (B, K) in user units -> "loss"."""
-        z = batch["latent"]
-        schedule = network.schedule
-        noise = torch.randn_like(z)
-        t = torch.randint(0, schedule.num_steps, (z.shape[0],), device=z.device)
-        conditions = drop_conditions(batch["conditions"], self.drop_each, self.drop_all)
-        prediction = network.denoise(schedule.add_noise(z, noise, t), t, conditions)
-        return {"loss": (prediction - schedule.target(z, noise, t)).pow(2).mean()}

@@ -1,0 +1,33 @@
+"""Denoising loss in a latent space under conditions that are left out at random (Ho et al. 2020; Rombach et al. 2022).
+
+loss = mean (denoise(a_t z + s_t e, t, c) - target)^2,   t uniform
+"""
+
+from __future__ import annotations
+
+import torch
+
+from synthzoo.networks.conditions import drop_conditions
+
+
+class LatentDiffusionObjective:
+    """Mean squared error of the denoiser's prediction, with conditions left out at random.
+
+    Args:
+        drop_each: probability with which each condition is left out by itself.
+        drop_all: probability with which all conditions of a sample are left out.
+        key: of the latents in the batch.
+    """
+
+    def __init__(self, drop_each: float = 0.1, drop_all: float = 0.1, key: str = "latent") -> None:
+        self.drop_each, self.drop_all, self.key = drop_each, drop_all, key
+
+    def __call__(self, network: torch.nn.Module, batch: dict) -> dict[str, torch.Tensor]:
+        """`batch[key]` (B, C, ...) normalised, `batch["conditions"]` (B, K) in user units -> "loss"."""
+        z = batch[self.key]
+        schedule = network.schedule
+        noise = torch.randn_like(z)
+        t = torch.randint(0, schedule.num_steps, (z.shape[0],), device=z.device)
+        conditions = drop_conditions(batch["conditions"], self.drop_each, self.drop_all)
+        prediction = network.denoise(schedule.add_noise(z, noise, t), t, conditions)
+        return {"loss": (prediction - schedule.target(z, noise, t)).pow(2).mean()}
