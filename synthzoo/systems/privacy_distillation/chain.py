@@ -30,10 +30,12 @@ from synthzoo.networks.weights import load_weights
 from synthzoo.systems.privacy_distillation.filter import Calibrated, ReidJudge, kept_by_label
 from synthzoo.systems.privacy_distillation.network import LabelDiffusion
 from synthzoo.systems.privacy_distillation.radiographs import LABELS, LabelledRadiographs
+from synthzoo.systems.privacy_distillation.snapshots import snapshots
 from synthzoo.systems.privacy_distillation.synthesis import chosen, make_set
 
 DONE, SUMMARY = "done.json", "distillation.json"
 DIGITS = 10
+ALONG = 200  # samples of the teacher at each snapshot of its training
 REID = ("train_teacher", "train_reid")
 RESULTS = ("model.pt", "set.pt", "kept.pt", "unfiltered.pt", "filter.json", "synthetic.csv")
 PLACES = ("autoencoder", "public", "synthetic", "checkpoint_dir", "log_dir", "save_to")
@@ -57,7 +59,7 @@ class Distillation:
         percentile: of unseen patients' best scores.
         seed: of the whole chain.
         overrides: of all configs of the bundle, such as "latent_shape" for another image_size.
-        stages: stage -> further overrides of its training config.
+        stages: stage -> further overrides of its config; "evaluate" is the audit's.
         save_to: weights of the student.
         report: runs the evaluation at the end.
 
@@ -106,6 +108,10 @@ class Distillation:
         made = self.sample("synthesis", teacher, self.teacher_samples)
         filtered = self.filter(made, reid)
         found: dict[str, Any] = {"reid": reid, "second": second, "teacher": teacher, "synthesis": made}
+        found["along"] = {
+            iteration: self.sample(f"teacher_at_{iteration}", path, min(ALONG, self.teacher_samples))
+            for iteration, path in snapshots(teacher.parent).items()
+        }
         for name, kept in (("student", "kept.pt"), ("control", "unfiltered.pt")):
             inputs = {"public": reid, "synthetic": filtered / kept}
             found[name] = self.train(name, ["train_teacher", "student"], inputs, {})
@@ -116,7 +122,9 @@ class Distillation:
         if self.save_to:
             write_bytes(self.save_to, found["student"].read_bytes())
         if self.report:
-            self.run_config(self.bundle, ["evaluate"], {**self.overrides, "distillation_dir": str(self.work_dir)})
+            places = {"distillation_dir": str(self.work_dir), "weights": str(found["student"])}
+            changed = {**self.overrides, **dict(self.stages.get("evaluate", {}))}
+            self.run_config(self.bundle, ["evaluate"], {**places, **changed})
         return summary
 
     # --- stages ---------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def train_classifier(
             spatial_dims=2,
             n_input_channels=1,
             conv1_t_size=5,
-            conv1_t_stride=1,
+            conv1_t_stride=2,
             num_classes=labels.shape[1],
         ).train()
         optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2)

@@ -1,9 +1,9 @@
-"""Audit of a distillation: who is re-identified in which set, by networks that filtered nothing, and what the sets are worth.
+"""Audit of a distillation: who is re-identified in which set, by which network, and what the sets are worth.
 
-Sets: other images of the protected patients (the most that can be found), unseen patients (the floor), samples of the
-teacher, what the filter kept, as many at random, samples of the student and of the control. Judges: the filter's own
-network, whose word on the kept set is circular; a second one of another seed and architecture; the zoo's instrument, of
-other patients altogether; and raw pixels, which find copies alone.
+Sets: the protected patients exposed again (the ceiling), unseen patients (the floor), samples of the teacher, what the
+filter kept, as many at random, samples of the student and of the control. Judges: the filter's own network, whose word
+on the kept set is circular; a second one of another seed and architecture; the zoo's instrument, of other patients
+altogether; and raw pixels, which find copies alone.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class DistillationEvaluation(Evaluation):
         UserError: a distillation that did not come to its end.
     """
 
-    PARTS = ("networks", "reidentification", "copies", "downstream", "kept")
+    PARTS = ("networks", "reidentification", "along", "copies", "downstream", "kept")
 
     def __init__(
         self,
@@ -143,6 +143,14 @@ class DistillationEvaluation(Evaluation):
         found["pixels"] = lambda one, other: pixel_scores(small(one), small(other))
         return found
 
+    @cached_property
+    def calibrated(self) -> dict[str, Calibrated]:
+        """Each judge with the protected patients and the threshold that unseen ones give."""
+        return {
+            name: Calibrated(judge, self.training[0], self.held[0], self.percentile)
+            for name, judge in self.judges.items()
+        }
+
     def images(self) -> dict[str, torch.Tensor]:
         """All sets that are judged, images (N, 1, S, S)."""
         again = LabelledRadiographs(**self.other_images())
@@ -191,25 +199,39 @@ class DistillationEvaluation(Evaluation):
         columns = ["set", "images"]
         for judge in self.judges:
             columns += [judge, "95 % interval"]
-        measured = {
-            judge: Calibrated(compare, self.training[0], self.held[0], self.percentile)
-            for judge, compare in self.judges.items()
-        }
         for name, images in sets.items():
             row = [TITLES[name], len(images)]
-            for judge, calibrated in measured.items():
+            for judge, calibrated in self.calibrated.items():
                 ratio = calibrated.ratio(images)
                 row += [round(ratio.share, 4), f"{ratio.low:.3f} to {ratio.high:.3f}"]
                 found.figures[f"r_{name}_{judge}"] = round(ratio.share, 4)
             rows.append(row)
         for judge in self.judges:
             for name in ("student", "control"):
-                teacher = max(found.figures[f"r_teacher_{judge}"], 1e-6)
-                found.figures[f"r_share_{name}_{judge}"] = round(found.figures[f"r_{name}_{judge}"] / teacher, 4)
+                shares = found.figures[f"r_{name}_{judge}"], found.figures[f"r_teacher_{judge}"]
+                found.figures[f"r_share_{name}_{judge}"] = over(*shares)
         title = (
             f"Re-identification ratio: share nearer to a protected patient than {self.percentile:g} % of unseen ones"
         )
         found.add(title, columns, rows)
+        return found
+
+    def along(self) -> Found:
+        """R along the training of the teacher: its length is a privacy parameter."""
+        found, rows = Found(), []
+        sets = {int(n): torch.load(path, weights_only=True) for n, path in self.known["along"].items()}
+        for iteration, made in sorted(sets.items()):
+            images = as_images(made["images"])
+            row = [iteration, len(images)]
+            for judge, calibrated in self.calibrated.items():
+                ratio = calibrated.ratio(images)
+                row += [round(ratio.share, 4), f"{ratio.low:.3f} to {ratio.high:.3f}"]
+                found.figures[f"r_at_{iteration}_{judge}"] = round(ratio.share, 4)
+            rows.append(row)
+        columns = ["iterations", "samples"]
+        for judge in self.judges:
+            columns += [judge, "95 % interval"]
+        found.add("Re-identification ratio along the teacher's training", columns, rows)
         return found
 
     def copies(self) -> Found:
@@ -225,8 +247,8 @@ class DistillationEvaluation(Evaluation):
                 [TITLES[name], len(ratios), round(share.share, 4), interval, round(float(np.median(ratios)), 4)]
             )
             found.figures[f"near_copies_{name}"] = round(share.share, 4)
-        teacher = max(found.figures["near_copies_teacher"], 1e-6)
-        found.figures["near_copies_share_student"] = round(found.figures["near_copies_student"] / teacher, 4)
+        shares = found.figures["near_copies_student"], found.figures["near_copies_teacher"]
+        found.figures["near_copies_share_student"] = over(*shares)
         columns = ["set", "images", "near copies", "95 % interval", "median of nearest / second nearest"]
         found.add(f"Near copies by pixels: nearest / second nearest training image < {NEAR_COPY}", columns, rows)
         return found
@@ -253,7 +275,7 @@ class DistillationEvaluation(Evaluation):
             found.figures[f"auroc_{name}"] = round(mean, 4)
         found.figures["auroc_lost"] = round(found.figures["auroc_teacher"] - found.figures["auroc_student"], 4)
         counts = [f"{name} ({int((truth[:, column] == 1).sum())})" for column, name in enumerate(names)]
-        title = f"AUROC of findings in {len(images)} real radiographs of unseen patients, by what the classifier was trained on"
+        title = f"AUROC of findings in {len(images)} radiographs of unseen patients, by what a classifier learnt from"
         found.add(title, ["trained on", "images", "mean", *counts], rows)
         return found
 
@@ -288,6 +310,11 @@ class DistillationEvaluation(Evaluation):
         counts = {"private_patients": len(set(self.training[2])), "private_images": len(self.training[0])}
         counts |= {"unseen_for_thresholds": len(self.held[0]), "unseen_measured": len(self.test[0])}
         return counts | {name: len(value["images"]) for name, value in self.sets.items()}
+
+
+def over(share: float, teacher: float) -> float:
+    """A share over the teacher's; 1 where the teacher's is 0, of which nothing can be taken away."""
+    return round(share / teacher, 4) if teacher else 1.0
 
 
 def small(images: torch.Tensor, size: int = SMALL) -> np.ndarray:

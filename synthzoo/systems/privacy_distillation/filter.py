@@ -1,11 +1,12 @@
 """The filter of Privacy Distillation, and the rate by which a set of images is judged.
 
-    s_max(x) = max over training images i of s(x, x_i)        tau = 95th percentile of s_max over unseen patients
-    rejected = s_max(x) >= tau                                R = share of a set that is rejected, the re-identification ratio
+    s_max(x) = max over training images i of s(x, x_i)
+    tau      = 95th percentile of s_max over unseen patients;   rejected = s_max(x) >= tau
+    R        = share of a set that is rejected, its re-identification ratio
 
-s is a logit of a re-identification network, or any other similarity of two radiographs. tau is calibrated on the maximum
-over the training set, since a maximum over many pairs is high for anyone. The ratio of the filter's own network is 0 on
-what it kept: only other networks can judge.
+s is a logit of a re-identification network, or any other similarity of two radiographs. tau is calibrated on the
+maximum over the training set, since a maximum over many pairs is high for anyone. The ratio of the filter's own network
+is 0 on what it kept: only other networks can judge.
 """
 
 from __future__ import annotations
