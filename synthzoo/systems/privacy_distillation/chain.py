@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from synthzoo.datasets.loader import seed_everything
 from synthzoo.errors import UserError
 from synthzoo.inferers.synthesis import SynthesisInferer
 from synthzoo.io.files import plain, sha256, write_bytes, write_json, write_text
@@ -164,6 +165,7 @@ class Distillation:
             rows = {f"train#dataset#{key}": value for one in data.values() for key, value in one.items()}
             places = {"checkpoint_dir": str(folder), "log_dir": None, "save_to": str(folder / "model.pt")}
             given = {key: str(path) for key, path in inputs.items()}
+            seed_everything(self.seed)  # of the weights that training begins with
             self.run_config(self.bundle, overlays, {**rows, **places, **given, **changed})
 
         return self.stage(name, inputs, settings, make) / "model.pt"

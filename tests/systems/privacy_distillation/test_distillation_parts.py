@@ -25,7 +25,7 @@ from synthzoo.systems.privacy_distillation.objective import PairLoss
 from synthzoo.systems.privacy_distillation.radiographs import LABELS, LabelledRadiographs, Studies, private_latents
 from synthzoo.systems.privacy_distillation.synthesis import SyntheticLatents, make_set
 
-READER = {"data_format": "chestxray14", "size": 32, "validation_share": 0.5}
+READER = {"data_format": "chestxray14", "size": 32, "validation_share": 0.5}  # files of 64 pixels
 
 
 class Nothing(nn.Module):
@@ -54,7 +54,7 @@ def small_network(seed=0):
 
 @pytest.fixture(scope="module")
 def chests(tmp_path_factory):
-    return write_chests(tmp_path_factory.mktemp("chests") / "data", patients=24, size=32)
+    return write_chests(tmp_path_factory.mktemp("chests") / "data", patients=24)
 
 
 def test_a_label_has_one_vector_for_each_state_and_unset_is_not_absent():
