@@ -26,8 +26,9 @@ from synthzoo.datasets.loader import seed_everything
 from synthzoo.errors import UserError
 from synthzoo.inferers.synthesis import SynthesisInferer
 from synthzoo.io.files import plain, sha256, write_bytes, write_json, write_text
+from synthzoo.networks.latent_images import SHARED
 from synthzoo.networks.saving import save_atomically
-from synthzoo.networks.weights import load_weights
+from synthzoo.networks.weights import load_weights, read_state
 from synthzoo.systems.privacy_distillation.filter import Calibrated, ReidJudge, kept_by_label
 from synthzoo.systems.privacy_distillation.network import LabelDiffusion
 from synthzoo.systems.privacy_distillation.radiographs import LABELS, LabelledRadiographs
@@ -37,9 +38,9 @@ from synthzoo.systems.privacy_distillation.synthesis import chosen, make_set
 DONE, SUMMARY = "done.json", "distillation.json"
 DIGITS = 10
 ALONG = 200  # samples of the teacher at each snapshot of its training
-REID = ("train_teacher", "train_reid")
+REID = ("train_teacher", "reid")
 RESULTS = ("model.pt", "set.pt", "kept.pt", "unfiltered.pt", "filter.json", "synthetic.csv")
-PLACES = ("autoencoder", "public", "synthetic", "checkpoint_dir", "log_dir", "save_to")
+PLACES = ("autoencoder_path", "public_path", "synthetic_path", "checkpoint_dir", "log_dir", "save_to")
 INDIFFERENT = ("cache_dir", "processes", "progress")  # settings that change no content
 
 
@@ -98,14 +99,14 @@ class Distillation:
         """Run the chain; returns what `distillation.json` says."""
         if not self.autoencoder.is_file():
             raise UserError(
-                f"autoencoder {self.autoencoder} does not exist: give weights of this bundle or of another whose "
+                f"autoencoder_path {self.autoencoder} does not exist: give weights of this bundle or of another whose "
                 "autoencoder was trained on public radiographs."
             )
         public = {"public": self.public}
-        reid = self.train("reid", REID, {"autoencoder": self.autoencoder}, public)
-        second = self.train("second", [*REID, "second_reid"], {"autoencoder": self.autoencoder}, public)
+        reid = self.train("reid", REID, {"autoencoder_path": self.autoencoder}, public)
+        second = self.train("second", [*REID, "second_reid"], {"autoencoder_path": self.autoencoder}, public)
         private = {"private": self.private}
-        teacher = self.train("teacher", ["train_teacher"], {"public": reid}, private)
+        teacher = self.train("teacher", ["train_teacher"], {"public_path": reid}, private)
         made = self.sample("synthesis", teacher, self.teacher_samples)
         filtered = self.filter(made, reid)
         found: dict[str, Any] = {"reid": reid, "second": second, "teacher": teacher, "synthesis": made}
@@ -114,7 +115,7 @@ class Distillation:
             for iteration, path in snapshots(teacher.parent).items()
         }
         for name, kept in (("student", "kept.pt"), ("control", "unfiltered.pt")):
-            inputs = {"public": reid, "synthetic": filtered / kept}
+            inputs = {"public_path": reid, "synthetic_path": filtered / kept}
             found[name] = self.train(name, ["train_teacher", "student"], inputs, {})
             found[f"{name}_samples"] = self.sample(f"{name}_samples", found[name], self.model_samples)
         found |= {"filter": filtered, "private": self.private, "public": self.public, "overrides": self.overrides}
@@ -139,7 +140,7 @@ class Distillation:
             settings: all else that decides its content, in JSON's types.
             make: fills a folder.
         """
-        read = {key: sha256(path) for key, path in inputs.items()}
+        read = {key: content_of(key, path) for key, path in inputs.items()}
         decided = json.loads(json.dumps(decisive(plain(settings)), default=str))
         known = {"stage": name, "inputs": read, "settings": decided}
         key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:DIGITS]
@@ -240,6 +241,17 @@ class Distillation:
             settings["patients"] = None
         rows = LabelledRadiographs(**settings)
         return torch.stack([rows[row]["image"] for row in range(len(rows))])
+
+
+def content_of(key: str, path: Path) -> str:
+    """Digest of a file that a stage reads; of weights whose autoencoder alone is taken, of these tensors alone."""
+    if key != "autoencoder_path":
+        return sha256(path)
+    digest = hashlib.sha256()
+    for name, value in sorted(read_state(path).items()):
+        if name.startswith(SHARED):
+            digest.update(name.encode() + value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def is_whole(folder: Path) -> bool:

@@ -135,7 +135,7 @@ class DistillationEvaluation(Evaluation):
     def judges(self) -> dict[str, Judge]:
         """Similarities of radiographs by name, in the order of the tables."""
         found: dict[str, Judge] = {}
-        for name, overlays in (("filter", ()), ("second", ("train_teacher", "train_reid", "second_reid"))):
+        for name, overlays in (("filter", ()), ("second", ("train_teacher", "reid", "second_reid"))):
             config = self.load(self.bundle, overlays, self.known["overrides"])
             weights = self.known["reid" if name == "filter" else "second"]
             found[name] = ReidJudge(load_weights(config.get_parsed_content("network_def"), weights, self.device))

@@ -127,7 +127,7 @@ class LabelDiffusion(LatentImages):
 
         Args:
             autoencoder: weights whose autoencoder alone is read; a teacher's or student's denoiser never comes along.
-            public: weights of `train_reid.json`, read whole: their denoiser has not learnt yet. They take precedence.
+            public: weights of `reid.json`, read whole: their denoiser has not learnt yet. They take precedence.
         """
         return load_weights(self, public) if public else self.take_autoencoder(autoencoder)
 

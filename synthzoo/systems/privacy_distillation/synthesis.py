@@ -83,12 +83,12 @@ class SyntheticLatents(Dataset):
     def __init__(self, path: str | Path) -> None:
         if not Path(path).is_file():
             raise UserError(
-                f"synthetic {path} does not exist: run configs/distill.json, whose filter writes it, or give the file "
+                f"synthetic_path {path} does not exist: run configs/distill.json, whose filter writes it, or give the file "
                 "of a synthetic set with latents and conditions."
             )
         found = read_state(path)
         if not {"latents", "conditions"} <= set(found) or len(found["latents"]) != len(found["conditions"]):
-            raise UserError(f"synthetic {path} holds no set of latents and conditions: give kept.pt of a filter.")
+            raise UserError(f"synthetic_path {path} holds no set of latents and conditions: give kept.pt of a filter.")
         self.latents, self.conditions = found["latents"].float(), found["conditions"].float()
 
     def __len__(self) -> int:

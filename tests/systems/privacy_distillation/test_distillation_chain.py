@@ -60,7 +60,7 @@ def given(tmp_path_factory):
         "teacher_samples": 80,
         "model_samples": 8,
         "steps": 2,
-        "autoencoder": str(folder / "autoencoder.pt"),
+        "autoencoder_path": str(folder / "autoencoder.pt"),
         "save_to": str(folder / "student.pt"),
         "report": False,
         "overrides": SMALL,
@@ -114,7 +114,9 @@ def test_only_public_parts_and_kept_samples_reach_the_student(resumed):
         if not key.startswith(("denoiser.", "conditions.")):
             assert torch.equal(student[key], value), f"{key} is the public one"
     done = json.loads((Path(resumed["student"]).parent / "done.json").read_text())
-    assert sorted(done["inputs"]) == ["public", "synthetic"], "neither the teacher's weights nor a private image"
+    assert sorted(done["inputs"]) == ["public_path", "synthetic_path"], (
+        "neither the teacher's weights nor a private image"
+    )
     assert not torch.equal(teacher["conditions.table.weight"], student["conditions.table.weight"])
     kept, made = (torch.load(p, weights_only=True) for p in (Path(resumed["filter"]) / "kept.pt", resumed["synthesis"]))
     assert set(kept["seeds"].tolist()) < set(made["seeds"].tolist()) or len(kept["seeds"]) == len(made["seeds"])
@@ -137,6 +139,8 @@ def test_what_is_done_is_not_run_again_and_another_setting_runs_what_it_changes(
     work_dir = Path(resumed["filter"]).parent
     before = {path: path.stat().st_mtime_ns for path in work_dir.rglob("done.json")}
     assert distil(given, work_dir) == resumed
+    # The student has the public autoencoder: with its weights in the place of the autoencoder's nothing changes.
+    assert distil(given, work_dir, autoencoder_path=given["save_to"]) == resumed
     assert {path: path.stat().st_mtime_ns for path in work_dir.rglob("done.json")} == before
     assert "teacher: " in capsys.readouterr().out
     Path(resumed["student_samples"]).write_bytes(b"damaged")
@@ -152,8 +156,8 @@ def test_a_damaged_result_is_made_again(given, resumed):
 
 
 def test_what_is_missing_is_named_with_its_remedy(given, tmp_path):
-    with pytest.raises(UserError, match="autoencoder .* does not exist: give weights"):
-        distil(given, tmp_path, autoencoder=str(tmp_path / "none.pt"))
+    with pytest.raises(UserError, match="autoencoder_path .* does not exist: give weights"):
+        distil(given, tmp_path, autoencoder_path=str(tmp_path / "none.pt"))
     with pytest.raises(Exception) as caught:
         load_config(BUNDLE, ["evaluate"], {"distillation_dir": str(tmp_path)}).get_parsed_content("evaluation")
     assert "run configs/distill.json first" in str(find_user_error(caught.value))
