@@ -83,8 +83,8 @@ class SyntheticLatents(Dataset):
     def __init__(self, path: str | Path) -> None:
         if not Path(path).is_file():
             raise UserError(
-                f"synthetic_path {path} does not exist: run configs/distill.json, whose filter writes it, or give the file "
-                "of a synthetic set with latents and conditions."
+                f"synthetic_path {path} does not exist: run configs/distill.json, whose filter writes it, or give the "
+                "file of a synthetic set with latents and conditions."
             )
         found = read_state(path)
         if not {"latents", "conditions"} <= set(found) or len(found["latents"]) != len(found["conditions"]):

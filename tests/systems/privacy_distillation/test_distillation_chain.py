@@ -62,7 +62,7 @@ def given(tmp_path_factory):
         "steps": 2,
         "autoencoder_path": str(folder / "autoencoder.pt"),
         "save_to": str(folder / "student.pt"),
-        "report": False,
+        "audit": False,
         "overrides": SMALL,
         "stages": STAGES,
     }

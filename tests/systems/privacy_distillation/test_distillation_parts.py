@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from bundle_runs import ROOT
 from small_chests import patterns, write_chests
 from torch import nn
 
+from synthzoo.bundle.compose import load_config
 from synthzoo.diffusion.samplers import preview
 from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.errors import UserError
@@ -25,6 +27,7 @@ from synthzoo.systems.privacy_distillation.objective import PairLoss
 from synthzoo.systems.privacy_distillation.radiographs import LABELS, LabelledRadiographs, Studies, private_latents
 from synthzoo.systems.privacy_distillation.synthesis import SyntheticLatents, make_set
 
+BUNDLE = ROOT / "bundles" / "chest_xr_privacy_distillation"
 READER = {"data_format": "chestxray14", "size": 32, "validation_share": 0.5}  # files of 64 pixels
 
 
@@ -241,3 +244,24 @@ def test_the_papers_networks_have_the_papers_size():
         network = published()
     count = {name: round(sum(p.numel() for p in part.parameters()) / 1e6, 1) for name, part in network.named_children()}
     assert count["denoiser"] == 263.6 and count["reid"] == 23.8
+
+
+@pytest.mark.slow
+def test_the_papers_teacher_takes_a_real_step(tmp_path):
+    """512 x 512 radiographs, 263.6 million parameters, one step of the teacher's own stage; about 6 GB of memory."""
+    chests = write_chests(tmp_path / "chests", patients=2)
+    places = dict.fromkeys(("checkpoint_dir", "save_to", "log_dir"))
+    data = {"data_format": "chestxray14", "dataset_dir": str(chests), "train#dataset#validation_share": 0.0}
+    short = {
+        "epoch_length": 1,
+        "max_epochs": 1,
+        "batch_size": 1,
+        "private_patients": 1,
+        "train#trainer#ema_decay": None,
+    }
+    changed = {**places, **data, **short, "network": "$@network_def.to(@device)", "train#dataset#batch_size": 1}
+    trainer = load_config(BUNDLE, ["train_teacher", "paper"], changed).get_parsed_content("train#trainer")
+    before = trainer.network.denoiser.unet.conv_in.conv.weight.detach().clone()
+    trainer.run()
+    assert np.isfinite(float(trainer.state.output["loss"]))
+    assert not torch.equal(before, trainer.network.denoiser.unet.conv_in.conv.weight)
