@@ -33,6 +33,7 @@ from synthzoo.systems.privacy_distillation.filter import Calibrated, ReidJudge, 
 from synthzoo.systems.privacy_distillation.network import LabelDiffusion
 from synthzoo.systems.privacy_distillation.radiographs import LABELS, LabelledRadiographs
 from synthzoo.systems.privacy_distillation.snapshots import snapshots
+from synthzoo.systems.privacy_distillation.stages import load_stage, run_stage
 from synthzoo.systems.privacy_distillation.synthesis import chosen, make_set
 
 DONE, SUMMARY = "done.json", "distillation.json"
@@ -50,8 +51,6 @@ class Distillation:
     Args:
         bundle: folder of the bundle.
         work_dir: of the stages.
-        run: (bundle, overlays, overrides), runs a config of the bundle, such as `synthzoo.bundle.compose.run_bundle`.
-        load: (bundle, overlays, overrides) -> parsed config, such as `synthzoo.bundle.compose.load_config`.
         private: arguments of `LabelledRadiographs` for the patients to be protected.
         public: those for the patients of the re-identification networks.
         autoencoder: weights whose autoencoder is taken, of public patients.
@@ -73,8 +72,6 @@ class Distillation:
         self,
         bundle: str | Path,
         work_dir: str | Path,
-        run: Callable[..., Any],
-        load: Callable[..., Any],
         private: Mapping[str, Any],
         public: Mapping[str, Any],
         autoencoder: str | Path,
@@ -88,7 +85,7 @@ class Distillation:
         save_to: str | Path | None = None,
         report: bool = True,
     ) -> None:
-        self.bundle, self.work_dir, self.run_config, self.load = Path(bundle), Path(work_dir), run, load
+        self.bundle, self.work_dir = Path(bundle), Path(work_dir)
         self.private, self.public, self.autoencoder = dict(private), dict(public), Path(autoencoder)
         self.inferer, self.teacher_samples, self.model_samples = inferer, int(teacher_samples), int(model_samples)
         self.percentile, self.seed = float(percentile), int(seed)
@@ -124,9 +121,9 @@ class Distillation:
         if self.save_to:
             write_bytes(self.save_to, found["student"].read_bytes())
         if self.report:
-            places = {"distillation_dir": str(self.work_dir), "weights": str(found["student"])}
+            places = {"distillation_dir": self.work_dir, "weights": found["student"]}
             changed = {**self.overrides, **dict(self.stages.get("evaluate", {}))}
-            self.run_config(self.bundle, ["evaluate"], {**places, **changed})
+            run_stage(self.bundle, ["evaluate"], {**places, **changed})
         return summary
 
     # --- stages ---------------------------------------------------------------------------------------------------
@@ -157,17 +154,16 @@ class Distillation:
     def train(self, name: str, overlays: Sequence[str], inputs: Mapping[str, Path], data: Mapping[str, Any]) -> Path:
         """The weights of a stage of training."""
         changed = {**self.overrides, **dict(self.stages.get(name, {}))}
-        config = self.load(self.bundle, overlays, changed)
-        base = self.load(self.bundle, (), {}).get()
+        config = load_stage(self.bundle, overlays, changed)
+        base = load_stage(self.bundle, (), {}).get()
         own = {key: value for key, value in config.get().items() if key not in base or key == "network_def"}
         settings = {**{key: value for key, value in own.items() if key not in (*PLACES, "_desc_")}, **data}
 
         def make(folder: Path) -> None:
             rows = {f"train#dataset#{key}": value for one in data.values() for key, value in one.items()}
-            places = {"checkpoint_dir": str(folder), "log_dir": None, "save_to": str(folder / "model.pt")}
-            given = {key: str(path) for key, path in inputs.items()}
+            places = {"checkpoint_dir": folder, "log_dir": None, "save_to": folder / "model.pt"}
             seed_everything(self.seed)  # of the weights that training begins with
-            self.run_config(self.bundle, overlays, {**rows, **places, **given, **changed})
+            run_stage(self.bundle, overlays, {**rows, **places, **inputs, **changed})
 
         return self.stage(name, inputs, settings, make) / "model.pt"
 
@@ -226,7 +222,7 @@ class Distillation:
 
     def network(self, weights: Path) -> LabelDiffusion:
         """The bundle's network with the weights of a stage."""
-        config = self.load(self.bundle, (), self.overrides)
+        config = load_stage(self.bundle, (), self.overrides)
         return load_weights(config.get_parsed_content("network_def"), weights, config.get_parsed_content("device"))
 
     def conditions(self) -> torch.Tensor:

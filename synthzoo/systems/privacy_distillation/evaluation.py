@@ -9,7 +9,7 @@ altogether; and raw pixels, which find copies alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from synthzoo.systems.privacy_distillation.filter import (
     instrument_judge,
 )
 from synthzoo.systems.privacy_distillation.radiographs import LABELS, LabelledRadiographs
+from synthzoo.systems.privacy_distillation.stages import load_stage
 
 NEAR_COPY = 0.5  # distance to the nearest over that to the second nearest training image
 SMALL = 32  # pixels of a side on which distances of images are taken
@@ -52,7 +53,6 @@ class DistillationEvaluation(Evaluation):
 
     Args:
         distillation_dir: `work_dir` of `Distillation`.
-        load: see `Distillation`.
         bundle: folder of the bundle.
         classifier_steps: of each downstream training; classifiers are trained with `seeds` seeds each.
         seeds: see there.
@@ -69,7 +69,6 @@ class DistillationEvaluation(Evaluation):
     def __init__(
         self,
         distillation_dir: str | Path,
-        load: Callable[..., Any],
         bundle: str | Path,
         classifier_steps: int = 300,
         seeds: int = 2,
@@ -85,7 +84,7 @@ class DistillationEvaluation(Evaluation):
         self.known = json.loads(path.read_text(encoding="utf-8"))
         settings = {"known": self.known, "classifier_steps": classifier_steps, "seeds": seeds, "percentile": percentile}
         super().__init__(settings=settings, **shared)
-        self.load, self.bundle, self.figure = load, bundle, figure
+        self.bundle, self.figure = bundle, figure
         self.classifier_steps, self.seeds, self.percentile = int(classifier_steps), int(seeds), float(percentile)
 
     # --- data and judges --------------------------------------------------------------------------------------------
@@ -136,7 +135,7 @@ class DistillationEvaluation(Evaluation):
         """Similarities of radiographs by name, in the order of the tables."""
         found: dict[str, Judge] = {}
         for name, overlays in (("filter", ()), ("second", ("train_teacher", "reid", "second_reid"))):
-            config = self.load(self.bundle, overlays, self.known["overrides"])
+            config = load_stage(self.bundle, overlays, self.known["overrides"])
             weights = self.known["reid" if name == "filter" else "second"]
             found[name] = ReidJudge(load_weights(config.get_parsed_content("network_def"), weights, self.device))
         found["instrument"] = instrument_judge

@@ -110,10 +110,6 @@ class LabelDiffusion(LatentImages):
             conditions = torch.full((len(latent), len(self.conditions)), torch.nan, device=latent.device)
         return self.denoiser(latent, t, self.conditions(conditions))
 
-    def generator(self) -> list[nn.Parameter]:
-        """Parameters that learn from private patients in the teacher, and from its kept samples in the student."""
-        return [parameter for part in (self.denoiser, self.conditions) for parameter in part.parameters()]
-
     def decode(self, latents: torch.Tensor, chunk: int | None = None) -> torch.Tensor:
         """Normalised latents (N, C, h, w) -> images (N, 1, H, W), about [0, 1]; `chunk` of them at once."""
         return super().decode(latents, chunk or AT_ONCE)
@@ -122,14 +118,28 @@ class LabelDiffusion(LatentImages):
         """Noise (B, C, h, w) -> radiographs (B, 1, H, W) of unset labels in few steps, for export tools."""
         return self.decode(self.preview(self.denoise, image, self.schedule)).clamp(0, 1)
 
-    def begin(self, autoencoder: str | Path | None, public: str | Path | None) -> LabelDiffusion:
-        """The network as a stage of training takes it up; returns itself.
 
-        Args:
-            autoencoder: weights whose autoencoder alone is read; a teacher's or student's denoiser never comes along.
-            public: weights of `reid.json`, read whole: their denoiser has not learnt yet. They take precedence.
-        """
-        return load_weights(self, public) if public else self.take_autoencoder(autoencoder)
+def begin_training(
+    network: LabelDiffusion,
+    autoencoder_path: str | Path | None = None,
+    public_path: str | Path | None = None,
+    device: str | torch.device | None = None,
+) -> LabelDiffusion:
+    """The network as a stage of training takes it up.
+
+    Args:
+        network: with new weights.
+        autoencoder_path: weights whose autoencoder alone is read; a teacher's or student's denoiser never comes along.
+        public_path: weights of `reid.json`, read whole: their denoiser has not learnt yet. They take precedence.
+        device: where it goes.
+    """
+    network = load_weights(network, public_path) if public_path else network.take_autoencoder(autoencoder_path)
+    return network if device is None else network.to(device)
+
+
+def generator_parameters(network: LabelDiffusion) -> list[nn.Parameter]:
+    """Parameters that learn from private patients in the teacher, and from its kept samples in the student."""
+    return [parameter for part in (network.denoiser, network.conditions) for parameter in part.parameters()]
 
 
 def reid_grid(images: torch.Tensor, size: int) -> torch.Tensor:

@@ -22,7 +22,13 @@ from synthzoo.systems.privacy_distillation.filter import (
     clopper_pearson,
     kept_by_label,
 )
-from synthzoo.systems.privacy_distillation.network import LabelDiffusion, LabelTokens, PatchUNet, published
+from synthzoo.systems.privacy_distillation.network import (
+    LabelDiffusion,
+    LabelTokens,
+    PatchUNet,
+    begin_training,
+    published,
+)
 from synthzoo.systems.privacy_distillation.objective import PairLoss
 from synthzoo.systems.privacy_distillation.radiographs import LABELS, LabelledRadiographs, Studies, private_latents
 from synthzoo.systems.privacy_distillation.synthesis import SyntheticLatents, make_set
@@ -219,7 +225,7 @@ def test_a_student_begins_with_public_parts_and_never_with_a_teachers_denoiser(t
     with torch.no_grad():
         teacher.conditions.table.weight.fill_(5.0)
     save_weights(teacher, tmp_path / "teacher.pt")
-    student = small_network(2).begin(tmp_path / "teacher.pt", None)
+    student = begin_training(small_network(2), tmp_path / "teacher.pt")
     for one, other in zip(student.autoencoder.parameters(), teacher.autoencoder.parameters(), strict=True):
         assert torch.equal(one, other)
     assert not (student.conditions.table.weight == 5.0).any()
