@@ -48,7 +48,7 @@ def given(tmp_path_factory):
     chests = write_chests(folder / "chests")
     network = load_config(BUNDLE, overrides=SMALL).get_parsed_content("network_def")
     network.fit_latents(torch.zeros(4), torch.ones(4))
-    save_weights(network, folder / "autoencoder.pt")
+    save_weights(network, folder / "autoencoder.pt", half=True)  # as all weights are stored
     return {
         "data_format": "chestxray14",
         "dataset_dir": str(chests),
