@@ -52,6 +52,7 @@ SERVES_ALL = {
     "transforms.regions",
     "transforms.heat_bands",
     "transforms.radiograph_grid",
+    "transforms.radiograph_augmentation",
     "metrics.localisation",
     "objectives.part",
     "networks.codebook",

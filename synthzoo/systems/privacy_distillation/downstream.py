@@ -7,9 +7,9 @@ import torch
 from monai.networks.nets import ResNet
 from torch.nn import functional as F
 
-from synthzoo.instruments.chest.training import disturb, move
 from synthzoo.metrics.reidentification import auc
 from synthzoo.systems.privacy_distillation.network import reid_grid
+from synthzoo.transforms.radiograph_augmentation import disturb, move
 
 SIZE = 64  # pixels of a side that the classifier sees
 LEAST = 3  # positives and negatives from which an area under the curve is told

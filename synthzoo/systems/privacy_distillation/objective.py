@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from synthzoo.instruments.chest.training import disturb, move
 from synthzoo.systems.hidden_subspaces.objective import ReidLoss
+from synthzoo.transforms.radiograph_augmentation import disturb, move
 
 
 class PairLoss:
