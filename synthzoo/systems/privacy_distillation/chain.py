@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from monai.bundle import ConfigParser
 
 from synthzoo.datasets.loader import seed_everything
 from synthzoo.errors import UserError
@@ -33,7 +35,7 @@ from synthzoo.systems.privacy_distillation.filter import Calibrated, ReidJudge, 
 from synthzoo.systems.privacy_distillation.network import LabelDiffusion
 from synthzoo.systems.privacy_distillation.radiographs import LABELS, LabelledRadiographs
 from synthzoo.systems.privacy_distillation.snapshots import snapshots
-from synthzoo.systems.privacy_distillation.stages import load_stage, run_stage
+from synthzoo.systems.privacy_distillation.stages import literal, load_stage, run_stage
 from synthzoo.systems.privacy_distillation.synthesis import chosen, make_set
 
 DONE, SUMMARY = "done.json", "distillation.json"
@@ -41,8 +43,9 @@ DIGITS = 10
 ALONG = 200  # samples of the teacher at each snapshot of its training
 REID = ("train_teacher", "reid")
 RESULTS = ("model.pt", "set.pt", "kept.pt", "unfiltered.pt", "filter.json", "synthetic.csv")
-PLACES = ("autoencoder_path", "public_path", "synthetic_path", "checkpoint_dir", "log_dir", "save_to")
-INDIFFERENT = ("cache_dir", "processes", "progress")  # settings that change no content
+PLACES = ("bundle_root", "autoencoder_path", "public_path", "synthetic_path", "checkpoint_dir", "log_dir", "save_to")
+INDIFFERENT = ("device", "cache_dir", "processes", "progress")  # settings that change no content
+REFERENCE = re.compile(r"@(\w+(?:#\w+)*)")
 
 
 class Distillation:
@@ -99,11 +102,10 @@ class Distillation:
                 f"autoencoder_path {self.autoencoder} does not exist: give weights of this bundle or of another whose "
                 "autoencoder was trained on public radiographs."
             )
-        public = {"public": self.public}
-        reid = self.train("reid", REID, {"autoencoder_path": self.autoencoder}, public)
-        second = self.train("second", [*REID, "second_reid"], {"autoencoder_path": self.autoencoder}, public)
-        private = {"private": self.private}
-        teacher = self.train("teacher", ["train_teacher"], {"public_path": reid}, private)
+        public_parts = {"autoencoder_path": self.autoencoder}
+        reid = self.train("reid", REID, public_parts, self.public)
+        second = self.train("second", [*REID, "second_reid"], public_parts, self.public)
+        teacher = self.train("teacher", ["train_teacher"], {"public_path": reid}, self.private)
         made = self.sample("synthesis", teacher, self.teacher_samples)
         filtered = self.filter(made, reid)
         found: dict[str, Any] = {"reid": reid, "second": second, "teacher": teacher, "synthesis": made}
@@ -152,20 +154,25 @@ class Distillation:
         return folder
 
     def train(self, name: str, overlays: Sequence[str], inputs: Mapping[str, Path], data: Mapping[str, Any]) -> Path:
-        """The weights of a stage of training."""
-        changed = {**self.overrides, **dict(self.stages.get(name, {}))}
-        config = load_stage(self.bundle, overlays, changed)
-        base = load_stage(self.bundle, (), {}).get()
-        own = {key: value for key, value in config.get().items() if key not in base or key == "network_def"}
-        settings = {**{key: value for key, value in own.items() if key not in (*PLACES, "_desc_")}, **data}
+        """The weights of a stage of training; `data` has arguments of its data set."""
+        changed = self.changed(name, overlays, data)
 
         def make(folder: Path) -> None:
-            rows = {f"train#dataset#{key}": value for one in data.values() for key, value in one.items()}
             places = {"checkpoint_dir": folder, "log_dir": None, "save_to": folder / "model.pt"}
             seed_everything(self.seed)  # of the weights that training begins with
-            run_stage(self.bundle, overlays, {**rows, **places, **inputs, **changed})
+            run_stage(self.bundle, overlays, {**places, **inputs, **changed})
 
-        return self.stage(name, inputs, settings, make) / "model.pt"
+        return self.stage(name, inputs, self.settings(name, overlays, data), make) / "model.pt"
+
+    def changed(self, name: str, overlays: Sequence[str], data: Mapping[str, Any]) -> dict[str, Any]:
+        """Overrides of a stage's configs; the chain's seed is added to the stage's own."""
+        rows = {f"train#dataset#{key}": literal(value) for key, value in data.items()}
+        seed = self.seed + int(load_stage(self.bundle, overlays).get("seed"))
+        return {**rows, "seed": seed, **self.overrides, **dict(self.stages.get(name, {}))}
+
+    def settings(self, name: str, overlays: Sequence[str], data: Mapping[str, Any]) -> dict[str, Any]:
+        """What decides the content of a stage of training besides the files that it reads."""
+        return referenced(load_stage(self.bundle, overlays, self.changed(name, overlays, data)))
 
     def sample(self, name: str, weights: Path, count: int) -> Path:
         """The folder with the parts of a synthetic set."""
@@ -248,6 +255,18 @@ def content_of(key: str, path: Path) -> str:
         if name.startswith(SHARED):
             digest.update(name.encode() + value.contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def referenced(config: ConfigParser, begin: str = "train#trainer") -> dict[str, Any]:
+    """What a training is made of: the part of a config at `begin` and all that it refers to, by id, but for places."""
+    found: dict[str, Any] = {}
+    waiting = [begin]
+    while waiting:
+        key = waiting.pop()
+        if key not in found and key not in (*PLACES, *INDIFFERENT):
+            found[key] = plain(config.get(key))
+            waiting += REFERENCE.findall(json.dumps(found[key], default=str))
+    return found
 
 
 def is_whole(folder: Path) -> bool:

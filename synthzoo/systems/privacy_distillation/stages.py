@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
+
+READ_BY_MONAI = re.compile("[#@%$]")  # references, separators, copies and expressions
 
 
 def load_stage(bundle: str | Path, overlays: Sequence[str] = (), overrides: Mapping[str, Any] | None = None) -> Any:
@@ -20,7 +23,7 @@ def load_stage(bundle: str | Path, overlays: Sequence[str] = (), overrides: Mapp
     parser = ConfigParser()
     parser.read_config([str(Path(bundle) / "configs" / f"{stem}.json") for stem in ("inference", *overlays)])
     for key, value in {"bundle_root": Path(bundle), **dict(overrides or {})}.items():
-        parser.set(spelled(value) if isinstance(value, Path) else value, key)
+        parser.set(literal(value) if isinstance(value, Path) else value, key)
     return parser
 
 
@@ -29,6 +32,11 @@ def run_stage(bundle: str | Path, overlays: Sequence[str], overrides: Mapping[st
     load_stage(bundle, overlays, overrides).get_parsed_content("run")
 
 
-def spelled(path: Path) -> str:
-    """A path as an expression of which MONAI's parser reads no letter as a reference or a separator."""
-    return "$'" + "".join(f"\\U{ord(letter):08x}" for letter in str(path)) + "'"
+def literal(value: Any) -> Any:
+    """A value whose texts and paths, at any depth, MONAI's parser reads as they stand, and not as references."""
+    if isinstance(value, Mapping):
+        return {key: literal(item) for key, item in value.items()}
+    if not isinstance(value, (str, Path)):
+        return value
+    text = str(value)
+    return "$'" + "".join(f"\\U{ord(letter):08x}" for letter in text) + "'" if READ_BY_MONAI.search(text) else text

@@ -17,6 +17,7 @@ from small_chests import write_chests
 from synthzoo.bundle.compose import load_config
 from synthzoo.errors import UserError, find_user_error
 from synthzoo.networks.saving import save_weights
+from synthzoo.systems.privacy_distillation.stages import load_stage
 
 BUNDLE = ROOT / "bundles" / "chest_xr_privacy_distillation"
 SMALL = {
@@ -146,6 +147,53 @@ def test_what_is_done_is_not_run_again_and_another_setting_runs_what_it_changes(
     Path(resumed["student_samples"]).write_bytes(b"damaged")
     again = distil(given, work_dir, percentile=80.0)
     assert again["teacher"] == resumed["teacher"] and again["filter"] != resumed["filter"]
+
+
+def settings_of(given, name, overlays, **changed):
+    """What decides the content of a stage of training, without running it."""
+    chain = load_config(BUNDLE, ["distill"], {**given, "work_dir": "none", **changed}).get_parsed_content(
+        "distillation"
+    )
+    return chain.settings(name, overlays, chain.private if name == "teacher" else chain.public)
+
+
+def test_a_stage_is_named_by_what_it_depends_on_and_by_nothing_else(given):
+    reid, teacher = ("reid", ("train_teacher", "reid")), ("teacher", ("train_teacher",))
+    fewer, other_seed = {"private_patients": 3}, {"seed": 5}
+    assert settings_of(given, *reid, **fewer) == settings_of(given, *reid), "public patients alone"
+    assert settings_of(given, *teacher, **fewer) != settings_of(given, *teacher)
+    for stage in (reid, teacher):
+        assert settings_of(given, *stage, **other_seed) != settings_of(given, *stage)
+        assert settings_of(given, *stage, cache_dir="elsewhere") == settings_of(given, *stage)
+        changed = {"overrides": {**SMALL, "train#trainer#ema_decay": 0.5}}
+        assert settings_of(given, *stage, **changed) != settings_of(given, *stage)
+
+
+def test_a_folder_may_have_any_name_in_all_stages(given, tmp_path):
+    """Letters that MONAI's parser reads as references, copies and expressions reach the data set as they are."""
+    folder = tmp_path / "$my @chests #1 % x"
+    folder.symlink_to(given["dataset_dir"])
+    chain = load_config(
+        BUNDLE, ["distill"], {**given, "work_dir": tmp_path / "w", "dataset_dir": folder, "public_dir": folder}
+    ).get_parsed_content("distillation")
+    config = load_stage(BUNDLE, ["train_teacher"], chain.changed("teacher", ["train_teacher"], chain.private))
+    assert config.get_parsed_content("train#dataset#dataset_dir") == str(folder)
+
+
+def test_the_audit_measures_every_set_by_every_judge(given, resumed, tmp_path):
+    changed = {"distillation_dir": Path(resumed["filter"]).parent, "weights": resumed["student"], **SMALL}
+    changed |= {"output_dir": tmp_path, "save_to": tmp_path / "metrics.json", "figure": tmp_path / "sets.png"}
+    load_config(BUNDLE, ["evaluate"], {**changed, "classifier_steps": 2, "seeds": 1}).get_parsed_content("run")
+    report = json.loads((tmp_path / "metrics.json").read_text())
+    figures, kept = report["figures"], json.loads((Path(resumed["filter"]) / "filter.json").read_text())
+    for judge in ("filter", "second", "instrument", "pixels"):
+        for name in ("patients", "unseen", "teacher", "kept", "unfiltered", "student", "control"):
+            assert 0 <= figures[f"r_{name}_{judge}"] <= 1
+    assert figures["r_kept_filter"] == 0, "by construction: no evidence"
+    assert figures["r_teacher_filter"] == pytest.approx(1 - kept["kept"] / kept["samples"], abs=1e-4)
+    assert figures["kept_share"] == pytest.approx(kept["kept"] / kept["samples"], abs=1e-4)
+    assert figures["r_at_8_second"] <= 1 and figures["r_at_16_second"] <= 1, "along the teacher's training"
+    assert report["figures"]["criteria"] == 8 and (tmp_path / "sets.png").stat().st_size > 1000
 
 
 def test_a_damaged_result_is_made_again(given, resumed):
