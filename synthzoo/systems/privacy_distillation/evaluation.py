@@ -37,6 +37,7 @@ from synthzoo.systems.privacy_distillation.stages import load_stage
 
 NEAR_COPY = 0.5  # distance to the nearest over that to the second nearest training image
 SMALL = 32  # pixels of a side on which distances of images are taken
+TIMED = 8  # samples in one batch
 TITLES = {
     "patients": "the protected patients, exposed again (ceiling)",
     "unseen": "unseen patients (floor)",
@@ -64,7 +65,7 @@ class DistillationEvaluation(Evaluation):
         UserError: a distillation that did not come to its end.
     """
 
-    PARTS = ("networks", "reidentification", "along", "copies", "downstream", "kept")
+    PARTS = ("networks", "reidentification", "along", "copies", "downstream", "kept", "speed")
 
     def __init__(
         self,
@@ -292,6 +293,14 @@ class DistillationEvaluation(Evaluation):
         columns = ["finding", "samples with it", "kept", "samples without it", "kept"]
         found.add("Share of the teacher's samples that the filter kept", columns, rows)
         return found
+
+    def speed(self) -> Found:
+        """Seconds of a sample with the bundle's settings."""
+        noise = torch.randn(TIMED, *self.network.latent_shape, device=self.device)
+        self.inferer(noise[:1], self.network)
+        start = self.clock()
+        self.inferer(noise, self.network)
+        return Found(figures={f"seconds_per_sample_{self.kind_of_device}": round((self.clock() - start) / TIMED, 3)})
 
     def draw(self, found: Mapping[str, Found]) -> None:
         """Samples of each set above their nearest training images."""
