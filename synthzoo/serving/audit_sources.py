@@ -114,9 +114,12 @@ class Source:
         self.arguments = {**self.arguments, "cache_dir": cache_dir}
 
     def rows(self, split: str, patients: int | None = None) -> Any:
-        """The data set of a split, with as many patients as in training or fewer."""
+        """The data set of a split, with as many patients as in training or fewer; a pool has unseen ones of its own."""
         count = int(self.arguments[self.count])
-        return self.make(**{**self.arguments, "split": split, self.count: min(patients or count, count)})
+        wanted = patients or count
+        if split == "train" or self.make is not ChestRows:
+            wanted = min(wanted, count)
+        return self.make(**{**self.arguments, "split": split, self.count: wanted})
 
     def training(self, limit: int | None = None) -> ImageSet:
         """The training images, or so many of them, drawn at random."""

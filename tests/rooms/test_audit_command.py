@@ -199,6 +199,18 @@ def test_the_training_set_that_is_drawn_again_is_the_configs_own():
     }
 
 
+def test_few_training_patients_of_a_pool_are_compared_with_all_its_unseen_ones(tmp_path):
+    data = {"_target_": "x", "data_format": "phantom", "size": 32, "patients": 1}
+    data["phantom"] = {"patients": 16, "studies": 1}
+    write_json(tmp_path / "configs" / "metadata.json", {"version": "0.1.0"})
+    write_json(tmp_path / "configs" / "inference.json", {"network_def": {}})
+    write_json(tmp_path / "configs" / "train.json", {"train": {"dataset": data}})
+    source = Source(tmp_path, str(tmp_path / "pool"))
+    training, unseen = source.rows("train", 50), source.rows("validation", 50)
+    assert len(set(training.owners)) == 1 and len(set(unseen.owners)) > 1
+    assert not set(training.owners) & set(unseen.owners)
+
+
 def test_the_instrument_of_a_domain_is_found_by_its_name():
     assert instrument_for("echo_us_cine_synthesis_ldm", ROOT).instrument == "echo_us_privacy_audit_reid"
     assert instrument_for("brain_mr_synthesis_ldm", ROOT).instrument == "brain_mr"
