@@ -172,7 +172,7 @@ class Distillation:
 
     def settings(self, name: str, overlays: Sequence[str], data: Mapping[str, Any]) -> dict[str, Any]:
         """What decides the content of a stage of training besides the files that it reads."""
-        return referenced(load_stage(self.bundle, overlays, self.changed(name, overlays, data)))
+        return decisive(referenced(load_stage(self.bundle, overlays, self.changed(name, overlays, data))))
 
     def sample(self, name: str, weights: Path, count: int) -> Path:
         """The folder with the parts of a synthetic set."""

@@ -103,10 +103,8 @@ def test_a_chain_that_was_killed_ends_with_the_weights_of_one_that_was_not(given
     for name in ("teacher", "student", "control"):
         one, other = (torch.load(found[name], weights_only=True) for found in (resumed, whole))
         assert all(torch.equal(value, other[key]) for key, value in one.items()), name
-    student = torch.load(given["save_to"], weights_only=True)
-    assert all(torch.equal(value, student[key]) for key, value in one.items()) is False, "the control is not shipped"
-    other = torch.load(whole["student"], weights_only=True)
-    assert all(torch.equal(value, student[key]) for key, value in other.items())
+    shipped = Path(given["save_to"]).read_bytes()
+    assert shipped == Path(whole["student"]).read_bytes() == Path(resumed["student"]).read_bytes(), "the student"
 
 
 def test_only_public_parts_and_kept_samples_reach_the_student(resumed):
