@@ -126,7 +126,7 @@ def build_video() -> None:
 def build_overlay(actions) -> None:
     """Opacity and threshold of the heat map, its score and its regions."""
     with html.Div(v_show="has_map", id="overlay"):
-        v.VListSubheader("Anomaly map")
+        v.VListSubheader("Heat map")
         v.VSelect(
             v_if="maps.length > 1",
             v_model=("map",),
@@ -194,7 +194,7 @@ def build_task(actions) -> None:
         build_fields("true")
         # In the state, since another layout of the views draws the page again.
         with v.VExpansionPanels(
-            variant="accordion", v_model=("settings",), v_show="fields.some(field => !field.condition)"
+            variant="accordion", v_model=("settings",), v_show="fields.some(field => !field.asked)"
         ):
             with v.VExpansionPanel(elevation=0):
                 v.VExpansionPanelTitle("Settings", classes="px-0 py-1", style="min-height: 32px", id="settings")
@@ -207,11 +207,11 @@ def build_task(actions) -> None:
         v.VProgressLinear(indeterminate=True, v_show="busy", color="primary", classes="mt-1")
 
 
-def build_fields(condition: str) -> None:
-    """The fields of the conditions ("true") or of the settings ("false"), drawn as `panel.panel_fields` says."""
+def build_fields(asked: str) -> None:
+    """The fields of what is wanted ("true") or of the settings ("false"), drawn as `panel.panel_fields` says."""
     flush = "flushState('values')"
     with html.Div(
-        v_for=f"field in fields.filter(field => field.condition === {condition})",
+        v_for=f"field in fields.filter(field => field.asked === {asked})",
         key="model + field.name",
         title=("field.help",),
         classes="mt-1",

@@ -30,7 +30,7 @@ def panel_fields(model: Model) -> list[dict[str, Any]]:
                 "enum": list(option.enum),
                 "longest": option.max_length,
                 "help": option.help(),
-                "condition": option.condition,
+                "asked": option.asked,
                 "optional": option.may_be_unset,
             }
         )

@@ -13,7 +13,7 @@ from synthzoo.bundle.form import canonical_files, form_problems
 # Keys of every inference.json; the conditions and then the sampler's settings stand between HEAD and BODY.
 HEAD = ("imports", "bundle_root", "device", "seed", "dataset_dir", "output_dir")
 REQUEST_KEYS = ("num_samples", "requests")  # of bundles that make images from nothing
-IMAGE_KEYS = ("images",)  # of bundles that take images; label-to-image synthesis has both
+IMAGE_KEYS = ("images",)  # of bundles that take images; label-to-image synthesis has both, text-to-image a number alone
 BODY = (
     "network_def",
     "network",
@@ -45,6 +45,8 @@ def order_problems(bundle: str | Path) -> list[str]:
     block = read_metadata(bundle).get("synthzoo", {})
     conditions = list(block.get("conditions", {}))
     middle = [key for keys in (REQUEST_KEYS, IMAGE_KEYS) if set(keys) & set(config) for key in keys]
+    if set(IMAGE_KEYS) <= set(config):
+        middle = [key for key in middle if key in config]
     wanted = [*HEAD, *middle, *conditions, *BODY]
     problems = [f"inference.json lacks the key '{key}'" for key in wanted if key not in config]
     if not middle:

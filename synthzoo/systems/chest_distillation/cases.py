@@ -19,7 +19,7 @@ from synthzoo.results.save import SaveResult
 from synthzoo.systems.chest_distillation.inferer import GroundingInferer, TextToImageInferer
 from synthzoo.systems.chest_distillation.masks import box_of
 from synthzoo.systems.chest_distillation.network import TextToImage
-from synthzoo.systems.chest_distillation.words import ALL_SOUGHT, WordTokenizer, affirmed, words_of
+from synthzoo.systems.chest_distillation.words import ALL_SOUGHT, WordTokenizer, affirmed, names_finding
 from synthzoo.transforms.radiograph_grid import FromRadiographGridd, ToRadiographGridd
 
 MAP, MASK, GENERATED = "heatmap.png", "dseg.png", "cxr.png"
@@ -33,7 +33,8 @@ def checked_prompt(prompt: Any, tokenizer: WordTokenizer, may_be_empty: bool = F
         UserError: see `WordTokenizer.check`; a text that only says what is not there.
     """
     kept = affirmed(prompt) if isinstance(prompt, str) else prompt
-    if kept == "" and words_of(prompt):
+    denied = kept != prompt and names_finding(prompt) and not names_finding(kept)
+    if denied and (kept == "" or not may_be_empty):  # "the lungs are clear" is a radiograph, but nothing to seek
         raise UserError(f"prompt is '{prompt.strip()}', which only says what is not there: name what is.")
     return tokenizer.check(kept or prompt, may_be_empty)
 
@@ -49,7 +50,12 @@ def prompted_table(
     loader: Any = None,
     sampler: Mapping[str, Any] | None = None,
     grounding: Mapping[str, Any] | None = None,
-    **shared: Any,
+    output_dir: str | None = None,
+    output_format: str = "native",
+    bundle: str = "",
+    bundle_root: str | None = None,
+    weights: str | None = None,
+    overwrite: bool = False,
 ) -> CaseTable:
     """The table of radiographs, or, where none are given or `generate` says so, of noise to generate from.
 
@@ -62,11 +68,13 @@ def prompted_table(
         latent_shape: of the noise.
         loader: reads a radiograph, see `ImageTable`.
         sampler, grounding: settings for the sidecar of what is generated, and of a map.
-        shared: see `CaseTable`.
+        output_dir, output_format, bundle, bundle_root, weights, overwrite: see `CaseTable`.
 
     Raises:
         UserError: a prompt that is refused, see `checked_prompt`, and what the tables say.
     """
+    shared: dict[str, Any] = {"output_dir": output_dir, "output_format": output_format, "overwrite": overwrite}
+    shared |= {"bundle": bundle, "bundle_root": bundle_root, "weights": weights}
     generates = generate or images == ""
     checked = checked_prompt(prompt, tokenizer, may_be_empty=generates)
     if generates:
@@ -117,8 +125,8 @@ class PromptInferer(Inferer):
 class PlaceResult(Transform):
     """Bring a map and its mask onto the radiograph's own pixels and read the box; what was generated passes.
 
-    The sample gets "boxes", [{"x", "y", "w", "h"}] in pixels of the radiograph, none where the mask is empty, and
-    "words", those of the prompt whose attention the map shows.
+    The sample gets "boxes", [{"x", "y", "w", "h"}] in pixels of the radiograph, and "regions", the mask as one of the
+    form of `HeatMapAreasd`, none where it is empty; and "words", those of the prompt whose attention the map shows.
 
     Args:
         prompt: of the run.
@@ -137,8 +145,16 @@ class PlaceResult(Transform):
         placed["mask"] = (placed["mask"] >= 0.5).to(torch.uint8)
         box = box_of(placed["mask"][0].numpy())
         placed["boxes"] = [] if box is None else [dict(zip("xywh", box))]
+        placed["regions"] = [] if box is None else [region_of(placed["pred"][0], placed["mask"][0], box)]
         placed["words"] = self.words
         return placed
+
+
+def region_of(heat: torch.Tensor, mask: torch.Tensor, box: Sequence[int]) -> dict[str, Any]:
+    """What a viewer lists of a mask (H, W) on its map: its share of the picture, the map's peak and mean, its box."""
+    inside = heat[mask > 0]
+    levels = {"peak": round(float(inside.max()), 4), "mean": round(float(inside.mean()), 4)}
+    return {"label": 1, "area_share": round(float((mask > 0).float().mean()), 5), **levels, "box": list(box)}
 
 
 class SavePrompted(SaveResult):

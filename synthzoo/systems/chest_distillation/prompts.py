@@ -90,6 +90,7 @@ def prompted_latents(
     phantom: Mapping[str, Any] | None = None,
     prompts: Mapping[str, float] | None = None,
     repeats: Mapping[str, int] | None = None,
+    train_size: int | None = None,
     **reader: Any,
 ) -> PromptedLatents:
     """Latents and prompts of the radiographs that `training_radiographs` reads.
@@ -101,13 +102,17 @@ def prompted_latents(
         prompts: settings of `Prompts`.
         repeats: finding -> how often its phantoms are seen in an epoch, the most of its findings, those of others
             once; None sees all once.
+        train_size: so many of the phantoms' rows, the first ones; None takes all.
     """
     if data_format == "phantom":
         phantom = {"exposures": "fixed", "copies": copies, **dict(phantom or {})}
     rows = training_radiographs(data_format, dataset_dir, split, size, phantom=phantom, **reader)
-    numbers = None
+    numbers: list[int] | None = None
+    if data_format == "phantom" and train_size is not None:
+        numbers = list(range(min(train_size, len(rows))))
     if repeats and data_format == "phantom":
-        kinds = [[found["kind"] for found in rows.record(row)["findings"]] for row in range(len(rows))]
+        known = range(len(rows)) if numbers is None else numbers
+        kinds = [[found["kind"] for found in rows.record(row)["findings"]] for row in known]
         times = [max((int(repeats.get(kind, 1)) for kind in own), default=1) for own in kinds]
         numbers = [row for row, count in enumerate(times) for _ in range(count)]
     latents = LatentRadiographs(network, rows)

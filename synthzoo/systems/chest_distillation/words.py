@@ -48,6 +48,11 @@ def affirmed(text: str) -> str:
     return " ".join(kept)
 
 
+def names_finding(text: object) -> bool:
+    """Whether a word of a text names a finding, be it denied or not."""
+    return isinstance(text, str) and any(part in word for word in words_of(text) for part in ALL_SOUGHT)
+
+
 def check_text(prompt: object, name: str) -> None:
     """Refuse what is no text; `name` is that of the key.
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from monai.data import decollate_batch, list_data_collate
@@ -33,7 +34,7 @@ def run(images, prompt, folder, **settings):
     shared = {"latent_shape": (4, 8, 8), "loader": READ, "output_dir": str(folder), "bundle": "text"}
     table = prompted_table(images, prompt, network.tokenizer, **shared, **settings)
     inferer = PromptInferer(prompt, GroundingInferer(timesteps=(1, 41)), TextToImageInferer(2, 2.0))
-    place, save = PlaceResult(prompt), SavePrompted(table, sidecar_keys=["words", "boxes"] if images else [])
+    place, save = PlaceResult(prompt), SavePrompted(table, sidecar_keys=["words", "boxes", "regions"] if images else [])
     for row in range(len(table)):
         batch = list_data_collate([READ(table[row])])
         batch["pred"] = inferer(batch["image"], network)
@@ -50,9 +51,12 @@ def test_a_radiograph_gets_a_map_a_mask_and_a_box_on_its_own_grid(radiograph, tm
     size = Image.open(radiograph).size
     with Image.open(table.path(case)) as heat, Image.open(table.path(case, "dseg.png")) as mask:
         assert heat.size == mask.size == size and heat.mode == "I;16"
-        box = mask.getbbox()
+        box, mask = mask.getbbox(), mask.copy()
     x, y, w, h = (record["boxes"][0][key] for key in "xywh")
     assert (x, y, x + w, y + h) == box
+    (region,) = record["regions"]
+    assert region["label"] == 1 and region["box"] == [x, y, w, h] and region["mean"] <= region["peak"] <= 1
+    assert region["area_share"] == pytest.approx((np.asarray(mask) > 0).mean(), abs=1e-4)
 
 
 def test_without_a_radiograph_or_when_it_is_said_radiographs_are_generated(radiograph, tmp_path):

@@ -55,6 +55,7 @@ def test_what_a_text_denies_is_left_out(text, left):
         ("xyzzy", "does not know the word 'xyzzy'; it knows a, and"),
         ("left " * 9, "has 9 words, but may have 7"),
         ("No nodule.", "only says what is not there"),
+        ("There is no nodule in the left lung", "only says what is not there"),
     ],
 )
 def test_a_bad_prompt_is_refused_in_a_sentence(tokenizer, prompt, said):
@@ -64,6 +65,7 @@ def test_a_bad_prompt_is_refused_in_a_sentence(tokenizer, prompt, said):
 
 def test_an_empty_prompt_is_one_for_generation(tokenizer):
     assert checked_prompt("", tokenizer, may_be_empty=True) == ""
+    assert checked_prompt("The right lung. No nodule.", tokenizer, may_be_empty=True) == "the right lung"
     assert checked_prompt("Nodule, in the LEFT lung.", tokenizer) == "nodule in the left lung"
 
 

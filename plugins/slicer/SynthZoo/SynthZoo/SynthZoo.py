@@ -186,7 +186,7 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         rows = {True: [], False: []}
         for option in options:
             field = self.fields[option.name]
-            rows[option.condition].append((field.label, field.widget))
+            rows[option.asked].append((field.label, field.widget))
         self.versions = None
         if model and len(model.versions) > 1:
             self.versions = qt.QComboBox()

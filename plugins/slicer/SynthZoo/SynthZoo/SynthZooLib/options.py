@@ -56,6 +56,11 @@ class Option:
         return self.condition or self.default is None
 
     @property
+    def asked(self) -> bool:
+        """Whether it says what is wanted, as a condition or a phrase does: its field stands above the settings."""
+        return self.condition or self.max_length is not None
+
+    @property
     def bounded(self) -> bool:
         """Whether the range is narrow enough for a slider."""
         return self.type in ("number", "integer") and self.maximum - self.minimum <= 1e5
