@@ -1,4 +1,4 @@
-"""Radiographs as latents, encoded once and stored beside them: for losses in the latent space of an autoencoder."""
+"""Images as latents, encoded once and stored beside them: for losses in the latent space of an autoencoder."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ class LatentRadiographs(Dataset):
     """The rows of a data set of radiographs with "latents" float32 (C, h, w), normalised, in place of "image".
 
     The first time it also measures the network's latent mean and scale, so it comes before a trainer copies the
-    network. Latents are the posterior's mean.
+    network. Latents are the posterior's mean. Label maps and volumes, (C, d, h, w), are encoded alike.
 
     Args:
         network: its autoencoder trained.
         radiographs: rows with "image" (1, S, S) in [0, 1], such as `ChestPhantomDataset` with fixed exposures, whose
-            latents are kept in the folder of its pool, or `ChestRadiographs`.
+            latents are kept in the folder of its pool, or `ChestRadiographs`; with `truth(row)`, all but the image.
         batch_size: radiographs encoded at once.
+        key: of the images.
     """
 
-    def __init__(self, network: LatentImages, radiographs: Dataset, batch_size: int = 16) -> None:
+    def __init__(self, network: LatentImages, radiographs: Dataset, batch_size: int = 16, key: str = "image") -> None:
         network.eval()
         device = next(network.parameters()).device
-        folder, self.radiographs = getattr(radiographs, "cache_dir", None), radiographs
+        folder, self.radiographs, self.key = getattr(radiographs, "cache_dir", None), radiographs, key
         path = Path(folder) / f"latents-{autoencoder_digest(network)}.pt" if folder else None
         self.rows: list[dict] | None = None if hasattr(radiographs, "truth") else []
         if path is not None and path.is_file() and self.rows is None:
@@ -42,8 +43,9 @@ class LatentRadiographs(Dataset):
             if path is not None:
                 save_atomically({"latents": latents}, path)
         if not bool(network.fitted):
-            means = latents.mean((0, 2, 3))
-            variances = (latents - means[:, None, None]).pow(2).mean((0, 2, 3))
+            others = (0, *range(2, latents.ndim))
+            means = latents.mean(others)
+            variances = (latents - means.reshape(network.latent_mean.shape)).pow(2).mean(others)
             network.fit_latents(means.to(device), variances.to(device))
         self.latents = (latents - network.latent_mean.cpu()) * network.scale_factor.cpu()
 
@@ -52,10 +54,10 @@ class LatentRadiographs(Dataset):
         found, count = [], len(self.radiographs)
         for first in tqdm(range(0, count, batch_size), desc="encode", mininterval=5.0):
             rows = [self.radiographs[row] for row in range(first, min(first + batch_size, count))]
-            images = torch.stack([row["image"] for row in rows]).to(device)
+            images = torch.stack([row[self.key] for row in rows]).to(device)
             found.append(network.autoencoder.encode(images)[0].float().cpu())
             if self.rows is not None:
-                self.rows += [{name: value for name, value in row.items() if name != "image"} for row in rows]
+                self.rows += [{name: value for name, value in row.items() if name != self.key} for row in rows]
         return torch.cat(found)
 
     def __len__(self) -> int:

@@ -53,7 +53,7 @@ class LatentImages(nn.Module):
 
     Args:
         autoencoder: of grey images, see `GreyAutoencoder`.
-        latent_shape: (C, h, w) of an image.
+        latent_shape: (C, h, w) of an image, or (C, d, h, w) of a volume.
         each_channel: a scale for each channel, so that one that carries fine detail weighs as much as any other;
             False has one for all of them, as published.
     """
@@ -64,8 +64,9 @@ class LatentImages(nn.Module):
         super().__init__()
         self.autoencoder, self.each_channel = autoencoder, bool(each_channel)
         self.latent_shape = tuple(int(n) for n in latent_shape)
-        self.register_buffer("latent_mean", torch.zeros(self.latent_shape[0], 1, 1))
-        self.register_buffer("scale_factor", torch.ones((self.latent_shape[0], 1, 1) if each_channel else ()))
+        each = (self.latent_shape[0], *(1 for _ in self.latent_shape[1:]))
+        self.register_buffer("latent_mean", torch.zeros(each))
+        self.register_buffer("scale_factor", torch.ones(each if each_channel else ()))
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
 
     @torch.no_grad()
@@ -76,9 +77,9 @@ class LatentImages(nn.Module):
             means: of each channel, (C,).
             variances: about that mean, of each channel, (C,).
         """
-        self.latent_mean.copy_(means.reshape(-1, 1, 1))
+        self.latent_mean.copy_(means.reshape(self.latent_mean.shape))
         # One number for all channels, as published: those that carry most of the picture stay the largest.
-        spread = variances.reshape(-1, 1, 1) if self.each_channel else variances.mean()
+        spread = variances.reshape(self.latent_mean.shape) if self.each_channel else variances.mean()
         self.scale_factor.copy_(spread.clamp_min(1e-12).rsqrt())
         self.fitted.fill_(True)
 
@@ -90,10 +91,10 @@ class LatentImages(nn.Module):
         """Normalised latents (N, C, h, w) or (B, C, T, h, w) -> images (N, 1, H, W) or (B, 1, T, H, W), about [0, 1].
 
         Args:
-            latents: what the samplers give.
+            latents: what the samplers give; one axis more than an image's are the T frames of a clip.
             chunk: images decoded at once, which bounds the memory.
         """
-        if latents.ndim == 5:
+        if latents.ndim == len(self.latent_shape) + 2:
             flat = self.decode(latents.transpose(1, 2).flatten(0, 1), chunk)
             return flat.unflatten(0, (latents.shape[0], latents.shape[2])).transpose(1, 2)
         z = latents / self.scale_factor + self.latent_mean

@@ -29,5 +29,17 @@ class LatentDiffusionObjective:
         noise = torch.randn_like(z)
         t = torch.randint(0, schedule.num_steps, (z.shape[0],), device=z.device)
         conditions = drop_conditions(batch["conditions"], self.drop_each, self.drop_all)
-        prediction = network.denoise(schedule.add_noise(z, noise, t), t, conditions)
-        return {"loss": (prediction - schedule.target(z, noise, t)).pow(2).mean()}
+        noisy = schedule.add_noise(z, noise, t)
+        return self.judge(network, batch, network.denoise(noisy, t, conditions), noisy, noise, t)
+
+    def judge(
+        self,
+        network: torch.nn.Module,
+        batch: dict,
+        prediction: torch.Tensor,
+        noisy: torch.Tensor,
+        noise: torch.Tensor,
+        t: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
+        """The losses of a prediction (B, C, ...) for noisy latents made of `noise` at t (B,)."""
+        return {"loss": (prediction - network.schedule.target(batch[self.key], noise, t)).pow(2).mean()}

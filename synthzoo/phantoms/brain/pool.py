@@ -39,8 +39,7 @@ def anatomy_maps(seed: int, grid: Sequence[int] = GRID) -> np.ndarray:
     x, y, z = points = template_position(inside > 0.5)
     structure, surface = _structure(points), ndi.distance_transform_edt(inside > 0.5) * SPACING_MM
 
-    deep_box = _soft(34 - abs(x), 3) * _soft(24 - y, 3) * _soft(y + 38, 3) * _soft(22 - z, 3) * _soft(z + 16, 3)
-    deep = np.clip(deep_box * _soft(surface - 17, 3), 0, 1)
+    deep = _deep_share(points, surface)
     below = _soft(-z - 14 + 0.25 * (y + 60), 2.5)
     cerebellum = below * _soft(-y - 30, 3) * _soft(62 - abs(x), 3)
     dura = _dura(x, y, z, inside, surface)
@@ -49,6 +48,19 @@ def anatomy_maps(seed: int, grid: Sequence[int] = GRID) -> np.ndarray:
     maps = [gm * (1 - deep), gm * deep, wm, csf, ventricle, cerebellum * inside, fine, vessel, sinus, plexus, dura]
     stacked = (np.clip(np.stack(maps), 0, 1) * 255 + 0.5).astype(np.uint8)
     return crop_to_brain(stacked, inside > 0.5, grid, fill=128 * (np.arange(len(MAPS)) == 6))
+
+
+def deep_grey(anatomy: brain.BrainAnatomy) -> np.ndarray:
+    """Share of a subject's grey matter that is deep grey, by place in the template; (D, H, W) in [0, 1]."""
+    inside = anatomy.tissues.sum(0) > 0.5
+    return _deep_share(template_position(inside), ndi.distance_transform_edt(inside) * anatomy.spacing_mm)
+
+
+def _deep_share(points: np.ndarray, surface: np.ndarray) -> np.ndarray:
+    """The same of template positions (3, *shape) and distances to the brain's surface in mm."""
+    x, y, z = points
+    deep_box = _soft(34 - abs(x), 3) * _soft(24 - y, 3) * _soft(y + 38, 3) * _soft(22 - z, 3) * _soft(z + 16, 3)
+    return np.clip(deep_box * _soft(surface - 17, 3), 0, 1)
 
 
 def template_position(mask: np.ndarray) -> np.ndarray:

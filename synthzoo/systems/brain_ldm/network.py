@@ -14,6 +14,7 @@ from monai.inferers import SlidingWindowInferer
 from torch import nn
 
 from synthzoo.networks.conditions import ConditionNormaliser
+from synthzoo.networks.hybrid import constant_maps
 from synthzoo.systems.brain_ldm.linear_denoiser import LatentGaussian
 
 
@@ -37,7 +38,7 @@ class HybridConditioning(nn.Module):
     def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         """Latent (B, C, d, h, w), timesteps (B,), context (B, 1, K) -> prediction (B, C, d, h, w)."""
         context = context.to(x.dtype)
-        maps = context.transpose(1, 2)[..., None, None].expand(-1, -1, *x.shape[2:])
+        maps = constant_maps(context[:, 0], x)
         maps = maps if self.maps else torch.zeros_like(maps)
         token = context if self.token else torch.zeros_like(context)
         if self.gaussian is None:

@@ -1,0 +1,87 @@
+"""Painter of label maps in the style of a reference image, by spatially adaptive normalisation (arXiv 1903.07291).
+
+    mu, log var = encoder(style image);   x = conv(SPADE blocks(code, labels));   image = x (1 - background)
+
+Built of MONAI's blocks. MONAI's whole `SPADENet` ends in one channel at half resolution, where no label reaches; here
+a block at full resolution follows the decoder, as in the published generators (SASHIMI 2022, DGM4MICCAI 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.blocks import Convolution
+from monai.networks.nets.spade_network import SPADEDecoder, SPADEEncoder, SPADENetResBlock
+from torch import nn
+from torch.nn import functional as F
+
+from synthzoo.networks.hybrid import constant_maps
+
+
+class StylePainter(nn.Module):
+    """Paints label maps of two or three dimensions in the style of a two-dimensional slice.
+
+    Args:
+        spatial_dims: of the label maps, 2 or 3.
+        classes: channels K of the label maps; the first is the background, whose share of a voxel stays 0.
+        image_size: of the label maps, divisible by 2 to the power of len(channels).
+        style_size: (h, w) to which a style slice is resized, divisible by 2 to the power of len(style_channels).
+        code_size: numbers of a style code.
+        style_channels: of the encoder's convolutions, each of which halves the size.
+        channels: of the decoder's blocks, from the coarsest to the finest, each of which doubles the size.
+        head_channels: of the block at full resolution.
+        hidden: channels between the label map and its scales and shifts.
+        style_norm: of the encoder, "INSTANCE" as published; None keeps the intensities that instances lose.
+        code_maps: give the code to every block, as maps beside the labels; as published only the coarsest has it.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        classes: int,
+        image_size: Sequence[int],
+        style_size: Sequence[int],
+        code_size: int = 16,
+        style_channels: Sequence[int] = (16, 32, 64, 128, 128, 128),
+        channels: Sequence[int] = (128, 128, 128, 64, 32, 16),
+        head_channels: int = 16,
+        hidden: int = 128,
+        style_norm: str | None = "INSTANCE",
+        code_maps: bool = False,
+    ) -> None:
+        super().__init__()
+        self.classes, self.code_size, self.code_maps = int(classes), int(code_size), bool(code_maps)
+        self.image_size, self.style_size = tuple(image_size), tuple(style_size)
+        shown = self.classes + (self.code_size if self.code_maps else 0)
+        # MONAI's classes append to the lists that they are given.
+        self.encoder = SPADEEncoder(2, 1, self.code_size, list(style_channels), list(style_size), norm=style_norm)
+        self.decoder = SPADEDecoder(
+            spatial_dims,
+            out_channels=head_channels,
+            label_nc=shown,
+            input_shape=list(image_size),
+            channels=list(channels),
+            z_dim=self.code_size,
+            spade_intermediate_channels=hidden,
+            last_act=None,
+        )
+        self.head = SPADENetResBlock(spatial_dims, head_channels, head_channels, shown, hidden)
+        self.last = Convolution(spatial_dims, head_channels, 1, conv_only=True)
+
+    def style(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Style slices (B, 1, h, w) in [0, 1] -> mean and log variance of their codes, (B, code_size) each."""
+        if tuple(image.shape[2:]) != self.style_size:
+            image = F.interpolate(image, self.style_size, mode="bilinear", antialias=True)
+        return self.encoder(image)
+
+    def forward(self, maps: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        """Label maps (B, K, ...) of sum 1 and codes (B, code_size) -> images (B, 1, ...), about [0, 1]."""
+        shown = torch.cat([maps, constant_maps(code, maps)], 1) if self.code_maps else maps
+        x = self.head(self.decoder(shown, code), shown)
+        return self.last(F.leaky_relu(x, 0.2)) * (1 - maps[:, :1])
+
+
+def draw_code(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
+    """A code of the posterior, (B, code_size), which carries gradients."""
+    return mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
