@@ -24,7 +24,8 @@ class StylePainter(nn.Module):
 
     Args:
         spatial_dims: of the label maps, 2 or 3.
-        classes: channels K of the label maps; the first is the background, whose share of a voxel stays 0.
+        classes: channels K of the label maps; the first is the background, whose share of a voxel stays 0. Maps of
+            fewer get empty ones behind theirs, as published.
         image_size: of the label maps, divisible by 2 to the power of len(channels).
         style_size: (h, w) to which a style slice is resized, divisible by 2 to the power of len(style_channels).
         code_size: numbers of a style code.
@@ -77,7 +78,9 @@ class StylePainter(nn.Module):
 
     def forward(self, maps: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
         """Label maps (B, K, ...) of sum 1 and codes (B, code_size) -> images (B, 1, ...), about [0, 1]."""
-        shown = torch.cat([maps, constant_maps(code, maps)], 1) if self.code_maps else maps
+        empty = maps.new_zeros(len(maps), self.classes - maps.shape[1], *maps.shape[2:])
+        shown = torch.cat([maps, empty], 1)
+        shown = torch.cat([shown, constant_maps(code, maps)], 1) if self.code_maps else shown
         x = self.head(self.decoder(shown, code), shown)
         return self.last(F.leaky_relu(x, 0.2)) * (1 - maps[:, :1])
 

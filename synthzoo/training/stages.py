@@ -39,6 +39,7 @@ def stage(
     critic: torch.nn.Module | None = None,
     critic_rate: float = 1e-4,
     critic_from: int = 0,
+    critic_betas: Sequence[float] = (0.9, 0.999),
     shuffle: bool = True,
     files: Mapping[str, Any] | None = None,
     save_half: bool = True,
@@ -62,6 +63,7 @@ def stage(
         critic: a second objective that trains its own parameters by Adam after each step, such as `PatchCritic`.
         critic_rate: its learning rate.
         critic_from: iteration from which it learns.
+        critic_betas: of its Adam.
         shuffle: False visits the rows in order.
         files: {"checkpoint_dir", "log_dir", "save_to"}, where the run writes; what is absent or None is not written.
         save_half: store the weights in half precision.
@@ -84,7 +86,7 @@ def stage(
         raise UserError(f'train#trainer#schedule = {schedule!r}: give "{COSINE}", a scheduler or null.')
     steps = [{"objective": objective, "optimizer": optimizer, "scheduler": scheduler}]
     if critic is not None:
-        own = torch.optim.Adam(critic.to(device).parameters(), critic_rate)
+        own = torch.optim.Adam(critic.to(device).parameters(), critic_rate, tuple(critic_betas))
         steps.append({"objective": critic, "optimizer": own, "from_iteration": critic_from})
     settings = {"save_half": save_half, **dict(files or {}), **trainer}
     return ObjectiveTrainer(device, max_epochs, loader, network, steps, epoch_length, seed, **settings)

@@ -62,6 +62,13 @@ SERVES_ALL = {
     "objectives.next_token",
     "inferers.tokens",
 }
+# System in the making -> modules of shared rooms that it and its sibling will use, until its bundles say so.
+AWAITED = {
+    "brainspade": {  # and brainspade3d: the same parts in two and in three dimensions
+        *("networks.hybrid", "networks.label_to_image", "networks.spade", "inferers.label_to_image"),
+        *("objectives.diffusion", "objectives.label_maps", "objectives.painting"),
+    },
+}
 SHARED_ROOMS = {"transforms", "networks", "diffusion", "objectives", "metrics", "inferers"}
 SYSTEMS = sorted(path for path in (ROOT / "synthzoo" / "systems").iterdir() if (path / "__init__.py").is_file())
 OUTSIDE = {"scripts", "tests", "plugins", "bundles"}
@@ -212,9 +219,15 @@ def test_a_shared_room_holds_what_two_systems_use():
     offences = []
     for module, users in users_of_modules().items():
         room, _, rest = module.partition(".")
-        if room in SHARED_ROOMS and rest and len(users) < 2 and module not in SERVES_ALL:
+        awaited = any(module in modules for modules in AWAITED.values())
+        if room in SHARED_ROOMS and rest and len(users) < 2 and module not in SERVES_ALL and not awaited:
             offences.append(f"{module} is used by {', '.join(users) or 'no system'} alone: it belongs in its folder")
     assert not offences, "\n".join(offences)
+
+
+@pytest.mark.parametrize("system", AWAITED)
+def test_a_system_is_awaited_only_until_it_is_there(system):
+    assert system not in {folder.name for folder in SYSTEMS}, f"{system} has its bundles: take it out of AWAITED"
 
 
 def test_no_loss_reaches_an_instrument():

@@ -1,0 +1,165 @@
+"""The cases of a label-to-image bundle: requests of label maps to be generated, or label maps of one's own.
+
+A label map of one's own is a volume of any orientation and spacing; it comes to the network's grid, which its brain is
+centred on, as shares of each voxel, and a slice of it where the network is two-dimensional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.transforms import Transform
+
+from synthzoo.cases.images import ImageTable
+from synthzoo.cases.requests import RequestTable
+from synthzoo.cases.table import CaseTable
+from synthzoo.datasets.brain.label_tables import AUTO, OVERLAYS, laid_over, translate
+from synthzoo.datasets.brain.participants import to_grid
+from synthzoo.errors import UserError
+from synthzoo.io.volumes import read_volume
+from synthzoo.phantoms.brain.label_maps import CLASSES
+from synthzoo.phantoms.brain.label_pool import HEIGHTS, as_picture, inside_levels
+from synthzoo.phantoms.brain.phantom import brain_grid
+
+MIDDLE_HEIGHT = 0.6
+
+
+def label_cases(
+    images: str | Path | Sequence[str | Path],
+    conditions: Mapping[str, Mapping[str, Any]],
+    values: Mapping[str, Any],
+    requests: str | None = None,
+    num_samples: int | None = 1,
+    seed: int = 0,
+    noise_shape: Sequence[int] = (3, 28, 24),
+    loader: Any = None,
+    suffix: str = "slice.png",
+    sampler: Mapping[str, Any] | None = None,
+    painting: Mapping[str, Any] | None = None,
+    **shared: Any,
+) -> CaseTable:
+    """The table of label maps, or, where none are given, of requests.
+
+    Args:
+        images: label maps, see `ImageTable`; empty for requests.
+        conditions, values, requests, num_samples, seed, noise_shape: see `RequestTable`.
+        loader: reads a label map, see `ImageTable`.
+        suffix: of the painted image.
+        sampler: settings of generated label maps, for the sidecar.
+        painting: settings of painted images, for the sidecar.
+        shared: see `CaseTable`.
+
+    Raises:
+        UserError: what the tables say.
+    """
+    settings = dict(painting or {})
+    if images == "":
+        settings = {**dict(sampler or {}), **settings}
+        known = {name: dict(rule) for name, rule in conditions.items()}
+        rows = (requests, num_samples, seed, tuple(noise_shape))
+        return RequestTable(known, dict(values), *rows, suffix=suffix, settings=settings, **shared)
+    height = values.get("slice_height")
+    settings = {**settings, "slice_height": height} if height is not None else settings
+    return ImageTable(images, kinds=["label"], loader=loader, suffix=suffix, settings=settings, **shared)
+
+
+class ReadLabelMapd(Transform):
+    """Read the label map of a path as shares of each voxel on the network's grid; noise passes as it is.
+
+    The sample gets "label_table", the table that its values were read by.
+
+    Args:
+        table: see `synthzoo.datasets.brain.label_tables.translate`.
+        lesions: a second label map, with lesions alone (such as one of BraTS), on the same grid, laid over the first.
+        spacing_mm: of the grid, that of the brain phantoms.
+        height: of the axial slice, 0 to 1 between the lowest and the highest with brain; None keeps the volume.
+        key: of the path.
+
+    Raises:
+        UserError: see `translate` and `read_volume`; lesions without tissues, or of another grid.
+    """
+
+    def __init__(
+        self,
+        table: str = AUTO,
+        lesions: str | Path | None = None,
+        spacing_mm: float = 2.0,
+        height: float | None = MIDDLE_HEIGHT,
+        key: str = "image",
+    ) -> None:
+        if height is not None and not HEIGHTS[0] <= float(height) <= HEIGHTS[1]:
+            raise UserError(f"slice_height is {height:g}, but must lie between {HEIGHTS[0]:g} and {HEIGHTS[1]:g}.")
+        self.table, self.lesions, self.key = table, lesions or None, key
+        self.spacing_mm, self.height = float(spacing_mm), height
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        data = dict(data)
+        path = data[self.key]
+        if isinstance(path, torch.Tensor):
+            return data
+        numbers, affine, data["label_table"] = read_labels(path, self.table)
+        if data["label_table"] in OVERLAYS:
+            raise UserError(
+                f"label map {path} holds lesions alone (table {data['label_table']}): give a map of the tissues as "
+                "images, such as SynthSeg's, and this one as lesions."
+            )
+        if self.lesions is not None:
+            over, its_affine, _ = read_labels(self.lesions, self.table if self.table in OVERLAYS else OVERLAYS[0])
+            if over.shape != numbers.shape or not np.allclose(its_affine, affine, atol=1e-3):
+                raise UserError(f"label map {self.lesions} is on another grid than {path}: resample it to that one.")
+            numbers = laid_over(numbers, over)
+        maps = maps_on_grid(numbers, affine, self.spacing_mm)
+        if self.height is not None:
+            levels = inside_levels(maps, (self.height, self.height + 0.02))[0]
+            maps = as_picture(maps[..., int(levels[0])])
+        data[self.key] = torch.from_numpy(np.ascontiguousarray(maps))
+        return data
+
+
+def read_labels(path: str | Path, table: str = AUTO) -> tuple[np.ndarray, np.ndarray, str]:
+    """Numbers of classes uint8 (D, H, W) in RAS order, affine, and the table of a label volume; see `translate`."""
+    array, affine = read_volume(path)
+    numbers, chosen = translate(array[0], path, table)
+    turned = nib.as_closest_canonical(nib.Nifti1Image(numbers, affine))
+    return np.asarray(turned.dataobj), turned.affine, chosen
+
+
+def maps_on_grid(numbers: np.ndarray, affine: np.ndarray, spacing_mm: float = 2.0) -> np.ndarray:
+    """Shares float32 (len(CLASSES), *brain_grid) of numbers of classes (D, H, W), the brain's box in the middle.
+
+    Raises:
+        UserError: the brain is larger than the grid, or a speck.
+    """
+    inside = np.argwhere(numbers > 0)
+    low, high = inside.min(0), inside.max(0) + 1
+    shape = np.array(brain_grid(spacing_mm))
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    size_mm = (high - low) * sides
+    if (size_mm > shape * spacing_mm + 1).any() or size_mm.max() < 80:
+        said = " x ".join(f"{mm:.0f}" for mm in size_mm)
+        raise UserError(f"the labels span {said} mm, which no brain does: check the voxel size of the label map.")
+    box = tuple(slice(max(a - 4, 0), b + 4) for a, b in zip(low, high))
+    start = np.array([part.start for part in box])
+    numbers = numbers[box]
+    own = affine.copy()
+    own[:3, 3] = affine[:3, :3] @ start + affine[:3, 3]
+    middle = affine[:3, :3] @ ((low + high - 1) / 2) + affine[:3, 3]
+    grid_affine = np.diag([spacing_mm] * 3 + [1.0])
+    grid_affine[:3, 3] = middle - spacing_mm * (shape - 1) / 2
+    maps = np.zeros((len(CLASSES), *shape), np.float32)
+    for number in np.unique(numbers[numbers > 0]):
+        maps[number] = to_grid((numbers == number).astype(np.float32), own, grid_affine, shape)
+    maps[0] = np.clip(1 - maps[1:].sum(0), 0, 1)
+    return maps / maps.sum(0)
+
+
+def prepare_labels(batch: dict, device: Any = None, non_blocking: bool = False, **_: Any) -> tuple:
+    """A batch of requests or of label maps -> (inputs, no target, (), conditions), for MONAI's SupervisedEvaluator."""
+    inputs = batch["image"].to(device, non_blocking=non_blocking)
+    known = {"conditions": batch["conditions"].to(device)} if "conditions" in batch else {}
+    return inputs, None, (), known

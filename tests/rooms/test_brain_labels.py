@@ -1,0 +1,257 @@
+"""Label maps of brains: phantoms and their paintings, tables of other tools, and label maps and styles of one's own."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from synthzoo.cases.examples import write_example
+from synthzoo.datasets.brain.label_cases import ReadLabelMapd, label_cases, maps_on_grid, prepare_labels, read_labels
+from synthzoo.datasets.brain.label_slices import CONDITIONS, LabelSlices, PaintedSlices
+from synthzoo.datasets.brain.label_tables import TABLES, named_values, translate
+from synthzoo.datasets.brain.styles import read_style
+from synthzoo.errors import UserError
+from synthzoo.io.nifti import write_nifti
+from synthzoo.phantoms.brain.label_maps import CLASSES, VALUES, draw_lesioned, label_maps, to_values, volumes_ml
+from synthzoo.phantoms.brain.label_pool import SLICE_SHAPE, load_label_pool
+from synthzoo.phantoms.brain.painting import CONTRASTS, PEAK, Scan, class_values, draw_scan, paint_maps
+from synthzoo.phantoms.brain.phantom import make_anatomy
+
+SICK = next(seed for seed in range(100) if draw_lesioned(seed).tumour and draw_lesioned(seed).wmh_ml)
+
+
+@pytest.fixture(scope="module")
+def anatomy():
+    return make_anatomy(draw_lesioned(SICK), 4.0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("pools")
+
+
+@pytest.fixture(scope="module")
+def example(folder):
+    return write_example("brain_labels", folder)
+
+
+def indices(*names: str) -> list[int]:
+    return [CLASSES.index(name) for name in names]
+
+
+# --- phantoms --------------------------------------------------------------------------------------------------------
+
+
+def test_maps_share_out_every_voxel_and_hold_the_lesions_that_were_asked_for(anatomy):
+    maps = label_maps(anatomy)
+    assert maps.shape == (len(CLASSES), *anatomy.tissues.shape[1:])
+    assert np.allclose(maps.sum(0), 1, atol=1e-5) and maps.min() >= 0
+    found, params = volumes_ml(maps, 0.064), anatomy.params
+    for name in ("core", "enhancing", "oedema"):
+        assert found[name] == pytest.approx(params.tumour[f"{name}_ml"], rel=0.1)
+    assert found["WMH"] <= params.wmh_ml * 1.01  # a tumour may lie over some
+    assert found["deep_GM"] > 10
+
+
+def test_written_values_are_those_of_the_phantoms_label_maps(anatomy):
+    values = to_values(np.arange(len(CLASSES)))
+    assert values.tolist() == [VALUES[name] for name in CLASSES]
+    names = named_values()
+    assert names["2"] == "WM" and names["5"] == "lesion WMH" and "0" not in names
+
+
+@pytest.mark.parametrize("contrast", CONTRASTS)
+def test_every_contrast_has_its_order_of_intensities(contrast):
+    values = dict(zip(CLASSES, class_values(contrast, np.random.default_rng(3), spread=0.0)))
+    assert values["background"] == 0 and max(values[name] for name in ("CSF", "GM", "WM", "deep_GM")) == pytest.approx(
+        PEAK
+    )
+    if contrast == "T1w":
+        assert values["CSF"] < values["GM"] < values["deep_GM"] < values["WM"]
+    if contrast == "T2w":
+        assert values["CSF"] > values["GM"] > values["WM"]
+    if contrast == "FLAIR":
+        assert values["CSF"] < values["WM"] < values["oedema"]
+    if contrast == "T1Gd":
+        assert values["enhancing"] > values["WM"]
+
+
+def test_an_unknown_contrast_is_named():
+    with pytest.raises(UserError, match=r"contrast = 'T3'.*T1w"):
+        draw_scan("T3", np.random.default_rng(0))
+
+
+def test_a_painted_map_has_the_values_of_its_classes_and_nothing_outside():
+    maps = np.zeros((len(CLASSES), 20, 30), np.float32)
+    maps[0], maps[4, 5:15, 5:25] = 1, 1
+    maps[0, 5:15, 5:25] = 0
+    scan = Scan(np.linspace(0, 1, len(CLASSES)).astype(np.float32), noise=0, bias=0, texture=0)
+    image = paint_maps(maps, scan, np.random.default_rng(0))
+    assert np.allclose(image[5:15, 5:25], 0.4) and image[0].max() == 0
+    noisy = paint_maps(maps, Scan(scan.values, noise=0.05, bias=0.2, blur=0.5), np.random.default_rng(0))
+    assert noisy[0].max() == 0 and 0.01 < noisy[8:12, 8:22].std() < 0.2
+
+
+def test_slices_state_their_own_millilitres_and_where_they_lie(folder):
+    rows = LabelSlices(subjects=1, slices=3, cache_dir=folder, mirror=False)
+    again = load_label_pool("train", 1, 3, folder)
+    assert len(rows) == len(again) == 3 and np.array_equal(rows.pool.maps, again.maps)
+    heights = [float(rows[row]["conditions"][-1]) for row in range(3)]
+    assert heights == sorted(heights) and heights[0] >= 0.3 and heights[-1] <= 0.9
+    for row in range(3):
+        found = rows[row]
+        assert found["labels"].shape == (len(CLASSES), *SLICE_SHAPE)
+        assert torch.allclose(found["labels"].sum(0), torch.ones(SLICE_SHAPE), atol=1e-4)
+        area = found["labels"][CLASSES.index("ventricle")].sum() * 0.008
+        assert found["conditions"][CONDITIONS.index("ventricle_ml")] == pytest.approx(float(area), rel=1e-4)
+
+
+def test_a_painted_row_repeats_where_it_is_fixed_and_its_styles_are_other_slices(folder):
+    fixed = PaintedSlices(["FLAIR"], fixed=True, subjects=1, slices=3, cache_dir=folder)
+    one, two = fixed[1], fixed[1]
+    assert all(torch.equal(one[name], two[name]) for name in ("labels", "image", "style", "other_style"))
+    assert not torch.equal(one["image"], one["style"]) and not torch.equal(one["style"], one["other_style"])
+    inside = one["labels"][0] < 0.5
+    fluid = (one["labels"][indices("CSF", "ventricle")].sum(0) > 0.9) & inside
+    assert one["image"][0][fluid].mean() < one["image"][0][inside].mean()
+
+
+@pytest.mark.parametrize("wrong", [{"split": "exam"}, {"subjects": 0}, {"slices": 2}])
+def test_a_pool_names_a_setting_that_it_cannot_have(wrong, folder):
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        load_label_pool(**{"subjects": 1, "slices": 3, "folder": folder, **wrong})
+
+
+# --- tables of other tools -------------------------------------------------------------------------------------------
+
+
+def test_freesurfer_and_synthseg_values_become_classes():
+    values = np.array([0, 2, 42, 4, 24, 10, 16, 77, 1012, 2035, 251, 3007])
+    numbers, table = translate(values, "aseg.nii.gz")
+    names = [CLASSES[number] for number in numbers]
+    assert table == "freesurfer"
+    assert names == ["background", "WM", "GM", "ventricle", "CSF", "deep_GM", "WM", "WMH", "GM", "GM", "WM", "WM"]
+
+
+def test_parts_of_a_tumour_in_both_numberings_of_brats():
+    numbers, _ = translate(np.array([0, 1, 2, 3, 4]), "seg.nii.gz", "brats")
+    assert [CLASSES[number] for number in numbers] == ["background", "core", "oedema", "enhancing", "enhancing"]
+
+
+def test_an_unknown_label_is_named_with_file_value_and_remedy():
+    with pytest.raises(UserError) as caught:
+        translate(np.array([0, 2, 9999, 9999, 41]), "head_aseg.nii.gz")
+    said = str(caught.value)
+    assert "head_aseg.nii.gz" in said and "9999 (2 voxels)" in said and "--label_table" in said
+
+
+@pytest.mark.parametrize(
+    "values, table, words",
+    [
+        ([0, 1, 2, 4], "auto", "--label_table synthzoo or --label_table brats"),
+        ([0, 0], "freesurfer", "background alone"),
+        ([0.5, 1], "auto", "0.5, which is no label"),
+        ([0, 1], "fsl", "label_table = 'fsl'"),
+        ([0, 7], "brats", "7 (1 voxels)"),
+    ],
+)
+def test_what_no_table_can_read_is_said(values, table, words):
+    with pytest.raises(UserError) as caught:
+        translate(np.array(values), "labels.nii.gz", table)
+    assert words in str(caught.value)
+
+
+def test_every_class_of_every_table_is_one_of_ours():
+    assert all(name in CLASSES for table in TABLES.values() for name in table.values())
+
+
+# --- label maps of one's own -----------------------------------------------------------------------------------------
+
+
+def test_our_own_map_is_known_by_its_mark_and_comes_to_the_grid(example):
+    numbers, affine, table = read_labels(example)
+    assert table == "synthzoo"
+    maps = maps_on_grid(numbers, affine)
+    assert maps.shape == (len(CLASSES), 96, 112, 96) and np.allclose(maps.sum(0), 1, atol=1e-5)
+    voxels = volumes_ml(np.stack([numbers == number for number in range(len(CLASSES))]), 0.008)
+    found = volumes_ml(maps, 0.008)
+    assert all(found[name] == pytest.approx(voxels[name], rel=0.02) for name in ("GM", "WM", "ventricle"))
+
+
+def test_orientation_and_spacing_of_the_file_change_hardly_anything(example, tmp_path):
+    image = nib.load(example)
+    fine = np.kron(np.asarray(image.dataobj), np.ones((2, 2, 1), np.uint8))
+    affine = image.affine @ np.diag([0.5, 0.5, 1, 1])
+    affine[:3, 3] = image.affine[:3, 3] - [0.5, 0.5, 0]
+    turned = nib.Nifti1Image(fine, affine).as_reoriented(np.array([[1, -1], [0, 1], [2, -1]]))
+    path = tmp_path / "turned.nii.gz"
+    write_nifti(path, np.asarray(turned.dataobj), turned.affine)
+    one = ReadLabelMapd()({"image": str(example)})
+    two = ReadLabelMapd("synthzoo")({"image": str(path)})
+    assert one["image"].shape == (len(CLASSES), *SLICE_SHAPE) and one["label_table"] == "synthzoo"
+    assert (one["image"].argmax(0) == two["image"].argmax(0)).float().mean() > 0.98
+
+
+def test_lesions_of_a_second_map_lie_over_the_tissues_within_the_brain(example, tmp_path):
+    image = nib.load(example)
+    tumour = np.zeros(image.shape, np.uint8)
+    tumour[40:52, 50:62, 40:60] = 2
+    tumour[44:48, 54:58, 44:56] = 4
+    tumour[:4] = 1  # outside the head
+    path = tmp_path / "tumour.nii.gz"
+    write_nifti(path, tumour, image.affine)
+    maps = ReadLabelMapd(lesions=path, height=None)({"image": str(example)})["image"]
+    found = volumes_ml(maps.numpy(), 0.008)
+    assert found["enhancing"] == pytest.approx(4 * 4 * 12 * 0.008, rel=0.05) and found["core"] == 0
+    with pytest.raises(UserError, match="holds lesions alone"):
+        ReadLabelMapd("brats")({"image": str(path)})
+    write_nifti(path, tumour[:-2], image.affine)
+    with pytest.raises(UserError, match="another grid"):
+        ReadLabelMapd(lesions=path)({"image": str(example)})
+
+
+def test_labels_of_no_brains_size_are_refused():
+    numbers = np.zeros((60, 60, 60), np.uint8)
+    numbers[10:50, 10:50, 10:50] = 4
+    for side in (0.1, 20):
+        with pytest.raises(UserError, match="which no brain does"):
+            maps_on_grid(numbers, np.diag([side, side, side, 1.0]))
+
+
+def test_cases_are_requests_or_label_maps(example, tmp_path):
+    rules = {"WMH_ml": {"type": "number", "minimum": 0, "maximum": 3, "unit": "mL"}}
+    requests = label_cases("", rules, {"WMH_ml": [0.1, 2.0]}, num_samples=2, output_dir=tmp_path)
+    batch = {"image": requests[1]["image"][None], "conditions": requests[1]["conditions"][None]}
+    inputs, _, _, known = prepare_labels(batch)
+    assert inputs.shape == (1, 3, 28, 24) and float(known["conditions"]) == 2.0
+    own = label_cases(str(example), rules, {"slice_height": 0.5}, loader=ReadLabelMapd(height=0.5), output_dir=tmp_path)
+    assert len(own) == 1 and own.settings == {"slice_height": 0.5}
+    with pytest.raises(UserError, match="slice_height is 1.5"):
+        ReadLabelMapd(height=1.5)
+
+
+# --- styles ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_style_is_a_contrast_or_a_stripped_scan(tmp_path, anatomy):
+    slices = {name: read_style(name) for name in ("T1w", "T2w")}
+    assert all(one.shape == (1, *SLICE_SHAPE) and one.min() >= 0 and one.max() <= 1 for one in slices.values())
+    assert not torch.allclose(slices["T1w"], slices["T2w"])
+    image = paint_maps(label_maps(anatomy), draw_scan("T2w", np.random.default_rng(1)), np.random.default_rng(1))
+    write_nifti(tmp_path / "scan.nii.gz", 900 * image, anatomy.affine)
+    own = read_style(tmp_path / "scan.nii.gz")
+    assert own.shape == (1, *SLICE_SHAPE) and float(own.max()) == pytest.approx(PEAK, abs=0.25)
+    z = np.where(image > 0, (image - 0.4) / 0.2, 0)
+    write_nifti(tmp_path / "scored.nii.gz", z.astype(np.float32), anatomy.affine)
+    assert torch.allclose(read_style(tmp_path / "scored.nii.gz"), own, atol=0.25)
+
+
+def test_a_style_that_is_none_is_refused(tmp_path):
+    with pytest.raises(UserError, match="style is 'T9'"):
+        read_style("T9")
+    noise = np.random.default_rng(0).random((40, 40, 40)).astype(np.float32)
+    write_nifti(tmp_path / "head.nii.gz", noise, np.diag([4.0, 4.0, 4.0, 1.0]))
+    with pytest.raises(UserError, match="strip the skull"):
+        read_style(tmp_path / "head.nii.gz")
