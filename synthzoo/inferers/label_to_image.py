@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from monai.inferers import Inferer
 from synthzoo.diffusion.guidance import guided
 from synthzoo.diffusion.samplers import find_sampler
 from synthzoo.errors import UserError
+from synthzoo.inferers.synthesis import own_stream
 from synthzoo.networks.label_to_image import LabelToImage
 from synthzoo.phantoms.brain.label_maps import CLASSES, VALUES
 
@@ -25,10 +27,13 @@ class LabelToImageInferer(Inferer):
         sampler: "dpm_solver" or "ddim".
         steps: network calls for each label map.
         guidance: weight of classifier-free guidance; 1 switches it off.
+        eta: share of fresh noise of ddim, 0 to 1, see `synthzoo.inferers.synthesis.SynthesisInferer`.
         voxel_ml: of the label maps, for the volumes that are measured in them.
+        classes: name of each channel of the label maps; the first is the background.
+        values: written value of each; None takes ours, and the channel's number for others.
 
     Raises:
-        UserError: an unknown sampler, or steps below 1.
+        UserError: an unknown sampler, steps below 1, an eta that is not used.
     """
 
     def __init__(
@@ -37,13 +42,20 @@ class LabelToImageInferer(Inferer):
         sampler: str = "dpm_solver",
         steps: int = 20,
         guidance: float = 1.5,
+        eta: float = 0.0,
         voxel_ml: float = 0.008,
+        classes: Sequence[str] = CLASSES,
+        values: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
             raise UserError(f"steps = {steps!r}: the sampler takes an integer of at least 1.")
         self.style, self.sampler, self.sampler_name = style, find_sampler(sampler), sampler
-        self.steps, self.guidance, self.voxel_ml = steps, float(guidance), float(voxel_ml)
+        self.steps, self.guidance, self.eta, self.voxel_ml = steps, float(guidance), float(eta), float(voxel_ml)
+        if not 0 <= self.eta <= 1 or (self.eta and sampler != "ddim"):
+            raise UserError(f"eta = {eta!r} with sampler {sampler}: it lies between 0 and 1, and only ddim takes it.")
+        self.classes = tuple(classes)
+        self.values = tuple(values or (VALUES.get(name, number) for number, name in enumerate(self.classes)))
 
     @torch.inference_mode()
     def __call__(
@@ -52,7 +64,7 @@ class LabelToImageInferer(Inferer):
         """Noise (B, C, ...) with conditions (B, K) in user units, or label maps (B, len(CLASSES), ...).
 
         Returns:
-            "pred" image (B, 1, ...) in [0, 1], "labels" values of `VALUES` (B, 1, ...), "measured" name -> mL (B,).
+            "pred" image (B, 1, ...) in [0, 1], "dseg" values of `VALUES` (B, 1, ...), "measured" name -> mL (B,).
         """
         inputs = torch.as_tensor(inputs).as_subclass(torch.Tensor)
         if tuple(inputs.shape[1:]) == network.latent_shape:
@@ -62,14 +74,17 @@ class LabelToImageInferer(Inferer):
         maps = cleaned(maps)
         code = self.code(network, len(maps))
         image = network.painter(maps, code).float().clamp(0, 1)
-        return {"pred": image, "labels": label_values(maps), "measured": self.volumes(maps)}
+        return {"pred": image, "dseg": self.written(maps), "measured": self.volumes(maps)}
 
     def sample(self, noise: torch.Tensor, network: LabelToImage, conditions: torch.Tensor | None) -> torch.Tensor:
         """Label maps (B, K, ...) of sum 1 from noise (B, C, ...) and conditions (B, K), NaN where left out."""
         if conditions is None:
             conditions = torch.full((len(noise), len(network.conditions)), float("nan"), device=noise.device)
         denoise = guided(network.denoise, conditions, self.guidance)
-        return network.decode(self.sampler(denoise, noise, network.schedule, self.steps)).float()
+        options: dict[str, Any] = {}
+        if self.eta:
+            options = {"eta": self.eta, "generator": [own_stream(row) for row in noise]}
+        return network.decode(self.sampler(denoise, noise, network.schedule, self.steps, **options)).float()
 
     def code(self, network: LabelToImage, count: int) -> torch.Tensor:
         """The style's code, (count, code_size)."""
@@ -82,7 +97,11 @@ class LabelToImageInferer(Inferer):
     def volumes(self, maps: torch.Tensor) -> dict[str, torch.Tensor]:
         """Class_ml -> millilitres (B,) in label maps, the background left out."""
         sums = maps.flatten(2).sum(2) * self.voxel_ml
-        return {f"{name}_ml": sums[:, number] for number, name in enumerate(CLASSES) if number}
+        return {f"{name}_ml": sums[:, number] for number, name in enumerate(self.classes) if number}
+
+    def written(self, maps: torch.Tensor) -> torch.Tensor:
+        """The written values, float (B, 1, ...), of the classes with the largest shares."""
+        return torch.tensor(self.values, device=maps.device)[maps.argmax(1, keepdim=True)].float()
 
 
 def cleaned(maps: torch.Tensor) -> torch.Tensor:
@@ -91,9 +110,3 @@ def cleaned(maps: torch.Tensor) -> torch.Tensor:
     alone = torch.zeros_like(maps)
     alone[:, 0] = 1
     return torch.where(outside, alone, maps / maps.sum(1, keepdim=True))
-
-
-def label_values(maps: torch.Tensor) -> torch.Tensor:
-    """The written values, float (B, 1, ...), of the classes with the largest shares."""
-    values = torch.tensor([VALUES[name] for name in CLASSES], device=maps.device)
-    return values[maps.argmax(1, keepdim=True)].float()

@@ -22,6 +22,12 @@ def prepare_request(batch: dict, device: Any = None, non_blocking: bool = False,
     return noise, None, (), {"conditions": batch["conditions"].to(device, non_blocking=non_blocking)}
 
 
+def own_stream(start: torch.Tensor, seed: int = 0) -> torch.Generator:
+    """The source of fresh noise that belongs to one row's start noise (C, ...), whatever batch it is in."""
+    digest = hashlib.sha256(start.detach().cpu().contiguous().numpy().tobytes()).digest()
+    return torch.Generator().manual_seed((int.from_bytes(digest[:8], "little") ^ int(seed)) % 2**63)
+
+
 class SynthesisInferer(Inferer):
     """Samples a latent and decodes it.
 
@@ -79,11 +85,6 @@ class SynthesisInferer(Inferer):
         with lower, FastSingleVolumes():
             return torch.cat([self._sample(noise, network, values) for noise, values in parts])
 
-    def _stream(self, start: torch.Tensor) -> torch.Generator:
-        """The source of fresh noise that belongs to one row's start noise (C, d, h, w)."""
-        digest = hashlib.sha256(start.detach().cpu().contiguous().numpy().tobytes()).digest()
-        return torch.Generator().manual_seed((int.from_bytes(digest[:8], "little") ^ self.seed) % 2**63)
-
     def _sample(self, noise: torch.Tensor, network: Any, conditions: torch.Tensor) -> torch.Tensor:
         return network.decode(self.latents(noise, network, conditions), self.decode_roi).float().clamp(0, 1)
 
@@ -91,7 +92,10 @@ class SynthesisInferer(Inferer):
         """Noise (B, C, ...), conditions (B, K) in user units (NaN: left out) -> latents (B, C, ...), not decoded."""
         options: dict[str, Any] = {}
         if self.sampler_name == "ddim":
-            options = {"eta": self.eta, "generator": [self._stream(row) for row in noise] if self.eta else None}
+            options = {
+                "eta": self.eta,
+                "generator": [own_stream(row, self.seed) for row in noise] if self.eta else None,
+            }
         if self.progress:
             options["progress"] = lambda steps: tqdm(steps, desc="sampling", leave=False)
         denoise = guided(network.denoise, conditions, self.guidance)

@@ -18,6 +18,7 @@ from synthzoo.phantoms.brain.label_maps import CLASSES, VALUES, draw_lesioned, l
 from synthzoo.phantoms.brain.label_pool import SLICE_SHAPE, load_label_pool
 from synthzoo.phantoms.brain.painting import CONTRASTS, PEAK, Scan, class_values, draw_scan, paint_maps
 from synthzoo.phantoms.brain.phantom import make_anatomy
+from synthzoo.phantoms.brain.pool import GRID
 
 SICK = next(seed for seed in range(100) if draw_lesioned(seed).tumour and draw_lesioned(seed).wmh_ml)
 
@@ -174,7 +175,7 @@ def test_our_own_map_is_known_by_its_mark_and_comes_to_the_grid(example):
     numbers, affine, table = read_labels(example)
     assert table == "synthzoo"
     maps = maps_on_grid(numbers, affine)
-    assert maps.shape == (len(CLASSES), 96, 112, 96) and np.allclose(maps.sum(0), 1, atol=1e-5)
+    assert maps.shape == (len(CLASSES), *GRID) and np.allclose(maps.sum(0), 1, atol=1e-5)
     voxels = volumes_ml(np.stack([numbers == number for number in range(len(CLASSES))]), 0.008)
     found = volumes_ml(maps, 0.008)
     assert all(found[name] == pytest.approx(voxels[name], rel=0.02) for name in ("GM", "WM", "ventricle"))

@@ -41,9 +41,9 @@ def test_a_network_of_either_dimension_draws_maps_of_sum_one_and_paints_them(dim
     network = small_label_model(dims, size, maps=dims == 2)
     noise, style = torch.randn(2, *network.latent_shape), torch.rand(1, 20, 30)
     found = LabelToImageInferer(style, steps=2)(noise, network, torch.rand(2, CONDITIONS))
-    assert found["pred"].shape == found["labels"].shape == (2, 1, *size)
+    assert found["pred"].shape == found["dseg"].shape == (2, 1, *size)
     assert float(found["pred"].min()) >= 0 and float(found["pred"].max()) <= 1
-    assert set(found["labels"].unique().int().tolist()) <= set(VALUES.values())
+    assert set(found["dseg"].unique().int().tolist()) <= set(VALUES.values())
     maps = network.decode(noise)
     assert torch.allclose(maps.sum(1), torch.ones(2, *size), atol=1e-5)
     assert network(noise).shape == (2, 1, *size)
@@ -53,15 +53,21 @@ def test_given_label_maps_are_kept_and_their_volumes_measured(network):
     maps = random_maps()
     found = LabelToImageInferer(None, voxel_ml=0.5)(maps, network)
     kept = cleaned(maps)
-    assert torch.equal(found["labels"][:, 0] == 0, kept.argmax(1) == 0)
+    assert torch.equal(found["dseg"][:, 0] == 0, kept.argmax(1) == 0)
     assert torch.allclose(found["measured"]["WMH_ml"], kept[:, CLASSES.index("WMH")].sum((1, 2)) * 0.5)
     assert float(found["pred"][:, 0][kept[:, 0] == 1].abs().max()) == 0
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"steps": 2.5}, {"sampler": "euler"}])
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"steps": 2.5}, {"sampler": "euler"}, {"eta": 1.0}])
 def test_an_inferer_names_a_setting_that_it_cannot_take(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         LabelToImageInferer(None, **wrong)
+
+
+def test_fresh_noise_belongs_to_the_row_and_not_to_its_batch(network):
+    inferer, noise = LabelToImageInferer(None, "ddim", 3, eta=1.0), torch.randn(2, *network.latent_shape)
+    both = inferer.sample(noise, network, None)
+    assert torch.allclose(both[1:], inferer.sample(noise[1:], network, None), atol=1e-5)
 
 
 def test_a_label_decides_at_full_resolution():

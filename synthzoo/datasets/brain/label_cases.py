@@ -18,15 +18,16 @@ from monai.transforms import Transform
 from synthzoo.cases.images import ImageTable
 from synthzoo.cases.requests import RequestTable
 from synthzoo.cases.table import CaseTable
-from synthzoo.datasets.brain.label_tables import AUTO, OVERLAYS, laid_over, translate
+from synthzoo.datasets.brain.label_tables import AUTO, OVERLAYS, laid_over, named_values, translate
 from synthzoo.datasets.brain.participants import to_grid
 from synthzoo.errors import UserError
 from synthzoo.io.volumes import read_volume
 from synthzoo.phantoms.brain.label_maps import CLASSES
 from synthzoo.phantoms.brain.label_pool import HEIGHTS, as_picture, inside_levels
-from synthzoo.phantoms.brain.phantom import brain_grid
+from synthzoo.phantoms.brain.pool import GRID, SPACING_MM
 
 MIDDLE_HEIGHT = 0.6
+SMALLEST_MM, LARGEST_MM = 80.0, 230.0  # longest side of a brain
 
 
 def label_cases(
@@ -76,7 +77,7 @@ class ReadLabelMapd(Transform):
     Args:
         table: see `synthzoo.datasets.brain.label_tables.translate`.
         lesions: a second label map, with lesions alone (such as one of BraTS), on the same grid, laid over the first.
-        spacing_mm: of the grid, that of the brain phantoms.
+        grid, spacing_mm: voxels (X, Y, Z) of the grid and their side.
         height: of the axial slice, 0 to 1 between the lowest and the highest with brain; None keeps the volume.
         key: of the path.
 
@@ -88,14 +89,15 @@ class ReadLabelMapd(Transform):
         self,
         table: str = AUTO,
         lesions: str | Path | None = None,
-        spacing_mm: float = 2.0,
+        grid: Sequence[int] = GRID,
+        spacing_mm: float = SPACING_MM,
         height: float | None = MIDDLE_HEIGHT,
         key: str = "image",
     ) -> None:
         if height is not None and not HEIGHTS[0] <= float(height) <= HEIGHTS[1]:
             raise UserError(f"slice_height is {height:g}, but must lie between {HEIGHTS[0]:g} and {HEIGHTS[1]:g}.")
         self.table, self.lesions, self.key = table, lesions or None, key
-        self.spacing_mm, self.height = float(spacing_mm), height
+        self.grid, self.spacing_mm, self.height = tuple(grid), float(spacing_mm), height
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         data = dict(data)
@@ -113,7 +115,7 @@ class ReadLabelMapd(Transform):
             if over.shape != numbers.shape or not np.allclose(its_affine, affine, atol=1e-3):
                 raise UserError(f"label map {self.lesions} is on another grid than {path}: resample it to that one.")
             numbers = laid_over(numbers, over)
-        maps = maps_on_grid(numbers, affine, self.spacing_mm)
+        maps = maps_on_grid(numbers, affine, self.grid, self.spacing_mm)
         if self.height is not None:
             levels = inside_levels(maps, (self.height, self.height + 0.02))[0]
             maps = as_picture(maps[..., int(levels[0])])
@@ -129,18 +131,20 @@ def read_labels(path: str | Path, table: str = AUTO) -> tuple[np.ndarray, np.nda
     return np.asarray(turned.dataobj), turned.affine, chosen
 
 
-def maps_on_grid(numbers: np.ndarray, affine: np.ndarray, spacing_mm: float = 2.0) -> np.ndarray:
-    """Shares float32 (len(CLASSES), *brain_grid) of numbers of classes (D, H, W), the brain's box in the middle.
+def maps_on_grid(
+    numbers: np.ndarray, affine: np.ndarray, grid: Sequence[int] = GRID, spacing_mm: float = SPACING_MM
+) -> np.ndarray:
+    """Shares float32 (len(CLASSES), *grid) of numbers of classes (D, H, W), the brain's box in the middle.
 
     Raises:
-        UserError: the brain is larger than the grid, or a speck.
+        UserError: the labels span what no brain does.
     """
     inside = np.argwhere(numbers > 0)
     low, high = inside.min(0), inside.max(0) + 1
-    shape = np.array(brain_grid(spacing_mm))
+    shape = np.array(grid)
     sides = np.linalg.norm(affine[:3, :3], axis=0)
     size_mm = (high - low) * sides
-    if (size_mm > shape * spacing_mm + 1).any() or size_mm.max() < 80:
+    if size_mm.max() > LARGEST_MM or size_mm.max() < SMALLEST_MM:
         said = " x ".join(f"{mm:.0f}" for mm in size_mm)
         raise UserError(f"the labels span {said} mm, which no brain does: check the voxel size of the label map.")
     box = tuple(slice(max(a - 4, 0), b + 4) for a, b in zip(low, high))
@@ -156,6 +160,13 @@ def maps_on_grid(numbers: np.ndarray, affine: np.ndarray, spacing_mm: float = 2.
         maps[number] = to_grid((numbers == number).astype(np.float32), own, grid_affine, shape)
     maps[0] = np.clip(1 - maps[1:].sum(0), 0, 1)
     return maps / maps.sum(0)
+
+
+class NameLabels(Transform):
+    """Put "labels", value -> name of a written label map, into the sample, for its sidecar."""
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        return {**data, "labels": named_values()}
 
 
 def prepare_labels(batch: dict, device: Any = None, non_blocking: bool = False, **_: Any) -> tuple:

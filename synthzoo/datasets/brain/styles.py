@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -16,7 +15,7 @@ from synthzoo.errors import UserError
 from synthzoo.io.volumes import read_volume
 from synthzoo.phantoms.brain.label_pool import as_picture, subject_slices
 from synthzoo.phantoms.brain.painting import CONTRASTS, PEAK, draw_scan, paint_maps
-from synthzoo.phantoms.brain.phantom import brain_grid
+from synthzoo.phantoms.brain.pool import GRID, SPACING_MM
 
 STYLE_SEED = 390_000  # of the phantoms whose slices stand for a contrast: of no split
 MIDDLE = 0.6  # height of the slice of a scan
@@ -24,14 +23,13 @@ FILLED = (0.05, 0.75)  # least and most share of a slice that a brain without a 
 BRIGHT = 98.0  # percentile of the brain's levels that becomes `PEAK`
 
 
-def read_style(style: str | Path, seed: int = 0, spacing_mm: float = 2.0) -> torch.Tensor:
+def read_style(style: str | Path, seed: int = 0) -> torch.Tensor:
     """The style slice float32 (1, h, w) in [0, 1], brightest healthy tissue about `PEAK`, that a user means.
 
     Args:
         style: a name of `CONTRASTS`, which is a phantom's slice; or the path of a skull-stripped MR volume, whose
             axial slice at 60 % of its height is taken.
         seed: of the phantom.
-        spacing_mm: of the slice.
 
     Raises:
         UserError: neither a contrast nor a file; a file that cannot be read, is not MR, or shows no brain alone.
@@ -46,13 +44,11 @@ def read_style(style: str | Path, seed: int = 0, spacing_mm: float = 2.0) -> tor
     expect_modality(style, "MR")
     array, affine = read_volume(Path(style).expanduser())
     scan = nib.as_closest_canonical(nib.Nifti1Image(array[0], affine))
-    plane = style_plane(np.asarray(scan.dataobj, np.float32), scan.affine, style, brain_grid(spacing_mm), spacing_mm)
+    plane = style_plane(np.asarray(scan.dataobj, np.float32), scan.affine, style)
     return torch.from_numpy(plane)[None]
 
 
-def style_plane(
-    scan: np.ndarray, affine: np.ndarray, name: str | Path, grid: Sequence[int], spacing_mm: float
-) -> np.ndarray:
+def style_plane(scan: np.ndarray, affine: np.ndarray, name: str | Path) -> np.ndarray:
     """The slice float32 (h, w) of a skull-stripped scan (D, H, W) in RAS; see `read_style`."""
     background = float(np.median(np.concatenate([scan[0].ravel(), scan[-1].ravel(), scan[:, 0].ravel()])))
     inside = np.abs(scan - background) > 1e-3 * max(float(np.ptp(scan)), 1e-6)
@@ -67,9 +63,9 @@ def style_plane(
     low, high = found.min(0), found.max(0)
     middle = affine[:3, :3] @ ((low + high) / 2) + affine[:3, 3]
     middle[2] = (affine[:3, :3] @ (low + MIDDLE * (high - low)) + affine[:3, 3])[2]
-    shape = np.array([*grid[:2], 1])
-    grid_affine = np.diag([spacing_mm] * 3 + [1.0])
-    grid_affine[:3, 3] = middle - spacing_mm * (shape - 1) / 2
+    shape = np.array([*GRID[:2], 1])
+    grid_affine = np.diag([SPACING_MM] * 3 + [1.0])
+    grid_affine[:3, 3] = middle - SPACING_MM * (shape - 1) / 2
     # Levels above the scan's lowest: a z-scored scan has its darkest tissue far below 0.
     levels = np.where(inside, scan - float(np.percentile(scan[inside], 0.1)), 0).clip(0)
     plane = as_picture(to_grid(levels, affine, grid_affine, shape)[..., 0])

@@ -16,11 +16,11 @@ import numpy as np
 from synthzoo.errors import UserError
 from synthzoo.io.files import atomic_folder, write_array
 from synthzoo.phantoms.brain.label_maps import CLASSES, LESIONS, draw_lesioned, label_maps, volumes_ml
-from synthzoo.phantoms.brain.phantom import VERSION, brain_grid, make_anatomy
+from synthzoo.phantoms.brain.phantom import VERSION, make_anatomy
+from synthzoo.phantoms.brain.pool import GRID, SPACING_MM, crop_to_brain
 from synthzoo.phantoms.cache import cache_folder, settings_key
 
-SPACING_MM = 2.0
-SLICE_SHAPE = (brain_grid(SPACING_MM)[1], brain_grid(SPACING_MM)[0])  # rows, columns
+SLICE_SHAPE = (GRID[1], GRID[0])  # rows, columns
 VOXEL_ML = SPACING_MM**3 / 1000
 SPLITS = {"train": (0, 100_000), "validation": (100_000, 200_000), "test": (200_000, 300_000)}
 HEIGHTS = (0.3, 0.9)
@@ -103,7 +103,7 @@ def load_label_pool(
         UserError: settings out of range, or a folder that cannot be written.
     """
     settings = PoolSettings(split, int(subjects), int(slices))
-    key = settings_key([VERSION, CLASSES, HEIGHTS, asdict(settings)])
+    key = settings_key([VERSION, CLASSES, HEIGHTS, GRID, asdict(settings)])
     path = (Path(folder) if folder else cache_folder()) / f"brain-labels-{key}"
     if not (path / "facts.npy").is_file():
         with atomic_folder(path) as temporary:
@@ -123,7 +123,8 @@ def subject_slices(seed: int, count: int) -> Iterator[tuple[np.ndarray, float, f
     """Label maps float32 (len(CLASSES), *SLICE_SHAPE), height and age of `count` slices of subject `seed`, upwards."""
     params = draw_lesioned(seed)
     anatomy = make_anatomy(params, SPACING_MM)
-    volume = label_maps(anatomy)
+    whole = label_maps(anatomy)
+    volume = crop_to_brain(whole, whole[0] < 0.5, GRID, fill=np.eye(len(CLASSES))[0])
     levels, bottom, top = inside_levels(volume)
     sick = volume[[CLASSES.index(name) for name in LESIONS]].sum((0, 1, 2))[levels]
     rng = np.random.default_rng([seed, 61])
