@@ -86,7 +86,7 @@ def _unpacked(data: bytes, named: str) -> bytes:
 
 
 def table_cells(
-    path: str | Path, needed: Sequence[str], missing: str, hint: str, one: str = "row"
+    path: str | Path, needed: Sequence[str], missing: str, hint: str, one: str = "row", delimiter: str | None = ","
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Line and cells by lower-case column of a CSV with a header; commas at the end of a line are passed over.
 
@@ -96,13 +96,14 @@ def table_cells(
         missing: remedy when it is not there.
         hint: which columns it has, for the sentences.
         one: what a line stands for, such as "video".
+        delimiter: between cells; None takes tabs where the first line has one.
 
     Raises:
         UserError: what `table_lines` says; a column that is missing or stands twice; a line with another number of
             cells than the header; no line but the header.
     """
     lines = table_lines(path, missing=missing, empty=hint)
-    table = csv_rows(path, lines, ",")
+    table = csv_rows(path, lines, delimiter)
     columns = [name.strip().lower() for name in next(table)[1]]
     while columns and not columns[-1]:
         columns.pop()

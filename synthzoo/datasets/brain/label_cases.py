@@ -157,7 +157,7 @@ def maps_on_grid(
     grid_affine[:3, 3] = middle - spacing_mm * (shape - 1) / 2
     maps = np.zeros((len(CLASSES), *shape), np.float32)
     for number in np.unique(numbers[numbers > 0]):
-        maps[number] = to_grid((numbers == number).astype(np.float32), own, grid_affine, shape)
+        maps[number] = to_grid((numbers == number).astype(np.float32), own, grid_affine, shape.tolist())
     maps[0] = np.clip(1 - maps[1:].sum(0), 0, 1)
     return maps / maps.sum(0)
 

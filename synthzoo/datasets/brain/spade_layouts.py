@@ -115,7 +115,7 @@ class PublishedLabels(Dataset):
         self.table, self.classes = split_table(Path(folder), split), int(classes)
         self.rows: list[tuple[Path, list[float]]] = []
         hint = f"its columns are label, {', '.join(columns)}"
-        for line, cells in table_cells(self.table, ["label", *columns], "make the table", hint, "label map"):
+        for line, cells in table_cells(self.table, ["label", *columns], "make the table", hint, "label map", None):
             where = f"{self.table} line {line}: "
             values = [number_in(cells, name, where, 0, 1) for name in columns]
             path = path_of(cells["label"], self.table, split, where)
@@ -209,7 +209,7 @@ class PublishedVolumes(Dataset):
         self.table, self.classes = split_table(Path(folder), split), int(classes)
         self.rows: list[tuple[Path, Path]] = []
         hint = f"its columns are label, {', '.join(sequences)}"
-        for line, cells in table_cells(self.table, ["label", *sequences], "make the table", hint, "subject"):
+        for line, cells in table_cells(self.table, ["label", *sequences], "make the table", hint, "subject", None):
             where = f"{self.table} line {line}: "
             label = path_of(cells["label"], self.table, split, where)
             given = [cells[name.lower()].strip() for name in sequences]

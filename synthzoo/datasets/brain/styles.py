@@ -68,6 +68,6 @@ def style_plane(scan: np.ndarray, affine: np.ndarray, name: str | Path) -> np.nd
     grid_affine[:3, 3] = middle - SPACING_MM * (shape - 1) / 2
     # Levels above the scan's lowest: a z-scored scan has its darkest tissue far below 0.
     levels = np.where(inside, scan - float(np.percentile(scan[inside], 0.1)), 0).clip(0)
-    plane = as_picture(to_grid(levels, affine, grid_affine, shape)[..., 0])
+    plane = as_picture(to_grid(levels, affine, grid_affine, shape.tolist())[..., 0])
     bright = float(np.percentile(plane[plane > 0], BRIGHT)) if (plane > 0).any() else 1.0
     return (plane * PEAK / max(bright, 1e-6)).clip(0, 1).astype(np.float32)
