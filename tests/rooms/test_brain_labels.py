@@ -14,7 +14,15 @@ from synthzoo.datasets.brain.label_tables import TABLES, named_values, translate
 from synthzoo.datasets.brain.styles import read_style
 from synthzoo.errors import UserError
 from synthzoo.io.nifti import write_nifti
-from synthzoo.phantoms.brain.label_maps import CLASSES, VALUES, draw_lesioned, label_maps, to_values, volumes_ml
+from synthzoo.phantoms.brain.label_maps import (
+    CLASSES,
+    VALUES,
+    draw_lesioned,
+    label_maps,
+    shared_out,
+    to_values,
+    volumes_ml,
+)
 from synthzoo.phantoms.brain.label_pool import SLICE_SHAPE, load_label_pool
 from synthzoo.phantoms.brain.painting import CONTRASTS, PEAK, Scan, class_values, draw_scan, paint_maps
 from synthzoo.phantoms.brain.phantom import make_anatomy
@@ -51,9 +59,17 @@ def test_maps_share_out_every_voxel_and_hold_the_lesions_that_were_asked_for(ana
     assert np.allclose(maps.sum(0), 1, atol=1e-5) and maps.min() >= 0
     found, params = volumes_ml(maps, 0.064), anatomy.params
     for name in ("core", "enhancing", "oedema"):
-        assert found[name] == pytest.approx(params.tumour[f"{name}_ml"], rel=0.1)
-    assert found["WMH"] <= params.wmh_ml * 1.01  # a tumour may lie over some
+        assert found[name] == pytest.approx(params.tumour[f"{name}_ml"], rel=0.1)  # some share a voxel with WMH
+    assert 0 < found["WMH"] <= params.wmh_ml * 1.01
     assert found["deep_GM"] > 10
+
+
+def test_parts_without_a_class_count_to_another_and_no_voxel_is_claimed_twice():
+    one = np.ones((2, 2, 2), np.float32)
+    maps = shared_out({"WM": 0.8 * one}, {"solid": 0.5 * one, "oedema": one})
+    assert maps[CLASSES.index("core"), 0, 0, 0] == pytest.approx(0.8 / 3)
+    assert maps[CLASSES.index("oedema"), 0, 0, 0] == pytest.approx(1.6 / 3)
+    assert maps[CLASSES.index("WM")].max() == 0 and maps[0].min() == pytest.approx(0.2)
 
 
 def test_written_values_are_those_of_the_phantoms_label_maps(anatomy):
@@ -192,7 +208,8 @@ def test_orientation_and_spacing_of_the_file_change_hardly_anything(example, tmp
     one = ReadLabelMapd()({"image": str(example)})
     two = ReadLabelMapd("synthzoo")({"image": str(path)})
     assert one["image"].shape == (len(CLASSES), *SLICE_SHAPE) and one["label_table"] == "synthzoo"
-    assert (one["image"].argmax(0) == two["image"].argmax(0)).float().mean() > 0.98
+    # The finer file is smoothed by the resolution that it loses, so thin sulci may close.
+    assert (one["image"].argmax(0) == two["image"].argmax(0)).float().mean() > 0.95
 
 
 def test_lesions_of_a_second_map_lie_over_the_tissues_within_the_brain(example, tmp_path):
