@@ -161,13 +161,13 @@ def test_an_unknown_label_is_named_with_file_value_and_remedy():
     with pytest.raises(UserError) as caught:
         translate(np.array([0, 2, 9999, 9999, 41]), "head_aseg.nii.gz")
     said = str(caught.value)
-    assert "head_aseg.nii.gz" in said and "9999 (2 voxels)" in said and "--label_table" in said
+    assert "head_aseg.nii.gz" in said and "9999 (2 voxels)" in said and "label_table" in said
 
 
 @pytest.mark.parametrize(
     "values, table, words",
     [
-        ([0, 1, 2, 4], "auto", "--label_table synthzoo or --label_table brats"),
+        ([0, 1, 2, 4], "auto", "let label_table be synthzoo or brats"),
         ([0, 0], "freesurfer", "background alone"),
         ([0.5, 1], "auto", "0.5, which is no label"),
         ([0, 1], "fsl", "label_table = 'fsl'"),

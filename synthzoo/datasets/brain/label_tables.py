@@ -84,11 +84,11 @@ def translate(values: np.ndarray, path: str | Path, table: str = AUTO) -> tuple[
         more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
         raise UserError(
             f"label map {path} holds the label {', '.join(named)}{more}, which the table {chosen} has not: set such "
-            f"voxels to one of its values, or name another table by --label_table {'|'.join(TABLES)}."
+            f"voxels to one of its values, or let label_table be another of {', '.join(TABLES)}."
         )
     numbers = np.array([CLASSES.index(names[int(value)]) for value in found], np.uint8)
     if not numbers.any():
-        raise UserError(f"label map {path} holds background alone: check the file, or its --label_table.")
+        raise UserError(f"label map {path} holds background alone: check the file, or its label_table.")
     return numbers[inverse].reshape(values.shape), chosen
 
 
@@ -105,7 +105,7 @@ def detected(values: list[int], path: str | Path) -> str:
     if all(value in TABLES["brats"] for value in values):
         raise UserError(
             f"label map {path} holds the labels {', '.join(map(str, values))}, which are tissues in our table and "
-            "parts of a tumour in that of BraTS: say which by --label_table synthzoo or --label_table brats."
+            "parts of a tumour in that of BraTS: let label_table be synthzoo or brats."
         )
     return "synthzoo"
 
