@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -17,23 +19,22 @@ from synthzoo.io.nifti import write_nifti
 from synthzoo.phantoms.brain.label_maps import (
     CLASSES,
     VALUES,
-    draw_lesioned,
     label_maps,
     shared_out,
     to_values,
     volumes_ml,
 )
-from synthzoo.phantoms.brain.label_pool import SLICE_SHAPE, load_label_pool
+from synthzoo.phantoms.brain.label_pool import DISEASES, SLICE_SHAPE, draw_disease, load_label_pool
 from synthzoo.phantoms.brain.painting import CONTRASTS, PEAK, Scan, class_values, draw_scan, paint_maps
-from synthzoo.phantoms.brain.phantom import make_anatomy
+from synthzoo.phantoms.brain.phantom import draw_params, make_anatomy
 from synthzoo.phantoms.brain.pool import GRID
 
-SICK = next(seed for seed in range(100) if draw_lesioned(seed).tumour and draw_lesioned(seed).wmh_ml)
+TUMOUR = {"core_ml": 6.0, "enhancing_ml": 9.0, "oedema_ml": 40.0}
 
 
 @pytest.fixture(scope="module")
 def anatomy():
-    return make_anatomy(draw_lesioned(SICK), 4.0)
+    return make_anatomy(replace(draw_params(3), wmh_ml=12.0, tumour=TUMOUR), 4.0)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +124,14 @@ def test_slices_state_their_own_millilitres_and_where_they_lie(folder):
         assert torch.allclose(found["labels"].sum(0), torch.ones(SLICE_SHAPE), atol=1e-4)
         area = found["labels"][CLASSES.index("ventricle")].sum() * 0.008
         assert found["conditions"][CONDITIONS.index("ventricle_ml")] == pytest.approx(float(area), rel=1e-4)
+
+
+def test_every_disease_has_its_share_of_the_subjects():
+    drawn = [{lesion.kind for lesion in draw_disease(seed)} for seed in range(200)]
+    assert sum(not kinds for kinds in drawn) == pytest.approx(200 * DISEASES[""], abs=15)
+    for kind in ("tumour", "WMH", "stroke"):
+        assert sum(kind in kinds for kinds in drawn) >= 0.75 * 200 * DISEASES[kind]
+    assert draw_disease(7) == draw_disease(7) != draw_disease(7, attempt=1)
 
 
 def test_a_painted_row_repeats_where_it_is_fixed_and_its_styles_are_other_slices(folder):

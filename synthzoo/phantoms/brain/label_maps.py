@@ -8,11 +8,12 @@ A lesion replaces its share of what lies beneath it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
-from synthzoo.phantoms.brain.phantom import LABELS, BrainAnatomy, BrainParams, draw_params
+from synthzoo.phantoms.brain.pathology.lesion import PARTS
+from synthzoo.phantoms.brain.pathology.subject import SickBrain
+from synthzoo.phantoms.brain.phantom import LABELS, BrainAnatomy
 from synthzoo.phantoms.brain.pool import deep_grey
 
 CLASSES = ("background", "CSF", "ventricle", "GM", "WM", "deep_GM", "WMH", "core", "enhancing", "oedema", "stroke")
@@ -20,7 +21,6 @@ LESIONS = CLASSES[6:]
 # Parts of lesions that have no class of their own, by what BraTS counts them to.
 PART_OF = {"solid": "core", "haemorrhage": "core", "cavity": "CSF"}
 VALUES = {"background": 0, **LABELS, "deep_GM": max(LABELS.values()) + 1}  # of a written label map
-LESION_SEED = 51
 
 
 def label_maps(anatomy: BrainAnatomy) -> np.ndarray:
@@ -63,23 +63,8 @@ def volumes_ml(maps: np.ndarray, voxel_ml: float) -> dict[str, float]:
     return dict(zip(CLASSES[1:], sums[1:].tolist()))
 
 
-def draw_lesioned(seed: int) -> BrainParams:
-    """Subject `seed` with white matter hyperintensities (.6), a tumour (.5) and a stroke (.25), each independently.
-
-    Volumes are log-uniform: WMH .5 to 40 mL, whole tumour 5 to 120 mL shared out at random among core, enhancing rim
-    and oedema, stroke 3 to 60 mL. Half of the tumours have no core, no oedema or hardly a rim.
-    """
-    healthy = draw_params(seed, independent=bool(np.random.default_rng([seed, 23]).random() < 0.5))
-    rng = np.random.default_rng([seed, LESION_SEED])
-    has_wmh, has_tumour, has_stroke = rng.random(3) < (0.6, 0.5, 0.25)
-    wmh, whole, infarct = np.exp(rng.uniform(np.log([0.5, 5.0, 3.0]), np.log([40.0, 120.0, 60.0])))
-    parts = rng.dirichlet([1.0, 1.2, 2.5])
-    if rng.random() < 0.5:
-        parts = parts * (np.arange(3) != rng.integers(3))
-        parts = parts / parts.sum()
-    names = ("core_ml", "enhancing_ml", "oedema_ml")
-    tumour = dict(zip(names, (float(whole * part) for part in parts))) if has_tumour else None
-    if tumour:  # oedema surrounds something, and a core lies in something
-        tumour["enhancing_ml"] = max(tumour["enhancing_ml"], 0.2 * tumour["core_ml"], 0.3)
-    stroke = {"volume_ml": float(infarct)} if has_stroke else None
-    return replace(healthy, wmh_ml=float(wmh) if has_wmh else 0.0, tumour=tumour, stroke=stroke)
+def sick_label_maps(subject: SickBrain) -> np.ndarray:
+    """Maps float32 (len(CLASSES), X, Y, Z) of a sick brain on the pool's grid."""
+    cortex, deep, wm, csf, ventricle = subject.maps[:5]
+    tissues = {"CSF": csf, "ventricle": ventricle, "GM": cortex, "WM": wm, "deep_GM": deep}
+    return shared_out(tissues, dict(zip(PARTS, subject.parts)))

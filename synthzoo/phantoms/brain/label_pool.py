@@ -1,4 +1,4 @@
-"""Pools of axial label slices of lesioned brain phantoms at 2 mm, made once and memory-mapped.
+"""Pools of axial label slices of sick brain phantoms at 2 mm, made once and memory-mapped.
 
 A slice is seen from above: rows run from the front of the head to the back, columns from left to right. Its height is
 where it lies between the lowest (0) and the highest (1) slice with brain; volumes are of the slice alone, which is as
@@ -15,15 +15,21 @@ import numpy as np
 
 from synthzoo.errors import UserError
 from synthzoo.io.files import atomic_folder, write_array
-from synthzoo.phantoms.brain.label_maps import CLASSES, LESIONS, draw_lesioned, label_maps, volumes_ml
-from synthzoo.phantoms.brain.phantom import VERSION, make_anatomy
-from synthzoo.phantoms.brain.pool import GRID, SPACING_MM, crop_to_brain
+from synthzoo.phantoms.brain.label_maps import CLASSES, LESIONS, sick_label_maps, volumes_ml
+from synthzoo.phantoms.brain.pathology.lesion import Lesion, draw_lesions
+from synthzoo.phantoms.brain.pathology.subject import VERSION as SICK_VERSION
+from synthzoo.phantoms.brain.pathology.subject import sicken
+from synthzoo.phantoms.brain.phantom import VERSION, draw_params
+from synthzoo.phantoms.brain.pool import GRID, SPACING_MM, anatomy_maps
 from synthzoo.phantoms.cache import cache_folder, settings_key
 
 SLICE_SHAPE = (GRID[1], GRID[0])  # rows, columns
 VOXEL_ML = SPACING_MM**3 / 1000
 SPLITS = {"train": (0, 100_000), "validation": (100_000, 200_000), "test": (200_000, 300_000)}
 HEIGHTS = (0.3, 0.9)
+FIRST_ANATOMY = 3_000_000  # those below are of other pools
+# What a subject has for certain -> share of the subjects; other diseases may keep it company.
+DISEASES = {"": 0.1, "tumour": 0.45, "WMH": 0.2, "stroke": 0.2, "resection": 0.03, "haemorrhage": 0.02}
 MEASURED = ("ventricle_ml", "WMH_ml", "core_ml", "enhancing_ml", "oedema_ml", "stroke_ml")
 
 
@@ -103,7 +109,7 @@ def load_label_pool(
         UserError: settings out of range, or a folder that cannot be written.
     """
     settings = PoolSettings(split, int(subjects), int(slices))
-    key = settings_key([VERSION, CLASSES, HEIGHTS, GRID, asdict(settings)])
+    key = settings_key([VERSION, SICK_VERSION, CLASSES, HEIGHTS, GRID, DISEASES, asdict(settings)])
     path = (Path(folder) if folder else cache_folder()) / f"brain-labels-{key}"
     if not (path / "facts.npy").is_file():
         with atomic_folder(path) as temporary:
@@ -121,17 +127,36 @@ def load_label_pool(
 
 def subject_slices(seed: int, count: int) -> Iterator[tuple[np.ndarray, float, float]]:
     """Label maps float32 (len(CLASSES), *SLICE_SHAPE), height and age of `count` slices of subject `seed`, upwards."""
-    params = draw_lesioned(seed)
-    anatomy = make_anatomy(params, SPACING_MM)
-    whole = label_maps(anatomy)
-    volume = crop_to_brain(whole, whole[0] < 0.5, GRID, fill=np.eye(len(CLASSES))[0])
+    volume, age = subject_volume(seed)
     levels, bottom, top = inside_levels(volume)
     sick = volume[[CLASSES.index(name) for name in LESIONS]].sum((0, 1, 2))[levels]
     rng = np.random.default_rng([seed, 61])
     chance = np.ones(len(levels)) + len(levels) * (sick > 5) / max(int((sick > 5).sum()), 1)
     replace = len(levels) < count
     for level in sorted(rng.choice(levels, count, replace, chance / chance.sum())):
-        yield as_picture(volume[..., level]), (level - bottom) / max(top - bottom, 1), params.age
+        yield as_picture(volume[..., level]), (level - bottom) / max(top - bottom, 1), age
+
+
+def subject_volume(seed: int) -> tuple[np.ndarray, float]:
+    """Label maps float32 (len(CLASSES), *GRID) of subject `seed`, and the age in years."""
+    healthy, number = anatomy_maps(FIRST_ANATOMY + seed), 0
+    while True:
+        try:
+            sick = sicken(healthy, draw_disease(seed, number), seed)
+            return sick_label_maps(sick), draw_params(FIRST_ANATOMY + seed).age
+        except UserError:  # too little tissue in this head for what was drawn
+            number += 1
+
+
+def draw_disease(seed: int, attempt: int = 0) -> list[Lesion]:
+    """Lesions of subject `seed`, those of `draw_lesions` among which each of `DISEASES` has its share."""
+    rng = np.random.default_rng([seed, 51, attempt])
+    wanted = str(rng.choice(list(DISEASES), p=list(DISEASES.values())))
+    while wanted:
+        found = draw_lesions(int(rng.integers(2**31)), healthy=0.0)
+        if any(lesion.kind == wanted for lesion in found):
+            return found
+    return []
 
 
 def inside_levels(volume: np.ndarray, heights: Sequence[float] = HEIGHTS) -> tuple[np.ndarray, int, int]:

@@ -38,6 +38,7 @@ from synthzoo.systems.brainspade.scores import (
 
 BATCH = 16
 LEAST_ML = 0.02  # of a lesion in a slice: less is absent
+COMPARED = 120  # subjects of training, and as many unseen ones, among which nearest neighbours are sought
 HELD_OUT = "PD"  # the contrast that no painter and no segmenter is trained on with labels
 STYLES = ("T1w", "T1Gd", "T2w", "FLAIR", HELD_OUT)
 LABELLED = ("T1w", "T2w", "FLAIR")  # contrasts of the real pairs
@@ -324,7 +325,7 @@ class BrainSpadeEvaluation(Evaluation):
         def flat(maps: np.ndarray) -> np.ndarray:
             return np.stack([np.tensordot(levels, one[:, ::2, ::2].astype(np.float32), 1) for one in maps])[:, None]
 
-        size, folder = (self.training["subjects"], self.training["slices"]), self.training["cache_dir"]
+        size, folder = (min(self.training["subjects"], COMPARED), self.training["slices"]), self.training["cache_dir"]
         train, unseen = (flat(load_label_pool(split, *size, folder).maps) for split in ("train", "validation"))
         found = Found()
         one = memorisation(flat(self.generated.numpy()), train, flat(self.truth[0]), unseen)
