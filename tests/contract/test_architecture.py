@@ -66,7 +66,7 @@ SERVES_ALL = {
 AWAITED = {
     "brainspade": {  # and brainspade3d: the same parts in two and in three dimensions
         *("networks.hybrid", "networks.label_to_image", "networks.spade", "inferers.label_to_image"),
-        *("objectives.diffusion", "objectives.label_maps", "objectives.painting"),
+        *("objectives.label_maps", "objectives.painting"),
     },
 }
 SHARED_ROOMS = {"transforms", "networks", "diffusion", "objectives", "metrics", "inferers"}
