@@ -207,7 +207,7 @@ class Distillation:
             save_atomically(chosen(samples, rows), folder / "kept.pt")
             save_atomically(chosen(samples, drawn.sort().values), folder / "unfiltered.pt")
             labels = samples["conditions"].numpy()
-            lines = [
+            lines: list[list[int | float]] = [
                 [int(seed), *(float(v) for v in values), float(score), int(where), int(one)]
                 for seed, values, score, where, one in zip(samples["seeds"], labels, scores, found, kept)
             ]
@@ -218,7 +218,7 @@ class Distillation:
                 "nearest_image",
                 "kept",
             ]
-            table = [",".join(map(str, line)) for line in (columns, *lines)]
+            table = [",".join(columns), *(",".join(map(str, line)) for line in lines)]
             write_text(folder / "synthetic.csv", "\n".join(table) + "\n")
             report = {"threshold": judge.threshold, "samples": len(scores), "kept": len(rows)}
             write_json(folder / "filter.json", {**report, "by_label": kept_by_label(labels, kept, LABELS)})

@@ -222,7 +222,7 @@ class DistillationEvaluation(Evaluation):
         sets = {int(n): torch.load(path, weights_only=True) for n, path in self.known["along"].items()}
         for iteration, made in sorted(sets.items()):
             images = as_images(made["images"])
-            row = [iteration, len(images)]
+            row: list[Any] = [iteration, len(images)]
             for judge, calibrated in self.calibrated.items():
                 ratio = calibrated.ratio(images)
                 row += [round(ratio.share, 4), f"{ratio.low:.3f} to {ratio.high:.3f}"]

@@ -29,17 +29,17 @@ LEVEL = 0.95
 
 
 class Ratio(NamedTuple):
-    """A share with its Clopper-Pearson interval."""
+    """A share, `hits` of `n`, with its Clopper-Pearson interval."""
 
-    count: int
+    hits: int
     n: int
     low: float
     high: float
 
     @property
     def share(self) -> float:
-        """count / n."""
-        return self.count / self.n
+        """hits / n."""
+        return self.hits / self.n
 
 
 def clopper_pearson(count: int, n: int, level: float = LEVEL) -> Ratio:

@@ -150,7 +150,7 @@ def test_the_threshold_refuses_one_unseen_patient_in_twenty_and_every_copy():
     images = patterns(220)
     training, unseen, others = (as_images(images[part, 0]) for part in (slice(20), slice(20, 120), slice(120, 220)))
     judge = Calibrated(by_pixels, training, unseen)
-    assert judge.ratio(unseen).count == 5
+    assert judge.ratio(unseen).hits == 5
     floor = judge.ratio(others)
     assert floor.low <= 0.05 <= floor.high
     again = as_images(images[:20, 1])
