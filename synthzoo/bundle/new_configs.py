@@ -66,7 +66,7 @@ def inference(name: str, skeleton: Skeleton) -> dict[str, Any]:
         "postprocessing": {"_target_": "Compose", "transforms": [*skeleton.after, saver(skeleton, table)]},
         "handlers": [finalizer(skeleton, table)],
         "evaluator": EVALUATOR,
-        "initialize": ["@imports", "$monai.utils.set_determinism(seed=@seed)"],
+        "initialize": ["@imports", "$torch.manual_seed(@seed)"],
         "run": ["$@evaluator.run()"],
     }
 

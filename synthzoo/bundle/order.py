@@ -45,7 +45,7 @@ def order_problems(bundle: str | Path) -> list[str]:
     block = read_metadata(bundle).get("synthzoo", {})
     conditions = list(block.get("conditions", {}))
     middle = [key for keys in (REQUEST_KEYS, IMAGE_KEYS) if set(keys) & set(config) for key in keys]
-    if set(IMAGE_KEYS) <= set(config):
+    if set(IMAGE_KEYS) <= set(config) and "requests" not in config:  # images, or as many of a text
         middle = [key for key in middle if key in config]
     wanted = [*HEAD, *middle, *conditions, *BODY]
     problems = [f"inference.json lacks the key '{key}'" for key in wanted if key not in config]
