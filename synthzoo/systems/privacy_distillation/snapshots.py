@@ -16,12 +16,12 @@ class SaveSnapshots:
     """Handler that writes the averaged weights every so many iterations as `snapshot-<iteration>.pt`.
 
     Args:
-        folder: of the files.
+        folder: of the files; None, as of a training without checkpoints, writes none.
         every: iterations; None writes none.
     """
 
-    def __init__(self, folder: str | Path, every: int | None = None) -> None:
-        self.folder, self.every = Path(folder), every
+    def __init__(self, folder: str | Path | None, every: int | None = None) -> None:
+        self.folder, self.every = Path(folder or "."), every if folder is not None else None
 
     def attach(self, engine: Any) -> None:
         """Write while the engine runs."""
