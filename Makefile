@@ -62,7 +62,7 @@ demo: setup  ## three synthetic brains as requested and two anomaly maps; writes
 	@$(RUN) scripts/demo.py
 	@echo "for monailabel and every other command here: source $(VENV)/bin/activate"
 
-test: setup  ## the whole suite but what is slow: offline, on the CPU, about 12 minutes on two cores (JOBS=2)
+test: setup  ## the whole suite but what is slow: offline, on the CPU, about 20 minutes on two cores (JOBS=2)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
