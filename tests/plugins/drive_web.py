@@ -13,6 +13,8 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -291,8 +293,9 @@ def model_id(title: str) -> str:
     return {"Brain MR synthesis by latent diffusion": "brain_mr_synthesis_ldm"}[title]
 
 
-def main(url: str, out: str, chromium: str, threshold: str) -> dict:
-    """All steps."""
+@contextmanager
+def opened(url: str, out: str, chromium: str) -> Iterator[tuple[Reader, list[str]]]:
+    """A reader before the page in a new browser, and the list of the page's errors; a failure leaves `failed.png`."""
     failed: list[str] = []
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
         browser = playwright.chromium.launch_persistent_context(
@@ -302,22 +305,27 @@ def main(url: str, out: str, chromium: str, threshold: str) -> dict:
         page.set_default_timeout(LONGEST_S * 1000)
         page.on("pageerror", lambda error: failed.append(str(error)))
         page.goto(url)
-        reader = Reader(page, Path(out))
         try:
-            report = {"look": look(reader)}
-            report["map"] = draw_map(reader, "scan_2", "phantom_mr_anomaly_map_tiny", threshold)
-            report["generate"] = generate(reader, "Brain MR synthesis by latent diffusion")
-            report["play"] = play(reader, "phantom_us_video_synthesis_tiny")
-            report["sample"] = sample(
-                reader, "Counterfactual echocardiograms by a deep twin network", "phantom_mr_anomaly_map_tiny"
-            )
-            report["cancel"] = cancel(reader, "Brain MR synthesis by latent diffusion")
-            reader.page.locator(".v-snackbar button").click()
-            report["compare"] = compare(reader, "scan_1", "phantom_mr_translation_tiny")
+            yield Reader(page, Path(out)), failed
         except BaseException:
             page.screenshot(path=Path(out) / "failed.png")
             raise
         browser.close()
+
+
+def main(url: str, out: str, chromium: str, threshold: str) -> dict:
+    """All steps."""
+    with opened(url, out, chromium) as (reader, failed):
+        report = {"look": look(reader)}
+        report["map"] = draw_map(reader, "scan_2", "phantom_mr_anomaly_map_tiny", threshold)
+        report["generate"] = generate(reader, "Brain MR synthesis by latent diffusion")
+        report["play"] = play(reader, "phantom_us_video_synthesis_tiny")
+        report["sample"] = sample(
+            reader, "Counterfactual echocardiograms by a deep twin network", "phantom_mr_anomaly_map_tiny"
+        )
+        report["cancel"] = cancel(reader, "Brain MR synthesis by latent diffusion")
+        reader.page.locator(".v-snackbar button").click()
+        report["compare"] = compare(reader, "scan_1", "phantom_mr_translation_tiny")
     return report | {"page_errors": failed}
 
 

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
-from pathlib import Path
 
-from drive_web import FLAGS, LONGEST_S, Reader
-from playwright.sync_api import sync_playwright
+from drive_web import Reader, opened
 
 PHRASES = ("consolidation", "left pleural effusion")
 SENTENCE = "Large right pleural effusion. No pneumothorax."
@@ -73,24 +70,10 @@ def generate(reader: Reader) -> dict:
 
 def main(url: str, out: str, chromium: str, model: str) -> dict:
     """All steps."""
-    failed: list[str] = []
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
-        browser = playwright.chromium.launch_persistent_context(
-            profile, executable_path=chromium, headless=True, args=FLAGS, viewport={"width": 1280, "height": 800}
-        )
-        page = browser.new_page()
-        page.set_default_timeout(LONGEST_S * 1000)
-        page.on("pageerror", lambda error: failed.append(str(error)))
-        page.goto(url)
-        reader = Reader(page, Path(out))
-        try:
-            page.wait_for_selector("img[src^=blob]")
-            reader.views(1)
-            report = {"seek": seek(reader, model), "refused": be_refused(reader), "generate": generate(reader)}
-        except BaseException:
-            page.screenshot(path=Path(out) / "failed.png")
-            raise
-        browser.close()
+    with opened(url, out, chromium) as (reader, failed):
+        reader.page.wait_for_selector("img[src^=blob]")
+        reader.views(1)
+        report = {"seek": seek(reader, model), "refused": be_refused(reader), "generate": generate(reader)}
     return report | {"page_errors": failed}
 
 
