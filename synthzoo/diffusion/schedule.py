@@ -72,9 +72,13 @@ class NoiseSchedule:
         a, s = self.at(t, x0)
         return a * noise - s * x0
 
-    def split(self, xt: torch.Tensor, prediction: torch.Tensor, t: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Estimates of x_0 and of the noise from x_t and the denoiser's output at timestep t."""
-        a, s = float(self.alpha[t]), float(self.sigma[t])
+    def split(
+        self, xt: torch.Tensor, prediction: torch.Tensor, t: int | torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Estimates of x_0 and of the noise from x_t and the denoiser's output at t, an int or (B,)."""
+        a: float | torch.Tensor
+        s: float | torch.Tensor
+        a, s = self.at(t, xt) if isinstance(t, torch.Tensor) else (float(self.alpha[t]), float(self.sigma[t]))
         if self.prediction == "epsilon":
             return (xt - s * prediction) / a, prediction
         return a * xt - s * prediction, s * xt + a * prediction

@@ -115,11 +115,7 @@ class LabelDiffusionObjective(LatentDiffusionObjective):
         found = super().judge(network, batch, prediction, noisy, noise, t)
         if not self.decoded_weight:
             return found
-        schedule = network.schedule
-        a, s = schedule.at(t, noisy)
-        if schedule.prediction == "epsilon":
-            estimate = (noisy - s * prediction) / a
-        else:
-            estimate = a * noisy - s * prediction
+        estimate, _ = network.schedule.split(noisy, prediction, t)
+        a, _ = network.schedule.at(t, noisy)
         decoded = self.loss(network.logits(estimate), batch["labels"], a.flatten() ** 2)
         return {"loss": found["loss"] + self.decoded_weight * decoded, "latent": found["loss"], "decoded": decoded}
