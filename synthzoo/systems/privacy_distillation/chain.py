@@ -118,12 +118,13 @@ class Distillation:
             found[name] = self.train(name, ["train_teacher", "student"], inputs, {})
             found[f"{name}_samples"] = self.sample(f"{name}_samples", found[name], self.model_samples)
         found |= {"filter": filtered, "private": self.private, "public": self.public, "overrides": self.overrides}
+        found["percentile"] = self.percentile
         summary = plain(found)
         write_json(self.work_dir / SUMMARY, summary)
         if self.save_to:
             write_bytes(self.save_to, found["student"].read_bytes())
         if self.report:
-            places = {"distillation_dir": self.work_dir, "weights": found["student"]}
+            places = {"distillation_dir": self.work_dir, "weights": found["student"], "percentile": self.percentile}
             changed = {**self.overrides, **dict(self.stages.get("evaluate", {}))}
             run_stage(self.bundle, ["evaluate"], {**places, **changed})
         return summary

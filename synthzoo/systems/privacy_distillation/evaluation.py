@@ -62,7 +62,7 @@ class DistillationEvaluation(Evaluation):
         shared: see `Evaluation`.
 
     Raises:
-        UserError: a distillation that did not come to its end.
+        UserError: a distillation that did not come to its end, or whose filter had another percentile.
     """
 
     PARTS = ("networks", "reidentification", "along", "copies", "downstream", "kept", "speed")
@@ -83,6 +83,12 @@ class DistillationEvaluation(Evaluation):
                 f"distillation_dir {distillation_dir} has no {SUMMARY}: run configs/distill.json first, which makes it."
             )
         self.known = json.loads(path.read_text(encoding="utf-8"))
+        filtered = float(self.known.get("percentile", percentile))
+        if filtered != float(percentile):
+            raise UserError(
+                f"percentile is {percentile:g}, but the samples in {distillation_dir} were filtered with {filtered:g}: "
+                f"add --percentile {filtered:g}, or run configs/distill.json with --percentile {percentile:g}."
+            )
         settings = {"known": self.known, "classifier_steps": classifier_steps, "seeds": seeds, "percentile": percentile}
         super().__init__(settings=settings, **shared)
         self.bundle, self.figure = bundle, figure

@@ -145,6 +145,11 @@ def test_what_is_done_is_not_run_again_and_another_setting_runs_what_it_changes(
     Path(resumed["student_samples"]).write_bytes(b"damaged")
     again = distil(given, work_dir, percentile=80.0)
     assert again["teacher"] == resumed["teacher"] and again["filter"] != resumed["filter"]
+    assert json.loads((work_dir / "distillation.json").read_text())["percentile"] == 80
+    config = load_config(BUNDLE, ["evaluate"], {"distillation_dir": str(work_dir)})
+    with pytest.raises(Exception) as caught:
+        config.get_parsed_content("evaluation")
+    assert "were filtered with 80: add --percentile 80" in str(find_user_error(caught.value))
 
 
 def settings_of(given, name, overlays, **changed):
@@ -179,6 +184,8 @@ def test_a_folder_may_have_any_name_in_all_stages(given, tmp_path):
 
 
 def test_the_audit_measures_every_set_by_every_judge(given, resumed, tmp_path):
+    # Another test of this folder may have ended with another percentile: the summary is the last run's.
+    assert distil(given, Path(resumed["filter"]).parent) == resumed
     changed = {"distillation_dir": Path(resumed["filter"]).parent, "weights": resumed["student"], **SMALL}
     changed |= {"output_dir": tmp_path, "save_to": tmp_path / "metrics.json", "figure": tmp_path / "sets.png"}
     load_config(BUNDLE, ["evaluate"], {**changed, "classifier_steps": 2, "seeds": 1}).get_parsed_content("run")
