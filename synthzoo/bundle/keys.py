@@ -22,11 +22,12 @@ from synthzoo.io.words import path_text, path_texts, read_value
 
 PLAIN_KEYS = Path(__file__).with_name("schema") / "plain_keys.json"
 PATH = "path"
+IMAGE = "image"  # of an option: text too, a path or a word
 LISTS = ("images",)  # path keys that take several
 # Where a plain key of the last name in an id means what it means at the top level.
 TABLES = ("train", "dataloader", "evaluation")
 # Path keys whose names mean other things inside of components.
-TOP_ONLY = ("base", "common", "expert", "preview", "figure")
+TOP_ONLY = ("base", "common", "expert", "preview", "figure", "style", "lesions")
 READ_BY_MONAI = re.compile("[#@%$]")
 SPELLED = re.compile(r"\$'([^'\\]|\\.)*'")
 NULL = ("None", "null")
@@ -142,7 +143,9 @@ def check_key(key: str, value: Any, metadata: Mapping[str, Any], held: Any, wher
     if isinstance(value, (dict, list, tuple)) or (isinstance(value, str) and value[:1] in ("$", "@", "%")):
         return
     rule = property_of(key, metadata, held)
-    if rule is None or rule.get("format") == PATH or rule["type"] == "string" and not {"enum", "maxLength"} & set(rule):
+    if rule is None or rule.get("format") in (PATH, IMAGE):
+        return
+    if rule["type"] == "string" and not {"enum", "maxLength"} & set(rule):
         return
     if "maxLength" in rule and value == "":
         return  # whether a free text may be empty, the bundle says

@@ -155,20 +155,39 @@ class ImageTable(CaseTable):
         return self.paths[row].exists() and super().is_done(row)
 
     def record(self, row: int) -> dict:
-        """Name and SHA-256 of the input; never its folder, which may name a person or a machine."""
+        """Name and SHA-256 of the input, see `stamp_of`."""
         return {"input": self._input(row)}
 
     def _input(self, row: int) -> dict[str, Any]:
         path = self.paths[row]
         if row not in self._digests:  # asked for where it is named, before the run and where it is saved
-            files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
-            digests = [sha256(file) for file in files]
-            self._digests[row] = digests[0] if len(files) == 1 else digests
-        return {"name": text_of(path.name), "sha256": self._digests[row]}
+            self._digests[row] = stamp_of(path)
+        return self._digests[row]
 
     def load(self, row: int) -> dict:
         """The path; reading is the preprocessing's work."""
         return {"image": str(self.paths[row])}
+
+
+def stamp_of(path: str | Path) -> dict[str, Any]:
+    """Name and SHA-256 of a file, or of each file of a folder; never its folder, which may name a person or a machine.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    path = Path(path)
+    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    digests = [sha256(file) for file in files]
+    return {"name": text_of(path.name), "sha256": digests[0] if len(files) == 1 else digests}
+
+
+def stamped(value: Any) -> Any:
+    """A setting as a sidecar holds it: the name and SHA-256 of a file, any other value as it is."""
+    try:
+        path = Path(value).expanduser() if isinstance(value, (str, Path)) and str(value).strip() else None
+        return stamp_of(path) if path is not None and path.exists() else value
+    except OSError:  # whoever reads the file says what is wrong with it
+        return str(value)
 
 
 def expect_modality(path: str | Path, modality: str) -> None:

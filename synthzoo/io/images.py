@@ -106,6 +106,22 @@ def _bands(path: Path, form: str) -> np.ndarray:
     return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
 
 
+def read_label_picture(path: str | Path) -> np.ndarray:
+    """The integers of a flat label map, (H, W) of a grey PNG of 8 or 16 bits, as they stand.
+
+    Raises:
+        UserError: see `read_picture`; another format than PNG, or colours.
+    """
+    path = Path(path)
+    head = first_bytes(path)
+    if format_of_content(head) != "png":
+        raise UserError(f"label map {path} is {what_is(head) or 'no picture'}: a flat one must be a PNG.")
+    bands = _bands(path, "png")
+    if len(bands) != 1:
+        raise UserError(f"label map {path} has colours: save it with one number a pixel, in grey of 8 or 16 bits.")
+    return bands[0]
+
+
 def _expect_size(path: Path, width: int, height: int) -> None:
     """Refuse a size before anything is decoded."""
     if max(width, height) > LARGEST:

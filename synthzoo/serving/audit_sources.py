@@ -23,6 +23,7 @@ from synthzoo.bundle.find import find_bundles, read_json, read_metadata
 from synthzoo.bundle.inspect.judge import inspect_bundle
 from synthzoo.bundle.inspect.rules import REFUSE
 from synthzoo.bundle.order import walk
+from synthzoo.datasets.brain.label_slices import PaintedSlices
 from synthzoo.datasets.brain.sources import training_images
 from synthzoo.datasets.chest.sources import training_radiographs
 from synthzoo.datasets.echo.training_clips import training_clips
@@ -31,6 +32,7 @@ from synthzoo.evaluation.privacy.sets import ImageSet, chosen, row_set
 from synthzoo.evaluation.privacy.spaces import FeatureSpace, IdentitySpace
 from synthzoo.instruments.brain.identity import brain_features
 from synthzoo.instruments.chest.identity import radiograph_features
+from synthzoo.io.files import write_text
 from synthzoo.io.videos import write_avi
 from synthzoo.serving.generation import generate_dataset
 
@@ -74,8 +76,47 @@ class ChestRows(Subset):
         return [" and ".join(phrase for phrase in truth["phrases"] if phrase) for truth in chosen]
 
 
+class SliceRows(PaintedSlices):
+    """Label slices of a pool of brain phantoms, each painted once in the contrast in which the bundle paints.
+
+    What a generator of label maps repeats is anatomy, which no other contrast may hide.
+
+    Attributes:
+        owners: whose each is.
+
+    Args:
+        split, subjects, slices, cache_dir: of the pool, see `LabelSlices`.
+        style: contrast, as inference.json has it.
+        data_format: "phantom".
+    """
+
+    def __init__(
+        self,
+        split: str = "train",
+        subjects: int = 320,
+        slices: int = 16,
+        style: str = "T1w",
+        data_format: str = "phantom",
+        cache_dir: str | None = None,
+    ) -> None:
+        super().__init__([style], True, split=split, subjects=subjects, slices=slices, cache_dir=cache_dir)
+        self.owners = [row // slices for row in range(len(self))]
+
+    def request_lines(self, count: int, seed: int, conditions: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """A table of requests, header first, as so many of the rows have them, drawn at random, within the bounds."""
+        rows = np.random.default_rng([seed, 83]).choice(len(self), count, replace=count > len(self))
+        found = ["\t".join(conditions)]
+        for row in rows:
+            values = self.truth(int(row))["conditions"].tolist()
+            bounds = [(rule["minimum"], rule["maximum"]) for rule in conditions.values()]
+            clipped = (min(max(value, low), high) for value, (low, high) in zip(values, bounds, strict=True))
+            found.append("\t".join(f"{value:.4g}" for value in clipped))
+        return found
+
+
 # Argument of a training data set that only this function takes -> the function, and its argument that counts patients.
 SOURCES: dict[str, tuple[Callable[..., Any], str]] = {
+    "contrasts": (SliceRows, "subjects"),
     "conditions": (training_images, "size"),
     "phantom": (ChestRows, "patients"),
     "patients": (training_clips, "patients"),
@@ -191,7 +232,7 @@ def make_samples(bundle: Path, out: Path, num_samples: int, seed: int, source: S
         bundle: folder of a generative bundle.
         out: folder of the samples.
         num_samples: how many.
-        seed: of the conditions, which are drawn evenly from their range, and of the noise.
+        seed: of the conditions, which are those of training slices or drawn evenly from their range, and of the noise.
         source: of a bundle that takes images: it is given unseen patients' images of the split "test".
 
     Raises:
@@ -203,6 +244,12 @@ def make_samples(bundle: Path, out: Path, num_samples: int, seed: int, source: S
         return
     conditions = block.get("conditions", {})
     if "requests" in read_json(bundle / "configs" / "inference.json"):
+        if source is not None and source.make is SliceRows:
+            table = out.with_name(f"{out.name}_requests.tsv")
+            lines = source.rows("train").request_lines(num_samples, seed, conditions)
+            write_text(table, "\n".join(lines) + "\n")
+            generate_dataset(bundle, out, requests=table, seed=seed)
+            return
         settings = {name: _whole_range(rule) for name, rule in conditions.items()}
         generate_dataset(bundle, out, num_samples, seed=seed, settings=settings)
     elif makes_images_alone(block):
@@ -294,6 +341,8 @@ def _training_arguments(bundle: Path, stages: list[str]) -> tuple[Callable[..., 
                 arguments = {key: parser.get_parsed_content(f"{where}#{key}") for key in one if key in known}
                 if count not in arguments:
                     arguments[count] = parser.get_parsed_content(f"{where}#{own}#{count}")
+                if "style" in known:
+                    arguments["style"] = parser.get("style")
                 if "like" in known and "like" not in arguments:
                     arguments["like"] = parser.get_parsed_content("network_def")
                 return make, count, arguments

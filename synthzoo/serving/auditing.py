@@ -119,9 +119,13 @@ def audit_bundle(
         make_samples(folder, made, num_samples, seed, source)
         samples = folder_set(made, "samples")
         samples.name = folder.name
-        instrument = _instrument(identity, root) if identity else instrument_for(folder.name, root)
+        instrument, notes = _instrument(identity, root) if identity else instrument_for(folder.name, root), []
+        if instrument is not None and not identity and samples.kind not in instrument.kinds:
+            notes.append(f"The instrument {instrument.instrument} takes {instrument.kinds[0]}s, and these are none.")
+            instrument = None
         probes = {"fingerprint": fingerprint_probe(fingerprint, made, root, seed)} if fingerprint else {}
         found = audit(samples, known, unseen, identity=instrument, criteria=rules, seed=seed, say=say, probes=probes)
+    found.report["notes"] += notes
     if source is not None and not training:
         found.report["phantoms"] = True
         count = len(source.rows("train"))

@@ -16,6 +16,7 @@ from synthzoo.errors import UserError
 
 LONGEST_TEXT = 200
 MOST_SAMPLES = 64
+IMAGE = "image"  # format of an option that names an image
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Option:
         max_length: characters of a free text, at most; None where there is an enum.
         unit, description: for people.
         condition: True for what the image shall show, False for how it is generated.
+        examples: texts that a panel offers.
+        format: "image" where a text that is none of `examples` is the id of an image of the server's datastore.
     """
 
     name: str
@@ -43,12 +46,15 @@ class Option:
     description: str = ""
     condition: bool = False
     max_length: int | None = None
+    examples: tuple[str, ...] = ()
+    format: str = ""
 
     def check(self, value: Any) -> Any:
         """The value, typed; None where a condition is unset.
 
         Raises:
-            UserError: wrong type, out of range, not in the enum, text that is too long or looks like a program.
+            UserError: wrong type, out of range, not in the enum, text that is too long or looks like a program, a
+                path in place of the id of an image.
         """
         if isinstance(value, str) and len(value) > LONGEST_TEXT:
             raise UserError(
@@ -59,7 +65,10 @@ class Option:
             raise UserError(f"{self.name} is a {type(value).__name__}, but must be {self.allowed()}.")
         if is_unset(value):
             return None if self.condition else self.default
-        return check_value(self.name, value, self.schema())
+        value = check_value(self.name, value, self.schema())
+        if self.format == IMAGE and value not in self.examples and any(part in value for part in ("/", "\\", "..")):
+            raise UserError(f"{self.name} is '{value}', but must be {self.allowed()}; a server takes no path.")
+        return value
 
     def schema(self) -> dict[str, Any]:
         """The option as a property of JSON Schema, without its default."""
@@ -69,6 +78,8 @@ class Option:
             "maximum": self.maximum,
             "enum": list(self.enum) or None,
             "maxLength": self.max_length,
+            "format": self.format or None,
+            "examples": list(self.examples) or None,
             "unit": self.unit or None,
             "description": self.description or None,
         }
@@ -76,6 +87,8 @@ class Option:
 
     def allowed(self) -> str:
         """What is allowed, as part of a sentence."""
+        if self.format == IMAGE:
+            return f"one of {', '.join(self.examples)}, or the id of an image of the datastore"
         return allowed(self.schema())
 
     def describe(self) -> dict[str, Any]:
@@ -120,6 +133,8 @@ def option_of(name: str, schema: Mapping[str, Any], default: Any, condition: boo
         schema.get("description", ""),
         condition,
         schema.get("maxLength"),
+        tuple(schema.get("examples", ())),
+        schema.get("format", ""),
     )
 
 

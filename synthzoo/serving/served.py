@@ -63,7 +63,7 @@ class ServedBundle:
         self.outputs: dict[str, dict] = self.block.get("outputs", {})
         self.takes_images = "images" in self.config
         alone = [kind for kind, rule in self.outputs.items() if rule.get("without_images")]
-        self.needs_images = self.takes_images and not alone
+        self.needs_images = self.takes_images and not alone and "requests" not in self.config
         self.of_images = {kind: rule for kind, rule in self.outputs.items() if kind not in alone}
         self.released_options: dict[str, Option] = bundle_options(self.metadata, self.config)
         self.table_id = find_table(self.config)
@@ -98,9 +98,10 @@ class ServedBundle:
 
     @property
     def takes_labels(self) -> bool:
-        """Whether the input is a label map, which metadata says as the input's `format`."""
-        stated = self.metadata["network_data_format"]["inputs"]["image"].get("format", "")
-        return self.takes_images and stated in ("labels", "segmentation")
+        """Whether an image that is given is a label map, as metadata says of the network's input or of a second one."""
+        inputs = self.metadata["network_data_format"]["inputs"]
+        stated = inputs["image"].get("format", "")
+        return self.takes_images and (stated in ("labels", "segmentation") or "labels" in inputs)
 
     def known_versions(self) -> list[str]:
         """The names of the weights, the newest first, the released ones last."""

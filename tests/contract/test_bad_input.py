@@ -49,11 +49,17 @@ def modality(bundle, side, name) -> str:
 
 # Radiographs: test_bad_radiographs.py.
 OF_SCANS = [bundle for bundle in OF_IMAGES if modality(bundle, "inputs", "image") not in RADIOGRAPHS]
-# A series of slices is a volume and no video.
-OF_VOLUMES = [bundle for bundle in OF_IMAGES if modality(bundle, "inputs", "image") not in FLAT]
+OF_LABELS = [b for b in OF_IMAGES if "labels" in read_metadata(b)["network_data_format"]["inputs"]]
+# A series of slices is a volume, no video and no label map.
+OF_VOLUMES = [b for b in OF_IMAGES if modality(b, "inputs", "image") not in FLAT and b not in OF_LABELS]
 OF_REQUESTS = [bundle for bundle in BUNDLES if "requests" in CONFIGS[bundle]]
-# A video of a small network finds room where a volume does not.
-OF_WRITTEN_VOLUMES = [bundle for bundle in OF_REQUESTS if modality(bundle, "outputs", "pred") not in FLAT]
+# A slice or a video of a small network finds room where a volume does not.
+OF_WRITTEN_VOLUMES = [
+    bundle
+    for bundle in OF_REQUESTS
+    if modality(bundle, "outputs", "pred") not in FLAT
+    and len(read_metadata(bundle)["network_data_format"]["outputs"]["pred"]["spatial_shape"]) == 3
+]
 BAD_IMAGES = [
     bad_images.bad_missing,
     bad_images.bad_2d,
@@ -88,7 +94,11 @@ def test_a_bad_scan_is_refused_by_name(bundle, make, tmp_path):
     assert str(path) in sentence and bad_images.SENTENCES[make] in sentence
 
 
-@for_each(bundle for bundle in OF_IMAGES if not makes_images_alone(read_metadata(bundle)["synthzoo"]))
+def needs_images(bundle) -> bool:
+    return bundle not in OF_REQUESTS and not makes_images_alone(read_metadata(bundle)["synthzoo"])
+
+
+@for_each(bundle for bundle in OF_IMAGES if needs_images(bundle))
 def test_no_scan_at_all_is_told(bundle, tmp_path):
     assert "images is ''" in refusal(bundle, "evaluator", {"output_dir": str(tmp_path / "out")})
 
@@ -149,6 +159,14 @@ def test_a_damaged_dicom_series_is_refused_by_name(bundle, phantom, tmp_path):
         path.write_bytes(path.read_bytes()[:300])
     made = {"images": str(tmp_path / "series"), "output_dir": str(tmp_path / "out")}
     assert f"{tmp_path / 'series'} is not one readable DICOM series" in refusal(bundle, "dataset", made)
+
+
+@for_each(OF_LABELS)
+def test_a_dicom_series_is_no_label_map(bundle, phantom, tmp_path):
+    write_dicom(tmp_path / "series", np.round(phantom.image * 4000).astype(np.uint16), phantom.anatomy.affine)
+    made = {"images": str(tmp_path / "series"), "output_dir": str(tmp_path / "out")}
+    sentence = refusal(bundle, "dataset", made)
+    assert f"{tmp_path / 'series'} holds DICOM files, but not of a label map" in sentence
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------

@@ -27,6 +27,11 @@ def image_bundle(folder: Path) -> dict:
         block["example_input"] = "brain_labels"
     elif folder.name == FINER:
         del block["example_input"]
+        config["like"] = "plain"
+        settings = config["dataset"]["data"]["settings"]
+        settings["like"] = {"_target_": "synthzoo.cases.images.stamped", "value": "@like"}
+        rule = {"type": "string", "maxLength": 200, "format": "image", "examples": ["plain", "bright"]}
+        block["options"]["like"] = {**rule, "description": "a word, or an image that shows it"}
         config["preprocessing"]["transforms"].insert(1, {"_target_": "Spacingd", "keys": "image", "pixdim": [2, 2, 2]})
     else:
         config["lesion"] = 0.0

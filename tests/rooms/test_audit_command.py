@@ -16,6 +16,7 @@ from bundle_runs import ROOT
 from planted import draw, image_set, write_pngs
 
 from synthzoo.bundle.index import read_metrics
+from synthzoo.datasets.brain.label_slices import CONDITIONS
 from synthzoo.errors import UserError
 from synthzoo.evaluation.privacy.audit import audit
 from synthzoo.evaluation.privacy.page import page
@@ -24,6 +25,8 @@ from synthzoo.evaluation.privacy.sets import folder_set
 from synthzoo.io.files import write_json
 from synthzoo.io.videos import write_avi
 from synthzoo.metrics.reidentification import auc
+from synthzoo.phantoms.brain.label_pool import SLICE_SHAPE
+from synthzoo.phantoms.brain.painting import CONTRASTS
 from synthzoo.phantoms.chest.phantom import chest_study
 from synthzoo.phantoms.chest.pool import SPLITS
 from synthzoo.serving.audit_sources import Source, instrument_for
@@ -209,6 +212,21 @@ def test_few_training_patients_of_a_pool_are_compared_with_all_its_unseen_ones(t
     training, unseen = source.rows("train", 50), source.rows("validation", 50)
     assert len(set(training.owners)) == 1 and len(set(unseen.owners)) > 1
     assert not set(training.owners) & set(unseen.owners)
+
+
+def test_slices_of_a_label_pool_are_painted_in_one_contrast_and_their_requests_kept(tmp_path):
+    data = {"_target_": "x", "data_format": "phantom", "contrasts": ["T1w", "T2w"], "subjects": 2, "slices": 3}
+    write_json(tmp_path / "configs" / "metadata.json", {"version": "0.1.0"})
+    write_json(tmp_path / "configs" / "inference.json", {"network_def": {}, "style": "T2w"})
+    write_json(tmp_path / "configs" / "train.json", {"train": {"dataset": data}})
+    rows = Source(tmp_path, str(tmp_path / "pool")).rows("train")
+    assert rows.owners == [0, 0, 0, 1, 1, 1] and rows[4]["image"].shape == (1, *SLICE_SHAPE)
+    assert {rows[row]["contrast"] for row in range(6)} == {CONTRASTS.index("T2w")}
+    bounds = {name: {"minimum": 0, "maximum": 0.5} for name in CONDITIONS}
+    header, *lines = rows.request_lines(4, 0, bounds)
+    values = np.array([[float(cell) for cell in line.split("\t")] for line in lines])
+    assert header.split("\t") == list(CONDITIONS) and values.shape == (4, 7) and values.max() == 0.5
+    assert rows.request_lines(4, 0, bounds) == [header, *lines]
 
 
 def test_the_instrument_of_a_domain_is_found_by_its_name():

@@ -15,6 +15,8 @@ from synthzoo.datasets.brain.label_slices import CONDITIONS, LabelSlices, Painte
 from synthzoo.datasets.brain.label_tables import TABLES, named_values, translate
 from synthzoo.datasets.brain.styles import read_style
 from synthzoo.errors import UserError
+from synthzoo.io.files import write_bytes
+from synthzoo.io.images import png_bytes
 from synthzoo.io.nifti import write_nifti
 from synthzoo.phantoms.brain.label_maps import (
     CLASSES,
@@ -282,3 +284,50 @@ def test_a_style_that_is_none_is_refused(tmp_path):
     write_nifti(tmp_path / "head.nii.gz", noise, np.diag([4.0, 4.0, 4.0, 1.0]))
     with pytest.raises(UserError, match="strip the skull"):
         read_style(tmp_path / "head.nii.gz")
+
+
+# --- flat label maps, and what a result depends on -------------------------------------------------------------------
+
+
+@pytest.fixture
+def flat(tmp_path):
+    """A label map as the bundle writes it, as values uint8 (h, w), and its file."""
+    values = np.zeros(SLICE_SHAPE, np.uint8)
+    values[20:80, 15:65] = VALUES["GM"]
+    values[30:70, 25:55] = VALUES["WM"]
+    values[40:50, 30:40] = VALUES["core"]
+    path = tmp_path / "sub-0001_dseg.png"
+    write_bytes(path, png_bytes(values))
+    return values, path
+
+
+def test_a_flat_map_of_the_network_s_pixels_is_taken_as_it_is(flat):
+    values, path = flat
+    found = ReadLabelMapd("synthzoo")({"image": str(path)})["image"].numpy()
+    assert found.shape == (len(CLASSES), *SLICE_SHAPE) and np.array_equal(found.sum(0), np.ones(SLICE_SHAPE))
+    assert np.array_equal(to_values(found.argmax(0)), values)
+
+
+def test_a_flat_map_of_another_size_in_colour_or_for_volumes_is_refused(flat, tmp_path):
+    values, path = flat
+    with pytest.raises(UserError, match="is flat, but this model takes volumes"):
+        ReadLabelMapd("synthzoo", height=None)({"image": str(path)})
+    write_bytes(tmp_path / "small.png", png_bytes(values[:60]))
+    with pytest.raises(UserError, match=r"small.png has 80 x 60 pixels, but a flat one has 80 x 96 of 2 mm"):
+        ReadLabelMapd("synthzoo")({"image": str(tmp_path / "small.png")})
+    write_bytes(tmp_path / "colours.png", png_bytes(np.stack([values, values // 2, values])))
+    with pytest.raises(UserError, match=r"colours.png has colours"):
+        ReadLabelMapd("synthzoo")({"image": str(tmp_path / "colours.png")})
+
+
+def test_style_and_lesions_stand_in_the_sidecar_by_name_and_content(flat, example, tmp_path):
+    rules = {"WMH_ml": {"type": "number", "minimum": 0, "maximum": 3, "unit": "mL"}}
+    painting = {"style": str(example), "lesions": str(flat[1])}
+    own = label_cases(str(example), rules, {}, painting=painting, loader=ReadLabelMapd(), output_dir=tmp_path / "out")
+    stated = own.request(0)["settings"]
+    assert {name: value["name"] for name, value in stated.items()} == {"style": example.name, "lesions": flat[1].name}
+    assert all(len(value["sha256"]) == 64 for value in stated.values())
+    named = label_cases("", rules, {}, painting={"style": "FLAIR", "lesions": None}, output_dir=tmp_path / "out")
+    assert named.settings == {"style": "FLAIR"}
+    with pytest.raises(UserError, match="lesions are laid over the tissues of a label map"):
+        label_cases("", rules, {}, painting=painting, output_dir=tmp_path / "out")

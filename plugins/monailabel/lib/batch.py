@@ -19,6 +19,7 @@ from lib.paths import without_folders
 from lib.requests import Request, read_request
 from lib.service import Service, scores_of
 from synthzoo.bundle.outputs import OUTPUT_KINDS, kinds_shown_as, kinds_stored_as
+from synthzoo.cases.images import stamp_of
 from synthzoo.errors import UserError, find_user_error
 from synthzoo.io.files import sha256, write_json
 from synthzoo.io.volumes import is_nifti_video
@@ -180,6 +181,8 @@ class BatchRunner:
         scan = sha256(self.service.input_path(bundle, request, image_id))
         options = bundle.options_of(request.extras["model_version"])
         requested = {**{name: option.default for name, option in options.items()}, **request.values}
+        files = self.service.with_images(bundle, request.values)
+        requested |= {name: stamp_of(files[name]) for name, value in request.values.items() if files[name] != value}
 
         def same(sidecar: dict) -> bool:
             made = {key: value for part in PARTS_OF_A_REQUEST for key, value in (sidecar.get(part) or {}).items()}

@@ -26,6 +26,7 @@ from synthzoo.bundle.outputs import OUTPUT_KINDS, can_be_shown, kinds_shown_as, 
 from synthzoo.errors import StorageError, UserError
 from synthzoo.io.files import scratch_folder, sha256
 from synthzoo.serving.cost import MOST_MILLIONS, check_cost
+from synthzoo.serving.options import IMAGE
 from synthzoo.serving.served import Case, ServedBundle
 from synthzoo.serving.store import Job, ModelStore
 
@@ -132,9 +133,11 @@ class Service:
         """Check everything that a client sent, and what it would cost.
 
         Raises:
-            UserError: see `lib.requests.read_request`; a request that costs more than `--conf cost_max`.
+            UserError: see `lib.requests.read_request` and `with_images`; a request that costs more than `--conf
+                cost_max`.
         """
         request = read_request(bundle, requested)
+        self.with_images(bundle, request.values)
         check_cost(bundle, request.values, self.cost_max, request.extras["model_version"])
         return request
 
@@ -192,7 +195,8 @@ class Service:
         with self.store.use(job) as item:
             logger.info(f"{bundle.name} job {job.id}: runs")
             version = request.extras["model_version"]
-            cases = self._runs.submit(item.run, request.values, folder, source, version, report).result()
+            values = self.with_images(bundle, request.values)
+            cases = self._runs.submit(item.run, values, folder, source, version, report).result()
         logger.info(f"{bundle.name} job {job.id}: done in {job.describe()['seconds']} s")
         return job, cases
 
@@ -209,6 +213,24 @@ class Service:
         if not isinstance(image_id, str) or image_id not in self.datastore.list_images():
             raise LookupError(f"there is no image '{str(image_id)[:80]}' in the datastore.")
         return Path(self.datastore.get_image_uri(image_id))
+
+    def with_images(self, bundle: ServedBundle, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Checked options, with the file of each image that an option names by its id in the datastore.
+
+        Raises:
+            UserError: a text that is neither a word of the option nor an id; a path never is.
+        """
+        found = dict(values)
+        for name, option in bundle.options.items():
+            value = found.get(name)
+            if option.format != IMAGE or not value or value in option.examples:
+                continue
+            try:
+                found[name] = str(self.image_path(value))
+            except LookupError:
+                shown = str(value)[:80]
+                raise UserError(f"{name} is '{shown}', but must be {option.allowed()}.") from None
+        return found
 
     def input_path(self, bundle: ServedBundle, request: Request, image_id: str) -> Path | None:
         """What the bundle shall read: the image, or its label map where the bundle makes something of a label map.

@@ -1,7 +1,8 @@
 """The cases of a label-to-image bundle: requests of label maps to be generated, or label maps of one's own.
 
 A label map of one's own is a volume of any orientation and spacing; it comes to the network's grid, which its brain is
-centred on, as shares of each voxel, and a slice of it where the network is two-dimensional.
+centred on, as shares of each voxel, and a slice of it where the network is two-dimensional. Such a network also takes a
+flat one, a PNG as it writes them itself.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import numpy as np
 import torch
 from monai.transforms import Transform
 
-from synthzoo.cases.images import ImageTable
+from synthzoo.cases.images import ImageTable, stamped
 from synthzoo.cases.requests import RequestTable
 from synthzoo.cases.table import CaseTable
 from synthzoo.datasets.brain.label_tables import AUTO, OVERLAYS, laid_over, named_values, translate
 from synthzoo.datasets.brain.participants import to_grid
 from synthzoo.errors import UserError
+from synthzoo.io.images import read_label_picture
+from synthzoo.io.kinds import format_of
 from synthzoo.io.volumes import read_volume
 from synthzoo.phantoms.brain.label_maps import CLASSES
 from synthzoo.phantoms.brain.label_pool import HEIGHTS, as_picture, inside_levels
@@ -42,7 +45,13 @@ def label_cases(
     suffix: str = "slice.png",
     sampler: Mapping[str, Any] | None = None,
     painting: Mapping[str, Any] | None = None,
-    **shared: Any,
+    output_dir: str | Path | None = None,
+    output_format: str = "native",
+    folder: str = "",
+    bundle: str = "",
+    bundle_root: str | None = None,
+    weights: str | None = None,
+    overwrite: bool = False,
 ) -> CaseTable:
     """The table of label maps, or, where none are given, of requests.
 
@@ -52,14 +61,19 @@ def label_cases(
         loader: reads a label map, see `ImageTable`.
         suffix: of the painted image.
         sampler: settings of generated label maps, for the sidecar.
-        painting: settings of painted images, for the sidecar.
-        shared: see `CaseTable`.
+        painting: what painted images depend on: style, lesions ..., for the sidecar; a file stands there by its name
+            and SHA-256.
+        output_dir, output_format, folder, bundle, bundle_root, weights, overwrite: see `CaseTable`.
 
     Raises:
-        UserError: what the tables say.
+        UserError: what the tables say; lesions without a label map that they lie over.
     """
-    settings = dict(painting or {})
+    shared: dict[str, Any] = {"output_dir": output_dir, "output_format": output_format, "folder": folder}
+    shared |= {"bundle": bundle, "bundle_root": bundle_root, "weights": weights, "overwrite": overwrite}
+    settings = {name: stamped(value) for name, value in dict(painting or {}).items() if value is not None}
     if images == "":
+        if "lesions" in settings:
+            raise UserError("lesions are laid over the tissues of a label map: give that as images, or leave them out.")
         settings = {**dict(sampler or {}), **settings}
         known = {name: dict(rule) for name, rule in conditions.items()}
         rows = (requests, num_samples, seed, tuple(noise_shape))
@@ -82,7 +96,8 @@ class ReadLabelMapd(Transform):
         key: of the path.
 
     Raises:
-        UserError: see `translate` and `read_volume`; lesions without tissues, or of another grid.
+        UserError: see `translate` and `read_volume`; lesions without tissues, or of another grid; a flat map where a
+            volume is needed, or of another size than the network's.
     """
 
     def __init__(
@@ -95,7 +110,8 @@ class ReadLabelMapd(Transform):
         key: str = "image",
     ) -> None:
         if height is not None and not HEIGHTS[0] <= float(height) <= HEIGHTS[1]:
-            raise UserError(f"slice_height is {height:g}, but must lie between {HEIGHTS[0]:g} and {HEIGHTS[1]:g}.")
+            unit, (low, high) = "of the brain's height", HEIGHTS
+            raise UserError(f"slice_height is {height:g} {unit}, but must lie between {low:g} and {high:g} {unit}.")
         self.table, self.lesions, self.key = table, lesions or None, key
         self.grid, self.spacing_mm, self.height = tuple(grid), float(spacing_mm), height
 
@@ -105,6 +121,9 @@ class ReadLabelMapd(Transform):
         if isinstance(path, torch.Tensor):
             return data
         numbers, affine, data["label_table"] = read_labels(path, self.table)
+        flat = numbers.ndim == 2
+        if flat:
+            self.expect_size(numbers, path)
         if data["label_table"] in OVERLAYS:
             raise UserError(
                 f"label map {path} holds lesions alone (table {data['label_table']}): give a map of the tissues as "
@@ -112,19 +131,44 @@ class ReadLabelMapd(Transform):
             )
         if self.lesions is not None:
             over, its_affine, _ = read_labels(self.lesions, self.table if self.table in OVERLAYS else OVERLAYS[0])
-            if over.shape != numbers.shape or not np.allclose(its_affine, affine, atol=1e-3):
+            if over.shape != numbers.shape or not (flat or np.allclose(its_affine, affine, atol=1e-3)):
                 raise UserError(f"label map {self.lesions} is on another grid than {path}: resample it to that one.")
             numbers = laid_over(numbers, over)
-        maps = maps_on_grid(numbers, affine, self.grid, self.spacing_mm)
-        if self.height is not None:
+        if flat:
+            maps = (numbers == np.arange(len(CLASSES))[:, None, None]).astype(np.float32)
+        else:
+            maps = maps_on_grid(numbers, affine, self.grid, self.spacing_mm)
+        if self.height is not None and not flat:
             levels = inside_levels(maps, (self.height, self.height + 0.02))[0]
             maps = as_picture(maps[..., int(levels[0])])
         data[self.key] = torch.from_numpy(np.ascontiguousarray(maps))
         return data
 
+    def expect_size(self, numbers: np.ndarray, path: str | Path) -> None:
+        """Make sure that a flat map is wanted, and has the network's pixels.
+
+        Raises:
+            UserError: it is not, or has not.
+        """
+        if self.height is None:
+            raise UserError(f"label map {path} is flat, but this model takes volumes: give a NIfTI file.")
+        size = self.grid[1::-1]
+        if numbers.shape != size:
+            said, wanted = (f"{shape[1]} x {shape[0]}" for shape in (numbers.shape, size))
+            raise UserError(
+                f"label map {path} has {said} pixels, but a flat one has {wanted} of {self.spacing_mm:g} mm, as this "
+                "model writes them: give the volume that the slice is of, or bring it to that size."
+            )
+
 
 def read_labels(path: str | Path, table: str = AUTO) -> tuple[np.ndarray, np.ndarray, str]:
-    """Numbers of classes uint8 (D, H, W) in RAS order, affine, and the table of a label volume; see `translate`."""
+    """Numbers of classes uint8 (D, H, W) in RAS order, affine, and the table of a label volume; see `translate`.
+
+    Of a PNG the numbers are (H, W) as it shows them, and the affine is that of pixels.
+    """
+    if format_of(path) == "png":
+        plane, chosen = translate(read_label_picture(path), path, table)
+        return plane, np.eye(4), chosen
     array, affine = read_volume(path)
     numbers, chosen = translate(array[0], path, table)
     turned = nib.as_closest_canonical(nib.Nifti1Image(numbers, affine))
