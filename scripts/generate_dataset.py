@@ -1,6 +1,7 @@
-"""A BIDS data set from a synthesis bundle; resumes when started again, and shares its work out under torchrun.
+"""A BIDS and nnU-Net data set from a synthesis bundle; resumes when started again, shares its work out under torchrun.
 
 python scripts/generate_dataset.py --bundle brain_mr_synthesis_ldm --num_samples 1000 --age 40,80 --out ds
+python scripts/generate_dataset.py --bundle brain_mr_synthesis_ldm --num_samples 96 --balance sex,age --out ds
 torchrun --nproc_per_node=2 scripts/generate_dataset.py --bundle brain_mr_synthesis_ldm --requests table.tsv --out ds
 """
 
@@ -21,6 +22,9 @@ def main(
     num_samples: int | None = None,
     requests: str | None = None,
     seed: int = 0,
+    balance: str | None = None,
+    size_classes: int = 3,
+    dataset_id: int = 501,
     **settings: str,
 ) -> None:
     """Fill the folder `out`.
@@ -31,11 +35,16 @@ def main(
         num_samples: number of images.
         requests: CSV or TSV file with a row per image, instead of num_samples.
         seed: decides which conditions and noise are drawn.
+        balance: conditions whose combinations come equally often, WMH_ml,core_ml+oedema_ml; a number that may be 0 is
+            absent in half of the images; + joins what is present together; --WMH_ml 1,20 is the range where present.
+        size_classes: classes of equal width in each of those ranges; they come equally often, too.
+        dataset_id: number in nnUNet_raw/DatasetNNN_NAME, which is made where the bundle gives label maps.
         settings: conditions, as a value (--age 70), a range (--age 40,80) or words (--sex F,M), and keys of the
             bundle's inference.json (--steps 10 --batch_size 8).
     """
     typed = {key: typed_value(key, text) for key, text in settings.items()}
-    folder = generate_dataset(find_bundle(bundle, ROOT), out, num_samples, requests, seed, typed)
+    drawn = {"balance": balance, "size_classes": size_classes, "dataset_id": dataset_id}
+    folder = generate_dataset(find_bundle(bundle, ROOT), out, num_samples, requests, seed, typed, **drawn)
     if process_rank()[0] == 0:
         print(f"data set: {folder}")
 

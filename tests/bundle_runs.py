@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -59,6 +60,12 @@ def results(folder: Path) -> list[Path]:
         if path not in shown and not path.with_suffix(".nii.gz").exists() and path.parent.name != "example_input"
     ]
     return sorted(found)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file below a folder by its relative path."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def volumes(folder: Path) -> dict[str, np.ndarray]:

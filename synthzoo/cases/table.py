@@ -27,6 +27,8 @@ from synthzoo.io.kinds import stem
 
 logger = logging.getLogger(__name__)
 LABELS = ("dseg", "mask", "probseg")  # the last word of the suffixes that BIDS keeps among the derivatives
+# What BIDS calls images that have other names elsewhere.
+BIDS_NAMES = {"T1Gd": "ce-gadolinium_T1w", "PD": "PDw"}
 LONGEST_SHOWN = 120  # letters of a value in a sentence
 FORMATS = ("native", "dicom")
 IDENTITY = (
@@ -47,6 +49,16 @@ class OtherRequest(UserError, EndRun):
 def is_label(suffix: str) -> bool:
     """Whether a suffix such as `dseg.nii.gz` means a label map."""
     return stem(suffix).rsplit("_", 1)[-1] in LABELS
+
+
+def bids_suffix(suffix: str) -> str:
+    """A suffix as BIDS has it: `ce-gadolinium_T1w.nii.gz` for `T1Gd.nii.gz`; most are the same.
+
+    >>> bids_suffix("T1Gd.nii.gz"), bids_suffix("T2w.json")
+    ('ce-gadolinium_T1w.nii.gz', 'T2w.json')
+    """
+    name, point, ending = suffix.partition(".")
+    return f"{BIDS_NAMES.get(name, name)}{point}{ending}"
 
 
 class CaseTable(Dataset):
@@ -91,9 +103,12 @@ class CaseTable(Dataset):
         self.output_format = output_format
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.suffix, self.folder, self.overwrite, self.block = suffix, folder, overwrite, max(1, int(block))
+        if folder:
+            self.suffix = bids_suffix(suffix)
         self.bundle, self.settings = bundle, dict(settings or {})
         root = None if bundle_root is None else Path(bundle_root)
-        metadata = _metadata(root)
+        self.bundle_root, self.metadata = root, _metadata(root)
+        metadata = self.metadata
         self.version, self.example_input = metadata.get("version"), metadata.get("synthzoo", {}).get("example_input")
         inputs = metadata.get("network_data_format", {}).get("inputs", {})
         self.modality: str = inputs.get("image", {}).get("modality", "")
@@ -191,8 +206,10 @@ class CaseTable(Dataset):
         """The path of a case's file with this suffix (default: the main one)."""
         suffix = suffix or self.suffix
         folder = self.case_dir(case)
-        if self.folder and is_label(suffix):
-            folder = self.derivatives / case / self.folder
+        if self.folder:
+            suffix = bids_suffix(suffix)
+            if is_label(suffix):
+                folder = self.derivatives / case / self.folder
         return folder / f"{case}_{suffix}"
 
     @property

@@ -6,18 +6,33 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import synthzoo
-from synthzoo.cases.table import CaseTable, process_rank
+from synthzoo.cases.table import CaseTable, bids_suffix, is_label, process_rank
 from synthzoo.io.files import text_of, write_json, write_text
 from synthzoo.io.kinds import stem
 from synthzoo.io.marks import Mark, mark_of, stated
 
 BIDS_VERSION = "1.9.0"
+BIDS_ENDINGS = (".nii.gz", ".nii", ".json")
+ANATOMY = ("T1w", "T2w", "PDw", "T2starw", "FLAIR", "inplaneT1", "inplaneT2", "PDT2", "angio", "T2star", "PD", "UNIT1")
+
+
+def unknown_to_bids(suffixes: Iterable[str], folder: str) -> list[str]:
+    """Lines of .bidsignore for the files with these suffixes that BIDS does not know in this folder of a subject."""
+    lines = []
+    for suffix in map(bids_suffix, suffixes):
+        name = stem(suffix)
+        known = folder != "anat" or (suffix.endswith(BIDS_ENDINGS) and name.rsplit("_", 1)[-1] in ANATOMY)
+        if not known and not is_label(suffix):
+            lines += [f"sub-*/{folder}/*_{name}.{ending}" for ending in ("json", suffix.removeprefix(f"{name}."))]
+            if suffix.endswith(".png"):
+                lines.append(f"sub-*/{folder}/*_{name}_overlay.png")
+    return list(dict.fromkeys(lines))
 
 
 def gather_failures(table: CaseTable) -> list[str] | None:

@@ -10,9 +10,13 @@ from ignite.engine import Engine, Events
 
 from synthzoo.cases.table import CaseTable
 from synthzoo.errors import UserError
+from synthzoo.io.files import write_text
 from synthzoo.io.locks import locked
+from synthzoo.results.case_files import read_case_set
+from synthzoo.results.croissant import write_croissant
 from synthzoo.results.dataset_files import gather_failures, remove_leftovers, write_dataset_files
 from synthzoo.results.kinds import kind_of
+from synthzoo.results.nnunet import DATASET_ID, write_nnunet
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +33,7 @@ class FinalizeDataset:
         name: `Name` in dataset_description.json; None takes the bundle's name.
         draw: (table, sidecars, overlay) -> None, writes the preview or another report of the set; None takes the
             preview of the kind of the table's suffix.
+        dataset_id: number of nnU-Net's data set, which the BIDS layout gets where there are label maps.
 
     Raises:
         UserError: at the end, when inputs were left out because they could not be used.
@@ -43,8 +48,10 @@ class FinalizeDataset:
         overlay: str | None = None,
         name: str | None = None,
         draw: Callable[[CaseTable, list[Path], str | None], None] | None = None,
+        dataset_id: int = DATASET_ID,
     ) -> None:
         self.table, self.preview, self.overlay, self.name = table, int(preview), overlay, name
+        self.dataset_id = int(dataset_id)
         self.draw = draw or kind_of(table.suffix).preview
 
     def attach(self, engine: Engine) -> None:
@@ -66,6 +73,8 @@ class FinalizeDataset:
                 remove_leftovers(self.table)
                 try:
                     write_dataset_files(self.table, self.draw, self.preview, self.overlay, self.name)
+                    if self.table.folder:
+                        self._write_layouts()
                 except Exception as error:  # what was left out is told all the same
                     if not failures:
                         raise
@@ -79,3 +88,14 @@ class FinalizeDataset:
             else:
                 said = f"{count} inputs could not be used, the others are done: {failures[0]}{more}"
             raise UserError(said) from problem
+
+    def _write_layouts(self) -> None:
+        """Describe a BIDS data set for those that train: names of label values, nnU-Net's layout, Croissant."""
+        found = read_case_set(self.table)
+        if not found.cases:
+            return
+        if found.names and self.table.derivatives.is_dir():
+            lines = ["index\tname", *(f"{value}\t{name}" for value, name in found.names.items())]
+            write_text(self.table.derivatives / "dseg.tsv", "\n".join(lines) + "\n")
+        nnunet = write_nnunet(self.table, found, self.dataset_id, self.name)
+        write_croissant(self.table, found, nnunet, self.name)

@@ -10,8 +10,7 @@ import datetime
 import os
 import sys
 import time
-import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,20 @@ from synthzoo.bundle.known import expect_known, held_at
 from synthzoo.bundle.order import walk
 from synthzoo.cases.requests import read_table
 from synthzoo.cases.table import process_rank
-from synthzoo.cases.values import MAX_SEED, check_seed, check_value
+from synthzoo.cases.values import MAX_SEED, check_seed
 from synthzoo.errors import UserError
 from synthzoo.io.files import write_text
 from synthzoo.io.kinds import stem
-from synthzoo.results.dataset_files import BIDS_VERSION
+from synthzoo.results.dataset_files import BIDS_VERSION, unknown_to_bids
+from synthzoo.results.nnunet import DATASET_ID
+from synthzoo.serving.priors import SIZE_CLASSES, BalancedPrior, ConditionPrior
 
 TABLE = "code/requests.tsv"
 RESERVED = ("bundle_root", "output_dir", "requests", "num_samples", "seed")
 # All other suffixes are anatomy. BIDS knows no ultrasound: videos lie beside it, where validators pass them over.
 DATATYPES = {"bold": "func", "dwi": "dwi", "pet": "pet", "echo": "us"}
+# A folder's pattern without a slash is for bids-validator-deno, which passes over none that has one.
+NOT_BIDS = ("preview.png", "preview.gif", "croissant.json", "nnUNet_raw", "sub-*/us/", "sub-*/us")
 LONGEST_WAIT_S = 600.0
 
 
@@ -46,8 +49,14 @@ def generate_dataset(
     requests: str | Path | None = None,
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
+    balance: str | None = None,
+    size_classes: int = SIZE_CLASSES,
+    dataset_id: int = DATASET_ID,
 ) -> Path:
     """Fill a BIDS folder with images of one bundle; under `torchrun` this process makes its share.
+
+    Where the results hold images and label maps, `nnUNet_raw/` beside them has the layout of nnU-Net, see
+    `synthzoo.results.nnunet`; `croissant.json` describes it all, see `synthzoo.results.croissant`.
 
     Args:
         bundle: folder of a bundle whose inference.json takes requests.
@@ -58,6 +67,10 @@ def generate_dataset(
         seed: decides the sampled conditions and, with the number of the subject, the start noise.
         settings: condition -> value, "low,high" (sampled uniformly for each subject) or, of an enum, a list of
             those that may come; and key of inference.json -> value, such as {"steps": 10, "batch_size": 8}.
+        balance: names of conditions whose combinations come equally often, see `synthzoo.serving.priors.BalancedPrior`;
+            None draws each condition for itself.
+        size_classes: into how many classes of equal width the ranges of balanced numbers are cut.
+        dataset_id: number of nnU-Net's data set, 1 to 999.
 
     Returns:
         the folder.
@@ -67,7 +80,8 @@ def generate_dataset(
     """
     bundle, out = Path(bundle).resolve(), Path(out).resolve()
     try:
-        overrides = _prepare(bundle, out, num_samples, requests, seed, dict(settings or {}))
+        priors = {"balance": balance, "size_classes": size_classes}
+        overrides = _prepare(bundle, out, num_samples, requests, seed, dict(settings or {}), priors, dataset_id)
     except UserError:
         if process_rank()[0]:  # every process meets the same mistake; the first one says it
             raise SystemExit(1) from None
@@ -84,7 +98,14 @@ def generate_dataset(
 
 
 def _prepare(
-    bundle: Path, out: Path, num_samples: int | None, requests: str | Path | None, seed: int, settings: dict[str, Any]
+    bundle: Path,
+    out: Path,
+    num_samples: int | None,
+    requests: str | Path | None,
+    seed: int,
+    settings: dict[str, Any],
+    balanced: dict[str, Any],
+    dataset_id: int,
 ) -> dict[str, Any]:
     """Check everything, agree on the table with the other processes, and give the overrides of this run."""
     config, metadata = read_json(bundle / "configs" / "inference.json"), read_metadata(bundle)
@@ -99,21 +120,24 @@ def _prepare(
         if name != "batch_size":
             expect_known(config, name, f"--{name} {value}")
         check_key(name, value, metadata, 1 if name == "batch_size" else held_at(config, name), "--")
-    check_key("num_samples", num_samples, metadata, None, "--")
-    text = request_table(conditions, requested, num_samples, requests, check_seed(seed, "seed"))
-    if process_rank()[0] == 0:
-        keep_table(out / TABLE, text)
-        _write_texts(out, metadata, bundle.name)
-    else:
-        _wait_for(out / TABLE, text)
+    for name, value in {"num_samples": num_samples, "dataset_id": dataset_id, **balanced}.items():
+        check_key(name, value, metadata, None, "--")
+    text = request_table(conditions, requested, num_samples, requests, check_seed(seed, "seed"), **balanced)
     table = _table_id(config)
     suffix = _suffix(config, table)
+    folder = DATATYPES.get(stem(suffix).rsplit("_", 1)[-1], "anat")
+    if process_rank()[0] == 0:
+        keep_table(out / TABLE, text)
+        _write_texts(out, metadata, bundle.name, unknown_to_bids([suffix, *_saved(config)], folder))
+    else:
+        _wait_for(out / TABLE, text)
     overrides = {
         **_batches(config, table, settings.pop("batch_size", None)),
         **settings,
         "output_dir": str(out),
         "requests": str(out / TABLE),
-        f"{table}#folder": DATATYPES.get(stem(suffix).rsplit("_", 1)[-1], "anat"),
+        f"{table}#folder": folder,
+        **{f"{where}#dataset_id": dataset_id for where in _targets(config, "FinalizeDataset")},
     }
     if "progress" in (config.get("inferer") or {}):
         overrides["inferer#progress"] = False  # one line per process, not one per batch
@@ -141,6 +165,19 @@ def _suffix(config: dict, table: str) -> str:
     return node.get("suffix", "T1w.nii.gz")
 
 
+def _targets(config: dict, name: str) -> dict[str, dict]:
+    """The components of inference.json whose class has this name, by their ids."""
+    found = ((where, node) for key in config for where, node in walk(config[key], key) if isinstance(node, dict))
+    return {where: node for where, node in found if str(node.get("_target_", "")).rsplit(".", 1)[-1] == name}
+
+
+def _saved(config: dict) -> list[str]:
+    """The suffixes of all files that a case may have."""
+    savers = _targets(config, "SaveResult").values()
+    mappings = [node["outputs"] for node in savers if isinstance(node.get("outputs"), dict)]
+    return [suffix for outputs in mappings for suffix in outputs.values()]
+
+
 def _batches(config: dict, table: str, size: int | None) -> dict[str, Any]:
     """The overrides that set the batch size, and with it the blocks of rows that processes take."""
     if size is None:
@@ -159,6 +196,8 @@ def request_table(
     num_samples: int | None,
     requests: str | Path | None,
     seed: int,
+    balance: str | None = None,
+    size_classes: int = SIZE_CLASSES,
 ) -> str:
     """The text of requests.tsv: a line per subject with its seed and every condition, `n/a` where unset.
 
@@ -170,10 +209,14 @@ def request_table(
         num_samples: number of rows; None with `requests`, or 1.
         requests: path of the user's own table, or None.
         seed: of the whole data set.
+        balance, size_classes: see `synthzoo.serving.priors.BalancedPrior`.
 
     Raises:
         UserError: see `generate_dataset`.
     """
+    balanced = BalancedPrior(balance, requested, conditions, size_classes) if balance else None
+    if requests and balanced:
+        raise UserError("--balance draws requests and --requests states them: give one of the two.")
     priors = {name: ConditionPrior(name, value, conditions[name]) for name, value in requested.items()}
     if requests:
         rows = read_table(requests, conditions)
@@ -191,6 +234,7 @@ def request_table(
             raise UserError(f"{requests}: participant_id {case} stands twice; each row needs its own.")
         cases.add(case)
         values = {name: prior.sample(seed, subject) for name, prior in priors.items()} | row["requested"]
+        values |= balanced.sample(seed, subject) if balanced else {}
         own_seed = subject_seed(seed, subject) if row["seed"] is None else row["seed"]
         lines.append("\t".join([case, str(own_seed), *(_cell(values.get(name)) for name in conditions)]))
     return "\n".join(lines) + "\n"
@@ -199,41 +243,6 @@ def request_table(
 def subject_seed(seed: int, subject: int) -> int:
     """The seed of a subject's start noise, below 2^48: other data sets (seeds) and other subjects share none."""
     return int(np.random.SeedSequence([seed, subject]).generate_state(1, np.uint64)[0]) % min(MAX_SEED, 2**48)
-
-
-class ConditionPrior:
-    """The distribution of one condition over the subjects: one value, uniform in a range, or uniform in a list.
-
-    Args:
-        name: of the condition.
-        requested: one value; two numbers as a pair or "low,high"; or strings as a list or "F,M"; None leaves it unset.
-        schema: JSON Schema property of the condition, see `synthzoo.cases.values`.
-
-    Raises:
-        UserError: a value out of range, of a wrong type, or a range that is none.
-    """
-
-    def __init__(self, name: str, requested: Any, schema: Mapping[str, Any]) -> None:
-        parts = requested.split(",") if isinstance(requested, str) else requested
-        parts = list(parts) if isinstance(parts, (list, tuple)) else [parts]
-        self.values: list[Any] = [check_value(name, part, schema) for part in parts]
-        self.name, self.is_range = name, "enum" not in schema and len(parts) == 2
-        if len(parts) > 1 and None in self.values:
-            raise UserError(f"{name} is '{requested}', but a range or a list cannot leave a value out.")
-        if "enum" not in schema and len(parts) > 2:
-            raise UserError(f"{name} has {len(parts)} numbers: give one value or a range such as low,high.")
-        if self.is_range and self.values[0] > self.values[1]:
-            raise UserError(f"{name} is '{requested}', but a range starts with its lower end: low,high.")
-
-    def sample(self, seed: int, subject: int) -> float | str | None:
-        """The value of one subject; a number with six digits."""
-        if len(self.values) == 1:
-            return self.values[0]
-        share = np.random.default_rng([seed, subject, zlib.crc32(self.name.encode())]).random()
-        if not self.is_range:
-            return self.values[int(share * len(self.values))]
-        low, high = self.values
-        return min(max(float(f"{low + share * (high - low):.6g}"), low), high)
 
 
 def _cell(value: Any) -> str:
@@ -314,7 +323,7 @@ class Progress:
         self.bar.update(len(batch) if isinstance(batch, list) else len(batch["image"]))  # a list once decollated
 
 
-def _write_texts(out: Path, metadata: dict, name: str) -> None:
+def _write_texts(out: Path, metadata: dict, name: str, passed_over: Sequence[str] = ()) -> None:
     """README, CHANGES and what validators shall pass over; what stands there already stays."""
     version = metadata.get("version", "0")
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
@@ -328,11 +337,17 @@ No image shows a person. {metadata.get("intended_use", "")}
 participants.tsv: what was requested each image; participants.json explains its columns.
 {TABLE}: the requests from which the images were generated. The same table, bundle and settings give the same images.
 Every image has a sidecar in JSON with its seed, its conditions, and the version and checksum of the weights.
+croissant.json: all of it for machines, with checksums (Croissant 1.0, mlcommons.org).
+nnUNet_raw: where there are label maps, the same images once more in nnU-Net's layout, as hard links.
 Layout: BIDS {BIDS_VERSION}.
 """,
         "CHANGES": f"1.0.0 {today.isoformat()}\n  - Images by {name} {version}.\n",
-        ".bidsignore": "preview.png\npreview.gif\nsub-*/us/\n",
     }
     for file, text in texts.items():
         if not (out / file).exists():
             write_text(out / file, text)
+    ignore = out / ".bidsignore"
+    found = ignore.read_text(encoding="utf-8") if ignore.is_file() else ""
+    missing = [line for line in (*NOT_BIDS, *passed_over) if line not in found.splitlines()]
+    if missing:
+        write_text(ignore, "".join(f"{line}\n" for line in [*found.splitlines(), *missing]))

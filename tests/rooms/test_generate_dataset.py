@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -17,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from bundle_runs import ROOT
+from bundle_runs import ROOT, digests
 
 from synthzoo.errors import UserError
 from synthzoo.serving.generation import generate_dataset
@@ -44,11 +43,6 @@ def kill_all(process: subprocess.Popen) -> None:
         member.send_signal(signal.SIGKILL)
     psutil.wait_procs(family, timeout=20)
     process.wait()
-
-
-def digests(folder: Path) -> dict[str, str]:
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def expect_whole(folder: Path) -> int:
@@ -106,7 +100,7 @@ def test_the_folder_is_a_bids_data_set(uninterrupted):
     tops = {path.name for path in uninterrupted.iterdir()}
     subjects = [f"sub-{n:04d}" for n in range(1, COUNT + 1)]
     texts = ["README", "CHANGES", ".bidsignore", "dataset_description.json", "participants.tsv", "participants.json"]
-    assert tops == {*subjects, *texts, "code", "preview.png"}
+    assert tops == {*subjects, *texts, "code", "preview.png", "croissant.json"}
     assert "preview.png" in (uninterrupted / ".bidsignore").read_text().split()
     for subject in subjects:
         files = sorted(path.relative_to(uninterrupted).as_posix() for path in (uninterrupted / subject).rglob("*.*"))
