@@ -218,10 +218,11 @@ def _prior(name: str, requested: Any, schema: Mapping[str, Any], can_be_absent: 
             if requested is None:
                 raise UserError(f"--balance names {name}, which is free text: give a number or one of a list.")
     prior = ConditionPrior(name, requested, schema)
-    if prior.values[-1] is None or (can_be_absent and prior.values[-1] == 0):
+    top = prior.values[-1]
+    if top is None or (can_be_absent and top == 0):
         raise UserError(
-            f"--balance names {name}, which is {prior.values[-1]}, so that it is never present: give the range of what "
-            "is present."
+            f"--balance names {name}, which is {'unset' if top is None else 0}, so that it is never present: give the "
+            "range of what is present."
         )
     if can_be_absent and prior.is_range and prior.values[0] == 0:
         low = SMALLEST_SHARE * prior.values[1]
