@@ -118,7 +118,7 @@ class BalancedPrior:
             for name in names:
                 if name not in conditions:
                     raise UserError(
-                        f"--balance: unknown condition '{name}': the known ones are {', '.join(conditions)}."
+                        f"--balance names the unknown condition '{name}': the known ones are {', '.join(conditions)}."
                     )
                 if name in self.names:
                     raise UserError(f"--balance is '{balance}', but {name} stands there twice.")

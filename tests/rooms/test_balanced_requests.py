@@ -99,7 +99,7 @@ def test_ranges_of_integers_and_booleans_give_values_of_their_type(tmp_path):
 @pytest.mark.parametrize(
     "balance, requested, sentence",
     [
-        ("WMH", {}, "--balance: unknown condition 'WMH': the known ones are age, sex, WMH_ml"),
+        ("WMH", {}, "--balance names the unknown condition 'WMH': the known ones are age, sex, WMH_ml"),
         ("WMH_ml,,sex", {}, "unknown condition ''"),
         ("WMH_ml,sex,WMH_ml", {}, "WMH_ml stands there twice"),
         ("WMH_ml+age", {}, "age cannot be 0, so it is never absent: put a comma before it"),
