@@ -66,7 +66,8 @@ class Option:
         if is_unset(value):
             return None if self.condition else self.default
         value = check_value(self.name, value, self.schema())
-        if self.format == IMAGE and value not in self.examples and any(part in value for part in ("/", "\\", "..")):
+        is_path = any(part in str(value) for part in ("/", "\\", ".."))
+        if self.format == IMAGE and value not in self.examples and is_path:
             raise UserError(f"{self.name} is '{value}', but must be {self.allowed()}; a server takes no path.")
         return value
 
