@@ -87,6 +87,7 @@ def nifti_bytes(
     frame_s: float | None = None,
     mark: Mark | None = None,
     spaces: Spaces | None = None,
+    scaling: tuple[float, float] | None = None,
 ) -> bytes:
     """A NIfTI-1 file's bytes: spatial unit mm, qform and sform set to `affine` (scanner space), no date inside.
 
@@ -97,15 +98,20 @@ def nifti_bytes(
         frame_s: seconds between two entries of the fourth axis, which then is time.
         mark: what the header says of the content, see `synthzoo.io.marks`.
         spaces: qform and sform with their codes of the scan whose grid this is; None sets both to `affine`.
+        scaling: slope and intercept that lead from the array, which is written in its very type, to values.
     """
     array = np.asarray(array)
-    if array.dtype == bool:
+    if scaling is not None:
+        pass
+    elif array.dtype == bool:
         array = array.astype(np.uint8)
     elif array.dtype in (np.int64, np.uint64):
         array = array.astype(np.int32)
     elif array.dtype in (np.float64, np.float16):
         array = array.astype(np.float32)
-    image = nib.Nifti1Image(np.ascontiguousarray(array), np.asarray(affine, dtype=np.float64))
+    image = nib.Nifti1Image(np.ascontiguousarray(array), np.asarray(affine, dtype=np.float64), dtype=array.dtype)
+    if scaling is not None:
+        image.header.set_slope_inter(*scaling)
     image.header.set_xyzt_units("mm", None if frame_s is None else "sec")
     if frame_s is not None:
         image.header.set_zooms((*image.header.get_zooms()[:3], frame_s))
@@ -126,6 +132,7 @@ def write_nifti(
     frame_s: float | None = None,
     mark: Mark | None = None,
     spaces: Spaces | None = None,
+    scaling: tuple[float, float] | None = None,
 ) -> None:
     """Write a volume as NIfTI-1, whole or not at all; `.nii.gz` is compressed. See `nifti_bytes` for the arguments."""
-    write_bytes(path, nifti_bytes(array, affine, str(path).endswith(".gz"), frame_s, mark, spaces))
+    write_bytes(path, nifti_bytes(array, affine, str(path).endswith(".gz"), frame_s, mark, spaces, scaling))

@@ -144,13 +144,14 @@ def number(data: bytes, order: str, place: tuple[int, str]) -> float:
     return float(struct.unpack_from(f"{order}{place[1]}", data, place[0])[0])
 
 
-def read_voxels(path: str | Path, image: nib.Nifti1Image, shape: Sequence[int]) -> np.ndarray:
+def read_voxels(path: str | Path, image: nib.Nifti1Image, shape: Sequence[int], stored: bool = False) -> np.ndarray:
     """The voxels of a NIfTI file in the unit that its header gives, slab by slab: memory holds little else.
 
     Args:
         path: the file.
         image: its header, see `synthzoo.io.opening.open_nifti`.
         shape: (D, H, W) or (D, H, W, C), without axes of one voxel between W and C.
+        stored: give integers and floats as they are stored, in their own type and without the header's scaling.
 
     Returns:
         float32 (C, D, H, W), the magnitude of complex voxels; as nibabel scales them, bit for bit.
@@ -160,7 +161,8 @@ def read_voxels(path: str | Path, image: nib.Nifti1Image, shape: Sequence[int]) 
         OSError, zlib.error: see `Unpacked`.
     """
     data = image.dataobj
-    array = np.empty((*shape[3:], *shape[:3]) if len(shape) > 3 else (1, *shape), np.float32)
+    kind = data.dtype.newbyteorder("=") if stored else np.float32
+    array = np.empty((*shape[3:], *shape[:3]) if len(shape) > 3 else (1, *shape), kind)
     with Unpacked(path) as file:
         file.skip(int(data.offset))
         for volume in array:
@@ -169,9 +171,10 @@ def read_voxels(path: str | Path, image: nib.Nifti1Image, shape: Sequence[int]) 
                 raw = file.take(int(np.prod(size, dtype=np.int64)) * data.dtype.itemsize)
                 if len(raw) < np.prod(size, dtype=np.int64) * data.dtype.itemsize:
                     raise EOFError(f"{path} ends before its last voxel")
-                spec = (size, data.dtype, 0, data.slope, data.inter)
+                spec = (size, data.dtype, 0, *((1.0, 0.0) if stored else (data.slope, data.inter)))
                 part = nib.arrayproxy.ArrayProxy(io.BytesIO(raw), spec, mmap=False)
-                whole = np.abs(np.asarray(part)) if data.dtype.kind == "c" else np.asarray(part, dtype=np.float32)
+                complex_ = data.dtype.kind == "c"
+                whole = np.abs(np.asarray(part)) if complex_ else np.asarray(part, dtype=array.dtype)
                 volume[:, rows, planes] = whole  # the real part alone of a complex image is none
     return array
 

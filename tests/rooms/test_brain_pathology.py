@@ -9,6 +9,7 @@ from synthzoo.phantoms.brain.pathology.growing import Host
 from synthzoo.phantoms.brain.pathology.lesion import KINDS, PARTS, Growth, Lesion, draw_lesions
 from synthzoo.phantoms.brain.pathology.looks import HEALTHY, ROWS, draw_look
 from synthzoo.phantoms.brain.pathology.mass_effect import smallest_jacobian
+from synthzoo.phantoms.brain.pathology.recasting import WAYS, recast
 from synthzoo.phantoms.brain.pathology.scans import LABELS, TISSUES, sick_scan, sick_slice
 from synthzoo.phantoms.brain.pathology.subject import sicken
 from synthzoo.phantoms.brain.pathology.views import in_view, rests
@@ -183,7 +184,7 @@ def test_a_slice_is_painted_within_its_mask_and_by_its_seed(fine):
 def test_a_scan_shows_its_lesions_in_each_contrast(fine):
     labels = fine.labels()
     for kind, above in (("FLAIR", True), ("T2w", True), ("T1w", False)):
-        scan = sick_scan(fine, np.random.RandomState(2), kind, cut=0)
+        scan = sick_scan(fine, np.random.RandomState(2), kind, cut=0, recasts=False)
         oedema = scan.mask & (labels == 1 + PARTS.index("oedema"))
         white = scan.mask & (fine.maps[MAPS.index("wm")] > 0.9) & (labels == 0)
         assert (scan.image[oedema].mean() > scan.image[white].mean()) == above
@@ -197,6 +198,34 @@ def test_on_flair_necrosis_is_often_dark_and_cortex_quiet(fine):
     assert 0.4 < (core < 1).mean() < 0.8
     assert cortex.mean() < 1.25
     assert all(np.isfinite(look.quantiles).all() for look in looks)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_outline_is_filled_in_other_ways(fine, way):
+    parts, voxels = fine.parts, fine.parts.reshape(len(PARTS), -1)[:, fine.parts.sum(0).ravel() > 0.5][:, ::17]
+    new, sample = recast(parts, voxels, np.random.RandomState(1), way)
+    np.testing.assert_allclose(new.sum(0), parts.sum(0), atol=1e-5)
+    np.testing.assert_allclose(sample.sum(0), voxels.sum(0), atol=1e-5)
+    after = new[PARTS.index("core")].sum() / parts.sum()
+    assert after < 0.01 if way == "flat" else after > 0.02
+    assert np.abs(new - parts).max() > 0.5
+    # The sample holds as much of the core as the scan.
+    assert sample[PARTS.index("core")].sum() / voxels.sum() == pytest.approx(after, abs=0.12)
+    if way == "rim":
+        assert new[PARTS.index("enhancing")].sum() > 0
+
+
+def test_a_scan_is_ranked_among_its_own_voxels(fine):
+    volume = sick_scan(fine, np.random.RandomState(4), "FLAIR", cut=0)
+    assert volume.rank[volume.mask].mean() == pytest.approx(0.5, abs=0.06)
+    maps = (fine.volume() * 255).astype(np.uint8)
+    voxels = fine.volume().reshape(len(ROWS), -1)[:, fine.maps[:5].sum(0).ravel() > 0.5][:, ::97]
+    level = maps.shape[-1] // 2
+    ranks = []
+    for seed in range(12):
+        scan = sick_slice(maps[..., level], voxels, np.random.RandomState(seed), "FLAIR")
+        ranks.append(scan.rank[scan.mask].mean())
+    assert np.mean(ranks) == pytest.approx(0.5, abs=0.12)
 
 
 @pytest.mark.parametrize("shape", [(80, 96), (40, 48, 40)])

@@ -12,7 +12,8 @@ from synthzoo.phantoms.brain.pathology.scans import sick_slice
 
 AXES = (2, 0, 2, 1)  # axial slices twice as often: most scans are sharpest in them
 SICK_SHARE = 0.75  # of the rows of a sick subject that show a lesion
-LARGE_ML, SMALL_SHARE = 40.0, 0.7  # subjects with less are taken this often
+LARGE_ML = 40.0
+THICK_SHARE, MOST_SLICES = 0.2, 3  # of rows that are a mean of up to so many slices, as thick ones are
 
 
 class SickSlices(Dataset):
@@ -30,6 +31,7 @@ class SickSlices(Dataset):
         subjects, first_seed, cache_dir: of the pool, see `fill_pool`; those that are absent are made first.
         fill: False takes those that are there.
         kind: contrast; None draws it for every row.
+        small_share: how often a subject with less than `LARGE_ML` is taken when it was drawn.
     """
 
     def __init__(
@@ -41,11 +43,12 @@ class SickSlices(Dataset):
         cache_dir: str | None = None,
         fill: bool = True,
         kind: str | None = None,
+        small_share: float = 0.7,
     ) -> None:
         if fill:
             fill_pool(first_seed, subjects, cache_dir, progress=lambda seeds: tqdm(seeds, desc="sick brains at 2 mm"))
         self.subjects = open_pool(first_seed, subjects, cache_dir)
-        self.length, self.rows_per_axis, self.kind = length, rows_per_axis, kind
+        self.length, self.rows_per_axis, self.kind, self.small_share = length, rows_per_axis, kind, small_share
 
     def __len__(self) -> int:
         return self.length
@@ -55,11 +58,13 @@ class SickSlices(Dataset):
         axis = AXES[row // self.rows_per_axis % len(AXES)]
         while True:
             subject = self.subjects[rng.randint(len(self.subjects))]
-            if sum(subject.ml.values()) > LARGE_ML or rng.rand() < SMALL_SHARE:
+            if sum(subject.ml.values()) > LARGE_ML or rng.rand() < self.small_share:
                 break
         brains, sick = slice_numbers(subject, axis)
-        index = int(rng.choice(sick if len(sick) and rng.rand() < SICK_SHARE else brains))
-        maps = cut(subject, axis, index)
+        among = sick if len(sick) and rng.rand() < SICK_SHARE else brains
+        area = np.sqrt(subject.brain[axis][among])  # a large slice has more to learn from
+        index = int(rng.choice(among, p=area / area.sum()))
+        maps = cut(subject, axis, index, rng.randint(2, MOST_SLICES + 1) if rng.rand() < THICK_SHARE else 1)
         if axis > 0 and rng.rand() < 0.5:
             maps = maps[:, ::-1]
         scan = sick_slice(maps, subject.voxels, rng, self.kind, upright=axis > 0)

@@ -11,23 +11,27 @@ import nibabel as nib
 import numpy as np
 
 from synthzoo.cases.table import CaseTable
+from synthzoo.errors import UserError
 from synthzoo.io.dicom import Study, series_of, write_segmentation, write_series
 from synthzoo.io.files import plain
 from synthzoo.io.marks import Mark, read_mark
 from synthzoo.io.nifti import Spaces, affine_of, spaces_of, write_nifti
+from synthzoo.io.stored import stored_again
 from synthzoo.io.volumes import read_volume
 from synthzoo.results.dataset_files import case_of, mark_of_set, title
 from synthzoo.results.kinds.base import Content, Kind, bare, finite_array, is_map, last_word, written
 from synthzoo.results.preview import montage
 
 REGIONS = ("dseg", "mask")  # suffixes of label maps with integers
+STORAGES = ("float32", "source")
 
 
 class Placed(NamedTuple):
-    """Where a volume lies: its affine [4, 4], and the spaces of the scan whose grid it is on."""
+    """Where a volume lies: its affine [4, 4], the spaces of the scan whose grid it is on, the file it is stored as."""
 
     affine: np.ndarray
     spaces: Spaces | None
+    source: Path | None = None
 
 
 class Volume(Kind):
@@ -37,11 +41,19 @@ class Volume(Kind):
         affine: [4, 4] voxel to world in mm (RAS); a tensor, an array or nested lists.
         spacing_mm: instead of `affine`: the spacing, with the volume's middle at the origin. With neither, the
             sample's own affine (MetaTensor) is taken.
+        storage: "float32", or "source": in the type and with the scaling of the NIfTI file that was given, to the bit
+            where the volume is the same; for a scan that is changed in places.
+
+    Raises:
+        UserError: another storage.
     """
 
     endings = (".nii.gz", ".nii")
 
-    def __init__(self, affine: Any = None, spacing_mm: Any = None) -> None:
+    def __init__(self, affine: Any = None, spacing_mm: Any = None, storage: str = "float32") -> None:
+        if storage not in STORAGES:
+            raise UserError(f"storage = {storage!r}: a volume's storage is one of {', '.join(STORAGES)}.")
+        self.storage = storage
         self.affine = None if affine is None else np.asarray(plain(affine), dtype=np.float64).reshape(4, 4)
         self.spacing_mm = spacing_mm
 
@@ -54,7 +66,8 @@ class Volume(Kind):
         facts = {"shape": list(array.shape), "spacing_mm": [round(mm, 6) for mm in spacing]}
         source = sample.get("source_path")
         spaces = None if source is None else spaces_of(source, array.shape, affine)
-        return Content(array, spacing, facts, Placed(affine, spaces))
+        as_source = self.storage == "source" and source is not None and last_word(suffix) not in REGIONS
+        return Content(array, spacing, facts, Placed(affine, spaces, Path(source) if as_source else None))
 
     def _affine(self, value: Any, shape: tuple[int, ...]) -> np.ndarray:
         if self.affine is not None:
@@ -65,7 +78,12 @@ class Volume(Kind):
         return np.eye(4) if affine is None else np.asarray(plain(affine), dtype=np.float64)
 
     def write(self, path: Path, content: Content, mark: Mark) -> None:
-        write_nifti(path, content.array, content.extra.affine, mark=mark, spaces=content.extra.spaces)
+        placed = content.extra
+        stored = None if placed.source is None else stored_again(placed.source, content.array)
+        if stored is None:
+            write_nifti(path, content.array, placed.affine, mark=mark, spaces=placed.spaces)
+        else:
+            write_nifti(path, stored.voxels, placed.affine, None, mark, placed.spaces, stored.scaling)
 
     def dicom_paths(self, path: Path, suffix: str, content: Content, study: Study) -> list[Path]:
         """A folder for an image, a SEG object for a label map in which something is marked; other maps stay NIfTI."""

@@ -85,8 +85,8 @@ KNOTS = np.linspace(0, 100, 65)  # percentiles at which a scan's distribution is
 class Look:
     """A scan's healthy contrast, and each part's level, opacity and grain, (len(PARTS),) each.
 
-    `quantiles` (65,) are the intensities of the brain at the percentiles `KNOTS`; the contrast's centre and deviation
-    are the sick brain's.
+    `quantiles` (65,) are the intensities of the brain at the percentiles `KNOTS`, without noise; the contrast's centre
+    and deviation are the sick brain's.
     """
 
     contrast: Contrast
