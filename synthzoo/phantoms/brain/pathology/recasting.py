@@ -1,6 +1,6 @@
 """Other insides for a tumour's outline: hollow, with a thin rim, one even plateau, wholly dead, mottled.
 
-A pool's subjects are grown once and painted many times; what a tumour consists of is drawn anew when it is painted, so
+A pool's subjects are grown once and painted many times; what a tumour consists of is drawn again when it is painted, so
 that a network sees each outline filled in many ways. Large tumours above all: real ones of more than 100 mL are often
 hollow or even, and a network that has seen few of them finds their edge and loses their middle.
 """
