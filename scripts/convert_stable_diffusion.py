@@ -6,8 +6,8 @@ from synthzoo.bundle.compose import load_config
 from synthzoo.cli import run
 from synthzoo.io.files import write_bytes
 from synthzoo.networks.saving import save_atomically
-from synthzoo.systems.chest_distillation.published_networks import tokenizer_files
-from synthzoo.systems.chest_distillation.published_weights import published_state
+from synthzoo.networks.stable_diffusion import tokenizer_files
+from synthzoo.networks.stable_diffusion_weights import published_state
 
 
 def main(

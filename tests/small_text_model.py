@@ -6,8 +6,8 @@ from monai.networks.nets import DiffusionModelUNet
 from synthzoo.diffusion.samplers import preview
 from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.networks.latent_images import radiograph_autoencoder
-from synthzoo.systems.chest_distillation.network import TextEncoder, TextToImage
-from synthzoo.systems.chest_distillation.words import WordTokenizer
+from synthzoo.networks.text_to_image import TextEncoder, TextToImage
+from synthzoo.networks.word_tokens import WordTokenizer
 
 WORDS = ["nodule", "effusion", "left"]
 

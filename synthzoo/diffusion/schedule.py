@@ -7,6 +7,9 @@ epsilon: the network predicts e;   v: it predicts a_t e - s_t x_0   (Salimans, H
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,6 +17,8 @@ from synthzoo.errors import UserError
 
 KINDS = ("linear", "scaled_linear", "cosine")
 PREDICTIONS = ("epsilon", "v")
+RELEASED = {"epsilon": "epsilon", "v_prediction": "v"}  # what diffusers calls them
+RELEASED_DEFAULTS = {"num_train_timesteps": 1000, "beta_start": 0.0001, "beta_end": 0.02}
 
 
 class NoiseSchedule:
@@ -53,6 +58,43 @@ class NoiseSchedule:
             betas = (1 - level[1:] / level[:-1]).clamp(max=0.999)
         self.alpha = torch.cumprod(1 - betas, 0).sqrt()  # a_t, float64 (T,)
         self.sigma = (1 - self.alpha**2).sqrt()  # s_t, float64 (T,)
+
+    @classmethod
+    def released(cls, config: Mapping[str, Any], where: str | Path) -> NoiseSchedule:
+        """The schedule in a scheduler_config.json of diffusers.
+
+        Args:
+            config: what the file says.
+            where: the file, for the sentence.
+
+        Raises:
+            UserError: a schedule of another kind.
+        """
+        prediction = RELEASED.get(config.get("prediction_type", "epsilon"))
+        kind = config.get("beta_schedule", "linear")
+        if prediction is None or kind not in ("linear", "scaled_linear"):
+            raise UserError(
+                f"{where}: beta_schedule {kind!r} and prediction_type {config.get('prediction_type')!r} must be linear "
+                "or scaled_linear, and epsilon or v_prediction."
+            )
+        if config.get("trained_betas") is not None or config.get("rescale_betas_zero_snr"):
+            raise UserError(f"{where}: has betas of its own, which are not read; give Stable Diffusion 1 or 2.")
+        try:
+            steps, first, last = (config.get(*part) for part in RELEASED_DEFAULTS.items())
+            return cls(int(steps), kind, float(first), float(last), prediction)
+        except (TypeError, ValueError):
+            raise UserError(f"{where}: num_train_timesteps, beta_start and beta_end must be numbers.") from None
+
+    def expect_released(self, config: Mapping[str, Any], where: str | Path) -> None:
+        """Raise one sentence if a scheduler_config.json of diffusers is of another noise than this schedule's."""
+        given = type(self).released(config, where)
+        if given.prediction != self.prediction:
+            raise UserError(
+                f"{where}: this model predicts {given.prediction}, and the network {self.prediction}; set prediction "
+                f"of its schedule to {given.prediction}."
+            )
+        if given.num_steps != self.num_steps or not torch.allclose(given.alpha, self.alpha, atol=1e-6):
+            raise UserError(f"{where}: betas are others than those of the network; set those of its schedule alike.")
 
     def at(self, t: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """a_t and s_t of timesteps t (B,), shaped to multiply `like` (B, ...)."""

@@ -1,4 +1,4 @@
-"""Grey images and their latents: an autoencoder in [0, 1] and the statistics that bring its latents to unit scale.
+"""Images and their latents: an autoencoder in [0, 1] and the statistics that bring its latents to unit scale.
 
     z = (encode(x) - mean) scale;    mean a number a channel, scale one number (or one a channel), both measured on the
                                      training images
@@ -48,11 +48,31 @@ class GreyAutoencoder(nn.Module):
         return self.decode(self.encode(image)[0])
 
 
+class ColourAutoencoder(nn.Module):
+    """Colour images in [0, 1] through an autoencoder of images in [-1, 1].
+
+    Args:
+        autoencoder: of three channels; has encode(x) -> (mean, standard deviation) and decode(z).
+    """
+
+    def __init__(self, autoencoder: nn.Module) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def encode(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (N, 3, H, W) in [0, 1] -> mean and standard deviation of their latents, (N, C, h, w) each."""
+        return self.autoencoder.encode(2 * image - 1)
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        """Latents (N, C, h, w) -> images (N, 3, H, W), about [0, 1]."""
+        return (self.autoencoder.decode(z) + 1) / 2
+
+
 class LatentImages(nn.Module):
     """An autoencoder with the scale of its latents; networks of latent diffusion derive from it.
 
     Args:
-        autoencoder: of grey images, see `GreyAutoencoder`.
+        autoencoder: of grey images or of colours, see `GreyAutoencoder` and `ColourAutoencoder`.
         latent_shape: (C, h, w) of an image, or (C, d, h, w) of a volume.
         each_channel: a scale for each channel, so that one that carries fine detail weighs as much as any other;
             False has one for all of them, as published.
@@ -84,7 +104,7 @@ class LatentImages(nn.Module):
         self.fitted.fill_(True)
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
-        """Images (N, 1, H, W) in [0, 1] -> normalised latents (N, C, h, w), the posterior's mean."""
+        """Images (N, 1 or 3, H, W) in [0, 1] -> normalised latents (N, C, h, w), the posterior's mean."""
         return (self.autoencoder.encode(frames)[0] - self.latent_mean) * self.scale_factor
 
     def decode(self, latents: torch.Tensor, chunk: int = 256) -> torch.Tensor:
@@ -132,17 +152,30 @@ def radiograph_autoencoder(
         latent_channels: of the latents.
         norm_num_groups: of the group norms; divides each of `channels`.
     """
-    return GreyAutoencoder(
-        AutoencoderKL(
-            spatial_dims=2,
-            in_channels=1,
-            out_channels=1,
-            latent_channels=latent_channels,
-            channels=tuple(channels),
-            num_res_blocks=(1,) * len(channels),
-            attention_levels=(False,) * len(channels),
-            norm_num_groups=norm_num_groups,
-            with_encoder_nonlocal_attn=False,
-            with_decoder_nonlocal_attn=False,
-        )
+    return GreyAutoencoder(_autoencoder(1, channels, latent_channels, norm_num_groups))
+
+
+def colour_autoencoder(
+    channels: Sequence[int] = (24, 48, 64), latent_channels: int = 4, norm_num_groups: int = 8
+) -> ColourAutoencoder:
+    """The autoencoder of small photographs, MONAI's without attention: (3, S, S) to (latent_channels, S / 4, S / 4).
+
+    Args:
+        channels, latent_channels, norm_num_groups: see `radiograph_autoencoder`.
+    """
+    return ColourAutoencoder(_autoencoder(3, channels, latent_channels, norm_num_groups))
+
+
+def _autoencoder(bands: int, channels: Sequence[int], latent_channels: int, norm_num_groups: int) -> AutoencoderKL:
+    return AutoencoderKL(
+        spatial_dims=2,
+        in_channels=bands,
+        out_channels=bands,
+        latent_channels=latent_channels,
+        channels=tuple(channels),
+        num_res_blocks=(1,) * len(channels),
+        attention_levels=(False,) * len(channels),
+        norm_num_groups=norm_num_groups,
+        with_encoder_nonlocal_attn=False,
+        with_decoder_nonlocal_attn=False,
     )

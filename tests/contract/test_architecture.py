@@ -64,6 +64,11 @@ SERVES_ALL = {
 }
 # System in the making -> modules of shared rooms that it and its sibling will use, until its bundles say so.
 AWAITED = {
+    "foreground_background": {  # and chest_distillation: text to image, whose cross-attention is read
+        *("networks.cross_attention", "networks.text_to_image", "networks.word_tokens"),
+        *("networks.stable_diffusion", "networks.stable_diffusion_weights", "objectives.text_diffusion"),
+        *("inferers.word_attention", "inferers.text_to_image", "transforms.mixture_masks"),
+    },
     "brainspade": {  # and brainspade3d: the same parts in two and in three dimensions
         *("networks.hybrid", "networks.label_to_image", "networks.spade", "inferers.label_to_image"),
         *("objectives.label_maps", "objectives.painting"),

@@ -15,11 +15,13 @@ from synthzoo.cases.requests import RequestTable
 from synthzoo.cases.table import CaseTable
 from synthzoo.errors import UserError
 from synthzoo.inferers.outputs import SpreadOutputsd
+from synthzoo.inferers.text_to_image import TextToImageInferer
+from synthzoo.networks.text_to_image import TextToImage
+from synthzoo.networks.word_tokens import WordTokenizer
 from synthzoo.results.save import SaveResult
-from synthzoo.systems.chest_distillation.inferer import GroundingInferer, TextToImageInferer
-from synthzoo.systems.chest_distillation.masks import box_of
-from synthzoo.systems.chest_distillation.network import TextToImage
-from synthzoo.systems.chest_distillation.words import ALL_SOUGHT, WordTokenizer, affirmed, names_finding
+from synthzoo.systems.chest_distillation.inferer import GroundingInferer
+from synthzoo.systems.chest_distillation.words import ALL_SOUGHT, affirmed, names_finding
+from synthzoo.transforms.mixture_masks import box_of
 from synthzoo.transforms.radiograph_grid import FromRadiographGridd, ToRadiographGridd
 
 MAP, MASK, GENERATED = "heatmap.png", "dseg.png", "cxr.png"

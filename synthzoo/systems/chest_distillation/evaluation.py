@@ -20,16 +20,12 @@ from synthzoo.datasets.chest.grounding import GroundingRadiographs
 from synthzoo.datasets.chest.phantoms import ChestPhantomDataset
 from synthzoo.evaluation.base import Evaluation, Found
 from synthzoo.evaluation.pictures import new_figure, save_figure
+from synthzoo.inferers.text_to_image import TextToImageInferer
+from synthzoo.inferers.word_attention import TIMESTEPS, enlarged, masks_of
 from synthzoo.instruments.chest.heart import measure_ctr
 from synthzoo.instruments.chest.identity import similarities
-from synthzoo.systems.chest_distillation.attention import ALL, attention_layers
-from synthzoo.systems.chest_distillation.inferer import (
-    TIMESTEPS,
-    GroundingInferer,
-    TextToImageInferer,
-    enlarged,
-    masks_of,
-)
+from synthzoo.networks.cross_attention import ALL, attention_layers
+from synthzoo.systems.chest_distillation.inferer import GroundingInferer
 from synthzoo.systems.chest_distillation.phrases import COLUMNS, phrase_scores, phrase_table
 from synthzoo.systems.chest_distillation.prompts import findings_of
 from synthzoo.systems.chest_distillation.scores import SCORES, box_mask, hits, mean_scores, score

@@ -10,8 +10,9 @@ import torch
 
 from synthzoo.datasets.chest.grounding import FORMATS, GroundingRadiographs, grounding_rows
 from synthzoo.errors import UserError
-from synthzoo.systems.chest_distillation.inferer import GroundingInferer, enlarged, masks_of
-from synthzoo.systems.chest_distillation.network import TextToImage
+from synthzoo.inferers.word_attention import enlarged, masks_of
+from synthzoo.networks.text_to_image import TextToImage
+from synthzoo.systems.chest_distillation.inferer import GroundingInferer
 from synthzoo.systems.chest_distillation.scores import SCORES, hits, mean_scores, score
 
 COLUMNS = ("finding", "phrases", "chance (box area)", *SCORES, "control: another radiograph's map")

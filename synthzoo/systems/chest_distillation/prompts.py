@@ -16,7 +16,8 @@ from synthzoo.datasets.chest.phantoms import ChestPhantomDataset
 from synthzoo.datasets.chest.sources import training_radiographs
 from synthzoo.datasets.latents import LatentRadiographs
 from synthzoo.networks.latent_images import LatentImages
-from synthzoo.systems.chest_distillation.words import WordTokenizer, affirmed, words_of
+from synthzoo.networks.word_tokens import WordTokenizer, words_of
+from synthzoo.systems.chest_distillation.words import affirmed
 
 PLACES = ("left", "right", "upper", "mid", "lower", "apical", "apex", "base")
 AROUND = ("in", "on", "at", "the", "zone", "lung", "over", "projecting", "sided")  # what a place leaves behind

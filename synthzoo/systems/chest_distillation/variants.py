@@ -6,8 +6,8 @@ import copy
 import re
 from pathlib import Path
 
+from synthzoo.networks.text_to_image import TextEncoder, TextToImage
 from synthzoo.networks.weights import load_weights, read_state
-from synthzoo.systems.chest_distillation.network import TextEncoder, TextToImage
 
 LAYER = re.compile(r"text\.layers\.(\d+)\.")
 

@@ -11,6 +11,7 @@ from small_text_model import small_network
 
 from synthzoo.cases.examples import write_example
 from synthzoo.errors import UserError
+from synthzoo.inferers.text_to_image import TextToImageInferer
 from synthzoo.systems.chest_distillation.cases import (
     PlaceResult,
     PromptInferer,
@@ -18,7 +19,7 @@ from synthzoo.systems.chest_distillation.cases import (
     SavePrompted,
     prompted_table,
 )
-from synthzoo.systems.chest_distillation.inferer import GroundingInferer, TextToImageInferer
+from synthzoo.systems.chest_distillation.inferer import GroundingInferer
 
 READ = ReadRadiographd(32)
 

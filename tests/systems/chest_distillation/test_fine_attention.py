@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from synthzoo.errors import UserError
-from synthzoo.systems.chest_distillation.attention import attention_layers, recorded
-from synthzoo.systems.chest_distillation.denoiser import LARGEST, NoAttention, fine_unet
-from synthzoo.systems.chest_distillation.objective import TextDiffusionObjective
+from synthzoo.networks.cross_attention import attention_layers, recorded
+from synthzoo.networks.word_tokens import WordTokenizer
+from synthzoo.objectives.text_diffusion import TextDiffusionObjective
+from synthzoo.systems.chest_distillation.network import LARGEST, NoAttention, fine_unet
 from synthzoo.systems.chest_distillation.phrases import phrase_rows
-from synthzoo.systems.chest_distillation.words import WordTokenizer
 
 SETTINGS = {
     "in_channels": 2,

@@ -9,14 +9,16 @@ from sklearn.metrics import roc_auc_score
 from small_text_model import small_network
 
 from synthzoo.errors import UserError
+from synthzoo.inferers.text_to_image import TextToImageInferer
+from synthzoo.inferers.word_attention import masks_of
+from synthzoo.networks.cross_attention import attention_layers, chosen_layers, recorded, word_maps
 from synthzoo.networks.saving import save_weights
-from synthzoo.systems.chest_distillation.attention import attention_layers, chosen_layers, recorded, word_maps
-from synthzoo.systems.chest_distillation.inferer import GroundingInferer, TextToImageInferer, masks_of
-from synthzoo.systems.chest_distillation.masks import box_of, mixture_mask, mixture_threshold
-from synthzoo.systems.chest_distillation.network import trained_parameters
-from synthzoo.systems.chest_distillation.objective import TextDiffusionObjective
+from synthzoo.networks.text_to_image import trained_parameters
+from synthzoo.objectives.text_diffusion import TextDiffusionObjective
+from synthzoo.systems.chest_distillation.inferer import GroundingInferer
 from synthzoo.systems.chest_distillation.scores import box_mask, centre_distance, contrast, hits, overlap, score
 from synthzoo.systems.chest_distillation.variants import read_variant
+from synthzoo.transforms.mixture_masks import box_of, mixture_mask, mixture_threshold
 
 # --- reading the attention --------------------------------------------------------------------------------------------
 

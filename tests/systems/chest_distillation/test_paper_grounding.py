@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from synthzoo.bundle.compose import load_config
-from synthzoo.systems.chest_distillation.attention import attention_layers
+from synthzoo.networks.cross_attention import attention_layers
 
 BUNDLE = Path(__file__).parents[3] / "bundles" / "chest_xr_grounding_text2image"
 INSTALLED = all(importlib.util.find_spec(name) for name in ("diffusers", "transformers"))

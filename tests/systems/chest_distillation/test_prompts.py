@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from synthzoo.errors import UserError
+from synthzoo.networks.word_tokens import WordTokenizer
 from synthzoo.systems.chest_distillation.cases import checked_prompt
 from synthzoo.systems.chest_distillation.prompts import PromptedLatents, Prompts
-from synthzoo.systems.chest_distillation.words import WordTokenizer, affirmed
+from synthzoo.systems.chest_distillation.words import affirmed
 
 WORDS = ["a", "and", "effusion", "in", "left", "lung", "nodule", "nodular", "no", "opacity", "pleural", "right"]
 WORDS += ["the", "upper", "zone"]

@@ -11,25 +11,23 @@ from released_model import LENGTH, PHRASES, WIDTH, save_model
 
 from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.errors import UserError
-from synthzoo.networks.released import core_names
-from synthzoo.systems.chest_distillation import published_weights
-from synthzoo.systems.chest_distillation.published_networks import (
+from synthzoo.networks.released import core_names, read_config
+from synthzoo.networks.stable_diffusion import (
     PublishedAutoencoder,
     PublishedTextEncoder,
     PublishedTokenizer,
     stable_diffusion_unet,
+    unet_settings,
 )
-from synthzoo.systems.chest_distillation.published_weights import (
-    MONAI_AUTOENCODER,
-    MONAI_UNET,
+from synthzoo.networks.stable_diffusion_weights import (
     core_unet,
     published_state,
     read_autoencoder,
-    read_monai_chest,
-    read_schedule,
     read_text_encoder,
     read_unet,
 )
+from synthzoo.systems.chest_distillation import published_weights
+from synthzoo.systems.chest_distillation.published_weights import MONAI_AUTOENCODER, MONAI_UNET, read_monai_chest
 
 INSTALLED = all(importlib.util.find_spec(name) for name in ("diffusers", "transformers"))
 pytestmark = pytest.mark.skipif(not INSTALLED, reason="needs diffusers and transformers: synthzoo[text]")
@@ -138,7 +136,7 @@ def test_autoencoder_text_encoder_and_schedule_are_those_of_from_pretrained(rele
         assert torch.equal(tokens, theirs.input_ids)
         assert torch.equal(read_text_encoder(folder / "text_encoder")(tokens), text(theirs.input_ids).last_hidden_state)
     alphas = parts["scheduler"].alphas_cumprod.double()
-    schedule = read_schedule(folder / "scheduler")
+    schedule = NoiseSchedule.released(read_config(folder / "scheduler", "scheduler_config.json"), folder)
     assert schedule.prediction == "epsilon" and torch.allclose(schedule.alpha**2, alphas, atol=1e-6)
     assert ours.scale == pytest.approx(0.18215)
 
@@ -391,7 +389,7 @@ def test_at_full_size_every_name_and_shape_is_stable_diffusions():
     assert {part.norm.eps for part in unet.modules() if type(part).__name__ == "SpatialTransformer"} == {1e-6}
     with torch.device("meta"):
         old = UNet2DConditionModel(sample_size=64, attention_head_dim=8, cross_attention_dim=768)
-        first = stable_diffusion_unet(**published_weights.unet_settings(old.config))
+        first = stable_diffusion_unet(**unet_settings(old.config))
     assert sum(p.numel() for p in first.parameters()) == 859_520_964
     assert {n: tuple(v.shape) for n, v in core_unet(old.state_dict()).items()} == {
         n: tuple(v.shape) for n, v in first.state_dict().items()

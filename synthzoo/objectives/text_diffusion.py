@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from synthzoo.systems.chest_distillation.network import TextToImage
+from synthzoo.networks.text_to_image import TextToImage
 
 
 class TextDiffusionObjective:

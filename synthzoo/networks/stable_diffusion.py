@@ -1,11 +1,11 @@
-"""Networks of Stable Diffusion 2 behind the calls of our own: U-Net of MONAI, autoencoder of diffusers, text encoder.
+"""Networks of Stable Diffusion 1 and 2 behind our own calls: U-Net of MONAI, autoencoder of diffusers, text encoder.
 
     stable_diffusion_unet   MONAI's DiffusionModelUNet, 865,910,724 parameters   (N, 4, 64, 64), (N, 77, 1024)
     PublishedAutoencoder    diffusers' AutoencoderKL, 83,653,863                 (N, 3, 512, 512) <-> (N, 4, 64, 64)
     PublishedTextEncoder    transformers' CLIPTextModel, 340,387,840             (N, 77) -> (N, 77, 1024)
     PublishedTokenizer      a folder's own tokenizer                             phrases -> (N, 77)
 
-All are built empty at the published sizes, or from the `config.json` of a folder. MONAI's autoencoder cannot hold the
+All are built empty at the published sizes of Stable Diffusion 2, here, or from the `config.json` of a folder. MONAI's autoencoder cannot hold the
 published one, whose decoder has a block more per level. The text encoder is OpenCLIP ViT-H/14 without its last layer,
 then its last LayerNorm; that is how diffusers' folders store it, so no further layer is left out here.
 
@@ -27,7 +27,7 @@ from torch import nn
 
 from synthzoo.errors import UserError
 from synthzoo.networks.released import DiffusersAutoencoder, package_class
-from synthzoo.systems.chest_distillation.words import check_text
+from synthzoo.networks.word_tokens import A_FINDING, check_text
 
 PURPOSE = "the networks of Stable Diffusion"
 EXTRA = "text"
@@ -261,10 +261,11 @@ class PublishedTokenizer:
     Args:
         folder: with tokenizer.json, or vocab.json and merges.txt, or vocab.txt.
         length: tokens of a prompt, marks of start and end among them.
+        needed: what a prompt must name, with an example, for the sentence that refuses one.
     """
 
-    def __init__(self, folder: str | Path, length: int = TOKENS) -> None:
-        self.folder, self.length = Path(folder), int(length)
+    def __init__(self, folder: str | Path, length: int = TOKENS, needed: str = A_FINDING) -> None:
+        self.folder, self.length, self.needed = Path(folder), int(length), needed
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -331,10 +332,10 @@ class PublishedTokenizer:
         Raises:
             UserError: no text, no words, or more tokens than the network takes.
         """
-        check_text(prompt, name)
+        check_text(prompt, name, self.needed)
         prompt = " ".join(prompt.split())
         if not prompt and not may_be_empty:
-            raise UserError(f"{name} is empty, but must name a finding, such as 'left pleural effusion'.")
+            raise UserError(f"{name} is empty, but must name {self.needed}.")
         count = len(self._tokenized(prompt, truncation=False).input_ids)
         if count > self.length:
             raise UserError(f"{name} has {count - 2} tokens, but may have {self.length - 2}: shorten it.")
