@@ -5,9 +5,10 @@
     PublishedTextEncoder    transformers' CLIPTextModel, 340,387,840             (N, 77) -> (N, 77, 1024)
     PublishedTokenizer      a folder's own tokenizer                             phrases -> (N, 77)
 
-All are built empty at the published sizes of Stable Diffusion 2, here, or from the `config.json` of a folder. MONAI's autoencoder cannot hold the
-published one, whose decoder has a block more per level. The text encoder is OpenCLIP ViT-H/14 without its last layer,
-then its last LayerNorm; that is how diffusers' folders store it, so no further layer is left out here.
+All are built empty at the published sizes, by default those of Stable Diffusion 2, or from the `config.json` of a
+folder. MONAI's autoencoder cannot hold the published one, whose decoder has a block more per level. The text encoder is
+OpenCLIP ViT-H/14 without its last layer, then its last LayerNorm; that is how diffusers' folders store it, so no
+further layer is left out here.
 
 Reference: Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR 2022.
 """
