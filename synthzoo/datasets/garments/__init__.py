@@ -1,0 +1,1 @@
+"""Garments as rows: phantoms that are drawn once and then read."""
