@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from monai.metrics import FIDMetric, MultiScaleSSIMMetric
 
+from synthzoo.errors import UserError
+
 # Three scales with a window of 7 fit the shortest axis of 48 voxels; weights: the paper's first three, scaled to sum 1.
 MS_SSIM = {"kernel_size": 7, "kernel_sigma": 1.5, "weights": (0.0710, 0.4530, 0.4760)}
 
@@ -37,6 +39,54 @@ def fid_with_floor(generated: np.ndarray, real: np.ndarray, other_real: np.ndarr
     size = min(len(generated), len(real), len(other_real))
     generated, real, other_real = generated[:size], real[:size], other_real[:size]
     return {"fid": round(fid(generated, real), 4), "fid_real": round(fid(other_real, real), 4), "n": size}
+
+
+def gradient_energy(images: np.ndarray, inside: float = 0.02) -> np.ndarray:
+    """Mean squared slope of each volume inside its head, float64 (N,): blur lowers it, noise raises it.
+
+    Args:
+        images: (N, D, H, W).
+        inside: intensity above which a voxel and its neighbour along an axis count.
+    """
+    found = []
+    for image in np.asarray(images, dtype=np.float32):
+        head, energy = image > inside, 0.0
+        for axis in range(image.ndim):
+            slope, both = np.diff(image, axis=axis), np.minimum(*_neighbours(head, axis))
+            energy += float((slope[both] ** 2).mean()) if both.any() else 0.0
+        found.append(energy)
+    return np.array(found)
+
+
+def _neighbours(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """All but the last and all but the first along an axis."""
+    size = values.shape[axis]
+    return np.take(values, range(size - 1), axis), np.take(values, range(1, size), axis)
+
+
+def unexplained_spread(images: np.ndarray, conditions: np.ndarray, step: int = 1) -> float:
+    """Standard deviation over volumes, root mean square over voxels, that a quadratic of the conditions leaves.
+
+    A generator that gives the mean of each request has 0; one as varied as the data has the data's own.
+
+    Args:
+        images: (N, D, H, W); N above the 1 + K + K (K + 1) / 2 terms of the quadratic.
+        conditions: (N, K), in any unit.
+        step: every so many voxels along an axis are enough.
+
+    Raises:
+        UserError: too few volumes.
+    """
+    thin = np.asarray(images, dtype=np.float32)[(slice(None), *[slice(None, None, step)] * (images.ndim - 1))]
+    rows, values = thin.reshape(len(thin), -1).astype(np.float64), np.asarray(conditions, dtype=np.float64)
+    values = (values - values.mean(0)) / np.maximum(values.std(0), 1e-9)
+    first, second = np.triu_indices(values.shape[1])
+    terms = np.concatenate([np.ones((len(values), 1)), values, values[:, first] * values[:, second]], 1)
+    free = len(terms) - np.linalg.matrix_rank(terms)
+    if free < 1:
+        raise UserError(f"{len(terms)} volumes: their spread takes more than the {terms.shape[1]} terms of its fit.")
+    left = rows - terms @ np.linalg.lstsq(terms, rows, rcond=None)[0]
+    return float(np.sqrt((left**2).sum() / free / rows.shape[1]))
 
 
 def ms_ssim(first: torch.Tensor, second: torch.Tensor) -> np.ndarray:

@@ -60,6 +60,28 @@ def healthy_threshold(heats: Sequence[np.ndarray], masks: Sequence[np.ndarray], 
     return float(np.quantile(np.concatenate([h[m] for h, m in zip(heats, masks)]), 1 - share))
 
 
+def inside_over_rim(
+    heat: np.ndarray, lesion: np.ndarray, spacing_mm: float, rim_mm: float = 6.0, inside_mm: float = 12.0
+) -> float | None:
+    """Mean heat of a lesion's inside over that of its rim: 1 is an even map, below 1 a hollow one.
+
+    Args:
+        heat: map (D, H, W), at least 0.
+        lesion: bool (D, H, W), truth.
+        spacing_mm: of the grid.
+        rim_mm: voxels up to so far from the edge are rim.
+        inside_mm: voxels at least so far from it are inside.
+
+    Returns:
+        None for a lesion with no such inside, of less than about 10 mL, and for a map that is 0 on the rim.
+    """
+    depth = ndi.distance_transform_edt(np.pad(lesion, 1))[(slice(1, -1),) * lesion.ndim] * spacing_mm
+    rim, inside = lesion & (depth <= rim_mm), depth >= inside_mm
+    if not inside.any() or not heat[rim].mean() > 0:
+        return None
+    return float(heat[inside].mean() / heat[rim].mean())
+
+
 def equalised_intensity(volume: np.ndarray, mask: np.ndarray, sigma: float = 1.0) -> np.ndarray:
     """Histogram-equalised intensity in [0, 1] within the brain, smoothed (Meissen et al., BrainLes 2021)."""
     out = np.zeros(volume.shape, np.float32)

@@ -11,7 +11,7 @@ Reference: Bernstein, King, Zhou, "Handbook of MRI Pulse Sequences", 2004. Relax
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,17 +57,25 @@ def signal(contrast: str, rho: float, t1: float, t2: float) -> float:
     raise UserError(f"contrast = {contrast!r}: a brain phantom takes T1w, T2w, FLAIR, PD or random.")
 
 
-def tissue_signals(contrast: str, age: float, rng: np.random.Generator, gadolinium: bool = False) -> dict[str, float]:
+def tissue_signals(
+    contrast: str,
+    age: float,
+    rng: np.random.Generator,
+    gadolinium: bool = False,
+    relaxation: Mapping[str, tuple[float, float, float]] | None = None,
+) -> dict[str, float]:
     """Signal of each tissue scaled so that the brightest normal tissue lies near 0.85.
 
     White matter T1 and T2 grow and grey-white contrast falls with `age` in years. "random" draws every tissue's value.
+    `relaxation` gives proton density, T1 and T2 in ms of further tissues by name, and takes precedence over `TISSUES`.
     """
+    more = dict(relaxation or {})
     if contrast == "random":
         values = {name: float(rng.uniform(0.05, 1.0)) for name in TISSUES}
         values["ventricle"] = float(np.clip(values["CSF"] + rng.normal(0, 0.04), 0.02, 1.0))
-        return values
+        return values | {name: float(rng.uniform(0.05, 1.0)) for name in more if name not in values}
     values = {}
-    for name, (rho, t1, t2) in TISSUES.items():
+    for name, (rho, t1, t2) in (TISSUES | more).items():
         if name == "WM":
             t1, t2 = t1 * (1 + 0.0022 * (age - 40)), t2 * (1 + 0.0022 * (age - 40))
         if gadolinium and name in GADOLINIUM_T1:
@@ -103,6 +111,7 @@ def render(
     resolution_mm: float | Sequence[float] | None = None,
     gadolinium: bool = False,
     texture: float = 0.02,
+    relaxation: Mapping[str, tuple[float, float, float]] | None = None,
 ) -> np.ndarray:
     """Image in [0, 1], float32 (D, H, W), exactly 0 outside the brain.
 
@@ -114,9 +123,10 @@ def render(
         resolution_mm: None, or three numbers (or one): the point spread's width per axis, at least the spacing.
         gadolinium: contrast agent: vessels and broken barriers shine on T1w.
         texture: relative size of the fine structure inside tissues.
+        relaxation: of further tissues that the anatomy's lesions name, see `tissue_signals`.
     """
     rng = np.random.default_rng([int(seed), 21])
-    values = tissue_signals(contrast, anatomy.params.age, rng, gadolinium)
+    values = tissue_signals(contrast, anatomy.params.age, rng, gadolinium, relaxation)
     names = ("GM", "WM", "CSF", "ventricle")
     occupied = anatomy.tissues.sum(0)
     image = sum(values[name] * share for name, share in zip(names, anatomy.tissues, strict=True))

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import torch
+
 from synthzoo.diffusion.samplers import SAMPLERS
 from synthzoo.evaluation.base import Found
-from synthzoo.evaluation.brain_synthesis import SETTING_COLUMNS, BrainSynthesisEvaluation
+from synthzoo.evaluation.brain_samples import Samples
+from synthzoo.evaluation.brain_synthesis import MEASURED, NAMES, SETTING_COLUMNS, BrainSynthesisEvaluation
 from synthzoo.inferers.synthesis import SynthesisInferer
+from synthzoo.metrics.agreement import agreement
+from synthzoo.metrics.fidelity import fid, gradient_energy, unexplained_spread
+from synthzoo.systems.brain_ldm import shortcuts
+
+ENDINGS = {"generated": "", shortcuts.CLOSED_FORM: "_closed_form", shortcuts.NETWORK: "_network"}
+COLUMNS = ["FID to phantoms", "gradient energy", "ventricle r", "brain r", "age r", "spread", "difference"]
 
 
 class SynthesisEvaluation(BrainSynthesisEvaluation):
@@ -17,16 +27,27 @@ class SynthesisEvaluation(BrainSynthesisEvaluation):
     Args:
         steps: network calls in the table over samplers.
         weights: weights in the table over guidance.
+        measure_shortcuts: measure what could do the generator's work alone, too, see `shortcuts`.
+        without: a network that was trained without the closed form, beside which this one is set; None has none.
         shared: see `BrainSynthesisEvaluation`.
     """
 
-    PARTS = ("conditions", "fidelity", "memorisation", "unset", "samplers", "guidance", "speed")
+    PARTS = ("conditions", "fidelity", "memorisation", "unset", "samplers", "guidance", "shortcuts", "speed")
 
     def __init__(
-        self, steps: Sequence[int] = (4, 6, 10, 20, 40), weights: Sequence[float] = (1.0, 1.5, 2.0), **shared: Any
+        self,
+        steps: Sequence[int] = (4, 6, 10, 20, 40),
+        weights: Sequence[float] = (1.0, 1.5, 2.0),
+        measure_shortcuts: bool = False,
+        without: torch.nn.Module | None = None,
+        **shared: Any,
     ) -> None:
-        super().__init__(settings={"steps": list(steps), "weights": list(weights)}, **shared)
+        settings: dict[str, Any] = {"steps": list(steps), "weights": list(weights)}
+        if measure_shortcuts:
+            settings["shortcuts"] = True
+        super().__init__(settings=settings, **shared)
         self.steps, self.weights = list(steps), list(weights)
+        self.measure_shortcuts, self.without = measure_shortcuts, without
 
     def samplers(self) -> Found:
         """Quality against network calls for every sampler."""
@@ -47,6 +68,56 @@ class SynthesisEvaluation(BrainSynthesisEvaluation):
         title = f"Quality against guidance, {self.sweep_count} requests a row, {sampler} with {steps} steps"
         found.add(title, ["guidance", *SETTING_COLUMNS], rows)
         return found
+
+    def shortcuts(self) -> Found:
+        """The generator beside each part of it that could do the work alone, on the same requests and noise."""
+        if not self.measure_shortcuts:
+            return Found()
+        sets = {"generated": self.generated[0]}
+        if shortcuts.has_closed_form(self.network):
+            hybrid = self.network.denoiser
+            alone = {shortcuts.CLOSED_FORM: shortcuts.ClosedFormAlone(hybrid.gaussian)}
+            alone[shortcuts.NETWORK] = shortcuts.NetworkAlone(hybrid)
+            sets |= {name: self.volumes_of(with_one, name) for name, with_one in alone.items()}
+            sets[shortcuts.MEAN] = self.samples.make(self.requested, shortcuts.MeanInferer(), shortcuts.MEAN)[0]
+        if self.without is not None:
+            own = Samples(self.without, self.samples.folder, self.samples.batch_size, self.seed)
+            sets["trained without the closed form"] = own.make(self.requested, self.inferer, "without")[0]
+        low, high = (bound.cpu().numpy() for bound in (self.network.conditions.low, self.network.conditions.high))
+        options: dict[str, Any] = {"spacing_mm": self.spacing_mm, "cache_dir": self.cache_dir}
+        sets[shortcuts.NEAREST] = shortcuts.nearest_phantoms(self.requested, low, high, self.training_size, **options)
+        sets |= {"phantoms through the autoencoder": self.restored, "phantoms as requested": self.true}
+        found = Found()
+        energy, spread = gradient_energy(self.true).mean(), self.spread(self.true)
+        rows = []
+        for name, images in sets.items():
+            features = self.other_features if images is self.true else self.features(images)
+            values = self.measure(images)
+            r = [agreement(self.requested[:, NAMES.index(key)], values[key])["r"] for key in MEASURED]
+            apart = float(np.sqrt(np.square(images - sets["generated"]).mean()))
+            row = [fid(features, self.true_features), gradient_energy(images).mean() / energy, *r]
+            row += [self.spread(images) / spread, apart / self.spread(sets["generated"]) if name in ENDINGS else None]
+            rows.append([name, round(row[0], 6), *(None if v is None else round(float(v), 4) for v in row[1:])])
+            if name in ENDINGS:
+                kept = dict(zip(("fid", "gradient_energy", "spread"), (rows[-1][1], rows[-1][2], rows[-1][6])))
+                found.figures |= {f"shortcuts_{key}{ENDINGS[name]}": value for key, value in kept.items()}
+        title = (
+            f"What does the work, {self.count} requests, the same noise; gradient energy and spread (what the requests "
+        )
+        title += "do not explain) over the phantoms', difference from the generated volumes over their spread"
+        found.add(title, ["images", *COLUMNS], rows)
+        return found
+
+    def volumes_of(self, denoiser: torch.nn.Module, name: str) -> np.ndarray:
+        """Volumes of the requests by another denoiser, as the bundle samples them."""
+        network = shortcuts.with_denoiser(self.network, denoiser)
+        return Samples(network, self.samples.folder, self.samples.batch_size, self.seed).make(
+            self.requested, self.inferer, name
+        )[0]
+
+    def spread(self, images: np.ndarray) -> float:
+        """Standard deviation over the volumes that the requests do not explain."""
+        return unexplained_spread(images, self.requested, self.thin)
 
     def setting(self, sampler: str, steps: int, guidance: float) -> list:
         """`SETTING_COLUMNS` of a sampler, a number of calls and a weight of guidance."""

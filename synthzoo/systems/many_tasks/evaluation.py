@@ -19,6 +19,7 @@ import torch
 from tqdm import tqdm
 
 from synthzoo.evaluation.base import Evaluation, Found
+from synthzoo.evaluation.large_lesions import View, measure_large_lesions
 from synthzoo.metrics import localisation as loc
 from synthzoo.networks.weights import load_weights
 from synthzoo.phantoms.brain import phantom as brain
@@ -37,6 +38,7 @@ ENSEMBLE, RAW, SINGLE = "ensemble (shipped)", "ensemble, not calibrated", "ensem
 Z_SCORE, EQUALISED = "intensity z-score from the template", "equalised intensity, smoothed"
 INVERTED = "equalised intensity, inverted"
 ENDINGS = {RAW: "raw_ap", Z_SCORE: "z_score_ap", EQUALISED: "equalised_ap"}  # of figures beside the ensemble's
+LARGE_ENDINGS = {RAW: "raw", EQUALISED: "equalised", INVERTED: "inverted"}  # of those on large lesions
 
 
 @dataclass
@@ -63,9 +65,10 @@ class AnomalyEvaluation(Evaluation):
         single_tasks: weights of an ensemble of single-task members, or None to do without them.
         single_network: that ensemble, untrained; its members are built as the network's.
         smooth_voxels: width of the Gaussian over the maps, as the inferer uses it.
+        large_lesions: subjects of `evaluation.large_lesions`, at least 4; 0 leaves that part out.
     """
 
-    PARTS = ("contrasts",)
+    PARTS = ("contrasts", "large_lesions")
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class AnomalyEvaluation(Evaluation):
         single_tasks: str | None = None,
         single_network: ManyTasksEnsemble | None = None,
         smooth_voxels: float | None = None,
+        large_lesions: int = 0,
         **shared: Any,
     ) -> None:
         settings: dict[str, Any] = {
@@ -87,7 +91,10 @@ class AnomalyEvaluation(Evaluation):
             "first_seed": first_seed,
         }
         settings |= {"smooth_voxels": smooth_voxels, "single_tasks": single_tasks is not None}
+        if large_lesions:
+            settings["large_lesions"] = large_lesions
         super().__init__(network, settings=settings, **shared)
+        self.large_count = large_lesions
         self.subjects, self.healthy, self.references = subjects, healthy, references
         self.first_seed, self.smooth_voxels, self.figure = first_seed, smooth_voxels, figure
         self.single = load_weights(single_network, single_tasks, self.device) if single_tasks else None
@@ -107,6 +114,24 @@ class AnomalyEvaluation(Evaluation):
             titles = [f"{name}, {case.kind}" for name, case, _ in rows]
             draw_rows([c.volume for _, c, _ in rows], [c.truth for _, c, _ in rows], maps, titles, self.figure)
         return summarise(cases, heats, self.single is not None)
+
+    def large_lesions(self) -> Found:
+        """Lesions of 5 to 200 mL, cut fields of view and remains of the head, in FLAIR and T1Gd."""
+        if not self.large_count:
+            return Found()
+        return measure_large_lesions(self.read, self.large_count, ENSEMBLE, LARGE_ENDINGS, cached=self.cached)
+
+    def read(self, view: View) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
+        """The shipped and the raw map and equalised intensity of a view; truth, mask and remains on their grid."""
+        volume, mask, (source, target) = to_network(view.image, view.mask, self.network.grid)
+        truth, beyond = np.zeros((2, *volume.shape), bool)
+        truth[target], beyond[target] = view.truth[source], view.beyond[source]
+        with torch.no_grad():
+            heat = self.network(torch.from_numpy(volume)[None, None].to(self.device))[0, 0].cpu().numpy()
+        raw = smooth_inside(np.clip(heat, 0, 1), mask, self.smooth_voxels).astype(np.float32)
+        equal = loc.equalised_intensity(volume, mask)
+        maps = {ENSEMBLE: finish(raw, mask, None, self.network), RAW: raw}
+        return maps | {EQUALISED: equal, INVERTED: (1 - equal) * mask}, truth & mask, mask, beyond & mask
 
     @property
     def kinds(self) -> list[str]:

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from synthzoo.systems.many_tasks.blending import source_patch
 from synthzoo.systems.many_tasks.deformation import deform
+from synthzoo.systems.many_tasks.large import draw_blob, fill_blob, filled_label, scored_again, veil_blob, volume_share
 from synthzoo.systems.many_tasks.soft_labels import soft_label
 from synthzoo.transforms.intensity_changes import smooth_change
 from synthzoo.transforms.poisson import poisson_blend
@@ -42,6 +43,9 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
         replace: share of task-1 patches pasted with a soft edge instead of Poisson-blended (0 is the paper).
         rough: share of shapes with a rough edge, but for the deformations, which need convex ones (0 is the paper).
         healthy: share of images that stay healthy (0 is the paper).
+        large: share of images of the tasks 0, 1 and 4 with one large anomaly in place of theirs, filled from edge to
+            edge: brightened as a whole (4), or replaced by another image's tissue (0) or a grey (1); see `large` (0 is
+            the paper).
         label_key, task_key: where the soft label (1, *spatial) and the task number go.
     """
 
@@ -60,6 +64,7 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
         replace: float = 0.0,
         rough: float = 0.0,
         healthy: float = 0.0,
+        large: float = 0.0,
         label_key: Hashable = "label",
         task_key: Hashable = "task",
     ) -> None:
@@ -68,6 +73,7 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
         self.mask_key, self.source_key, self.foreign_key = mask_key, source_key, foreign_key
         self.tasks, self.sigma, self.push, self.most = tuple(tasks), sigma, tuple(push), most
         self.ring, self.bound, self.replace, self.rough, self.healthy = ring, bound, replace, rough, healthy
+        self.large = large
         self.label_key, self.task_key = label_key, task_key
 
     def __call__(self, data: Mapping) -> dict:
@@ -76,11 +82,16 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
         image = np.asarray(data[key], dtype=np.float32)
         brain = None if self.mask_key is None else np.asarray(data[self.mask_key])[0] > 0
         task = int(self.tasks[self.R.randint(len(self.tasks))])
+        other, foreign = data.get(self.source_key), data.get(self.foreign_key)
         if self.R.rand() < self.healthy:
             changed, region = image, np.zeros(image.shape[1:], bool)
+            label = soft_label(image, changed, region, self.sigma)
+        elif self.large and task in (INTRA, INTER, INTENSITY) and self.R.rand() < self.large:
+            changed, label = self.plant_large(image, task, brain, foreign if task == INTER else other)
         else:
-            changed, region = self.plant(image, task, brain, data.get(self.source_key), data.get(self.foreign_key))
-        data[self.label_key] = torch.from_numpy(soft_label(image, changed, region, self.sigma))
+            changed, region = self.plant(image, task, brain, other, foreign)
+            label = soft_label(image, changed, region, self.sigma)
+        data[self.label_key] = torch.from_numpy(label)
         data[key] = torch.from_numpy(np.ascontiguousarray(changed, dtype=np.float32))
         data[self.task_key] = task
         for spent in (self.source_key, self.foreign_key):
@@ -111,6 +122,32 @@ class RandAnomalyTaskd(RandomizableTransform, MapTransform):
             if self.R.rand() < 0.5:
                 break
         return out, union
+
+    def plant_large(
+        self, image: np.ndarray, task: int, brain: np.ndarray | None, source: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One large anomaly; the changed image (C, *spatial), scored again, and its label (1, *spatial)."""
+        brain = np.ones(image.shape[1:], bool) if brain is None else brain
+        blob = draw_blob(brain, self.R) if brain.any() else np.zeros(brain.shape, bool)
+        if not blob.any():
+            return image, soft_label(image, image, blob, self.sigma)
+        if task == INTENSITY:
+            changed = veil_blob(image, blob, self.R, self.sigma, self.R.rand() < self.bound)
+        else:
+            source = np.asarray(source() if callable(source) else source, dtype=np.float32)
+            inside = np.any(source != 0, 0) if task == INTRA else None
+            texture = source_patch(source, image.shape[1:], self.R, inside)
+            if task == INTRA:
+                soft = ndimage.gaussian_filter(blob.astype(np.float32), self.R.uniform(0.4, 3.0)) * blob
+                changed = image * (1 - soft) + soft * texture
+            else:
+                level = lambda: self._level(image, image, blob)  # noqa: E731
+                changed = fill_blob(image, blob, self.R, level, texture, self.sigma)
+        low, high = image.min(), image.max()
+        changed = np.where(brain, np.clip(changed, low, high), image)
+        changed = np.where(brain & (changed == 0), np.float32(1e-6), changed)  # 0 means outside
+        label = filled_label(soft_label(image, changed, blob, self.sigma), blob)
+        return scored_again(changed, image, blob, brain, volume_share(blob, brain, self.R)), label
 
     def _apply(
         self,
