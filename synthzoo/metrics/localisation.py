@@ -90,6 +90,12 @@ def equalised_intensity(volume: np.ndarray, mask: np.ndarray, sigma: float = 1.0
     return ndi.gaussian_filter(out, sigma) / weight * mask
 
 
+def asymmetry(volume: np.ndarray, mask: np.ndarray, sigma: float = 1.0) -> np.ndarray:
+    """|x - its mirror image| across the first axis where both lie in the brain, smoothed; 0 outside the brain."""
+    both = mask & mask[::-1]
+    return ndi.gaussian_filter(np.where(both, np.abs(volume - volume[::-1]), 0), sigma) * mask
+
+
 def distance_from_mean(volume: np.ndarray, mask: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """|x - mean| / deviation per voxel against healthy brains on the same grid, smoothed by one voxel."""
     return ndi.gaussian_filter(np.abs(volume - mean) / np.maximum(deviation, 0.3) * mask, 1.0)

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage as ndi
 
 from synthzoo.evaluation import large_lesions as large
-from synthzoo.metrics.localisation import inside_over_rim
+from synthzoo.metrics.localisation import asymmetry, inside_over_rim
 from synthzoo.phantoms.brain.contrast import TISSUES, tissue_signals
 from synthzoo.phantoms.brain.stripped import RELAXATION, field_of_view, paint_remains, remains
 
@@ -22,7 +22,16 @@ def brain():
 
 
 @pytest.fixture(scope="module")
-def subject():
+def coarse():
+    """The module at 4 mm, where all is eight times as fast."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(large, "SPACING_MM", MM)
+        yield
+    large.make_subject.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def subject(coarse):
     return large.make_subject(large.FIRST_SEED + 500, "ring tumour", 90.0)
 
 
@@ -86,7 +95,7 @@ def test_each_kind_has_its_millilitres(kind):
 
 
 def test_a_subject_holds_its_lesion_and_its_views_show_it(subject):
-    voxel_ml = large.SPACING_MM**3 / 1000
+    voxel_ml = MM**3 / 1000
     assert subject.truth.sum() * voxel_ml == pytest.approx(90, rel=0.12)
     whole, cut, more = (large.make_view(subject, "T1Gd", view) for view in large.VIEWS)
     assert not whole.beyond.any() and (whole.image[~whole.mask] == 0).all()
@@ -108,6 +117,16 @@ def test_inside_over_rim_tells_an_even_map_from_a_hollow_one(brain):
     small[20:24, 20:24, 20:24] = True
     assert inside_over_rim(hollow, small, MM) is None
     assert inside_over_rim(np.zeros(brain.shape), brain, MM) is None
+
+
+def test_a_one_sided_lesion_shows_as_asymmetry_and_a_symmetric_brain_not(brain):
+    even = brain & brain[::-1]
+    volume = 0.5 * even.astype(np.float32)
+    assert asymmetry(volume, even).max() == 0
+    volume[30:34, 26:30, 22:26] += 1
+    found = asymmetry(volume, even)
+    assert found[31, 27, 23] > 0.3 and found[16, 27, 23] > 0.3 and found[31, 40, 23] < 0.01
+    assert (found[~even] == 0).all()
 
 
 def test_tables_are_by_volume_by_view_and_by_kind():

@@ -98,7 +98,7 @@ def paint_remains(
     return np.clip(out, 0, 1)
 
 
-def field_of_view(mask: np.ndarray, normal: Sequence[float], share: float) -> np.ndarray:
+def field_of_view(mask: np.ndarray, normal: Sequence[float] | np.ndarray, share: float) -> np.ndarray:
     """Field of view that a plane bounds, bool of the mask's shape: it lacks this share of the brain, to a voxel.
 
     Args:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
+
+from synthzoo.datasets.latents import autoencoder_digest
+from synthzoo.networks.saving import save_atomically
 
 
 class LatentDataset(Dataset):
     """The latents of a data set, encoded once: {"latent": (C, d, h, w), "conditions": (K,), "row"}.
 
     Making it also fits the network's latent mean and scale factor, so it comes before the trainer copies the network.
+    Latents of phantoms with a `cache_dir` are kept there: a training that was killed need not encode them again.
 
     Args:
         network: composite with `autoencoder`, `fit_latents` and `normalise_latent`, its autoencoder trained.
@@ -22,16 +28,35 @@ class LatentDataset(Dataset):
     def __init__(self, network: torch.nn.Module, dataset: Dataset, batch_size: int = 8) -> None:
         network.eval()
         device = next(network.parameters()).device
+        path = self._cache_path(network, dataset)
+        if path is not None and path.is_file():
+            latents = torch.load(path, weights_only=True)["latents"]
+            conditions = [dataset.facts(row)["conditions"] for row in range(len(dataset))]
+        else:
+            latents, conditions = self._encode(network, dataset, batch_size, device)
+            if path is not None:
+                save_atomically({"latents": latents}, path)
+        self.conditions = torch.stack(conditions)
+        network.fit_latents(latents.to(device), self.conditions)
+        self.latents = network.normalise_latent(latents.to(device)).cpu()
+
+    def _cache_path(self, network: torch.nn.Module, dataset: Dataset) -> Path | None:
+        """File of the latents of phantoms, whose rows follow from the first seed; None for other data sets."""
+        folder = getattr(dataset, "cache_dir", None)
+        if not folder or not hasattr(dataset, "first_seed"):
+            return None
+        return Path(folder) / f"latents-{autoencoder_digest(network)}-{dataset.first_seed}-{len(dataset)}.pt"
+
+    def _encode(
+        self, network: torch.nn.Module, dataset: Dataset, batch_size: int, device: torch.device
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         latents, conditions = [], []
         for first in tqdm(range(0, len(dataset), batch_size), desc="encode"):
             rows = [dataset[row] for row in range(first, min(first + batch_size, len(dataset)))]
             images = torch.stack([torch.as_tensor(row["image"]) for row in rows]).to(device)
             latents.append(network.autoencoder.encode(images)[0].cpu())
             conditions += [row["conditions"] for row in rows]
-        latents = torch.cat(latents)
-        self.conditions = torch.stack(conditions)
-        network.fit_latents(latents.to(device), self.conditions)
-        self.latents = network.normalise_latent(latents.to(device)).cpu()
+        return torch.cat(latents), conditions
 
     def __len__(self) -> int:
         return len(self.latents)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from torch import nn
 
 from synthzoo.datasets.brain.phantoms import BrainPhantomDataset, condition_vector
 from synthzoo.errors import UserError
+from synthzoo.networks.weights import expect_same_network, load_weights, read_state
 from synthzoo.systems.brain_ldm.linear_denoiser import LatentGaussian
+from synthzoo.systems.brain_ldm.network import HybridConditioning
 
 CLOSED_FORM, NETWORK, MEAN = (
     "closed form alone, U-Net silenced",
@@ -88,3 +91,35 @@ def nearest_phantoms(requested: np.ndarray, low: np.ndarray, high: np.ndarray, s
     apart = (requested[:, None] - known[None]) / (high - low)
     chosen = np.square(apart).sum(2).argmin(1)
     return np.stack([rows.image(int(row)) for row in chosen]).astype(np.float32)
+
+
+def start_without(network: nn.Module, weights: str | Path, device: str | torch.device | None = None) -> nn.Module:
+    """Begin to train a denoiser without the closed form behind an autoencoder that is trained already.
+
+    Args:
+        network: `LatentDiffusion` without a linear denoiser, untrained.
+        weights: state dict of one with or without it, from which all but the denoiser is taken.
+        device: where the network is moved.
+
+    Raises:
+        UserError: the weights are of another autoencoder.
+    """
+    state = network.state_dict()
+    state |= {name: value for name, value in read_state(weights).items() if not name.startswith("denoiser.")}
+    expect_same_network(network, state, weights)
+    network.load_state_dict(state)
+    return network.eval() if device is None else network.eval().to(device)
+
+
+def network_without(network: nn.Module, unet: nn.Module, weights: str | Path) -> nn.Module:
+    """The network that was trained without the closed form, beside the one with it.
+
+    Args:
+        network: the bundle's, which is not changed.
+        unet: of the other one, untrained.
+        weights: of the other one, all of it.
+    """
+    other = copy.deepcopy(network)
+    other.denoiser = HybridConditioning(unet)
+    device = next(network.parameters()).device
+    return load_weights(other, weights, device)

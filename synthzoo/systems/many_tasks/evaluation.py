@@ -37,8 +37,9 @@ LESIONS: dict[str, dict[str, Any]] = {
 ENSEMBLE, RAW, SINGLE = "ensemble (shipped)", "ensemble, not calibrated", "ensemble of single tasks"
 Z_SCORE, EQUALISED = "intensity z-score from the template", "equalised intensity, smoothed"
 INVERTED = "equalised intensity, inverted"
+MIRRORED, PLACE = "difference from the other hemisphere", "healthy reference map, no image"
 ENDINGS = {RAW: "raw_ap", Z_SCORE: "z_score_ap", EQUALISED: "equalised_ap"}  # of figures beside the ensemble's
-LARGE_ENDINGS = {RAW: "raw", EQUALISED: "equalised", INVERTED: "inverted"}  # of those on large lesions
+LARGE_ENDINGS = {RAW: "raw", EQUALISED: "equalised", INVERTED: "inverted", MIRRORED: "mirrored"}  # on large lesions
 
 
 @dataclass
@@ -122,7 +123,7 @@ class AnomalyEvaluation(Evaluation):
         return measure_large_lesions(self.read, self.large_count, ENSEMBLE, LARGE_ENDINGS, cached=self.cached)
 
     def read(self, view: View) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
-        """The shipped and the raw map and equalised intensity of a view; truth, mask and remains on their grid."""
+        """Maps of a view, shipped, raw and of what needs no network; truth, mask and remains on their grid."""
         volume, mask, (source, target) = to_network(view.image, view.mask, self.network.grid)
         truth, beyond = np.zeros((2, *volume.shape), bool)
         truth[target], beyond[target] = view.truth[source], view.beyond[source]
@@ -131,7 +132,9 @@ class AnomalyEvaluation(Evaluation):
         raw = smooth_inside(np.clip(heat, 0, 1), mask, self.smooth_voxels).astype(np.float32)
         equal = loc.equalised_intensity(volume, mask)
         maps = {ENSEMBLE: finish(raw, mask, None, self.network), RAW: raw}
-        return maps | {EQUALISED: equal, INVERTED: (1 - equal) * mask}, truth & mask, mask, beyond & mask
+        maps |= {EQUALISED: equal, INVERTED: (1 - equal) * mask, MIRRORED: loc.asymmetry(volume, mask)}
+        maps[PLACE] = self.network.reference().cpu().numpy() * mask
+        return maps, truth & mask, mask, beyond & mask
 
     @property
     def kinds(self) -> list[str]:
