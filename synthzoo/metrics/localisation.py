@@ -90,10 +90,10 @@ def equalised_intensity(volume: np.ndarray, mask: np.ndarray, sigma: float = 1.0
     return ndi.gaussian_filter(out, sigma) / weight * mask
 
 
-def asymmetry(volume: np.ndarray, mask: np.ndarray, sigma: float = 1.0) -> np.ndarray:
-    """|x - its mirror image| across the first axis where both lie in the brain, smoothed; 0 outside the brain."""
-    both = mask & mask[::-1]
-    return ndi.gaussian_filter(np.where(both, np.abs(volume - volume[::-1]), 0), sigma) * mask
+def asymmetry(volume: np.ndarray, mask: np.ndarray, axis: int = 0, sigma: float = 1.0) -> np.ndarray:
+    """|x - its mirror image| across an axis where both lie in the mask, smoothed; 0 outside the mask."""
+    both = mask & np.flip(mask, axis)
+    return ndi.gaussian_filter(np.where(both, np.abs(volume - np.flip(volume, axis)), 0), sigma) * mask
 
 
 def distance_from_mean(volume: np.ndarray, mask: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
