@@ -81,7 +81,7 @@ def requests(count: int) -> list[tuple[str, float]]:
         (low, high), number = BINS_ML[row % len(BINS_ML)], row // len(BINS_ML)
         of_bin = len(range(row % len(BINS_ML), count, len(BINS_ML)))
         kind = (OTHERS[row % len(OTHERS)], "ring tumour", "even tumour")[(number - of_bin) % 3]
-        rows.append((kind, float(low * (high / low) ** ((number + 1) / of_bin))))
+        rows.append((kind, min(float(low * (high / low) ** ((number + 1) / of_bin)), float(high))))
     return rows
 
 
