@@ -21,11 +21,13 @@ from synthzoo.phantoms.brain.phantom import make_anatomy, make_brain
 from synthzoo.phantoms.chest.phantom import chest_study
 from synthzoo.phantoms.echo.phantom import draw_params as draw_echo
 from synthzoo.phantoms.echo.phantom import make_clip
+from synthzoo.phantoms.scenes.scene import make_scene
 
 FOLDER = "example_input"  # below the output folder
 SPACING_MM = 2.0
 TUMOUR = {"core_ml": 4.0, "enhancing_ml": 7.0, "oedema_ml": 25.0}
 RADIOGRAPH_SIZE = 384  # pixels
+PHOTOGRAPH_SIZE = 256  # pixels
 VIDEO: dict[str, Any] = {"size": 112, "frames": 50, "fps": 32.0}
 
 
@@ -70,12 +72,21 @@ def write_chest_radiograph(folder: Path, seed: int, mark: Mark) -> Path:
     return path
 
 
+def write_scene_photograph(folder: Path, seed: int, mark: Mark) -> Path:
+    """Write a painted scene with a dog as a PNG, 256 x 256 pixels."""
+    scene = make_scene(seed, PHOTOGRAPH_SIZE, 1, ("dog",))
+    path = folder / f"example-{seed}_photograph.png"
+    write_bytes(path, with_mark(png_bytes(scene.image), mark))
+    return path
+
+
 EXAMPLES: dict[str, Callable[[Path, int, Mark], Path]] = {
     "brain_flair": write_brain_flair,
     "brain_labels": write_brain_labels,
     "brain_picture": write_brain_picture,
     "chest_radiograph": write_chest_radiograph,
     "echo_video": write_echo_video,
+    "scene_photograph": write_scene_photograph,
 }
 
 

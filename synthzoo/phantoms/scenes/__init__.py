@@ -1,0 +1,1 @@
+"""Photograph-like scenes of persons, dogs, cars and birds with exact masks and captions."""
