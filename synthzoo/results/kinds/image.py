@@ -23,6 +23,7 @@ from synthzoo.results.kinds.base import Content, Kind, bare, finite_array, is_ma
 from synthzoo.results.preview import heat_colours, montage
 
 RADIOGRAPHS = ("cxr", "dx")  # suffixes that DICOM holds as digital X-ray
+COLOURED = 0.1  # difference between channels from which a picture is shown in colour
 FAR_OUT = 0.5  # beyond [0, 1] by more than this is another range, not an overshoot
 
 
@@ -130,9 +131,14 @@ class Image(Kind):
 
 
 def _source(path: str | Path, turned: bool = False) -> np.ndarray | None:
-    """The 2D image [H, W] that a case was made from, white for black where it was `turned`; None where it is none."""
+    """The 2D image that a case was made from, [H, W], or [3, H, W] of a photograph; None where it is none.
+
+    It is white for black where it was `turned`.
+    """
     try:
-        levels = read_input(path, colour="average").levels[0]
+        levels = read_input(path, 3).levels
+        if float(np.ptp(levels, 0).max()) <= COLOURED:
+            levels = read_input(path, colour="average").levels[0]
     except UserError:  # a volume or a video
         return None
     return 1 - levels if turned else levels
