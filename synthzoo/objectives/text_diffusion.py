@@ -1,6 +1,8 @@
 """Loss of text-to-image latent diffusion (Rombach et al., CVPR 2022).
 
-loss = mean (unet(a_t z + s_t e, t, text(tokens)) - target)^2,   t = levels T u^lean,   u uniform on 0 to 1
+loss = mean m (unet(a_t z + s_t e, t, text(tokens)) - target)^2,   t = levels T u^lean,   u uniform on 0 to 1
+
+m is 1, or the mask of what a prompt speaks of, which leaves the mean over all elements (Dombrowski et al., ICCV 2023).
 """
 
 from __future__ import annotations
@@ -30,10 +32,14 @@ class TextDiffusionObjective:
         return (most * torch.rand(count) ** self.lean).long().clamp(max=most - 1)
 
     def __call__(self, network: TextToImage, batch: dict) -> dict[str, torch.Tensor]:
-        """`batch["latents"]` (B, C, h, w) normalised, `batch["tokens"]` int64 (B, L) -> "loss"."""
+        """`batch["latents"]` (B, C, h, w) normalised, `batch["tokens"]` int64 (B, L) -> "loss".
+
+        With `batch["loss_mask"]` (B, 1, h, w) only the places where it is 1 count.
+        """
         z, schedule = batch["latents"], network.schedule
         noise = torch.randn_like(z)
         t = self.draw(len(z), schedule.num_steps).to(z.device)
         context = network.text(batch["tokens"])
         prediction = network.denoiser(schedule.add_noise(z, noise, t), t, context=context)
-        return {"loss": (prediction - schedule.target(z, noise, t)).pow(2).mean()}
+        error = (prediction - schedule.target(z, noise, t)).pow(2)
+        return {"loss": (error * batch["loss_mask"] if "loss_mask" in batch else error).mean()}

@@ -9,16 +9,27 @@ from scipy import ndimage as ndi
 from sklearn.mixture import GaussianMixture
 
 
-def mixture_threshold(values: np.ndarray) -> float | None:
-    """The mean of the means of two normal distributions that are fitted to values; None where that cannot be."""
+def mixture_of(values: np.ndarray) -> tuple[float, float] | None:
+    """Two normal distributions that are fitted to values; None where that cannot be.
+
+    Returns:
+        the mean of their means, which is the threshold, and their separation d' = |m1 - m2| / sqrt((v1 + v2) / 2).
+    """
     flat = np.asarray(values, np.float64).reshape(-1, 1)
-    if not np.isfinite(flat).all() or flat.std() <= 1e-9 * max(abs(float(flat.mean())), 1e-30):
+    if not flat.size or not np.isfinite(flat).all() or flat.std() <= 1e-9 * max(abs(float(flat.mean())), 1e-30):
         return None
     scaled = (flat - flat.min()) / (flat.max() - flat.min())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # two values alone converge badly and well enough
-        means = GaussianMixture(2, random_state=0).fit(scaled).means_
-    return float(flat.min() + means.mean() * (flat.max() - flat.min()))
+        found = GaussianMixture(2, random_state=0).fit(scaled)
+    separation = float(np.ptp(found.means_) / np.sqrt(found.covariances_.mean()))
+    return float(flat.min() + found.means_.mean() * (flat.max() - flat.min())), separation
+
+
+def mixture_threshold(values: np.ndarray) -> float | None:
+    """The threshold of `mixture_of`; None where there is none."""
+    found = mixture_of(values)
+    return None if found is None else found[0]
 
 
 def mixture_mask(heat: np.ndarray) -> np.ndarray:
