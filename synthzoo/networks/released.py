@@ -1,10 +1,10 @@
-"""Released weights of others, where they lie and how they are named: folders of diffusers and transformers, old MONAI.
+"""Released weights of others, where they lie and how they are named: folders of diffusers and transformers.
 
     diffusers      config.json and diffusion_pytorch_model.safetensors or .bin, also .fp16., also in shards
     transformers   config.json and model.safetensors or pytorch_model.bin, likewise
-    generative     state dicts of MONAI Generative, from before its networks moved to MONAI core
 
-Nothing is downloaded and no code of a folder runs. diffusers and transformers are imported where they are needed only.
+State dicts of MONAI Generative are read by `synthzoo.networks.generative`. Nothing is downloaded and no code of a
+folder runs. diffusers and transformers are imported where they are needed only.
 """
 
 from __future__ import annotations
@@ -28,12 +28,6 @@ INDEX = ".index.json"  # beside shards: which file holds which tensor
 # Attention of an autoencoder that an old diffusers has written; the same tensors under the names of today.
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 OLD_NAME = re.compile(r"^((?:en|de)coder\.mid_block\.attentions\.\d+\.)(query|key|value|proj_attn)\.")
-# MONAI Generative -> MONAI core; all other names stay.
-GENERATIVE_NAMES = (
-    (re.compile(r"^(decoder\.blocks\.\d+)\.conv\.conv\."), r"\1.postconv.conv."),
-    (re.compile(r"(\.transformer_blocks\.\d+\.attn\d)\.to_out\.0\."), r"\1.out_proj."),
-    (re.compile(r"^(up_blocks\.\d+\.upsampler)\.conv\.conv\."), r"\1.postconv.conv."),
-)
 
 
 def package_class(package: str, name: str, extra: str, purpose: str) -> Any:
@@ -161,19 +155,4 @@ def todays_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for name, tensor in state.items():
         new = OLD_NAME.sub(lambda match: f"{match[1]}{OLD_ATTENTION[match[2]]}.", name)
         found[new] = tensor[..., 0, 0] if new != name and tensor.ndim == 4 else tensor
-    return found
-
-
-def core_names(state: Mapping[str, torch.Tensor], prefix: str = "") -> dict[str, torch.Tensor]:
-    """A state dict of MONAI Generative, autoencoder or U-Net, under the names of MONAI core; tensors are not copied.
-
-    Args:
-        state: name -> tensor in the old layout, or the new one, which stays.
-        prefix: what stands before each name then.
-    """
-    found = {}
-    for name, tensor in state.items():
-        for old, new in GENERATIVE_NAMES:
-            name = old.sub(new, name)
-        found[prefix + name] = tensor
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,8 +47,49 @@ def load_weights(
     return network if device is None else network.to(device)
 
 
-def read_state(path: str | Path) -> dict[str, torch.Tensor]:
-    """The flat state dict (name -> CPU tensor) in a `.pt` or `.safetensors` file, without running any pickled code."""
+def read_state(path: str | Path, entry: str = "") -> dict[str, torch.Tensor]:
+    """The flat state dict (name -> CPU tensor) in a `.pt` or `.safetensors` file, without running any pickled code.
+
+    Args:
+        path: the file.
+        entry: key of the state dict in a file that holds several; without one it is the file itself, or what stands
+            under a usual key such as state_dict.
+    """
+    state = read_content(path)
+    if entry:
+        if not isinstance(state, Mapping) or not _is_state(state.get(entry)):
+            known = [str(key) for key, value in state.items() if _is_state(value)] if isinstance(state, Mapping) else []
+            raise UserError(
+                f"{path}: has no state dict under {entry}; "
+                + (f"there are {', '.join(known)}." if known else "leave entry out.")
+            )
+        return dict(state[entry])
+    for wrapper in WRAPPERS:
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        known = [str(key) for key, value in state.items() if _is_state(value)] if isinstance(state, Mapping) else []
+        inside = (
+            f", but several: convert one of {', '.join(known)} with scripts/convert_checkpoint.py --entry"
+            if known
+            else ""
+        )
+        raise UserError(
+            f"{path}: holds no state dict (names to tensors){inside or '; save network.state_dict() into it'}."
+        )
+    return dict(state)
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(item, torch.Tensor) for item in value.values())
+
+
+def read_content(path: str | Path) -> Any:
+    """What a `.pt` or `.safetensors` file holds, on the CPU, without running any pickled code.
+
+    Raises:
+        UserError: no such file, one that may not be read, that would run code or that is damaged.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(
@@ -58,27 +100,21 @@ def read_state(path: str | Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            state = load_file(str(path), device="cpu")
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(str(path), device="cpu")
+        return torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError as error:
         raise UserError(f"{path}: these weights cannot be read ({error.strerror}): check its permissions.") from None
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path}: not a file of plain tensors (it would run code or is damaged), so it was not loaded; "
-            "download it again or save it as a state dict."
+            f"{path}: not a file of plain tensors (it would run code or is damaged), so it was not loaded; download it "
+            "again or, where it was made and if it is trusted, save it as a state dict: "
+            "torch.save(network.state_dict(), FILE)."
         ) from error
     except Exception as error:  # torch, zipfile and safetensors each raise kinds of their own for a damaged file
         raise UserError(
             f"{path}: cannot be read as weights ({type(error).__name__}), the file looks truncated or damaged; "
             "download it again."
         ) from error
-    for wrapper in WRAPPERS:
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise UserError(f"{path}: holds no state dict (names to tensors); save network.state_dict() into it.")
-    return dict(state)
 
 
 def expect_same_network(network: torch.nn.Module, state: Mapping[str, torch.Tensor], path: str | Path) -> None:

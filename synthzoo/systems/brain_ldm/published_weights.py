@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from synthzoo.errors import UserError
-from synthzoo.networks.released import core_names
-from synthzoo.networks.weights import expect_same_network
+from synthzoo.networks.generative import core_names
+from synthzoo.networks.weights import expect_same_network, read_content, read_state
 from synthzoo.systems.brain_ldm.network import LatentDiffusion
 
 AUTOENCODER, DENOISER = "autoencoder.", "denoiser.unet."
@@ -42,12 +42,14 @@ def composite_state(
     autoencoder: Mapping[str, torch.Tensor],
     diffusion: Mapping[str, torch.Tensor],
     network: LatentDiffusion,
+    scale_factor: float | None = None,
 ) -> dict[str, torch.Tensor]:
     """State dict of `network` with the weights of two released state dicts, which are not changed.
 
     Args:
         autoencoder, diffusion: the released state dicts.
-        network: the network of `paper.json`, untrained; it gives names, shapes and buffers.
+        network: the network of `paper.json` or `paper_maisi.json`, untrained; it gives names, shapes and buffers.
+        scale_factor: what the latents are multiplied by before the denoiser sees them; None keeps the network's.
 
     Raises:
         UserError: a name or a shape differs from the network's (the files exchanged, or another model's).
@@ -60,6 +62,17 @@ def composite_state(
             )
     parts = (AUTOENCODER, DENOISER)
     state = {name: value for name, value in network.state_dict().items() if not name.startswith(parts)}
-    state |= core_names(autoencoder, AUTOENCODER) | core_names(diffusion, DENOISER)
+    state |= core_names(autoencoder, AUTOENCODER, network.autoencoder)
+    state |= core_names(diffusion, DENOISER, network.denoiser.unet)
+    if scale_factor is not None:
+        state["scale_factor"] = torch.full_like(network.scale_factor, scale_factor)
     expect_same_network(network, state, "the released files")
     return state
+
+
+def read_diffusion(path: str | Path) -> tuple[dict[str, torch.Tensor], float | None]:
+    """The denoiser's state dict and the scale factor, which MAISI's files have beside it and the paper's have not."""
+    content = read_content(path)
+    if not isinstance(content, Mapping) or "unet_state_dict" not in content:
+        return read_state(path), None
+    return read_state(path, "unet_state_dict"), float(content.get("scale_factor", 1.0))

@@ -17,7 +17,7 @@ from torch import nn
 
 from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.errors import UserError
-from synthzoo.networks.released import core_names
+from synthzoo.networks.generative import core_names
 from synthzoo.networks.stable_diffusion_weights import filled
 from synthzoo.networks.weights import read_state
 

@@ -11,7 +11,8 @@ from released_model import LENGTH, PHRASES, WIDTH, save_model
 
 from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.errors import UserError
-from synthzoo.networks.released import core_names, read_config
+from synthzoo.networks.generative import core_names
+from synthzoo.networks.released import read_config
 from synthzoo.networks.stable_diffusion import (
     PublishedAutoencoder,
     PublishedTextEncoder,
