@@ -73,6 +73,10 @@ AWAITED = {
         *("networks.hybrid", "networks.label_to_image", "networks.spade", "inferers.label_to_image"),
         *("objectives.label_maps", "objectives.painting"),
     },
+    # What many_tasks shares with it: a brain is found, mapped, and set against a healthy reference map.
+    "generative_anomaly": {
+        *("inferers.brain_map", "inferers.brain_volumes", "networks.brain_map", "networks.plain_unet"),
+    },
 }
 SHARED_ROOMS = {"transforms", "networks", "diffusion", "objectives", "metrics", "inferers"}
 SYSTEMS = sorted(path for path in (ROOT / "synthzoo" / "systems").iterdir() if (path / "__init__.py").is_file())

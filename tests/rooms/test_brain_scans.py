@@ -11,7 +11,7 @@ from synthzoo import UserError
 from synthzoo.bundle.compose import load_config
 from synthzoo.datasets.brain.healthy_scans import HealthyScanSlices, training_slices
 from synthzoo.datasets.loader import SeededRows
-from synthzoo.systems.many_tasks.scans import BrainVolume
+from synthzoo.inferers.brain_volumes import BrainVolume
 from synthzoo.systems.many_tasks.tasks import RandAnomalyTaskd
 
 GRID = (40, 48, 44)

@@ -15,70 +15,16 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
+from synthzoo.networks.brain_map import MapParts
+from synthzoo.networks.plain_unet import PlainUNet
 from synthzoo.networks.weights import expect_same_network, read_state
 from synthzoo.systems.many_tasks.far import FarContext
 from synthzoo.systems.many_tasks.positional import positional_channels
 
 PRIOR_LOGIT = -2.5  # of an anomaly before anything was seen
-LEAST_HEAT = 1e-3  # where odds of a map begin
 SLICES_AT_ONCE = 16  # more of them leave the processor's cache
 TASKS = ("intra_blend", "inter_blend", "sink", "source", "intensity")
-
-
-class PlainUNet(nn.Module):
-    """U-Net with two (conv 3 -> norm -> GELU) a level and interpolation upsampling.
-
-    Args:
-        spatial_dims: 2 or 3.
-        in_channels: image and positional channels.
-        channels: width per level; a level halves the grid by a strided first convolution.
-        last_norm: normalise the last block too, as published. Without it a healthy image may stay quiet: the norm
-            gives every image features of one spread.
-
-    Input (B, in_channels, *spatial), output (B, 1, *spatial), linear. Axes divide by 2^(levels - 1).
-    """
-
-    def __init__(self, spatial_dims: int, in_channels: int, channels: tuple[int, ...], last_norm: bool = True) -> None:
-        super().__init__()
-        conv = (nn.Conv2d, nn.Conv3d)[spatial_dims - 2]
-        norm = (nn.InstanceNorm2d, nn.InstanceNorm3d)[spatial_dims - 2]
-
-        def block(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
-            layers = conv(inside, outside, 3, stride, 1), norm(outside, eps=1e-5, affine=True), nn.GELU()
-            return nn.Sequential(*layers)
-
-        self.mode = ("bilinear", "trilinear")[spatial_dims - 2]
-        self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        inside = in_channels
-        for level, width in enumerate(channels):
-            # What is upsampled already has the width of the skip that it meets.
-            last = channels[level - 1] if level == len(channels) - 1 else width
-            self.down.append(nn.Sequential(block(inside, width, 1 if level == 0 else 2), block(width, last)))
-            inside = width
-        for level in reversed(range(len(channels) - 1)):
-            width, after = channels[level], channels[max(level - 1, 0)]
-            self.up.append(nn.Sequential(block(2 * width, width), block(width, after)))
-        if not last_norm:
-            self.up[-1][-1][1] = nn.Identity()
-        self.head = conv(channels[0], 1, 1, bias=False)
-        for module in self.modules():
-            if isinstance(module, conv):
-                nn.init.kaiming_normal_(module.weight, a=0.01)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        skips = []
-        for stage in self.down:
-            x = stage(x)
-            skips.append(x)
-        skips.pop()
-        for stage in self.up:
-            x = F.interpolate(x, scale_factor=2.0, mode=self.mode, align_corners=False)
-            x = stage(torch.cat([x, skips.pop()], 1))
-        return self.head(x)
 
 
 def fold_tasks(tasks_per_fold: int, tasks: int = len(TASKS)) -> list[tuple[int, ...]]:
@@ -208,12 +154,10 @@ class ManyTasksEnsemble(nn.Module):
         return torch.cat([x, torch.zeros_like(x[:, :1]) if lost else x[:, :1].flip(2)], 1)
 
 
-class AnomalyMapNetwork(ManyTasksEnsemble):
+class AnomalyMapNetwork(MapParts, ManyTasksEnsemble):
     """The ensemble with the brain extractor that finds its input: all that a scan needs, in one state dict.
 
-    `extractor` takes a head (B, 1, 56, 64, 56) at 4 mm and gives logits of brain; `forward` is the ensemble's. Buffer
-    `usual` (every fourth voxel) holds the healthy reference map, the mean map of healthy phantoms, once `calibrated` is
-    1; see `corrected`.
+    `forward` is the ensemble's; the rest see `MapParts`.
 
     Args:
         extractor_channels: width per level of the extractor.
@@ -222,24 +166,7 @@ class AnomalyMapNetwork(ManyTasksEnsemble):
 
     def __init__(self, extractor_channels: tuple[int, ...] = (8, 16, 32, 48), **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.extractor = PlainUNet(3, 1, tuple(extractor_channels))
-        coarse = tuple(n // 4 for n in self.grid)
-        self.register_buffer("calibrated", torch.zeros(()))
-        # The healthy reference map; stored weights know it by this name.
-        self.register_buffer("usual", torch.zeros(1, 1, *coarse))
-
-    def corrected(self, heat: torch.Tensor) -> torch.Tensor:
-        """Correct a map (B, 1, *grid) by the healthy reference map, in [0, 1]: its odds against the healthy ones.
-
-        sigmoid(logit(heat) - logit(reference) - 3): ventricles and the midline look a little wrong in every scan, and a
-        healthy brain's heat there is no finding.
-        """
-        odds = torch.logit(heat, LEAST_HEAT) - torch.logit(self.reference(), LEAST_HEAT)
-        return torch.where(self.calibrated > 0, torch.sigmoid(odds - 3), heat)
-
-    def reference(self) -> torch.Tensor:
-        """The healthy reference map on the whole grid, (*grid)."""
-        return F.interpolate(self.usual, size=self.grid, mode="trilinear")[0, 0]
+        self.add_map_parts(extractor_channels)
 
 
 def start_ensemble(

@@ -12,7 +12,8 @@ from scipy import ndimage as ndi
 
 from synthzoo.bundle.compose import load_config
 from synthzoo.errors import UserError
-from synthzoo.systems.many_tasks.inferer import AnomalyMapInferer, expect_brain
+from synthzoo.inferers.brain_map import expect_brain
+from synthzoo.systems.many_tasks.inferer import AnomalyMapInferer
 from synthzoo.transforms.head_grid import FromHeadGridd, ToHeadGridd
 
 TEMPLATE = Path(nilearn.datasets.__file__).parent / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"

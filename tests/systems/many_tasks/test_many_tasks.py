@@ -9,8 +9,8 @@ from monai.data import MetaTensor
 from scipy import ndimage as ndi
 from sklearn.metrics import average_precision_score
 
+from synthzoo.inferers.brain_map import smooth_inside, to_network
 from synthzoo.metrics import localisation as loc
-from synthzoo.systems.many_tasks.inferer import smooth_inside, to_network
 from synthzoo.systems.many_tasks.network import ManyTasksEnsemble, fold_tasks, trains
 from synthzoo.systems.many_tasks.objective import ManyTasksLoss
 from synthzoo.transforms.head_grid import FromHeadGridd, ToHeadGridd
@@ -153,7 +153,7 @@ def test_regions_are_named_by_size_with_their_volumes_in_millilitres():
 
 
 def test_noise_is_measured_through_smooth_anatomy_and_added_where_it_lacks():
-    from synthzoo.systems.many_tasks.inferer import QUIET, as_noisy, noise_of
+    from synthzoo.inferers.brain_map import QUIET, as_noisy, noise_of
 
     rng = np.random.RandomState(4)
     anatomy = ndi.gaussian_filter(rng.randn(40, 44, 40), 3) * 12
@@ -184,7 +184,7 @@ def test_heat_that_is_usual_for_its_place_counts_less_once_the_network_is_calibr
 
 
 def test_one_voxel_in_200_of_the_phantoms_maps_exceeds_the_threshold_of_a_calibration(tmp_path, monkeypatch):
-    from synthzoo.systems.many_tasks import calibration as anomaly_calibration
+    from synthzoo.evaluation import map_calibration as anomaly_calibration
     from synthzoo.systems.many_tasks.network import AnomalyMapNetwork
 
     torch.manual_seed(0)
@@ -195,7 +195,7 @@ def test_one_voxel_in_200_of_the_phantoms_maps_exceeds_the_threshold_of_a_calibr
     above, count = 0, 0
     for seed in calibration.seeds:
         (heat,), (mask,) = calibration._maps(seed)
-        corrected = network.corrected(torch.from_numpy(heat)[None, None])[0, 0].numpy()
+        corrected = network.corrected(torch.from_numpy(heat["map"])[None, None])[0, 0].numpy()
         above, count = above + int((corrected[mask] > threshold).sum()), count + int(mask.sum())
     assert 0 < threshold < 1 and above / count == pytest.approx(0.005, abs=0.002)
 

@@ -1,4 +1,4 @@
-"""Preparation of scans for training the anomaly network: the bundle's own preprocessing and brain extraction."""
+"""Preparation of scans for training a network of anomaly maps: the bundle's own preprocessing and brain extraction."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from synthzoo.inferers.brain_map import to_network
 from synthzoo.instruments.brain.extraction import brain_mask
 from synthzoo.io.kinds import stem
-from synthzoo.systems.many_tasks.inferer import to_network
 
 
 class BrainVolume:
