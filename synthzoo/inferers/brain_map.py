@@ -15,11 +15,9 @@ from monai.inferers import Inferer
 from scipy import ndimage as ndi
 
 from synthzoo.errors import UserError
-from synthzoo.instruments.brain.extraction import brain_mask
-from synthzoo.instruments.brain.template_fit import tissue_agreement
+from synthzoo.instruments.brain.extraction import brain_mask, expect_brain
 
 Z_RANGE = (-4.0, 6.0)
-LEAST_AGREEMENT = 0.05  # real heads and phantoms have 0.2 to 0.9, noise and things that are no head less
 QUIET = 0.15  # noise of the phantoms in z-scores, that the maps are calibrated at
 
 
@@ -79,20 +77,6 @@ class BrainMapInferer(Inferer):
     def heats(self, volume: torch.Tensor, network: torch.nn.Module) -> dict[str, torch.Tensor]:
         """As `heat`, by every method."""
         return {"map": network(volume)}
-
-
-def expect_brain(head: np.ndarray, mask: np.ndarray) -> None:
-    """Make sure that what was taken for a brain looks like one.
-
-    Raises:
-        UserError: its intensities follow no tissue, as those of noise, of other parts of the body and of other things.
-    """
-    found = tissue_agreement(head, mask)
-    if found < LEAST_AGREEMENT:
-        raise UserError(
-            f"the image is no MR scan of a brain: its intensities agree with the tissues of one by {found:.2f}, and "
-            f"{LEAST_AGREEMENT} is the least; check what it shows and its affine."
-        )
 
 
 def smooth_inside(heat: np.ndarray, mask: np.ndarray, sigma: float | None) -> np.ndarray:

@@ -72,15 +72,15 @@ def with_parts(
 
     Args:
         network: to train.
-        weights: the file; None or an absent file takes nothing.
+        weights: the file; None takes nothing.
         parts: names of submodules of both networks.
         device: where the network is moved.
 
     Raises:
-        UserError: parts of another shape.
+        UserError: no such file, parts of another shape.
     """
     state = network.state_dict()
-    if weights and Path(weights).is_file():
+    if weights:
         wanted = tuple(f"{part}." for part in parts)
         state |= {name: value for name, value in read_state(weights).items() if name.startswith(wanted)}
         expect_same_network(network, state, weights)

@@ -1,4 +1,4 @@
-"""The plain U-Net of nnU-Net v1 (Isensee et al., Nature Methods 2021) in the form of "Many tasks make light work"."""
+"""A plain U-Net in the style of nnU-Net v1, for slices and volumes."""
 
 from __future__ import annotations
 

@@ -53,6 +53,12 @@ def test_rows_are_slices_across_the_three_axes_and_the_seed_decides_them(scans):
         assert not np.array_equal(item["image"], rows[row, row + 1]["image"])
 
 
+def test_slices_across_some_axes_alone_have_one_shape(scans):
+    rows = SeededRows(slices(scans, axes=(2, 1)), seed=3)
+    assert [rows[row, row]["axis"] for row in (0, 3, 4, 8)] == [2, 2, 1, 2]
+    assert rows[0, 0]["image"].shape == (1, 40, 48)
+
+
 def test_the_transform_of_the_phantoms_plants_into_scans_too(scans):
     rows = SeededRows(slices(scans, transform=RandAnomalyTaskd("image", healthy=0.0)), seed=0)
     found = [rows[row, row] for row in range(0, 48, 4)]

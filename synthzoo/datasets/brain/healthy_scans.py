@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ def training_slices(
     upright: bool = False,
     cache_dir: str | Path | None = None,
     transform: Callable | None = None,
+    axes: Sequence[int] = (0, 1, 2),
 ) -> Dataset:
     """Healthy slices of phantoms, or of one's own scans.
 
@@ -46,7 +47,7 @@ def training_slices(
         phantom: arguments of `HealthySlices` besides those here.
         length: rows per pass; None is `rows_per_scan` for each scan.
         split: rows of the table; a folder without a table is all "train".
-        rows_per_axis, upright, cache_dir, transform: see `HealthySlices`.
+        rows_per_axis, upright, cache_dir, transform, axes: see `HealthySlices`.
 
     Raises:
         UserError: unknown format, a format without its folder or a folder without its format, a scan that cannot be
@@ -59,6 +60,7 @@ def training_slices(
         "upright": upright,
         "cache_dir": cache_dir,
         "transform": transform,
+        "axes": axes,
     }
     if data_format == "phantom":
         if dataset_dir:
@@ -89,7 +91,7 @@ class HealthyScanSlices(Dataset):
     Args:
         paths: scans, at least one.
         prepare: path -> float32 (D, H, W), z-scores on the network's grid, exactly 0 outside the brain.
-        length, rows_per_axis, upright, transform: see `HealthySlices`.
+        length, rows_per_axis, upright, transform, axes: see `HealthySlices`.
         cache_dir: folder that keeps the prepared brains as float16; None prepares them again in each run.
 
     Raises:
@@ -105,10 +107,12 @@ class HealthyScanSlices(Dataset):
         upright: bool = False,
         cache_dir: str | Path | None = None,
         transform: Callable | None = None,
+        axes: Sequence[int] = (0, 1, 2),
     ) -> None:
         from tqdm import tqdm
 
         self.length, self.rows_per_axis, self.upright, self.transform = length, rows_per_axis, upright, transform
+        self.axes = tuple(axes)
         self.cache_dir = Path(cache_dir) / "brains" if cache_dir else None
         self.brains = [
             self._brain(Path(path), prepare) for path in tqdm(paths, desc="brains of the scans", leave=False)
@@ -135,7 +139,7 @@ class HealthyScanSlices(Dataset):
 
     def __getitem__(self, row: int) -> dict:
         rng = np.random.RandomState(np.random.randint(2**31 - 1))
-        axis = row // self.rows_per_axis % 3
+        axis = self.axes[row // self.rows_per_axis % len(self.axes)]
         subject, other = rng.randint(len(self.brains), size=2)
         if other == subject and len(self.brains) > 1:
             other = (other + 1) % len(self.brains)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -17,8 +17,9 @@ SAMPLED_VOXELS = 1500
 class HealthySlices(Dataset):
     """Slices of healthy phantoms at 2 mm along the three axes, in a contrast of their own.
 
-    Row i is cut across axis (i // rows_per_axis) % 3, so that a batch of `rows_per_axis` rows has one shape; subject,
-    slice, contrast and appearance come from numpy's global generator, which `SeededLoader` seeds for every draw.
+    Row i is cut across the axis (i // rows_per_axis) of `axes`, in turn, so that a batch of `rows_per_axis` rows
+    has one shape; subject, slice, contrast and appearance come from numpy's global generator, which
+    `SeededLoader` seeds for every draw.
 
     Args:
         length: rows per pass.
@@ -28,6 +29,7 @@ class HealthySlices(Dataset):
         upright: scans are aligned to their middle plane, see `ToHeadGridd`; coronal and axial slices are hardly turned.
         transform: applied to each row.
         progress: show a bar while the pool is made.
+        axes: across which slices are cut, 0 sagittal, 1 coronal, 2 axial.
 
     A row is {"image": float32 (1, h, w) z-scores, "brain": bool (1, h, w), "source" and "foreign": functions
     that give (1, h, w) of another subject and of something else, "axis", "index", "block"}; block = 5 * subject //
@@ -45,6 +47,7 @@ class HealthySlices(Dataset):
         upright: bool = False,
         transform: Callable | None = None,
         progress: bool = True,
+        axes: Sequence[int] = (0, 1, 2),
     ) -> None:
         bar = None
         if progress:
@@ -53,7 +56,7 @@ class HealthySlices(Dataset):
             bar = lambda items: tqdm(items, desc="anatomies at 2 mm")  # noqa: E731
         self.pool = load_pool(first_seed, subjects, cache_dir, progress=bar)
         self.length, self.rows_per_axis, self.same_contrast = length, rows_per_axis, same_contrast
-        self.upright = upright
+        self.upright, self.axes = upright, tuple(axes)
         self.transform = transform
         self.voxels = [self._brain_voxels(subject) for subject in range(subjects)]
 
@@ -69,7 +72,7 @@ class HealthySlices(Dataset):
 
     def __getitem__(self, row: int) -> dict:
         rng = np.random.RandomState(np.random.randint(2**31 - 1))
-        axis = row // self.rows_per_axis % 3
+        axis = self.axes[row // self.rows_per_axis % len(self.axes)]
         upright = self.upright and axis > 0
         subject, other = rng.randint(len(self.pool), size=2)
         contrast = draw_contrast(rng, self.voxels[subject])

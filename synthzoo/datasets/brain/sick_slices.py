@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -19,8 +21,9 @@ THICK_SHARE, MOST_SLICES = 0.2, 3  # of rows that are a mean of up to so many sl
 class SickSlices(Dataset):
     """Slices of sick phantoms at 2 mm along the three axes, in a look of their own.
 
-    Row i is cut across axis `AXES[(i // rows_per_axis) % 4]`, so that a batch of `rows_per_axis` rows has one shape;
-    subject, slice and look come from numpy's global generator, which `SeededLoader` seeds for every draw.
+    Row i is cut across the axis (i // rows_per_axis) of `axes`, in turn, so that a batch of `rows_per_axis` rows
+    has one shape; subject, slice and look come from numpy's global generator, which `SeededLoader` seeds for every
+    draw.
 
     A row is {"image": float32 (2, h, w), "label": uint8 (1, h, w) by `scans.LABELS`, "axis"}; the image's channels are
     z-scores and 0.5 + the share of the brain that is darker, both exactly 0 outside what the scan shows.
@@ -32,6 +35,7 @@ class SickSlices(Dataset):
         fill: False takes those that are there.
         kind: contrast; None draws it for every row.
         small_share: how often a subject with less than `LARGE_ML` is taken when it was drawn.
+        axes: across which slices are cut, 0 sagittal, 1 coronal, 2 axial.
     """
 
     def __init__(
@@ -44,18 +48,20 @@ class SickSlices(Dataset):
         fill: bool = True,
         kind: str | None = None,
         small_share: float = 0.7,
+        axes: Sequence[int] = AXES,
     ) -> None:
         if fill:
             fill_pool(first_seed, subjects, cache_dir, progress=lambda seeds: tqdm(seeds, desc="sick brains at 2 mm"))
         self.subjects = open_pool(first_seed, subjects, cache_dir)
         self.length, self.rows_per_axis, self.kind, self.small_share = length, rows_per_axis, kind, small_share
+        self.axes = tuple(axes)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, row: int) -> dict:
         rng = np.random.RandomState(np.random.randint(2**31 - 1))
-        axis = AXES[row // self.rows_per_axis % len(AXES)]
+        axis = self.axes[row // self.rows_per_axis % len(self.axes)]
         while True:
             subject = self.subjects[rng.randint(len(self.subjects))]
             if sum(subject.ml.values()) > LARGE_ML or rng.rand() < self.small_share:

@@ -13,11 +13,12 @@ from scipy import ndimage as ndi
 from torch.nn import functional as F
 
 from synthzoo.errors import UserError
-from synthzoo.instruments.brain.template_fit import FittedTemplate
+from synthzoo.instruments.brain.template_fit import FittedTemplate, tissue_agreement
 
 SMALLEST_BRAIN_ML, STRIPPED_ML = 200.0, 1900.0
 OUTSIDE_MM, INSIDE_MM, PER_MM, MOST = 3.0, 4.0, 0.6, 6.0  # of the prior, in logits per mm
 FARTHEST_MM = 12.0  # a stripped scan's rests further out than this from the template are cut
+LEAST_AGREEMENT = 0.05  # real heads and phantoms have 0.2 to 0.9, noise and things that are no head less
 
 
 def brain_mask(
@@ -46,6 +47,20 @@ def brain_mask(
             "no brain was found in the image: check that it is a head or brain MR scan with a correct affine."
         )
     return mask
+
+
+def expect_brain(head: np.ndarray, mask: np.ndarray) -> None:
+    """Make sure that what was taken for a brain looks like one.
+
+    Raises:
+        UserError: its intensities follow no tissue, as those of noise, of other parts of the body and of other things.
+    """
+    found = tissue_agreement(head, mask)
+    if found < LEAST_AGREEMENT:
+        raise UserError(
+            f"the image is no MR scan of a brain: its intensities agree with the tissues of one by {found:.2f}, and "
+            f"{LEAST_AGREEMENT} is the least; check what it shows and its affine."
+        )
 
 
 def find_brain(coarse: np.ndarray, extractor: torch.nn.Module, device: str | torch.device = "cpu") -> np.ndarray:

@@ -19,8 +19,8 @@ class RandContextd(RandomizableTransform, MapTransform):
     """Add remains of skull, vessels and neck around a brain, and cut its field of view, as a map meets them.
 
     Neither is an anomaly: the brain's mask says where one may be planted, and what this adds has the label 0. A scan
-    whose field of view ends within the brain is centred by what is left of it (`inferer.to_network`), so the slice is
-    moved as such a scan's is.
+    whose field of view ends within the brain is centred by what is left of it (`inferers.brain_map.to_network`), so the
+    slice is moved as such a scan's is.
 
     Args:
         keys: the slice, (1, h, w) z-scores, exactly 0 outside.

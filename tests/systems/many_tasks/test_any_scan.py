@@ -12,7 +12,7 @@ from scipy import ndimage as ndi
 
 from synthzoo.bundle.compose import load_config
 from synthzoo.errors import UserError
-from synthzoo.inferers.brain_map import expect_brain
+from synthzoo.instruments.brain.extraction import expect_brain
 from synthzoo.systems.many_tasks.inferer import AnomalyMapInferer
 from synthzoo.transforms.head_grid import FromHeadGridd, ToHeadGridd
 

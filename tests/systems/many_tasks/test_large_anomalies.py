@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import ndimage as ndi
 
-from synthzoo.systems.many_tasks.context import RandContextd
 from synthzoo.inferers.brain_map import robust_scores, to_network
+from synthzoo.systems.many_tasks.context import RandContextd
 from synthzoo.systems.many_tasks.large import BRAIN_VOXELS, draw_blob, filled_label, scored_again, volume_share
 from synthzoo.systems.many_tasks.network import AnomalyMapNetwork, start_ensemble
 from synthzoo.systems.many_tasks.tasks import INTENSITY, INTER, INTRA, SINK, RandAnomalyTaskd
