@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
+from synthzoo.diffusion.rectified_flow import rectified_flow
 from synthzoo.diffusion.schedule import NoiseSchedule, full_range_timesteps, leading_timesteps, log_snr_timesteps
 from synthzoo.errors import UserError
 
@@ -118,6 +119,7 @@ def dpm_solver(
 
 
 SAMPLERS: dict[str, Callable] = {"ddim": ddim, "dpm_solver": dpm_solver}
+FLOWS: dict[str, Callable] = {"rflow": rectified_flow}  # of another kind of schedule
 
 
 def find_sampler(name: str) -> Callable:
@@ -126,9 +128,10 @@ def find_sampler(name: str) -> Callable:
     Raises:
         UserError: no such sampler.
     """
-    if name not in SAMPLERS:
-        raise UserError(f"sampler = {name!r}: the known ones are {', '.join(SAMPLERS)}.")
-    return SAMPLERS[name]
+    known = {**SAMPLERS, **FLOWS}
+    if name not in known:
+        raise UserError(f"sampler = {name!r}: the known ones are {', '.join(known)}.")
+    return known[name]
 
 
 def preview(denoise: Callable, noise: torch.Tensor, schedule: NoiseSchedule, steps: int = 4) -> torch.Tensor:

@@ -32,9 +32,10 @@ class SynthesisInferer(Inferer):
     """Samples a latent and decodes it.
 
     Args:
-        sampler: "dpm_solver" or "ddim".
+        sampler: "dpm_solver" or "ddim", or "rflow" of a rectified flow.
         steps: network calls per image.
         guidance: weight of classifier-free guidance; 1 switches it off.
+        clip: largest absolute value of ddim's clean estimate, for networks of images in a range; None clips nothing.
         eta: share of fresh noise of ddim, 0 to 1. Each row draws it from a stream that its own start noise decides,
             so that a request gives one image in whatever batch, chunk or process it is.
         seed: another one draws other fresh noise for the same start noise.
@@ -59,8 +60,10 @@ class SynthesisInferer(Inferer):
         decode_roi: Sequence[int] | None = None,
         chunk: int | None = None,
         progress: bool = False,
+        clip: float | None = None,
     ) -> None:
         super().__init__()
+        self.clip = None if clip is None else float(clip)
         self.sampler, self.sampler_name = find_sampler(sampler), sampler
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
             raise UserError(f"steps = {steps!r}: the sampler takes an integer of at least 1.")
@@ -94,6 +97,7 @@ class SynthesisInferer(Inferer):
         if self.sampler_name == "ddim":
             options = {
                 "eta": self.eta,
+                "clip": self.clip,
                 "generator": [own_stream(row, self.seed) for row in noise] if self.eta else None,
             }
         if self.progress:

@@ -55,6 +55,9 @@ SERVES_ALL = {
     "transforms.radiograph_augmentation",
     "metrics.localisation",
     "objectives.part",
+    "networks.adopted",  # what was made elsewhere, of any kind: `docs/moving_in.md`
+    "networks.maisi",
+    "diffusion.rectified_flow",
     "networks.codebook",
     "networks.token_transformer",
     "networks.token_images",
