@@ -24,7 +24,12 @@ from synthzoo.errors import UserError, find_user_error
 from synthzoo.serving.served import find_table
 
 # Options of other programs, in sentences that name these programs.
-OTHERS = {"--no-deps": "pip install", "--raw": "gdcmconv", "--conf": "server|--conf models"}
+OTHERS = {
+    "--no-deps": "pip install",
+    "--raw": "gdcmconv",
+    "--bundle_path": "download_large_files",
+    "--conf": "server|--conf models",
+}
 SYSTEMS = {read_metadata(bundle)["synthzoo"]["system"] for bundle in BUNDLES}
 STEMS = {path.stem for bundle in BUNDLES for path in (bundle / "configs").glob("*.json")}
 
