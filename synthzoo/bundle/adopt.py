@@ -22,7 +22,7 @@ from synthzoo.bundle.inspect.rules import PASS
 from synthzoo.bundle.new import FILES
 from synthzoo.bundle.new_configs import EVALUATOR
 from synthzoo.bundle.schema import OFFICIAL_SCHEMA, verify_metadata
-from synthzoo.bundle.stock import Stock, read_stock
+from synthzoo.bundle.stock import Stock, read_stock, understood
 from synthzoo.errors import UserError, printable
 from synthzoo.io.files import sha256, write_text
 from synthzoo.networks.generative import core_state
@@ -58,7 +58,9 @@ def adopt_bundle(
         UserError: see `read_stock`; the folder exists; weights of another network or that would run code.
     """
     folder = Path(folder)
-    stock = read_stock(folder, weights)
+    with understood(folder):
+        stock = read_stock(folder, weights)
+        shape = image_shape(stock)
     own = folder.resolve().name
     own = own if len(own.split("_")) > 2 else f"{own}_synthesis"
     place = Path(out) if out else folder.resolve().parent / f"{own}_adopted"
@@ -70,12 +72,16 @@ def adopt_bundle(
             raise UserError(f"{folder}: its condition {name} has the name of a key of every bundle here; not adopted.")
     state = {}
     for role, part in stock.parts.items():
-        found = core_state(read_state(part.weights), part.network(**part.settings), str(part.weights), role)
+        with understood(folder):
+            network = part.network(**part.settings)
+        found = core_state(read_state(part.weights), network, str(part.weights), role)
         state |= {f"{role}.{name}": tensor.clone() for name, tensor in found.items()}
-    shape = image_shape(stock)
+    with understood(folder):
+        configs = {"inference": inference(place.name, stock, shape, spacing_mm)}
+        configs |= {"metadata": metadata(place.name, stock, shape)}
     try:
-        write_text(place / "configs" / "inference.json", dump(inference(place.name, stock, shape, spacing_mm)))
-        write_text(place / "configs" / "metadata.json", dump(metadata(place.name, stock, shape)))
+        for stem, config in configs.items():
+            write_text(place / "configs" / f"{stem}.json", dump(config))
         shutil.copyfile(FILES / "logging.conf", place / "configs" / "logging.conf")
         write_text(place / "docs" / "README.md", card(place.name, stock))
         write_text(place / "LICENSE", text_of_file(folder / "LICENSE"))
@@ -199,7 +205,9 @@ def inference(name: str, stock: Stock, shape: list[int], spacing_mm: float) -> d
 def conditions(stock: Stock) -> dict[str, dict[str, Any]]:
     """The conditions as properties of JSON Schema; their range is that of the input that metadata states, or 0 to 1."""
     stated = tensor_of(stock, "inputs")
-    low, high = ([*stated.get("value_range", []), 0, 1][:2]) if len(stated.get("value_range", [])) == 2 else (0, 1)
+    bounds = stated["value_range"] if len(stated.get("value_range", [])) == 2 else [0, 1]
+    bounds = [*map(float, bounds), *stock.conditions.values()]  # a default outside of what is stated is allowed, too
+    low, high = min(bounds), max(bounds)
     said = list(dict(stated.get("channel_def", {})).values())
     said = said if len(said) == len(stock.conditions) else list(stock.conditions)
     return {

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 from torch import nn
 
 from synthzoo.bundle.literals import LiteralConfig, network_settings, read_mapping
-from synthzoo.errors import UserError
+from synthzoo.errors import UserError, first_line
 
 CONFIGS = (("inference",), ("common", "infer"))  # stems that lie on each other
 ENDINGS = ("json", "yaml", "yml")
@@ -88,6 +89,18 @@ def read_stock(folder: str | Path, weights: Mapping[str, str] | None = None) -> 
     stock.conditions = conditions_of(config, parts["denoiser"].settings, keys["denoiser"])
     expect_channels(config, stock, keys["denoiser"])
     return stock
+
+
+@contextmanager
+def understood(folder: Path) -> Iterator[None]:
+    """Say in one sentence that configs from elsewhere hold a value of another kind than expected, whichever it is."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"{folder}: its configs are not understood ({said}); not adopted.") from error
 
 
 def stock_config(folder: Path) -> LiteralConfig:
