@@ -144,7 +144,7 @@ def computed(kind: str, network: nn.Module, settings: dict) -> torch.Tensor:
 
 
 def record() -> None:
-    """Write the file anew from the installed package."""
+    """Write the file from the installed package."""
     from synthzoo.evaluation.baselines import import_generative
 
     rows = {}

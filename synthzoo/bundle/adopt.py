@@ -134,6 +134,8 @@ def inference(name: str, stock: Stock, shape: list[int], spacing_mm: float) -> d
     if steps:
         inferer = {"_target_": "synthzoo.inferers.synthesis.SynthesisInferer", "sampler": "ddim", "steps": "@steps"}
         inferer |= {**sampler, "progress": True}
+    # MONAI's readers of pictures, by which these networks were trained, have x as the first axis.
+    turned = [] if len(shape) > 3 else [{"_target_": "Transposed", "keys": "pred", "indices": [0, 2, 1]}]
     kind = {"spacing_mm": [spacing_mm] * 3} if len(shape) > 3 else {"pixel_mm": spacing_mm}
     evaluator = {
         key: value for key, value in EVALUATOR.items() if key not in ("inferer", "postprocessing", "val_handlers")
@@ -187,7 +189,7 @@ def inference(name: str, stock: Stock, shape: list[int], spacing_mm: float) -> d
         "inferer": inferer,
         "postprocessing": {
             "_target_": "Compose",
-            "transforms": [{"_target_": "synthzoo.results.save.SaveResult", "table": "@dataset", **kind}],
+            "transforms": [*turned, {"_target_": "synthzoo.results.save.SaveResult", "table": "@dataset", **kind}],
         },
         "handlers": [{"_target_": "synthzoo.results.finalize.FinalizeDataset", "table": "@dataset"}],
         "evaluator": {

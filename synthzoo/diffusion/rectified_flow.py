@@ -92,9 +92,9 @@ def rectified_flow(
         raise UserError(f"steps = {steps}: the sampler takes 1 to {schedule.num_steps} steps.")
     scheduler = copy.copy(schedule.scheduler)  # of this call alone: it keeps its timesteps
     scheduler.set_timesteps(int(steps), input_img_size_numel=int(torch.tensor(noise.shape[2:]).prod()))
-    times, x = scheduler.timesteps.tolist(), noise
-    for t, after in progress(list(zip(times, [*times[1:], 0]))):
-        now = torch.full((len(x),), t, device=x.device)  # a fraction where the timesteps are not discrete
+    times, x = scheduler.timesteps, noise  # of half precision where they are fractions, as MONAI's own loop has them
+    for t, after in progress(list(zip(times, torch.cat((times[1:], torch.zeros(1, dtype=times.dtype)))))):
+        now = torch.full((len(x),), t.item(), device=x.device)
         x, _ = scheduler.step(denoise(x, now), t, x, after)
     return x
 

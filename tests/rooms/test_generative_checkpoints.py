@@ -64,7 +64,7 @@ def test_one_matrix_for_query_key_and_value_computes_the_same(case):
 
 
 def test_monais_own_conversion_is_another_network():
-    """The two traps: what attention never applied, and norms that were numbered anew."""
+    """The two traps: what attention never applied, and norms that were numbered again."""
     for case in ("U-Net", "transformer with context"):
         kind, settings = old.CASES[case]
         network = core(case, **({"include_fc": True} if case == "U-Net" else {}))

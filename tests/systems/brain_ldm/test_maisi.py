@@ -22,7 +22,7 @@ from synthzoo.networks.generative import core_state
 from synthzoo.networks.maisi import ClassLabels, MaisiDenoiser
 
 BUNDLE = Path(__file__).parents[3] / "bundles" / "brain_mr_synthesis_ldm"
-SHAPE = (4, 6, 8, 6)
+SHAPE = (4, 8, 16, 8)
 SCALE = 1.25
 
 
