@@ -75,7 +75,7 @@ class ConceptInferer(WordAttention):
         if self.stage == "trained" and not known:
             raise UserError(
                 f"concept is '{concept}', but the segmenter was trained on {', '.join(network.concepts) or 'none'}: "
-                "set stage to refined or weak."
+                "refined and weak masks can be made of it."
             )
         return self.stage or ("trained" if known else "refined")
 
