@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -11,8 +12,12 @@ pytest.importorskip("monailabel", reason="monailabel is not installed; docs/pins
 
 import nibabel as nib
 from asking import voxels
+from bundle_runs import ROOT
 from monailabel.client.client import MONAILabelClientException
 from small_image_bundles import COUNTERFACTUAL, FINER, FROM_LABELS
+from typed_commands import functions
+
+from synthzoo.serving.served import ServedBundle
 
 
 def stored(client, params) -> dict:
@@ -62,3 +67,12 @@ def test_factual_and_counterfactual_are_two_studies_of_one_source(client, zoo, s
     assert [info["sidecar"]["settings"]["lesion"] for info in infos] == [0, 0.5]
     again = client.infer(COUNTERFACTUAL, "scan_0", {"lesion": 0.5})[1]["studies"][0]["id"]
     assert again in ids, json.dumps(sorted(ids))
+
+
+def test_what_a_server_adds_is_measured_for_label_maps_too(client, server, zoo, tmp_path):
+    [main] = functions(ROOT / "scripts" / "benchmark_serving.py")
+    benchmark, bundle = sys.modules[main.__module__], zoo.parent / "bundles" / FROM_LABELS
+    labels = benchmark.input_of(ServedBundle(bundle), tmp_path, 4.0)
+    found = benchmark.measure(server.url, bundle, labels, turns=1)
+    assert found["volume"] == benchmark.size_of(labels) and found["served_s"] > 0 and found["alone_s"] > 0
+    assert "benchmark_scan" not in client.datastore()["objects"]

@@ -1,8 +1,11 @@
 """Seeded example inputs: which bundle has one, that a seed gives the same file, and that its readers take it."""
 
+import sys
 from pathlib import Path
 
 import pytest
+from bundle_runs import ROOT
+from typed_commands import functions
 
 from synthzoo.bundle.find import find_bundles, read_json, read_metadata
 from synthzoo.cases.examples import EXAMPLES, write_example
@@ -12,11 +15,13 @@ from synthzoo.datasets.echo.videos import read_beat
 from synthzoo.errors import UserError
 from synthzoo.io.marks import read_mark
 from synthzoo.io.radiographs import read_radiograph
+from synthzoo.io.reading import kind_of_input
 from synthzoo.io.volumes import read_volume
+from synthzoo.serving.served import ServedBundle
 
 
 def test_every_bundle_that_takes_images_names_an_example():
-    for bundle in find_bundles(Path(__file__).parents[2]):
+    for bundle in find_bundles(ROOT):
         takes = "images" in read_json(bundle / "configs" / "inference.json")
         assert (read_metadata(bundle)["synthzoo"].get("example_input") in EXAMPLES) == takes, bundle.name
 
@@ -39,6 +44,22 @@ def test_the_readers_of_the_bundles_take_the_examples(tmp_path):
     assert array.max() >= 4 and abs(affine[:3, :3]).max() == 2.0
     radiograph = read_radiograph(write_example("chest_radiograph", tmp_path))
     assert radiograph.levels.shape == (1, 384, 384) and radiograph.likeness > 0.6 and not radiograph.turned
+
+
+def test_a_server_is_measured_with_what_each_bundle_takes(tmp_path):
+    [measure] = functions(ROOT / "scripts" / "benchmark_serving.py")
+    module = sys.modules[measure.__module__]
+    kinds = {"chest_radiograph": "image", "brain_picture": "image", "echo_video": "video"}
+    for bundle in find_bundles(ROOT):
+        own, folder = ServedBundle(bundle), tmp_path / bundle.name
+        folder.mkdir()
+        path = module.input_of(own, folder, 8.0)
+        if not own.takes_images:
+            assert path is None and module.size_of(path) == "none, it makes one"
+            continue
+        expected = kinds.get(own.block["example_input"], "volume")
+        assert kind_of_input(path) == expected and path.name.endswith((".nii.gz", ".png"))
+        assert len(module.size_of(path).split("x")) == {"image": 2, "volume": 3, "video": 4}[expected]
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones(tmp_path):
