@@ -29,8 +29,10 @@ TABLES = ("train", "dataloader", "evaluation")
 # Path keys whose names mean other things inside of components.
 TOP_ONLY = ("base", "common", "expert", "preview", "figure", "style", "lesions")
 READ_BY_MONAI = re.compile("[#@%$]")
+NEEDED = "."  # stands for what a config holds where it is not at hand
 SPELLED = re.compile(r"\$'([^'\\]|\\.)*'")
 NULL = ("None", "null")
+OFF = "$None"  # null on a command line, where MONAI passes over one that is typed
 
 
 @functools.cache
@@ -82,16 +84,39 @@ def as_config(key: str, value: Any) -> Any:
     return value
 
 
-def typed_paths(key: str, text: str | None, held: Any = "") -> str | list[str] | None:
-    """The path or paths that were typed for a path key; None for `None` where the config holds null.
+def typed_paths(key: str, text: str | None, held: Any = NEEDED) -> str | list[str] | None:
+    """The path or paths that were typed for a path key.
+
+    Args:
+        key: its id.
+        text: as typed. `None`, `null` and an empty text turn a key off: None, or "" where the config says so by "".
+        held: what the config holds.
+
+    Raises:
+        UserError: see `synthzoo.io.words.path_text`; a key that a run cannot do without is turned off.
+    """
+    if text in ("", OFF, *NULL):
+        if held is None or _may_be_null(key):
+            return None
+        if held == "":
+            return ""
+        or_name = f", or ./{text} where that is its name" if text in NULL else ""
+        raise UserError(f"--{key} is '{text}', but a run needs it: give a path{or_name}.")
+    return named_paths(key, text)
+
+
+def named_paths(key: str, text: str | None) -> str | list[str]:
+    """The path or paths that a text names, whatever it says.
 
     Raises:
         UserError: see `synthzoo.io.words.path_text`.
     """
-    if text in NULL and held is None:
-        return None
     found = path_texts(f"--{key}", text) if key in LISTS else path_text(f"--{key}", text)
     return [_unspelled(path) for path in found] if isinstance(found, list) else _unspelled(found)
+
+
+def _may_be_null(key: str) -> bool:
+    return "null" in plain_keys().get(re.split("#|::", key)[-1], {}).get("type", "")
 
 
 def _unspelled(text: str) -> str:
@@ -102,6 +127,14 @@ def _unspelled(text: str) -> str:
 def typed_value(key: str, text: str | None) -> Any:
     """What a typed text means for a key, as a config takes it: a path as it stands, anything else as Fire reads it."""
     return as_config(key, typed_paths(key, text)) if is_path(key) else read_value(text)
+
+
+def turns_off(key: str, value: Any, metadata: Mapping[str, Any], held: Any) -> bool:
+    """Whether a value that `check_key` allows is null for a key that holds something else and may be null."""
+    if not (value is None or value in ("", *NULL)) or held is None:
+        return False
+    rule = property_of(key, metadata, held)
+    return rule is not None and rule["nullable"]
 
 
 def property_of(key: str, metadata: Mapping[str, Any], held: Any) -> dict[str, Any] | None:

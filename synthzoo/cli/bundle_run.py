@@ -20,7 +20,7 @@ from monai.bundle import ConfigParser
 from monai.bundle.utils import merge_kv
 
 from synthzoo.bundle.find import read_json
-from synthzoo.bundle.keys import check_key, is_path, spelled, typed_paths
+from synthzoo.bundle.keys import OFF, check_key, is_path, named_paths, spelled, turns_off, typed_paths
 from synthzoo.bundle.known import ENTRIES, expect_known, held_at, read_keys
 from synthzoo.cli.scripts import surplus
 from synthzoo.errors import UserError
@@ -106,13 +106,17 @@ def check_run(argv: Sequence[str]) -> dict[str, Any]:
         again |= _otherwise(key, value)
     for key, text in typed.items():
         expect_known(held, key, f"--{key} {text or ''}".strip(), read)
+        value, holds = read_value(text), held_at(held, key)
+        again.pop(key, None)
         if is_path(key):
-            paths = typed_paths(key, text, held_at(held, key))
-            again.pop(key, None)
-            if paths is not None and read_value(text) != (said := _spelled(paths)):
-                again[key] = said
+            paths = typed_paths(key, text, holds)
+            said = OFF if paths is None else _spelled(paths)
         else:
-            check_key(key, read_value(text), metadata, held_at(held, key), "--")
+            check_key(key, value, metadata, holds, "--")
+            said = OFF if turns_off(key, value, metadata, holds) else value
+        needless = value is None and holds is None and key not in given.args
+        if value is not said and value != said and not needless:
+            again[key] = said
     return again
 
 
@@ -125,7 +129,7 @@ def _otherwise(key: str, value: Any) -> dict[str, Any]:
     """A path of a file as the command line has to give it, where MONAI's parser would change it."""
     if not is_path(key) or isinstance(value, (bool, list, dict)) or value is None or str(value)[:1] in ("$", "@", "%"):
         return {}
-    said = _spelled(typed_paths(key, str(value)))
+    said = _spelled(named_paths(key, str(value)))
     return {key: said} if said != value else {}
 
 

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from synthzoo.bundle.keys import check_key
+from synthzoo.bundle.keys import NULL, check_key
 from synthzoo.errors import UserError
 from synthzoo.io.words import Words, is_option, path_text, read_value, split_words
 
@@ -91,15 +91,19 @@ def surplus(word: str, option: str, options: Mapping[str, str | None]) -> UserEr
 def read(name: str, text: str | None, kind: Any) -> Any:
     """The value of a parameter of this type; one without annotation is read as Fire reads it.
 
+    Where None is one of its types, `None`, `null` and an empty text are that.
+
     Raises:
         UserError: it is none of this type.
     """
     union = typing.get_origin(kind) in (typing.Union, types.UnionType)
     choices = typing.get_args(kind) if union else (kind,)
+    if type(None) in choices and text in ("", *NULL):
+        return None
     if str in choices:
         return path_text(f"--{name}", text)
     value = read_value(text)
-    if value is None and (type(None) in choices or kind is None):
+    if value is None and kind is None:
         return None
     for choice in choices:
         if choice is float and isinstance(value, (int, float)) and not isinstance(value, bool):

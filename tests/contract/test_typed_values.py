@@ -18,7 +18,7 @@ from typed_commands import BUNDLES, STACKS, command, merged, plain
 
 from synthzoo.bundle.compose import load_config
 from synthzoo.bundle.find import read_json, read_metadata
-from synthzoo.bundle.keys import is_path, property_of
+from synthzoo.bundle.keys import is_path, plain_keys, property_of
 from synthzoo.cli.bundle_run import check_run, typed_again
 from synthzoo.errors import UserError
 from synthzoo.io.words import read_value, split_words
@@ -65,8 +65,9 @@ def arrives(words: list[str], keys: list[str]) -> list[object]:
     parser = ConfigParser()
     parser.read_config(read_value(split_words(again).options["config_file"]))
     for name, text in split_words(again).options.items():
-        if name != "config_file":
-            parser[name] = read_value(text)
+        value = read_value(text)
+        if name != "config_file" and value is not None:  # MONAI passes over null that is typed
+            parser[name] = value
     return [parser.get_parsed_content(key) for key in keys]
 
 
@@ -96,10 +97,39 @@ def test_a_path_is_text_from_first_to_last(bundle):
 
 
 @each_bundle
-def test_none_is_null_where_nothing_is_given_and_else_a_name(bundle):
-    for key in (key for key in merged(bundle, ("inference",)) if is_path(key)):
-        held = merged(bundle, ("inference",))[key]
-        assert arrives([*command(bundle), f"--{key}", "None"], [key]) == [None if held is None else "None"]
+def test_null_turns_a_path_off_where_a_run_can_do_without_it(bundle):
+    words, config = command(bundle, widest(bundle)), merged(bundle, widest(bundle))
+    paths = {key: held for key, held in config.items() if is_path(key)}
+    null = [key for key, held in paths.items() if held is None or "null" in plain_keys().get(key, {}).get("type", "")]
+    expected = dict.fromkeys(null) | {key: "" for key, held in paths.items() if held == "" and key not in null}
+    needed = [key for key in paths if key not in expected]
+    assert {"checkpoint_dir", "log_dir"} & set(paths) <= set(null) and "output_dir" in needed
+    for text in ("None", "null", ""):
+        off = [f"--{key}={text}" for key in expected]
+        assert arrives([*words, *off], list(expected)) == list(expected.values())
+        for key in needed:
+            with pytest.raises(UserError, match=f"^--{key} is '{text}', but a run needs it: give a path") as refused:
+                check_run([*words, f"--{key}={text}"])
+            assert not text or f"or ./{text} where" in str(refused.value)
+    assert arrives([*words, *(f"--{key}=./None" for key in needed)], needed) == ["./None"] * len(needed)
+
+
+@each_bundle
+def test_null_arrives_at_every_key_that_may_be_null(bundle):
+    stack, metadata = widest(bundle), read_metadata(bundle)
+    held = {key: held for key, held in plain(merged(bundle, stack)).items() if held is not None and not is_path(key)}
+    rules = {key: property_of(key, metadata, value) for key, value in held.items()}
+    keys = [key for key, rule in rules.items() if rule is not None and rule["nullable"]]
+    for text in ("None", "null", ""):
+        assert arrives([*command(bundle, stack), *(f"--{key}={text}" for key in keys)], keys) == [None] * len(keys)
+
+
+def test_null_that_is_typed_counts_more_than_a_file_of_options(tmp_path):
+    bundle = next(bundle for bundle in BUNDLES if "cache_dir" in merged(bundle, widest(bundle)))
+    args = tmp_path / "args.json"
+    args.write_text(json.dumps({"cache_dir": "kept"}))
+    words = [*command(bundle, widest(bundle)), "--args_file", str(args), "--cache_dir", "None"]
+    assert check_run(words) == {"cache_dir": "$None"}
 
 
 @each_bundle
