@@ -2,7 +2,8 @@
 
 Each option of a request is bounded, their product is not. A bundle declares in metadata, as `synthzoo.cost`, a sum of
 products of numbers and options; [[4032, "steps"], [136000]] is 4032 voxels a step and 136000 for decoding. It is what
-`watching.CallCounter` counts of one sample, at most, and never several times that.
+`watching.CallCounter` counts of one sample, at most, and never several times that. Where an image is optional there are
+two sums, {"with_image": [...], "without_image": [...]}: of what is done with it, and of what is generated instead.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ MILLION = 1e6
 MOST_MILLIONS = 100.0  # by default: every single option at its end, and an hour or so of one core at most
 SAMPLES = "num_samples"
 NOT_FACTORS = ("seed", SAMPLES)
+GENERATE = "generate"  # option of a bundle that generates although an image is given
 
 
-def cost_terms(bundle: ServedBundle) -> list[list[Any]]:
+def cost_terms(bundle: ServedBundle, with_image: bool = True) -> list[list[Any]]:
     """The terms of one sample's cost: as declared, else the output's voxels for each product of integer options."""
     declared = bundle.block.get("cost")
+    if isinstance(declared, dict):
+        return declared["with_image" if with_image else "without_image"]
     if declared:
         return declared
     shape = bundle.metadata["network_data_format"]["outputs"]["pred"]["spatial_shape"]
@@ -31,35 +35,48 @@ def cost_terms(bundle: ServedBundle) -> list[list[Any]]:
     return [[voxels, *(name for name in counts if name not in NOT_FACTORS)]]
 
 
-def cost_of(bundle: ServedBundle, values: Mapping[str, Any], version: str | None = None) -> float:
+def cost_of(
+    bundle: ServedBundle, values: Mapping[str, Any], version: str | None = None, with_image: bool = True
+) -> float:
     """The cost of a request in voxels, an upper bound.
 
     Args:
         bundle: what shall run.
         values: checked options by name; what is not there has its default.
         version: of the weights, whose defaults count.
+        with_image: whether an image is given; a true option `generate` passes over it.
     """
-    return _cost(cost_terms(bundle), _settings(bundle, values, version))
+    settings = _settings(bundle, values, version)
+    return _cost(_terms(bundle, settings, with_image), settings)
 
 
 def check_cost(
-    bundle: ServedBundle, values: Mapping[str, Any], limit: float = MOST_MILLIONS, version: str | None = None
+    bundle: ServedBundle,
+    values: Mapping[str, Any],
+    limit: float = MOST_MILLIONS,
+    version: str | None = None,
+    with_image: bool = True,
 ) -> None:
     """Refuse a request that costs too much.
 
     Args:
-        bundle, values, version: see `cost_of`.
+        bundle, values, version, with_image: see `cost_of`.
         limit: in million voxels.
 
     Raises:
         UserError: cost, limit, and values that stay below it.
     """
-    terms, settings = cost_terms(bundle), _settings(bundle, values, version)
+    settings = _settings(bundle, values, version)
+    terms = _terms(bundle, settings, with_image)
     cost = _cost(terms, settings)
     if cost <= limit * MILLION:
         return
     said = f"{bundle.name}: the request costs {cost / MILLION:.4g} million voxels (network calls x voxels x samples)"
     raise UserError(f"{said}, but cost_max is {limit:g}: {_remedy(bundle, terms, settings, limit * MILLION)}.")
+
+
+def _terms(bundle: ServedBundle, settings: Mapping[str, float], with_image: bool) -> list[list[Any]]:
+    return cost_terms(bundle, with_image and not settings.get(GENERATE))
 
 
 def _settings(bundle: ServedBundle, values: Mapping[str, Any], version: str | None) -> dict[str, float]:

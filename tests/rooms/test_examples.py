@@ -53,7 +53,7 @@ def test_a_server_is_measured_with_what_each_bundle_takes(tmp_path):
     for bundle in find_bundles(ROOT):
         own, folder = ServedBundle(bundle), tmp_path / bundle.name
         folder.mkdir()
-        path = module.input_of(own, folder, 8.0)
+        path = module.input_of(own, folder, 6.0)
         if not own.takes_images:
             assert path is None and module.size_of(path) == "none, it makes one"
             continue

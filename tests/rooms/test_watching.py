@@ -15,12 +15,16 @@ from torch.nn.modules import module as hooks
 from synthzoo.bundle.outputs import can_be_shown
 from synthzoo.errors import UserError
 from synthzoo.serving import served
-from synthzoo.serving.cost import MILLION, MOST_MILLIONS, check_cost, cost_of, cost_terms
+from synthzoo.serving.cost import GENERATE, MILLION, MOST_MILLIONS, check_cost, cost_of, cost_terms
 from synthzoo.serving.served import Cancelled, ServedBundle
 from synthzoo.serving.watching import CallCounter, watched
 
 LONGEST_STOP_S = 1.5  # more than any of these networks needs for one call, on a busy core
-SERVED_NAMES = [name for name in FINISHED_NAMES if can_be_shown(ServedBundle(ROOT / "bundles" / name).outputs)]
+SERVED = [ServedBundle(ROOT / "bundles" / name) for name in FINISHED_NAMES]
+SERVED_NAMES = [bundle.name for bundle in SERVED if can_be_shown(bundle.outputs)]
+# What is made where no image is given, and in place of one that is given.
+GENERATED = [(bundle.name, False) for bundle in SERVED if bundle.takes_images and not bundle.needs_images]
+GENERATED += [(bundle.name, True) for bundle in SERVED if bundle.takes_images and GENERATE in bundle.options]
 
 
 def values_of(bundle: ServedBundle, path, folder) -> dict:
@@ -51,25 +55,43 @@ def test_a_bundle_ends_soon_after_a_cancel_and_costs_what_it_declares(name, phan
         bundle.run(values, tmp_path / "cut", image, report=cancel_after_the_first_step)
     assert time.monotonic() - seen["at"] < LONGEST_STOP_S
     assert counters[1].calls <= seen["calls"] + 1, "more network calls after the cancel"
-    declared, counted = cost_of(bundle, values), counters[0].voxels
+    declared, counted = cost_of(bundle, values, with_image=image is not None), counters[0].voxels
     assert counted <= declared <= 3 * counted, f"declared {declared:g}, counted {counted}"
+
+
+@pytest.mark.parametrize("name, with_image", GENERATED)
+def test_what_is_generated_without_an_image_costs_what_is_declared(
+    name, with_image, phantom_nifti, tmp_path, monkeypatch
+):
+    counters: list[CallCounter] = []
+    monkeypatch.setattr(served, "CallCounter", lambda network: counters.append(CallCounter(network)) or counters[-1])
+    bundle = ServedBundle(ROOT / "bundles" / name, device="cpu")
+    image = input_of(bundle.folder, phantom_nifti) if with_image else None
+    for steps in (2, 30):
+        values = (
+            values_of(bundle, phantom_nifti, tmp_path) | {"steps": steps} | ({GENERATE: True} if with_image else {})
+        )
+        bundle.run(values, tmp_path / str(steps), image, report=lambda *_: None)
+        declared, counted = cost_of(bundle, values, with_image=with_image), counters[-1].voxels
+        assert counted <= declared <= 3 * counted, f"{steps} steps: declared {declared:g}, counted {counted}"
 
 
 @pytest.mark.parametrize("name", SERVED_NAMES)
 def test_every_single_option_may_stand_at_its_end_and_not_all_without_a_bound(name):
     bundle = ServedBundle(ROOT / "bundles" / name)
-    factors = {part for term in cost_terms(bundle) for part in term if isinstance(part, str)}
+    terms = [*cost_terms(bundle), *cost_terms(bundle, with_image=False)]
+    factors = {part for term in terms for part in term if isinstance(part, str)}
     assert factors <= set(bundle.options), "a factor of the cost that is no option"
-    for option in bundle.options.values():
-        if option.type == "integer":
-            check_cost(bundle, {option.name: option.maximum})
     most = {name: bundle.options[name].maximum for name in (*factors, "num_samples") if name in bundle.options}
-    cost = cost_of(bundle, most)
-    if cost <= MOST_MILLIONS * MILLION:
-        check_cost(bundle, most)
-        return
-    with pytest.raises(UserError, match="million voxels .* cost_max is 100: lower"):
-        check_cost(bundle, most)
+    for with_image in {True, bundle.needs_images}:
+        for option in bundle.options.values():
+            if option.type == "integer":
+                check_cost(bundle, {option.name: option.maximum}, with_image=with_image)
+        if cost_of(bundle, most, with_image=with_image) <= MOST_MILLIONS * MILLION:
+            check_cost(bundle, most, with_image=with_image)
+            continue
+        with pytest.raises(UserError, match="million voxels .* cost_max is 100: lower"):
+            check_cost(bundle, most, with_image=with_image)
 
 
 def test_the_remedy_works_when_it_is_followed():

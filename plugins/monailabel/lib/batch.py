@@ -67,7 +67,7 @@ class BatchRunner:
         if images not in SELECTIONS:
             raise UserError(f"images is '{str(images)[:60]}', but must be one of {', '.join(SELECTIONS)}.")
         params = dict(params or {})
-        self.service.read_request(bundle, params)
+        self.service.read_request(bundle, params, with_image=True)
         limit = params.get("max_batch_size") or 0
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
             raise UserError(f"max_batch_size is {limit!r}, but must be an integer of at least 0.")

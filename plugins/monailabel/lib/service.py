@@ -129,8 +129,8 @@ class Service:
             tag = result.request.extras["label_tag"]
             return {"label": label, "tag": tag, "file": file, "params": result.params | more}
 
-    def read_request(self, bundle: ServedBundle, requested: Mapping[str, Any]) -> Request:
-        """Check everything that a client sent, and what it would cost.
+    def read_request(self, bundle: ServedBundle, requested: Mapping[str, Any], with_image: bool) -> Request:
+        """Check everything that a client sent, and what it would cost with an image or without one.
 
         Raises:
             UserError: see `lib.requests.read_request` and `with_images`; a request that costs more than `--conf
@@ -138,7 +138,7 @@ class Service:
         """
         request = read_request(bundle, requested)
         self.with_images(bundle, request.values)
-        check_cost(bundle, request.values, self.cost_max, request.extras["model_version"])
+        check_cost(bundle, request.values, self.cost_max, request.extras["model_version"], with_image)
         return request
 
     @contextmanager
@@ -156,7 +156,7 @@ class Service:
         bundle = self.store[str(requested.pop("model", ""))]
         image_id = requested.pop("image", "") or ""
         requested.pop("description", None)
-        request = self.read_request(bundle, requested)
+        request = self.read_request(bundle, requested, with_image=bool(image_id or upload))
         source = upload or self.input_path(bundle, request, image_id)
         if bundle.needs_images and source is None:
             raise UserError(f"{bundle.name} needs an image: name one of the datastore or upload one.")

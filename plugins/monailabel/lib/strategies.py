@@ -40,7 +40,7 @@ class Generate(Strategy):
         requested = {key: value for key, value in request.items() if key != "strategy"}
         if "num_samples" in requested:
             raise UserError(f"{self.bundle.name}: Next Sample makes one study; leave num_samples out.")
-        checked = self.service.read_request(self.bundle, requested)
+        checked = self.service.read_request(self.bundle, requested, with_image=False)
         if "seed" in self.options and str(requested.get("seed") or "").strip() == "" and requested.get("seed") != 0:
             checked.values["seed"] = self.next_seed(datastore)
         checked.extras["store"] = True

@@ -96,7 +96,7 @@ class Context:
 
     @contextmanager
     def checked_upload(
-        self, model: str, params: str, file: UploadFile | None, session_id: str = ""
+        self, model: str, params: str, image: str, file: UploadFile | None, session_id: str = ""
     ) -> Iterator[tuple[dict[str, Any], Path | None, Job]]:
         """The options of a request, its checked upload, which is removed in the end, and its job, which then ends.
 
@@ -106,7 +106,8 @@ class Context:
         for key in ("model", "image", "description"):
             if key in requested:
                 raise UserError(f"{model} has no option '{key}': name the image in the address, as ?image=ID.")
-        job = self.service.store.new_job(model, self.service.read_request(bundle, requested).extras["job"])
+        given = bool(image or file or session_id)
+        job = self.service.store.new_job(model, self.service.read_request(bundle, requested, given).extras["job"])
         try:
             with self.service.store.ending(job):
                 if bundle.takes_images and file:

@@ -37,7 +37,7 @@ def add_routes(router: APIRouter, context: Context) -> None:
     ):
         if output == infer.ResultType.dicom_seg:
             raise UserError("output dicom_seg is not offered: float maps and synthetic studies are no DICOM SEG.")
-        with context.checked_upload(model, params, file, session_id) as (requested, upload, job):
+        with context.checked_upload(model, params, image, file, session_id) as (requested, upload, job):
             result = service.infer({**requested, "model": model, "image": image}, upload, job)
         return infer.send_response(service.datastore, result, output, background_tasks)
 

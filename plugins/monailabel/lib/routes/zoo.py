@@ -34,7 +34,7 @@ def add_routes(router: APIRouter, context: Context) -> None:
         file: UploadFile = File(None),
         user: User = Depends(RBAC(USER)),
     ) -> FileResponse:
-        with context.checked_upload(model, params, file) as (requested, upload, job):
+        with context.checked_upload(model, params, image, file) as (requested, upload, job):
             with service.run_request({**requested, "model": model, "image": image}, upload, job) as result:
                 path = pack(result.bundle, result.cases, result.params)
         background_tasks.add_task(path.unlink, missing_ok=True)
