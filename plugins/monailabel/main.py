@@ -108,7 +108,7 @@ class SynthZooApp(MONAILabelApp):
         if any(kinds_shown_as("overlay", bundle.outputs) for bundle in bundles.values()):
             strategies["most_anomalous_first"] = MostAnomalousFirst(self.service)
         for name, bundle in bundles.items():
-            if not bundle.takes_images and kinds_shown_as("image", bundle.outputs):
+            if not bundle.needs_images and kinds_shown_as("image", bundle.outputs):
                 strategies[f"generate_{name}"] = Generate(self.service, bundle)
         return {**strategies, "random": AtRandom(), "first": First()}
 

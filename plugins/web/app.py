@@ -62,6 +62,8 @@ class Page(TrameApp):
                 "verb": "",
                 "explained": "",
                 "takes_images": False,
+                "optional": False,
+                "use_study": True,
                 "settings": None,
                 "fields": [],
                 "values": {},
@@ -209,6 +211,8 @@ class Page(TrameApp):
         self.state.fields = panel.panel_fields(model)
         self.state.verb = model.verb
         self.state.takes_images = model.takes_images
+        self.state.optional = model.takes_images and not model.needs_images
+        self.state.use_study = not (self.state.optional and model.takes_labels)  # what it makes has labels itself
         alone = "For the study that is shown, or, without one, for none."
         given = "For the study that is shown." if model.needs_images else alone
         self.state.explained = given if model.takes_images else "Needs no image."
@@ -235,7 +239,8 @@ class Page(TrameApp):
         name = self.state.model
         model = self.models[name]
         requested = panel.request_of(model, self.state.values, self.state.given)
-        study = self.studies.get(self.state.current) if model.takes_images else None
+        wanted = model.takes_images and (model.needs_images or self.state.use_study)
+        study = self.studies.get(self.state.current) if wanted else None
         with self.state:
             self.state.update({"busy": True, "error": ""})
         try:

@@ -191,6 +191,15 @@ def build_task(actions) -> None:
                 id="sample",
                 title="show a phantom of the kind that the model takes; press again for another one",
             )
+        v.VSwitch(
+            v_model=("use_study",),
+            v_show="optional",
+            label="work on the study that is shown",
+            color="primary",
+            density="compact",
+            hide_details=True,
+            id="use-study",
+        )
         build_fields("true")
         # In the state, since another layout of the views draws the page again.
         with v.VExpansionPanels(
@@ -266,7 +275,18 @@ def build_fields(asked: str) -> None:
                     variant="underlined",
                     hide_details=True,
                 )
-            with html.Div(v_if="field.widget === 'text'", style="width: 220px"):
+            with html.Div(v_if="field.widget === 'text' && field.examples.length", style="width: 220px"):
+                v.VCombobox(
+                    v_model="values[field.name]",
+                    update_modelValue=flush,
+                    items=("field.examples",),
+                    maxlength=("field.longest",),
+                    disabled=("!given[field.name]",),
+                    density="compact",
+                    variant="underlined",
+                    hide_details=True,
+                )
+            with html.Div(v_if="field.widget === 'text' && !field.examples.length", style="width: 220px"):
                 v.VTextField(
                     v_model="values[field.name]",
                     update_modelValue=flush,

@@ -29,6 +29,7 @@ def panel_fields(model: Model) -> list[dict[str, Any]]:
                 "step": option.step,
                 "enum": list(option.enum),
                 "longest": option.max_length,
+                "examples": list(option.examples),
                 "help": option.help(),
                 "asked": option.asked,
                 "optional": option.may_be_unset,

@@ -129,7 +129,8 @@ class Server:
         """
         upload = ""
         if case and not case.study:  # what the server does not have is sent
-            upload = (case.outputs.get("image") or case.outputs["video"]).path
+            own = case.outputs.get("label") if self.index[model].takes_labels else None
+            upload = (own or case.outputs.get("image") or case.outputs["video"]).path
         study = case.study if case else ""
         return Run(self.client, model, options, study, upload, temporary=self.temporary.name).start()
 

@@ -92,6 +92,8 @@ class NodeBox(python_qt(QtWidgets.QComboBox)):
         self.addItems([node.GetName() for node in self._nodes])
         if chosen in self._nodes:
             self.setCurrentIndex(self._nodes.index(chosen))
+        elif self.noneEnabled:
+            self.setCurrentIndex(-1)
         self.blockSignals(False)
         self.currentNodeChanged.emit(None)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -12,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundle_runs import ROOT
-from slicer_python import CHROMIUM, SLICER_PYTHON
-from web_pages import ENV, drawn, start_page
+from slicer_python import CHROMIUM
+from web_pages import drawn, report_of, start_page
 
 pytest.importorskip("monailabel", reason="monailabel is not installed; docs/pins.md says how")
 import requests
@@ -62,16 +61,6 @@ def maps(server) -> list[np.ndarray]:
         assert found[-1].shape == SHAPE
     assert np.abs(found[0] - found[1]).mean() > 0.02, "each phrase has a map of its own"
     return found
-
-
-def report_of(*command: str, seconds: int = 290) -> dict:
-    """The JSON that a driver prints."""
-    done = subprocess.run(
-        [SLICER_PYTHON, *command], capture_output=True, text=True, timeout=seconds, check=False, env=ENV
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("REPORT ")]
-    assert lines, done.stdout[-2000:] + done.stderr[-3000:]
-    return json.loads(lines[0].removeprefix("REPORT "))
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
-"""The page as a process of its own, and what a flat plane looks like in its views."""
+"""The page and drivers as processes of their own, and what a flat plane looks like in its views."""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -50,3 +51,13 @@ def drawn(plane: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.nda
     y = (high - 1) / 2 - (row - (rows - 1) / 2) / scale
     inside = (abs(x - (wide - 1) / 2) < wide / 2) & (abs(y - (high - 1) / 2) < high / 2)
     return map_coordinates(plane, [x, y], order=1, mode="nearest"), inside
+
+
+def report_of(*command: str, seconds: int = 290) -> dict:
+    """The JSON that a driver prints."""
+    done = subprocess.run(
+        [SLICER_PYTHON, *command], capture_output=True, text=True, timeout=seconds, check=False, env=ENV
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("REPORT ")]
+    assert lines, done.stdout[-2000:] + done.stderr[-3000:]
+    return json.loads(lines[0].removeprefix("REPORT "))

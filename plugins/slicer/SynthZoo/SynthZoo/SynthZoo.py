@@ -200,6 +200,10 @@ class SynthZooWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         takes = "labels" if model and model.takes_labels else "scan" if model and model.takes_images else ""
         panel.inputLabel.visible = panel.input.visible = takes == "scan"
         panel.labelsLabel.visible = panel.labels.visible = takes == "labels"
+        alone = bool(model) and model.takes_images and not model.needs_images
+        panel.input.noneEnabled = panel.labels.noneEnabled = alone
+        if alone and takes == "labels":  # what it makes has labels, which it would work on ever after
+            panel.labels.setCurrentNode(None)
         panel.sampleButton.visible = bool(takes)
         panel.nextSeed.visible = "seed" in self.fields
         panel.runButton.text = _(model.verb) if model else _("Run")

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import slicer
 
-from . import pictures, volumes
+from . import layout, pictures, volumes
 from .errors import ZooError
 from .png import is_picture
 
@@ -61,18 +61,23 @@ def read_segmentation(scene, path: str, name: str, names: dict, reference=None, 
 def write_labels(node, folder: str) -> str:
     """Write a segmentation, or a label map, as a label map file with the segments' own values; gives the path.
 
+    A flat one becomes a PNG, pixel by pixel, for it lies on the pixels of a flat image.
+
     Raises:
         ZooError: it has no voxels, or cannot be written.
     """
     if not node.IsA("vtkMRMLSegmentationNode"):
-        return volumes.write_volume(node, folder)
+        return write_plain(node, folder)
     segmentation = node.GetSegmentation()
     labelmap = slicer.vtkMRMLLabelMapVolumeNode()
     scene = node.GetScene()
     labelmap.SetName(scene.GenerateUniqueName(f"{node.GetName()} to send"))
     labelmap = scene.AddNode(labelmap)
     try:
-        slicer.vtkSlicerSegmentationsModuleLogic.ExportAllSegmentsToLabelmapNode(node, labelmap)
+        export = slicer.vtkSlicerSegmentationsModuleLogic.ExportAllSegmentsToLabelmapNode
+        export(node, labelmap)
+        if layout.is_flat(labelmap):  # whole, not what the segments fill of it
+            export(node, labelmap, slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY)
         if labelmap.GetImageData() is None or not labelmap.GetImageData().GetNumberOfPoints():
             raise ZooError(f"{node.GetName()} has no voxels: draw something, or choose another one.")
         # The export numbers the segments in their order; the model knows them by their values.
@@ -80,9 +85,16 @@ def write_labels(node, folder: str) -> str:
         for number in range(segmentation.GetNumberOfSegments()):
             table[number + 1] = segmentation.GetNthSegment(number).GetLabelValue()
         slicer.util.updateVolumeFromArray(labelmap, table[volumes.voxels(labelmap)])
-        return volumes.write_volume(labelmap, folder)
+        return write_plain(labelmap, folder)
     finally:
         scene.RemoveNode(labelmap)
+
+
+def write_plain(labelmap, folder: str) -> str:
+    """Write a label map as a volume, or, where it is flat, as a PNG; gives the path."""
+    if layout.is_flat(labelmap):
+        return pictures.write_numbers(labelmap, folder)
+    return volumes.write_volume(labelmap, folder)
 
 
 def show_as_outlines(node, opacity: float = 0.25) -> None:

@@ -26,6 +26,8 @@ class Option:
         max_length: characters of a free text, at most; None where there is an enum.
         unit, description: for people.
         condition: True for what the image shall show, False for how it is generated.
+        examples: texts that a field offers.
+        format: "image" where a text that is none of `examples` is the id of a study of the server.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Option:
     description: str = ""
     condition: bool = False
     max_length: int | None = None
+    examples: tuple = field(default_factory=tuple)
+    format: str = ""
 
     @property
     def title(self) -> str:
@@ -127,6 +131,8 @@ class Option:
         """What is allowed, as part of a sentence."""
         if self.type == "boolean":
             return "on or off"
+        if self.format == "image":
+            return f"one of {', '.join(self.examples)}, or the id of a study of the server"
         if self.max_length is not None:
             return f"a text of at most {self.max_length} characters"
         if self.type == "string":
@@ -186,6 +192,8 @@ def read_option(name: str, described: dict) -> Option:
         described.get("description") or "",
         bool(described.get("condition")),
         described.get("maxLength"),
+        tuple(described.get("examples") or ()),
+        described.get("format") or "",
     )
 
 

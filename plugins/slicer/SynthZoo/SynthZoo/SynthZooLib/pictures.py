@@ -33,8 +33,24 @@ def write_picture(node, folder: str) -> str:
         raise ZooError(f"{node.GetName()} is no flat image of finite numbers: choose another one.")
     low = min(0.0, float(levels.min()))
     high = max(float(levels.max()), low + 1e-12)
-    deep = np.rint((levels - low) / (high - low) * 65535).astype(">u2")
-    path = os.path.join(folder, "image.png")
+    return write_deep(node, np.rint((levels - low) / (high - low) * 65535), folder, "image.png")
+
+
+def write_numbers(node, folder: str) -> str:
+    """Write a flat label map as a PNG that holds its numbers; gives the path.
+
+    Raises:
+        ZooError: numbers that 16 bits do not hold, a disk that is full.
+    """
+    numbers = np.squeeze(volumes.voxels(node))
+    if numbers.ndim != 2 or numbers.min() < 0 or numbers.max() > WHITE["uint16"]:
+        raise ZooError(f"{node.GetName()} is no flat label map of values from 0 to 65535: choose another one.")
+    return write_deep(node, numbers, folder, "labels.png")
+
+
+def write_deep(node, numbers: np.ndarray, folder: str, name: str) -> str:
+    """Write numbers (rows, columns) from 0 to 65535 as a grey PNG of 16 bits; gives the path."""
+    deep, path = numbers.astype(">u2"), os.path.join(folder, name)
     try:
         with open(path, "wb") as file:
             file.write(png_of(deep))

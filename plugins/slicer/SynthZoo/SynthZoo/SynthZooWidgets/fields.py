@@ -41,6 +41,12 @@ class OptionField:
         option = self.option
         if option.type == "boolean":
             return qt.QCheckBox()
+        if option.examples:
+            box = qt.QComboBox()
+            box.editable = True
+            for item in option.examples:
+                box.addItem(item)
+            return box
         if option.max_length is not None:
             line = qt.QLineEdit()
             line.maxLength = option.max_length
@@ -74,6 +80,8 @@ class OptionField:
             return None
         if self.option.type == "boolean":
             return bool(self.input.checked)
+        if self.option.examples:
+            return self.option.check(self.input.currentText.strip())
         if self.option.max_length is not None:
             return self.option.check(self.input.text.strip())
         if self.option.type == "string":
@@ -93,6 +101,8 @@ class OptionField:
     def _show(self, value) -> None:
         if self.option.type == "boolean":
             self.input.checked = bool(value)
+        elif self.option.examples:
+            self.input.setEditText(str(value))
         elif self.option.max_length is not None:
             self.input.text = str(value)
         elif self.option.type == "string":
