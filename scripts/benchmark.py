@@ -1,6 +1,7 @@
 """What a bundle costs: its sampling beside others' with the same weights, and the published scale.
 
 python scripts/benchmark.py sampling --bundle brain_mr_synthesis_ldm --quality 64
+python scripts/benchmark.py labels --bundle brain_mr_synthesis_spade
 python scripts/benchmark.py paper --stage diffusion
 """
 
@@ -25,6 +26,7 @@ from synthzoo.evaluation.benchmark import (
     print_table,
     sampling_table,
 )
+from synthzoo.evaluation.label_benchmark import benchmark_labels
 from synthzoo.evaluation.paper_scale import measure_paper, paper_report
 from synthzoo.io.files import write_json
 
@@ -93,6 +95,31 @@ def sampling(
     write_json(Path(out) if out else folder / "docs" / "benchmark.json", report)
 
 
+def labels(
+    bundle: str = "brain_mr_synthesis_spade",
+    turns: int = 5,
+    batch: int = 16,
+    seed: int = 0,
+    out: str | None = None,
+    root: str = "bundles",
+) -> None:
+    """Seconds of sampling and of painting label maps, ours and MONAI's, taking turns.
+
+    Args:
+        bundle: name of a bundle whose network is a `LabelToImage`.
+        turns: rounds that are timed; the median counts.
+        batch, seed: label maps at once, and the seed of their noise and requests.
+        out: JSON file; by default docs/benchmark.json of the bundle.
+        root: folder of the bundles.
+    """
+    folder = Path(root) / bundle
+    parts = (load_config(folder).get_parsed_content(name) for name in ("network", "inferer"))
+    command = f"python scripts/benchmark.py labels --bundle {bundle} --turns {turns} --batch {batch} --seed {seed}"
+    report = benchmark_labels(*parts, command, turns, batch, seed)
+    print(report["figures"])
+    write_json(Path(out) if out else folder / "docs" / "benchmark.json", report)
+
+
 def paper(
     stage: str = "decode",
     bundle: str = "brain_mr_synthesis_ldm",
@@ -120,4 +147,4 @@ def paper(
 
 
 if __name__ == "__main__":
-    run({"sampling": sampling, "paper": paper})
+    run({"sampling": sampling, "labels": labels, "paper": paper})

@@ -72,7 +72,7 @@ AWAITED = {
         *("networks.stable_diffusion", "networks.stable_diffusion_weights", "objectives.text_diffusion"),
         *("inferers.word_attention", "inferers.text_to_image", "transforms.mixture_masks"),
     },
-    "brainspade": {  # and brainspade3d: the same parts in two and in three dimensions
+    "brainspade3d": {  # the same parts as brainspade, in three dimensions
         *("networks.hybrid", "networks.label_to_image", "networks.spade", "inferers.label_to_image"),
         *("objectives.label_maps", "objectives.painting"),
     },

@@ -6,19 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from monai.networks.nets import UNet
 from torch import nn
 
 from synthzoo.datasets.loader import seed_everything
 from synthzoo.objectives.label_maps import LabelLoss
 from synthzoo.phantoms.brain.label_maps import CLASSES
+from synthzoo.systems.brainspade.network import small_unet
 
 WEIGHTS = (0.5, 1, 1, 1, 1, 1, 4, 4, 4, 3, 3)  # of the classes: lesions are few
-
-
-def small_unet(classes: int = len(CLASSES)) -> nn.Module:
-    """A residual U-Net of slices, about .2 million parameters."""
-    return UNet(2, 1, classes, channels=(12, 24, 48, 64), strides=(2, 2, 2), num_res_units=1, norm="INSTANCE")
 
 
 def train_segmenter(
