@@ -30,6 +30,7 @@ from synthzoo.systems.brainspade.scores import (
     TISSUES,
     class_statistics,
     dice_by_class,
+    fitted_means,
     mean_painter,
     resegmentation_dice,
     rows_of,
@@ -200,7 +201,7 @@ class BrainSpadeEvaluation(Evaluation):
                 mean_painter(m, *class_statistics(s, o), n) for n, (m, o, s) in enumerate(zip(maps, other, style))
             ]
             images |= {"one intensity a class": np.stack(shortcut), "style slice itself (floor)": style}
-            means = [tissue_means(image, m) for image, m in zip(style, other)]
+            means = [fitted_means(image, m) for image, m in zip(style, other)]
             scores = {
                 name: np.nanmean([resegmentation_dice(i, m, mean) for i, m, mean in zip(stack, maps, means)]).item()
                 for name, stack in images.items()

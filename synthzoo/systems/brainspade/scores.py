@@ -36,6 +36,20 @@ def tissue_means(image: np.ndarray, maps: np.ndarray) -> np.ndarray:
     return np.array([image[share > PURE].mean() if (share > PURE).sum() >= FEWEST else np.nan for share in shares])
 
 
+def fitted_means(image: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """The intensity of each of `TISSUES` in an image (...) whose voxels are mixed as label maps (K, ...) say, by least
+    squares over the brain; NaN where fewer than `FEWEST` voxels' worth of a tissue are there.
+
+    Few voxels of the cortex hold nothing but grey matter, so that `tissue_means` often knows none of it.
+    """
+    inside, shares = maps[0] < 1 - PURE, tissue_shares(maps)
+    grouped = {CLASSES.index(name) for names in TISSUES.values() for name in names}
+    others = maps[[number for number in range(1, len(maps)) if number not in grouped]]
+    mixed = np.concatenate([shares, others])[:, inside]
+    values = np.linalg.lstsq(mixed.T.astype(np.float64), image[inside].astype(np.float64), rcond=None)[0]
+    return np.where(mixed[: len(TISSUES)].sum(1) >= FEWEST, values[: len(TISSUES)], np.nan)
+
+
 def nearest_tissue(image: np.ndarray, means: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Number + 1 in `TISSUES` of the mean nearest to each voxel of an image, 0 where not `inside`."""
     known = np.where(np.isnan(means), np.inf, means)
@@ -45,10 +59,13 @@ def nearest_tissue(image: np.ndarray, means: np.ndarray, inside: np.ndarray) -> 
 def resegmentation_dice(image: np.ndarray, maps: np.ndarray, means: np.ndarray) -> float:
     """Mean Dice over `TISSUES` of an image, segmented by the nearest of `means`, with its label maps (K, ...).
 
-    Voxels that are half of something else, such as a lesion, do not count.
+    Voxels that are half of something else, such as a lesion, do not count, nor do those of a tissue without a mean;
+    NaN where none is left.
     """
     shares = tissue_shares(maps)
-    counts = (shares.sum(0) > 0.5) & (maps[0] < 0.5)
+    counts = (shares.sum(0) > 0.5) & (maps[0] < 0.5) & ~np.isnan(means)[shares.argmax(0)]
+    if not counts.any():
+        return float("nan")
     found = nearest_tissue(image, means, counts)
     scores = dice_by_class(found, np.where(counts, shares.argmax(0) + 1, 0), range(1, len(TISSUES) + 1))
     return float(np.nanmean(list(scores.values())))

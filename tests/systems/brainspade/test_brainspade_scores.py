@@ -11,6 +11,7 @@ from synthzoo.systems.brainspade.downstream import segment, train_segmenter
 from synthzoo.systems.brainspade.scores import (
     class_statistics,
     dice_by_class,
+    fitted_means,
     mean_painter,
     resegmentation_dice,
     tissue_means,
@@ -42,6 +43,26 @@ def test_a_faithful_image_is_segmented_into_its_labels_and_a_flat_one_is_not(ban
     assert resegmentation_dice(image, maps, means) == 1
     assert resegmentation_dice(np.full_like(image, 0.5), maps, means) < 0.5
     assert resegmentation_dice(image[:, ::-1], maps, means) < 0.7
+
+
+def test_a_tissue_without_a_mean_is_no_miss(banded):
+    maps, image = banded
+    unknown = np.array([np.nan, BANDS["GM"], BANDS["WM"]])
+    assert resegmentation_dice(image, maps, unknown) == 1
+    assert np.isnan(resegmentation_dice(image, maps, np.full(3, np.nan)))
+
+
+def test_means_of_tissues_that_are_mixed_everywhere_are_known(banded):
+    maps, _ = banded
+    rows, mixed = [CLASSES.index(name) for name in BANDS], maps.copy()
+    mixed[rows] = 0.8 * maps[rows] + 0.2 * maps[np.roll(rows, 1)]
+    image = sum(value * mixed[row] for row, value in zip(rows, BANDS.values()))
+    assert np.isnan(tissue_means(image, mixed)).all()
+    assert fitted_means(image, mixed) == pytest.approx(list(BANDS.values()), abs=1e-5)
+    without = maps.copy()
+    without[0] += without[CLASSES.index("CSF")]
+    without[CLASSES.index("CSF")] = 0
+    assert np.isnan(fitted_means(image, without)).tolist() == [True, False, False]
 
 
 def test_the_shortcut_paints_each_class_as_the_style_has_it(banded):
