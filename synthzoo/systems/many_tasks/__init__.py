@@ -7,5 +7,5 @@ Bundles: brain_mr_anomaly_map_manytasks
 
 Departs from the paper: slices of heads instead of volumes, a brain extractor before the network, a start common to all
 members, cross-entropy on logits, and a map that is corrected by a healthy reference map. To be switched on: large
-filled anomalies, remains and cut fields of view in training (`large`, `context`), and far context in a member (`far`).
+filled anomalies (`large`), and remains and cut fields of view in training (`context`).
 """

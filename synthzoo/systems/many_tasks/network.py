@@ -7,7 +7,6 @@ slice along its three axes, so every voxel gets 3 x members opinions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import combinations
 from math import comb
 from pathlib import Path
@@ -19,7 +18,6 @@ from torch import nn
 from synthzoo.networks.brain_map import MapParts
 from synthzoo.networks.plain_unet import PlainUNet
 from synthzoo.networks.weights import expect_same_network, read_state
-from synthzoo.systems.many_tasks.far import FarContext
 from synthzoo.systems.many_tasks.positional import positional_channels
 
 PRIOR_LOGIT = -2.5  # of an anomaly before anything was seen
@@ -65,8 +63,6 @@ class ManyTasksEnsemble(nn.Module):
             channel, and a short training otherwise learns where anomalies are common before it looks at the image.
         mirror: one more channel, the image with left and right exchanged about the middle of the grid (zeros for slices
             across the left-right axis): what one hemisphere has and the other lacks is worth a look.
-        far: dilations of a `FarContext` at each member's coarsest level; none is the paper. It begins as nothing, so
-            that members may start from weights without it.
 
     `forward` takes a normalised volume (B, 1, *grid), background exactly 0, and gives the map (B, 1, *grid), unclipped
     inside the brain and exactly 0 outside.
@@ -84,7 +80,6 @@ class ManyTasksEnsemble(nn.Module):
         logits: bool = False,
         quiet_positions: bool = True,
         mirror: bool = False,
-        far: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.grid, self.spatial_dims, self.logits, self.mirror = tuple(grid), spatial_dims, logits, mirror
@@ -96,9 +91,6 @@ class ManyTasksEnsemble(nn.Module):
         self.members = nn.ModuleList(
             PlainUNet(spatial_dims, self.in_channels, tuple(channels), last_norm) for _ in self.folds
         )
-        if far:
-            for member in self.members:
-                member.down[-1].append(FarContext(spatial_dims, tuple(channels)[-2], far))
         if quiet_positions:
             for member in self.members:
                 first = member.down[0][0][0].weight

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from scipy import ndimage as ndi
 
 from synthzoo.inferers.brain_map import robust_scores, to_network
 from synthzoo.systems.many_tasks.context import RandContextd
 from synthzoo.systems.many_tasks.large import BRAIN_VOXELS, draw_blob, filled_label, scored_again, volume_share
-from synthzoo.systems.many_tasks.network import AnomalyMapNetwork, start_ensemble
 from synthzoo.systems.many_tasks.tasks import INTENSITY, INTER, INTRA, SINK, RandAnomalyTaskd
 
 SHAPE = (80, 96)
@@ -155,20 +153,3 @@ def test_a_cut_slice_lies_where_a_cut_scan_does(item, brain):
     inside = to_network(volume, volume > 0, (80, 96, 80))[1]
     found = np.argwhere(inside)
     assert (np.abs((found.min(0) + found.max(0) + 1) / 2 - np.array([40, 48, 40])) <= 1).all()
-
-
-def test_far_context_begins_as_nothing_behind_weights_without_it_and_then_sees_far(tmp_path):
-    torch.manual_seed(0)
-    sizes = {"grid": (16, 32, 16), "channels": (2, 4, 4), "fourier_features": 2, "extractor_channels": (2, 4)}
-    common = AnomalyMapNetwork(**sizes, tasks_per_fold=5).eval()
-    torch.save(common.state_dict(), tmp_path / "common.pt")
-    far = start_ensemble(AnomalyMapNetwork(**sizes, far=(1, 2)), common=tmp_path / "common.pt").eval()
-    image = torch.randn(1, 1, 16, 32, 16)
-    with torch.no_grad():
-        torch.testing.assert_close(far.member_maps(image)[2, 0], common(image)[0])
-        assert not [name for name in common.state_dict() if name not in far.state_dict()]
-        member, x = far.members[0], torch.randn(1, far.in_channels, 16, 32)
-        before = member(x)
-        last = member.down[-1][-1].last
-        torch.nn.init.normal_(last.weight)
-        assert not torch.allclose(member(x), before)
