@@ -46,7 +46,7 @@ def remains(mask: np.ndarray, spacing_mm: float, rng: np.random.Generator) -> di
 
     column = (x / (0.30 * width)) ** 2 + ((y + 0.12 * length) / (0.27 * length)) ** 2 < 1
     neck = outside & column & (z < 0.22 * height) & (z > -rng.uniform(12, 40)) & (away > 3)
-    base = outside & (z < (0.30 + 0.06 * fine) * height) & (away <= rng.uniform(4, 11)) & (patches > -0.5)
+    base = outside & (z < (0.30 + 0.06 * fine) * height) & (away <= rng.uniform(4, 8)) & (patches > 0.1)
     scalp = outside & (z > 0.3 * height) & (away > 4) & (away <= 9) & (patches > rng.uniform(0.9, 1.8))
     arteries = np.zeros(mask.shape, bool)
     for side in (-1, 1):
@@ -54,7 +54,7 @@ def remains(mask: np.ndarray, spacing_mm: float, rng: np.random.Generator) -> di
             bend = 3 * np.sin(z / 9 + rng.uniform(0, 6))
             distance = np.hypot(x - side * (apart * width + bend), y - back * length + bend)
             arteries |= (distance < radius) & (z < 0.12 * height) & (z > -45)
-    sinus = (np.abs(x) < 4.5) & (away <= 7) & ((z > 0.75 * height) | (y < -0.38 * length) & (z > 0.35 * height))
+    sinus = (np.abs(x) < 4.5) & (away <= 5) & ((z > 0.75 * height) | (y < -0.38 * length) & (z > 0.35 * height))
 
     parts = dict.fromkeys(REMAINS)
     parts["blood"] = outside & (arteries & (neck | base | (away <= 12)) | sinus)
