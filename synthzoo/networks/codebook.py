@@ -44,7 +44,9 @@ class CodebookAutoencoder(VQVAE):
 
     def encode_tokens(self, image: torch.Tensor) -> torch.Tensor:
         """Image (B, C, *spatial) -> tokens (B, *grid), int64 in [0, num_embeddings)."""
-        return self.quantizer.quantizer.quantize(self.encode(image))[2]
+        encodings = self.encode(image)
+        with torch.autocast(image.device.type, enabled=False):  # which code is nearest is no matter for half precision
+            return self.quantizer.quantizer.quantize(encodings.float())[2]
 
     def decode_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens (B, *grid) -> image (B, C, *spatial), not clamped."""

@@ -63,7 +63,8 @@ class CodebookObjective(nn.Module):
         model, image = network.autoencoder, network.field(batch["image"])
         encodings = model.encode(image)
         found = {"restarted": self._restart(model, encodings)}
-        quantised, commitment, tokens = model.quantizer.quantizer(encodings)
+        with torch.autocast(image.device.type, enabled=False):  # which code is nearest is no matter for half precision
+            quantised, commitment, tokens = model.quantizer.quantizer(encodings.float())
         counts = token_counts(tokens, len(self.counts))
         self.counts = self.counts.to(counts.device) + counts
         restored = model.decode(quantised)

@@ -134,6 +134,9 @@ def test_tokens_are_encoded_once_and_kept_under_the_name_of_the_weights(tmp_path
     assert torch.equal(network.grid(tokens[None]), network.encode(images[1]["image"][None]))
     images.read = 0
     assert torch.equal(TokenDataset(network, images)[1]["tokens"], tokens) and images.read == 0
+    half = TokenDataset(network, images, amp=True)
+    assert images.read == 3 and (half.tokens == rows.tokens).float().mean() > 0.8, "in half precision, kept apart"
+    images.read = 0
     with torch.no_grad():
         next(network.autoencoder.parameters()).add_(0.1)
     TokenDataset(network, images)
