@@ -2,32 +2,20 @@
 
 python scripts/benchmark.py sampling --bundle brain_mr_synthesis_ldm --quality 64
 python scripts/benchmark.py labels --bundle brain_mr_synthesis_spade
+python scripts/benchmark.py tokens --bundle brain_mr_synthesis_autoregressive
 python scripts/benchmark.py paper --stage diffusion
 """
 
-import os
-import platform
 from pathlib import Path
-
-import numpy as np
-import torch
 
 from synthzoo.bundle.compose import load_config
 from synthzoo.bundle.find import read_json
 from synthzoo.cli import run
-from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
-from synthzoo.errors import UserError
-from synthzoo.evaluation.baselines import GenerativeSampler, MonaiSampler
-from synthzoo.evaluation.benchmark import (
-    compare,
-    generate,
-    measure_quality,
-    measure_samplers,
-    print_table,
-    sampling_table,
-)
+from synthzoo.evaluation.benchmark import print_table
 from synthzoo.evaluation.label_benchmark import benchmark_labels
 from synthzoo.evaluation.paper_scale import measure_paper, paper_report
+from synthzoo.evaluation.sampling_benchmark import benchmark_sampling
+from synthzoo.evaluation.token_benchmark import benchmark_tokens
 from synthzoo.io.files import write_json
 
 
@@ -58,39 +46,10 @@ def sampling(
     folder = Path(root) / bundle
     config = load_config(folder, (), {} if steps is None else {"steps": steps})
     config["inferer"]["progress"] = False
-    network, ours = config.get_parsed_content("network"), config.get_parsed_content("inferer")
-    samplers = {"ours": (ours, network)}
-    plain = MonaiSampler(network, baseline_steps)
-    samplers[plain.name] = (plain, plain.network)
-    try:
-        old = GenerativeSampler(network, baseline_steps, config["network_def"])
-        samplers[old.name] = (old, old.network)
-    except UserError as error:
-        print(f"left out: {error}")
-    device, count = next(network.parameters()).device, max(batch, quality)
-    bounds = network.conditions
-    requested = np.random.default_rng([seed, 41]).uniform(bounds.low.cpu(), bounds.high.cpu(), (count, len(bounds)))
-    requested[:, 1] = requested[:, 1].round()
-    conditions = torch.tensor(requested, dtype=torch.float32, device=device)
-    noise = torch.randn(count, *network.latent_shape, generator=torch.Generator().manual_seed(seed)).to(device)
-    rows = measure_samplers(samplers, noise[:batch], conditions[:batch], turns)
-    if quality:
-        true = BrainPhantomDataset(quality, split="test", requests=requested)
-        true = np.stack([true.image(row).astype(np.float32) for row in range(quality)])
-        for name, (sampler, own) in samplers.items():
-            images = generate(sampler, own, noise[:quality], conditions[:quality], batch, name)
-            rows[name] |= measure_quality(images, requested, true)
-    print_table(rows)
-    settings = {name: config[name] for name in ("sampler", "steps", "guidance")}
-    machine = f"{os.cpu_count()} cores ({platform.machine()}), {torch.get_num_threads()} threads, {device}"
-    report = {
-        "command": f"python scripts/benchmark.py sampling --bundle {bundle} --turns {turns} --batch {batch} "
-        f"--quality {quality} --baseline_steps {baseline_steps} --seed {seed}",
-        "tables": [sampling_table(rows, settings, baseline_steps, batch, quality, machine)],
-        "figures": compare(rows),
-        "settings": settings | {"batch": batch, "torch": torch.__version__, "machine": machine},
-        "samplers": rows,
-    }
+    command = f"python scripts/benchmark.py sampling --bundle {bundle} --turns {turns} --batch {batch} "
+    command += f"--quality {quality} --baseline_steps {baseline_steps} --seed {seed}"
+    report = benchmark_sampling(config, command, turns, batch, quality, baseline_steps, seed)
+    print_table(report["samplers"])
     print(report["figures"])
     write_json(Path(out) if out else folder / "docs" / "benchmark.json", report)
 
@@ -116,6 +75,29 @@ def labels(
     parts = (load_config(folder).get_parsed_content(name) for name in ("network", "inferer"))
     command = f"python scripts/benchmark.py labels --bundle {bundle} --turns {turns} --batch {batch} --seed {seed}"
     report = benchmark_labels(*parts, command, turns, batch, seed)
+    print(report["figures"])
+    write_json(Path(out) if out else folder / "docs" / "benchmark.json", report)
+
+
+def tokens(
+    bundle: str = "brain_mr_synthesis_autoregressive",
+    turns: int = 1,
+    batch: int = 1,
+    seed: int = 0,
+    out: str | None = None,
+    root: str = "bundles",
+) -> None:
+    """Seconds per volume of our sampling with a cache, of the same loop without one, and of MONAI's own inferer.
+
+    Args:
+        bundle: name of a bundle whose network is a `TokenImages`.
+        turns, batch, seed, out, root: see `labels`; one turn takes minutes.
+    """
+    folder = Path(root) / bundle
+    network = load_config(folder).get_parsed_content("network")
+    command = f"python scripts/benchmark.py tokens --bundle {bundle} --turns {turns} --batch {batch} --seed {seed}"
+    report = benchmark_tokens(network, command, turns, batch, seed)
+    print_table(report["measured"]["rows"])
     print(report["figures"])
     write_json(Path(out) if out else folder / "docs" / "benchmark.json", report)
 
@@ -147,4 +129,4 @@ def paper(
 
 
 if __name__ == "__main__":
-    run({"sampling": sampling, "labels": labels, "paper": paper})
+    run({"sampling": sampling, "labels": labels, "tokens": tokens, "paper": paper})

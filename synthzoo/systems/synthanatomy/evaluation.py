@@ -29,7 +29,9 @@ class SynthAnatomyEvaluation(BrainSynthesisEvaluation):
     Args:
         unseen_size: validation phantoms whose codes are predicted.
         group_size: requests of each sub-population.
-        settings_swept: settings of the inferer, rows of the table over settings.
+        settings_swept: settings of the inferer, rows of the table over settings; top_k is the bundle's where a row has
+            none.
+        amp: codes are encoded in bfloat16, as for training.
         shared: see `BrainSynthesisEvaluation`.
     """
 
@@ -50,17 +52,18 @@ class SynthAnatomyEvaluation(BrainSynthesisEvaluation):
         unseen_size: int = 60,
         group_size: int = 30,
         settings_swept: Sequence[Mapping[str, Any]] = (),
+        amp: bool = False,
         **shared: Any,
     ) -> None:
         swept = [dict(one) for one in settings_swept]
-        own = {"unseen_size": unseen_size, "group_size": group_size, "settings_swept": swept}
+        own = {"unseen_size": unseen_size, "group_size": group_size, "settings_swept": swept, "amp": amp}
         super().__init__(settings=own, **shared)
-        self.unseen_size, self.group_size, self.swept = int(unseen_size), int(group_size), swept
+        self.unseen_size, self.group_size, self.swept, self.amp = int(unseen_size), int(group_size), swept, bool(amp)
 
     def codes_of(self, split: str, size: int) -> TokenDataset:
         """The codes of a split's phantoms, drawn as for training."""
         rows = BrainPhantomDataset(size, spacing_mm=self.spacing_mm, split=split, cache_dir=self.cache_dir)
-        return TokenDataset(self.network, rows)
+        return TokenDataset(self.network, rows, amp=self.amp)
 
     @cached_property
     def train_codes(self) -> TokenDataset:
@@ -154,7 +157,7 @@ class SynthAnatomyEvaluation(BrainSynthesisEvaluation):
         """Quality against temperature, top_k and guidance."""
         rows = []
         for one in self.swept:
-            inferer = AutoregressiveInferer(**one)
+            inferer = AutoregressiveInferer(**{"top_k": getattr(self.inferer, "top_k", None), **one})
             shown = [inferer.temperature, inferer.top_k, inferer.guidance]
             rows.append([*shown, *self.measure_setting(inferer, f"temperature {shown[0]}, guidance {shown[2]}")])
         rows.append(["phantoms", None, None, *self.measure_phantoms()])

@@ -6,10 +6,14 @@ One module holds all that a bundle needs, the normaliser of the conditions inclu
 model. Conditions as context after BrainSynth (Tudosiu et al., Nature Machine Intelligence 2024): one context token for
 each. There a token is the condition's value repeated over the width; attention reads a set, so such tokens say which
 values were requested and not of which condition. Here each condition has directions of its own.
+
+The authors add to a position's embedding those of its voxel's three coordinates. Here the embedding of a position
+begins as waves of these coordinates, which the attention can turn into "the voxel above", and is then free.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,6 +49,26 @@ class ConditionTokens(nn.Module):
         return torch.where((values < 0)[..., None], self.unset, tokens)
 
 
+def coordinate_waves(order: torch.Tensor, shape: Sequence[int], width: int) -> torch.Tensor:
+    """Embeddings (T, width) of the places of a grid in the order in which it is read, of unit variance.
+
+    Cosine and sine of 2 pi j x / (L + 1), j = 1 ... (L + 1) / 2, for each coordinate x of an axis of length L, in
+    random directions; nearby places have similar embeddings, and a shift along an axis turns them all alike.
+
+    Args:
+        order: (T,), flat index of each place of the sequence.
+        shape: of the grid.
+        width: of the embeddings.
+    """
+    waves = []
+    for place, length in zip(torch.unravel_index(order, tuple(shape)), shape, strict=True):
+        rates = 2 * math.pi / (length + 1) * torch.arange(1, (length + 1) // 2 + 1, device=order.device)
+        angles = place[:, None] * rates
+        waves += [angles.cos(), angles.sin()]
+    found = torch.cat(waves, 1)
+    return found @ torch.randn(found.shape[1], width, device=order.device) * (2 / found.shape[1]) ** 0.5
+
+
 class AutoregressiveSynthesis(TokenImages):
     """VQ-VAE, transformer, conditions and their normaliser.
 
@@ -72,14 +96,9 @@ class AutoregressiveSynthesis(TokenImages):
         self.conditions, self.passes = conditions, int(passes)
         self.condition_tokens = ConditionTokens(len(conditions), transformer.attn_layers_dim, waves)
         self.register_buffer("affine", torch.tensor(affine, dtype=torch.float64))
-
-    def stage_parameters(self, stage: str) -> list[nn.Parameter]:
-        """What a stage of training moves: "autoencoder" (never its codebook, which follows by itself) or
-        "transformer" (with the tokens of the conditions)."""
-        parts: list[nn.Module] = (
-            [self.autoencoder] if stage == "autoencoder" else [self.transformer, self.condition_tokens]
-        )
-        return [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
+        with torch.no_grad():
+            positions = transformer.position_embeddings.embedding.weight[: len(self.order)]
+            positions.copy_(coordinate_waves(self.order, self.token_shape, transformer.attn_layers_dim))
 
     def context(self, conditions: torch.Tensor | None, batch: int) -> torch.Tensor:
         """Conditions (B, K) in user units, NaN where unset, None for none at all -> context tokens (B, K, width)."""

@@ -15,7 +15,7 @@ from synthzoo.phantoms.brain.phantom import draw_params, make_brain
 from synthzoo.systems.synthanatomy.evaluation import GROUPS, SynthAnatomyEvaluation
 from synthzoo.systems.synthanatomy.inferer import AutoregressiveInferer
 from synthzoo.systems.synthanatomy.likelihood import cross_entropy, entropy_by_place, unigram_entropy
-from synthzoo.systems.synthanatomy.network import AutoregressiveSynthesis, ConditionTokens
+from synthzoo.systems.synthanatomy.network import AutoregressiveSynthesis, ConditionTokens, coordinate_waves
 from synthzoo.systems.synthanatomy.shortcuts import CodeLookup
 
 AFFINE = np.eye(4).tolist()
@@ -78,12 +78,27 @@ def test_each_condition_has_tokens_of_its_own_and_unset_is_none_of_its_values():
     assert bounds == {"conditions.low", "conditions.high"}, "the normaliser is saved with the weights"
 
 
-def test_stages_share_out_the_parameters_and_leave_the_codebook_alone():
+def test_positions_begin_as_waves_of_their_voxels_coordinates():
+    shape = (5, 4, 3)
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    found = coordinate_waves(order, shape, 256)
+    assert found.shape == (60, 256) and found.std() == pytest.approx(1, abs=0.15)
+    grid = torch.empty(60, 256).index_copy(0, order, found).reshape(*shape, 256)
+    steps = [grid[1:, 0, 0] - grid[:-1, 0, 0], grid[1:, 2, 1] - grid[:-1, 2, 1]]
+    assert torch.allclose(*steps, atol=1e-5), "a step along an axis is the same wherever it is taken"
+    distance = torch.cdist(grid[:, 0, 0], grid[:1, 0, 0])[:, 0]
+    assert distance[0] < 1e-3 < distance[1:].min(), "and each place is another"
     network = small()
-    one, two = ({id(p) for p in network.stage_parameters(stage)} for stage in ("autoencoder", "transformer"))
-    assert not one & two
-    rest = {name for name, p in network.named_parameters() if id(p) not in one | two}
-    assert rest == {"autoencoder.quantizer.quantizer.embedding.weight"}
+    positions = network.transformer.position_embeddings.embedding.weight
+    swapped = small(ordering={"ordering_type": "raster_scan"}).transformer.position_embeddings.embedding.weight
+    assert torch.allclose(positions[network.places], swapped, atol=1e-5), "they follow the order"
+
+
+def test_the_codebook_alone_follows_without_gradients():
+    assert {name for name, p in small().named_parameters() if not p.requires_grad} == {
+        "autoencoder.quantizer.quantizer.embedding.weight"
+    }
 
 
 class Rows(list):
@@ -103,7 +118,7 @@ def test_what_is_requested_is_learned_from_cached_codes():
         CODES + 1, LENGTH, attn_layers_dim=16, attn_layers_depth=1, attn_layers_heads=2, with_cross_attention=True
     )
     network, rows = small(transformer=transformer), Rows(256, 0)
-    optimizer = torch.optim.AdamW(network.stage_parameters("transformer"), 1e-2)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-2)
     objective, draw = NextTokenObjective(), torch.Generator().manual_seed(1)
     for _ in range(120):
         part = [rows[int(k)] for k in torch.randint(256, (32,), generator=draw)]
