@@ -114,7 +114,7 @@ def check_run(argv: Sequence[str]) -> dict[str, Any]:
         else:
             check_key(key, value, metadata, holds, "--")
             said = OFF if turns_off(key, value, metadata, holds) else value
-        needless = value is None and holds is None and key not in given.args
+        needless = value is None and said in (None, OFF) and holds is None and key not in given.args
         if value is not said and value != said and not needless:
             again[key] = said
     return again

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch.utils.data import Dataset
 
 from synthzoo.errors import UserError
@@ -60,7 +60,7 @@ class BrainPhantomDataset(Dataset):
         noise: float = 0.01,
         bias: float = 0.1,
         cache_dir: str | Path | None = None,
-        requests: Mapping[str, Any] | None = None,
+        requests: ArrayLike | None = None,
     ) -> None:
         if split not in SPLITS:
             raise UserError(f"split = {split!r}: a phantom data set has the splits {', '.join(SPLITS)}.")
