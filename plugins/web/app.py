@@ -213,7 +213,7 @@ class Page(TrameApp):
         self.state.takes_images = model.takes_images
         self.state.optional = model.takes_images and not model.needs_images
         self.state.use_study = not (self.state.optional and model.takes_labels)  # what it makes has labels itself
-        alone = "For the study that is shown, or, without one, for none."
+        alone = "For the study that is shown; without a study it generates one."
         given = "For the study that is shown." if model.needs_images else alone
         self.state.explained = given if model.takes_images else "Needs no image."
 

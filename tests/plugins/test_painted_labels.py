@@ -121,7 +121,7 @@ def test_paths_unknown_studies_and_studies_without_labels_are_refused(server, st
 
 
 def test_next_sample_makes_a_labelled_slice(server):
-    body = {"seed": 8, "style": "PD", **FEW}
+    body = {"seed": 8, "style": "FLAIR", **FEW}
     answer = requests.post(f"{server.url}/activelearning/generate_{MODEL}", json=body, timeout=200)
     assert answer.status_code == 200 and MODEL in answer.json()["id"], answer.text
 
