@@ -116,7 +116,8 @@ def _prepare(
     known = [*conditions, *(key for key in config if key not in RESERVED and not key.startswith("_"))]
     for name, value in settings.items():
         if name.replace("::", "#").split("#")[0] not in [*known, "batch_size"]:
-            raise UserError(f"--{name}: unknown condition or setting: the known ones are {', '.join(known)}.")
+            plain = dict.fromkeys(key for key in known if not isinstance(config.get(key), dict | list))
+            raise UserError(f"--{name}: unknown condition or setting: the known ones are {', '.join(plain)}.")
         if name != "batch_size":
             expect_known(config, name, f"--{name} {value}")
         check_key(name, value, metadata, 1 if name == "batch_size" else held_at(config, name), "--")

@@ -151,7 +151,7 @@ def test_a_data_set_goes_to_the_folder_that_was_typed(tmp_path):
     bundle = next(
         path
         for path in sorted((ROOT / "bundles").iterdir())
-        if "requests" in (path / "configs/inference.json").read_text()
+        if all(f'"{key}":' in (path / "configs/inference.json").read_text() for key in ("requests", "steps"))
     )
     (tmp_path / "home").mkdir()
     table = tmp_path / "home" / "1.1e3"

@@ -87,12 +87,16 @@ class Reader:
         """Wait until there are so many views."""
         self.page.wait_for_function(f"document.querySelectorAll('img[src^=blob]').length === {count}")
 
+    def frame(self) -> int:
+        """The number of the frame that stands on the page."""
+        return int(self.page.locator("#frame").text_content().split()[1])
+
     def play(self, seconds: float) -> dict:
         """Press play, watch, press pause; gives when which frame stood on the page, and how many pictures came."""
         self.page.locator("#play").click()
         began, frames, pictures = time.monotonic(), [], set()
         while time.monotonic() - began < seconds:
-            number = int(self.page.locator("#frame").text_content().split()[1])
+            number = self.frame()
             if not frames or number != frames[-1][1]:
                 frames.append([time.monotonic(), number])
             pictures.add(self.page.locator("img[src^=blob]").first.get_attribute("src"))
@@ -260,7 +264,10 @@ def sample(reader: Reader, twin: str, maps: str) -> dict:
     made = reader.says("shown", " | ")
     reader.views(2)
     pair = {"left": reader.wait(0), "right": reader.wait(1)}
+    start = reader.frame()
     both = reader.play(PLAY_S)
+    if abs(reader.frame() - start) < 5:  # whole rounds went by, so that the picture would be the one of the start
+        reader.play(PLAY_S / 4)
     reader.keep("counterfactual", **pair, later=reader.wait(1))
     reader.page.locator("#four").click()
     reader.views(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -71,9 +73,8 @@ def test_the_fabric_changes_the_picture_and_not_the_parts():
     ],
 )
 def test_what_cannot_be_drawn_is_one_sentence(call, part):
-    with pytest.raises(UserError, match="") as caught:
+    with pytest.raises(UserError, match=re.escape(part)):
         call()
-    assert part in str(caught.value)
 
 
 def test_a_set_is_drawn_once_and_its_splits_share_no_garment(tmp_path):
