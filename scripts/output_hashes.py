@@ -24,6 +24,7 @@ from synthzoo.cli import run
 ROOT = Path(__file__).resolve().parents[1]
 COUNTS = ("epoch_length", "iterations", "size", "train_size", "validation_size", "steps_per_epoch")
 ONCE = ("max_epochs", "epochs", "sessions")
+FLAT = ("_heatmap.png", "_confidence.png", "_slice.png", "_dseg.png")
 PLACES = ("save_to", "checkpoint_dir", "log_dir", "output_dir")
 
 
@@ -73,13 +74,13 @@ def _inference(bundle: Path, inputs: Path, folder: Path):
         overrides["num_samples"] = 2
     elif bundle.name.startswith("echo_"):
         overrides["images"] = str(inputs / "echo.avi")
-    elif not bundle.name.startswith("brain_"):
+    elif not bundle.name.startswith("brain_mr_anomaly_map"):
         overrides["images"] = "example"
     else:
         overrides["images"] = [str(inputs / "brain.nii.gz"), str(inputs / "template.nii.gz")]
     run_bundle(bundle, overrides=overrides)
     for path in sorted((folder / "out").rglob("*")):
-        flat = path.name.endswith(("_heatmap.png", "_confidence.png")) and not path.with_suffix(".nii.gz").is_file()
+        flat = path.name.endswith(FLAT) and not path.with_suffix(".nii.gz").is_file()
         if flat or path.name.endswith((".nii.gz", ".avi")) or (path.suffix == ".tsv" and path.parent != folder / "out"):
             yield path.relative_to(folder).as_posix(), _hash_of(path)
 
