@@ -7,21 +7,19 @@ stock tensors, read with `weights_only`. The stock folder is read and never chan
 from __future__ import annotations
 
 import shutil
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from synthzoo import __version__
 from synthzoo.bundle.find import check_name, read_json
 from synthzoo.bundle.form import dump
 from synthzoo.bundle.index import FORMAT, INDEX, entry
 from synthzoo.bundle.inspect.judge import inspect_bundle
 from synthzoo.bundle.inspect.rules import PASS
-from synthzoo.bundle.new import FILES
-from synthzoo.bundle.new_configs import EVALUATOR
-from synthzoo.bundle.schema import OFFICIAL_SCHEMA, verify_metadata
+from synthzoo.bundle.new import FILES, first_metadata
+from synthzoo.bundle.new_configs import COMMON, EVALUATOR, NETWORK
+from synthzoo.bundle.schema import verify_metadata
 from synthzoo.bundle.stock import Stock, read_stock, understood
 from synthzoo.errors import UserError, printable
 from synthzoo.io.files import sha256, write_text
@@ -141,12 +139,7 @@ def inference(name: str, stock: Stock, shape: list[int], spacing_mm: float) -> d
         key: value for key, value in EVALUATOR.items() if key not in ("inferer", "postprocessing", "val_handlers")
     }
     return {
-        "imports": ["$import synthzoo.cli", "$import torch"],
-        "bundle_root": ".",
-        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
-        "seed": 0,
-        "dataset_dir": "",
-        "output_dir": "$@bundle_root + '/out'",
+        **COMMON,
         "num_samples": 1,
         "requests": None,
         **stock.conditions,
@@ -154,12 +147,7 @@ def inference(name: str, stock: Stock, shape: list[int], spacing_mm: float) -> d
         "output_format": "native",
         "weights": "$@bundle_root + '/models/model.pt'",
         "network_def": network_def(stock),
-        "network": {
-            "_target_": "synthzoo.networks.weights.load_weights",
-            "network": "@network_def",
-            "path": "@weights",
-            "device": "@device",
-        },
+        "network": dict(NETWORK),
         "preprocessing": {
             "_target_": "Compose",
             "transforms": [{"_target_": "synthzoo.results.external_host.RejectImages", "name": name}],
@@ -250,15 +238,7 @@ def metadata(name: str, stock: Stock, shape: list[int]) -> dict[str, Any]:
     steps = {"type": "integer", "minimum": 1, "maximum": stock.schedule.get("num_steps", 1)}
     calls: list[Any] = [int(torch.tensor(stock.noise_shape[1:]).prod()), "steps"]
     return {
-        "schema": OFFICIAL_SCHEMA,
-        "version": "0.1.0",
-        "changelog": {"0.1.0": f"adopted from {own} {plain_text(said.get('version', ''))}"},
-        "monai_version": version("monai"),
-        "pytorch_version": version("torch").split("+")[0],
-        "numpy_version": version("numpy"),
-        "required_packages_version": {"synthzoo": __version__, "pytorch-ignite": version("pytorch-ignite")},
-        "supported_apps": {},
-        "name": name.replace("_", " "),
+        **first_metadata(name, f"adopted from {own} {plain_text(said.get('version', ''))}"),
         "task": f"synthesis: {plain_text(said.get('task', own))}",
         "description": f"The networks of {own}, run by this library: {plain_text(said.get('description', ''))}",
         "authors": plain_text(said.get("authors", "unknown")),

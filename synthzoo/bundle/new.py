@@ -7,6 +7,7 @@ code that the bundle will need, where there is none yet.
 from __future__ import annotations
 
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +99,23 @@ def new_bundle(name: str, task: str = "synthesis", root: str | Path = ".", syste
     return bundle
 
 
+def first_metadata(name: str, change: str) -> dict[str, Any]:
+    """What metadata.json of a new bundle `name` begins with: its schema, versions, name, and the first change."""
+    return {
+        "schema": OFFICIAL_SCHEMA,
+        "version": "0.1.0",
+        "changelog": {"0.1.0": change},
+        "monai_version": version("monai"),
+        "pytorch_version": version("torch").split("+")[0],
+        "numpy_version": version("numpy"),
+        "required_packages_version": {"synthzoo": __version__, "pytorch-ignite": version("pytorch-ignite")},
+        "supported_apps": {},
+        "name": name.replace("_", " "),
+    }
+
+
 def metadata(name: str, task: str, skeleton: Skeleton, system: str) -> dict[str, Any]:
     """metadata.json of the skeleton; the versions are those installed here."""
-    from importlib.metadata import version
-
     tensor = {
         "type": "image",
         "format": "magnitude",
@@ -121,15 +135,7 @@ def metadata(name: str, task: str, skeleton: Skeleton, system: str) -> dict[str,
     if skeleton.source in EXAMPLES:
         block["example_input"] = EXAMPLES[skeleton.source]
     return {
-        "schema": OFFICIAL_SCHEMA,
-        "version": "0.1.0",
-        "changelog": {"0.1.0": "skeleton"},
-        "monai_version": version("monai"),
-        "pytorch_version": version("torch").split("+")[0],
-        "numpy_version": version("numpy"),
-        "required_packages_version": {"synthzoo": __version__, "pytorch-ignite": version("pytorch-ignite")},
-        "supported_apps": {},
-        "name": name.replace("_", " "),
+        **first_metadata(name, "skeleton"),
         "task": f"{task} (say of what)",
         "description": f"A skeleton. {skeleton.does}",
         "authors": "The SynthZoo authors",

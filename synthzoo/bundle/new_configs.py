@@ -20,6 +20,20 @@ COMMAND = (
     "\"['configs/inference.json','configs/train.json']\""
 )
 WINDOWS = {"_target_": "SlidingWindowInferer", "roi_size": PICTURE_SHAPE, "overlap": 0.25}  # pictures of any size
+COMMON = {
+    "imports": ["$import synthzoo.cli", "$import torch"],
+    "bundle_root": ".",
+    "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+    "seed": 0,
+    "dataset_dir": "",
+    "output_dir": "$@bundle_root + '/out'",
+}
+NETWORK = {
+    "_target_": "synthzoo.networks.weights.load_weights",
+    "network": "@network_def",
+    "path": "@weights",
+    "device": "@device",
+}
 EVALUATOR = {
     "_target_": "synthzoo.cases.batches.CaseEvaluator",
     "device": "@device",
@@ -37,23 +51,13 @@ def inference(name: str, skeleton: Skeleton) -> dict[str, Any]:
     middle = {"num_samples": 1, "requests": None} if requests else {"images": ""}
     table = "@dataset" if requests else "@dataset#data"
     return {
-        "imports": ["$import synthzoo.cli", "$import torch"],
-        "bundle_root": ".",
-        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
-        "seed": 0,
-        "dataset_dir": "",
-        "output_dir": "$@bundle_root + '/out'",
+        **COMMON,
         **middle,
         **skeleton.values,
         "output_format": "native",
         "weights": "$@bundle_root + '/models/model.pt'",
         "network_def": dict(skeleton.network),
-        "network": {
-            "_target_": "synthzoo.networks.weights.load_weights",
-            "network": "@network_def",
-            "path": "@weights",
-            "device": "@device",
-        },
+        "network": dict(NETWORK),
         "preprocessing": {"_target_": "Compose", "transforms": preprocessing(name, skeleton)},
         "dataset": dataset(name, skeleton),
         "dataloader": {

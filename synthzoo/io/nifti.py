@@ -32,14 +32,21 @@ class Spaces(NamedTuple):
     sform_code: int
 
 
-def spaces_of(path: str | Path, shape: Sequence[int], affine: np.ndarray) -> Spaces | None:
-    """The spaces of a NIfTI file that has this grid, shape (D, H, W) and affine in mm; None for any other file."""
+def nifti_at(path: str | Path) -> nib.Nifti1Image | None:
+    """The NIfTI file at a path, its voxels unread; None where there is none, whatever else is there."""
     path = Path(path)
     if not path.is_file():
         return None
     try:
-        image = open_nifti(path)
+        return open_nifti(path)
     except Exception:  # no NIfTI: whoever reads it says what it is
+        return None
+
+
+def spaces_of(path: str | Path, shape: Sequence[int], affine: np.ndarray) -> Spaces | None:
+    """The spaces of a NIfTI file that has this grid, shape (D, H, W) and affine in mm; None for any other file."""
+    image = nifti_at(path)
+    if image is None:
         return None
     header = image.header
     same = isinstance(header, nib.Nifti1Header) and tuple(image.shape[:3]) == tuple(shape)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from synthzoo.io.opening import open_nifti
+from synthzoo.io.nifti import nifti_at
 from synthzoo.io.unpacking import read_voxels
 from synthzoo.io.volumes import read_volume
 
@@ -37,12 +37,8 @@ def stored_again(path: str | Path, array: np.ndarray) -> Stored | None:
         The file's own voxels where nothing was changed, and elsewhere the nearest that its type can hold; None for a
         file that is no NIfTI, has another shape, or holds neither integers nor real numbers.
     """
-    path = Path(path)
-    if not path.is_file():
-        return None
-    try:
-        image = open_nifti(path)
-    except Exception:  # no NIfTI: whoever reads it says what it is
+    image = nifti_at(path)
+    if image is None:
         return None
     kind = image.get_data_dtype()
     shape = tuple(int(n) for n in image.shape)

@@ -69,6 +69,17 @@ class Server:
         self.headers: dict[str, str] = {}
         self.env: dict[str, str] = {}
 
+    def __enter__(self) -> Server:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def start(self) -> None:
         command = [sys.executable, "-m", "monailabel.main", "start_server", "--app", str(self.app)]
         command += ["--studies", str(self.studies), "--port", str(self.port)]

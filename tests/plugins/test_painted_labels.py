@@ -45,12 +45,8 @@ def studies(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def server(studies, tmp_path_factory):
     """A server of this bundle alone over that scan."""
-    made = Server(ROOT / "bundle_index.json", studies, tmp_path_factory.mktemp("painted"), models=MODEL)
-    try:
-        made.start()
+    with Server(ROOT / "bundle_index.json", studies, tmp_path_factory.mktemp("painted"), models=MODEL) as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture(scope="module")

@@ -39,12 +39,8 @@ def server(chest, tmp_path_factory):
     """A server of this bundle alone over one radiograph."""
     studies = tmp_path_factory.mktemp("chests")
     Image.fromarray(np.round(chest * 65535).astype(np.uint16)).save(studies / "chest.png")
-    made = Server(ROOT / "bundle_index.json", studies, tmp_path_factory.mktemp("phrases"), models=MODEL)
-    try:
-        made.start()
+    with Server(ROOT / "bundle_index.json", studies, tmp_path_factory.mktemp("phrases"), models=MODEL) as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture(scope="module")
