@@ -12,10 +12,13 @@ from synthzoo.bundle.keys import as_config, spelled
 from synthzoo.errors import UserError
 
 
-def config_files(bundle: str | Path, overlays: str | Sequence[str] = ()) -> list[str]:
-    """Paths of inference.json and then of each overlay; an overlay is a stem such as "train" or a path of one's own."""
+def config_files(bundle: str | Path, overlays: str | Sequence[str] = (), base: str = "inference") -> list[str]:
+    """Paths of inference.json and then of each overlay; an overlay is a stem such as "train" or a path of one's own.
+
+    `base` is the stem of another config that is complete alone, such as that of a task of the bundle.
+    """
     bundle = Path(bundle)
-    files = [bundle / "configs" / "inference.json"]
+    files = [bundle / "configs" / f"{base}.json"]
     for overlay in [overlays] if isinstance(overlays, str) else overlays:
         own = bundle / "configs" / f"{overlay}.json"
         path = own if own.is_file() or not Path(overlay).is_file() else Path(overlay)
@@ -32,6 +35,7 @@ def load_config(
     bundle: str | Path,
     overlays: str | Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
+    base: str = "inference",
 ) -> ConfigParser:
     """A `ConfigParser` over inference.json, overlays and overrides, with `bundle_root` set so that any folder will do.
 
@@ -40,9 +44,10 @@ def load_config(
         overlays: stems in order, for example ("train",) or ("train", "multi_gpu_train").
         overrides: values by id (`"num_samples": 2`, `"train#trainer#max_epochs": 1`); an id that does not exist yet is
             added, as on MONAI's command line. Paths are text, `#` and `%` included, see `as_config`.
+        base: see `config_files`.
     """
     parser = ConfigParser()
-    parser.read_config(config_files(bundle, overlays))
+    parser.read_config(config_files(bundle, overlays, base))
     parser.read_meta(str(Path(bundle) / "configs" / "metadata.json"))
     parser["bundle_root"] = spelled(str(bundle))
     for key, value in (overrides or {}).items():

@@ -41,12 +41,14 @@ class ImageTable(CaseTable):
     """Images as a data set: item -> {"image": path as text, "case": stem, "row": 0}. A loading transform reads them.
 
     Args:
-        images: see `find_images`; or the word "example", which writes the phantom that the bundle's metadata names as
-            `example_input` into `<output_dir>/example_input` and takes it.
+        images: see `find_images`; or the word "example", which writes a phantom into `<output_dir>/example_input` and
+            takes it.
         channels: channels that the network takes per image.
         check: True reads every image of this process once before the run, to report all bad ones at once.
         kinds: that the bundle takes: "volume", "image", "video", "label" or "latents".
         loader: reads a sample {"image": path}, to find the bad ones; None reads volumes.
+        example: kind of that phantom, see `write_example`; None is the one that the bundle's metadata names as
+            `example_input`.
         kwargs: see `synthzoo.cases.table.CaseTable`: output_dir, suffix, folder, bundle, bundle_root, settings ...
 
     Raises:
@@ -68,9 +70,11 @@ class ImageTable(CaseTable):
         suffix: str = "heatmap.nii.gz",
         kinds: Collection[str] | None = None,
         loader: Callable[[dict], dict] | None = None,
+        example: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(suffix=suffix, **kwargs)
+        self.example_input = example or self.example_input
         self.kinds, self.loader = tuple(kinds or self.KINDS), loader
         self.channels = int(channels)
         self.unnamed = images == ""

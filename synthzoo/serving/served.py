@@ -26,6 +26,7 @@ from synthzoo.networks.weights import load_weights
 from synthzoo.serving.calibrating import settings_of
 from synthzoo.serving.options import Option, bundle_options, plain_value
 from synthzoo.serving.sequences import as_sequence
+from synthzoo.serving.tasks import config_of_task, metadata_of_task
 from synthzoo.serving.watching import CallCounter, watched
 
 RELEASED = "released"
@@ -51,13 +52,28 @@ class ServedBundle:
         folder: the bundle; only its configs and metadata are read here.
         device: "cpu", "cuda", "cuda:1" ...; None takes what the bundle's config says.
         versions: folder of fine-tuned weights, `<versions>/<version>/model.pt`; None knows the released ones only.
+        entry: name of a further task of the bundle, see `synthzoo.serving.tasks`; None is the bundle itself.
+
+    Raises:
+        UserError: the bundle has no such task.
     """
 
-    def __init__(self, folder: str | Path, device: str | None = None, versions: str | Path | None = None) -> None:
-        self.folder = Path(folder).resolve()
+    def __init__(
+        self,
+        folder: str | Path,
+        device: str | None = None,
+        versions: str | Path | None = None,
+        entry: str | None = None,
+    ) -> None:
+        self.folder, self.entry = Path(folder).resolve(), entry
         self.name, self.device = self.folder.name, device
         self.metadata = read_metadata(self.folder)
-        self.config = read_json(self.folder / "configs" / "inference.json")
+        self.stem, self._released = "inference", None
+        if entry is not None:
+            stated, self.name = self.metadata, f"{self.folder.name}_{entry}"
+            self.metadata = metadata_of_task(stated, entry, self.folder.name)
+            self.stem, self._released = config_of_task(stated, entry)
+        self.config = read_json(self.folder / "configs" / f"{self.stem}.json")
         self.block = self.metadata.get("synthzoo", {})
         self.task: str = self.block.get("task", "")
         self.outputs: dict[str, dict] = self.block.get("outputs", {})
@@ -103,6 +119,12 @@ class ServedBundle:
         stated = inputs["image"].get("format", "")
         return self.takes_images and (stated in ("labels", "segmentation") or "labels" in inputs)
 
+    @property
+    def mark(self) -> Mapping[str, str] | None:
+        """Keys of the config that take a label of the image: its "path", the "values" that count, or what lies
+        "above"; None for what takes none."""
+        return self.block.get("mark")
+
     def known_versions(self) -> list[str]:
         """The names of the weights, the newest first, the released ones last."""
         found = [] if self.versions is None else [path.parent.name for path in self.versions.glob("*/model.pt")]
@@ -125,6 +147,8 @@ class ServedBundle:
         version = self.chosen(version)
         if version == RELEASED:
             path = plain_value(self.config.get("weights"))
+            if self._released is not None and not path:
+                return self.folder / self._released
             return Path(path) if path else self.folder / "models" / "model.pt"
         return self.versions / version / "model.pt"
 
@@ -157,7 +181,7 @@ class ServedBundle:
             return
         stamp = self._stamp(path)
         if self.network is None:
-            parser = load_config(self.folder, overrides=self._device())
+            parser = load_config(self.folder, overrides=self._device(), base=self.stem)
             self.network = parser.get_parsed_content("network_def").to(parser.get_parsed_content("device")).eval()
         device = next((value.device for value in self.network.state_dict().values()), torch.device("cpu"))
         self.loaded = None
@@ -201,7 +225,7 @@ class ServedBundle:
         if image is not None and self.takes_images:
             overrides["images"] = str(image)
         try:
-            parser = load_config(self.folder, overrides=overrides)
+            parser = load_config(self.folder, overrides=overrides, base=self.stem)
             table = parser.get_parsed_content(self.table_id)
             evaluator = parser.get_parsed_content("evaluator")
             with self._reported(evaluator, len(table), report):

@@ -23,6 +23,7 @@ import torch
 
 from synthzoo.errors import UserError
 from synthzoo.serving.served import Cancelled, ServedBundle
+from synthzoo.serving.tasks import task_names
 
 KEPT_JOBS = 200
 
@@ -74,7 +75,11 @@ class ModelStore:
         versions_dir: str | Path | None = None,
     ) -> None:
         versions = (lambda name: None) if versions_dir is None else (lambda name: Path(versions_dir) / name)
-        served = [ServedBundle(folder, device, versions(Path(folder).resolve().name)) for folder in folders]
+        served = [
+            ServedBundle(folder, device, None if entry else versions(Path(folder).resolve().name), entry)
+            for folder in folders
+            for entry in (None, *task_names(folder))
+        ]
         self.bundles = {item.name: item for item in served}
         self.limit = None if memory_gb is None else int(memory_gb * 1e9)
         self.parallel = max(1, int(parallel))

@@ -115,6 +115,9 @@ def label_names(bundle: ServedBundle, case: Case) -> dict[str, int]:
     stated = bundle.outputs["label"].get("names")
     if stated:
         return {str(name): int(value) for name, value in stated.items()}
+    named = case.sidecar.get("labels")
+    if isinstance(named, dict):
+        return {str(name): int(value) for value, name in named.items()}
     if "regions" in case.sidecar:
         return {f"region {item['label']}{size_of(item)}": int(item["label"]) for item in case.sidecar["regions"]}
     path = case.files["label"]

@@ -54,7 +54,7 @@ class BundleInfer(InferTask):
         panel = {name: panel_value(option) for name, option in self.bundle.options.items()}
         if self.bundle.takes_images:
             panel["result"] = list(extras["result"].enum)
-        if self.bundle.takes_labels:
+        if self.bundle.takes_labels or self.bundle.mark:
             panel["source_tag"] = ""
         if len(extras["model_version"].enum) > 1:
             panel["model_version"] = list(extras["model_version"].enum)
@@ -64,6 +64,7 @@ class BundleInfer(InferTask):
         """The stock description, and under `synthzoo` what a client needs to build a panel of its own."""
         bundle = self.bundle
         extras = extra_options(bundle)
+        options = bundle.options | {name: extras.pop(name) for name in ("source_tag",) if name in extras}
         return super().info() | {
             "synthzoo": {
                 "task": bundle.task,
@@ -72,9 +73,10 @@ class BundleInfer(InferTask):
                 "takes_images": bundle.takes_images,
                 "needs_images": bundle.needs_images,
                 "takes_labels": bundle.takes_labels,
+                "takes_mark": bundle.mark is not None,
                 "modality": bundle.modality,
                 "outputs": describe_outputs(bundle.outputs),
-                "options": {name: option.describe() for name, option in bundle.options.items()},
+                "options": {name: option.describe() for name, option in options.items()},
                 "extras": {name: option.describe() for name, option in extras.items()},
                 "intended_use": bundle.metadata.get("intended_use", ""),
             }

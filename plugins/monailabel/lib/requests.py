@@ -48,7 +48,11 @@ def extra_options(bundle: ServedBundle) -> dict[str, Option]:
     kinds = (*bundle.outputs, *(["bands"] if kinds_shown_as("overlay", bundle.outputs) else []))
     versions = tuple(bundle.known_versions())
     newest = "weights; newest by default"
-    return {
+    mark = "tag of the image's label that says which voxels are meant"
+    marks = (
+        {} if bundle.mark is None else {"source_tag": Option("source_tag", "string", description=mark, max_length=128)}
+    )
+    return marks | {
         "result": Option("result", "string", None, enum=("auto", *kinds), description="which output comes back"),
         "result_extension": Option("result_extension", "string", None, enum=(".nii.gz", ".nii", ".nrrd")),
         "result_dtype": Option("result_dtype", "string", None, enum=("uint8", "float32")),
@@ -86,10 +90,10 @@ def read_request(bundle: ServedBundle, requested: Mapping[str, Any]) -> Request:
     extras |= {"label_tag": "original", "job": None, "source_tag": None}
     own: dict[str, Any] = {}
     for name, value in requested.items():
-        if name in extras_known:
-            extras[name] = extras_known[name].check(value)
-        elif name in ("label_tag", "job", "source_tag"):
+        if name in ("label_tag", "job", "source_tag"):
             extras[name] = expect_name(name, value) if value not in (None, "") else extras[name]
+        elif name in extras_known:
+            extras[name] = extras_known[name].check(value)
         elif name in PASSED_OVER:
             expect_plain(name, value)
         else:

@@ -157,6 +157,8 @@ class Service:
         image_id = requested.pop("image", "") or ""
         requested.pop("description", None)
         request = self.read_request(bundle, requested, with_image=bool(image_id or upload))
+        if upload is None:
+            request.values |= self.mark_of(bundle, request, image_id)
         source = upload or self.input_path(bundle, request, image_id)
         if bundle.needs_images and source is None:
             raise UserError(f"{bundle.name} needs an image: name one of the datastore or upload one.")
@@ -250,6 +252,31 @@ class Service:
             )
         request.extras["source_tag"] = tag
         return Path(self.datastore.get_label_uri(have[tag], tag))
+
+    def mark_of(self, bundle: ServedBundle, request: Request, image_id: str) -> dict[str, Any]:
+        """What a bundle takes of the image's label under `source_tag`, by key of its config; nothing without a tag.
+
+        Of a label map with names the lesions count, where it has any; of a heat map what lies above its threshold.
+
+        Raises:
+            LookupError: the image has no such label.
+        """
+        tag = request.extras["source_tag"]
+        if bundle.mark is None or not tag or not image_id:
+            return {}
+        self.image_path(image_id)
+        have = self.datastore.get_labels_by_image_id(image_id)
+        if tag not in have:
+            known = ", ".join(have) or "none"
+            raise LookupError(f"image '{image_id}' has no label '{tag}' that could be the mark: it has {known}.")
+        info = self.datastore.get_label_info(have[tag], tag)
+        names = (info.get("params") or {}).get("label_names") or {}
+        values = [int(value) for name, value in names.items() if str(name).startswith("lesion")]
+        found = {bundle.mark["path"]: str(self.datastore.get_label_uri(have[tag], tag)), bundle.mark["values"]: values}
+        threshold = (info.get("sidecar") or {}).get("threshold")
+        if tag == OUTPUT_KINDS["heat_map"].tag and isinstance(threshold, (int, float)):
+            found[bundle.mark["above"]] = float(threshold)
+        return found
 
     def store_studies(self, bundle: ServedBundle, request: Request, cases: list[Case], source: str = "") -> list[dict]:
         """Add generated images and videos to the datastore, with label maps; gives their ids and sidecars."""

@@ -25,8 +25,8 @@ STOCK = (*PASSED_OVER, "run_id", "local_rank", "model", "dataset", "val_split", 
 
 
 def trainable(bundle: ServedBundle) -> bool:
-    """Whether a bundle has a training config that reads scans of one's own."""
-    return bool(training_stages(bundle.folder))
+    """Whether a bundle has a training config that reads scans of one's own; a further task of it has none."""
+    return bundle.entry is None and bool(training_stages(bundle.folder))
 
 
 class BundleTrainer(TrainTask):

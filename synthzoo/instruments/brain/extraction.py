@@ -19,6 +19,7 @@ SMALLEST_BRAIN_ML, STRIPPED_ML = 200.0, 1900.0
 OUTSIDE_MM, INSIDE_MM, PER_MM, MOST = 3.0, 4.0, 0.6, 6.0  # of the prior, in logits per mm
 FARTHEST_MM = 12.0  # a stripped scan's rests further out than this from the template are cut
 LEAST_AGREEMENT = 0.05  # real heads and phantoms have 0.2 to 0.9, noise and things that are no head less
+CLEAR_AGREEMENT = 0.15  # of one side: smooth noise agrees with half a brain by chance more than with a whole one
 
 
 def brain_mask(
@@ -49,14 +50,14 @@ def brain_mask(
     return mask
 
 
-def expect_brain(head: np.ndarray, mask: np.ndarray) -> None:
-    """Make sure that what was taken for a brain looks like one.
+def expect_brain(head: np.ndarray, mask: np.ndarray, sides: bool = False) -> None:
+    """Make sure that what was taken for a brain looks like one; with `sides` one side is enough that does so clearly.
 
     Raises:
         UserError: its intensities follow no tissue, as those of noise, of other parts of the body and of other things.
     """
     found = tissue_agreement(head, mask)
-    if found < LEAST_AGREEMENT:
+    if found < LEAST_AGREEMENT and not (sides and tissue_agreement(head, mask, sides=True) > CLEAR_AGREEMENT):
         raise UserError(
             f"the image is no MR scan of a brain: its intensities agree with the tissues of one by {found:.2f}, and "
             f"{LEAST_AGREEMENT} is the least; check what it shows and its affine."

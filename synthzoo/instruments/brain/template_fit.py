@@ -100,7 +100,7 @@ class FittedTemplate:
         return F.grid_sample(volume, where, align_corners=False, padding_mode=padding)
 
 
-def tissue_agreement(head: np.ndarray, mask: np.ndarray) -> float:
+def tissue_agreement(head: np.ndarray, mask: np.ndarray, sides: bool = False) -> float:
     """How much of an image's variance within a brain mask the template's tissues explain, partial R2 in [0, 1].
 
     A field of second order is taken out first, as coils leave one.
@@ -110,17 +110,25 @@ def tissue_agreement(head: np.ndarray, mask: np.ndarray) -> float:
     Args:
         head: image (D, H, W) on the head grid of 2 mm, even shape.
         mask: brain, bool (D, H, W).
+        sides: True looks at each side alone and gives the larger of the two: a large lesion hides the tissues of one.
     """
     share = F.avg_pool3d(torch.from_numpy(mask.astype(np.float32))[None, None], 2)[0, 0].numpy()
     inside = share > 0.95
     if inside.sum() < 100:
         return 0.0
     values = F.avg_pool3d(torch.from_numpy(head.astype(np.float32))[None, None], 2)[0, 0].numpy()[inside]
-    values = np.clip(values, *np.percentile(values, (2, 98))).astype(np.float64)
-    tissues = FittedTemplate(share).tissues()[:, inside]
-    x, y, z = (np.argwhere(inside) / np.array(share.shape) - 0.5).T
+    tissues, where = FittedTemplate(share).tissues()[:, inside].T, np.argwhere(inside)
+    x, y, z = (where / np.array(share.shape) - 0.5).T
     bias = np.stack([np.ones(x.size), x, y, z, x * x, y * y, z * z, x * y, y * z, z * x], 1)
-    without, within = _rest(values, bias), _rest(values, np.concatenate([bias, tissues.T], 1))
+    left = where[:, 0] < (where[:, 0].min() + where[:, 0].max()) / 2
+    parts = (left, ~left) if sides else (np.ones(left.shape, bool),)
+    return max(_explained(values[part], bias[part], tissues[part]) for part in parts)
+
+
+def _explained(values: np.ndarray, bias: np.ndarray, tissues: np.ndarray) -> float:
+    """Share of what a field (N, K) leaves of the variance of values (N,) that tissues (N, 2) explain."""
+    values = np.clip(values, *np.percentile(values, (2, 98))).astype(np.float64)
+    without, within = _rest(values, bias), _rest(values, np.concatenate([bias, tissues], 1))
     return 0.0 if without == 0 else float(np.clip(1 - within / without, 0, 1))
 
 

@@ -139,7 +139,7 @@ def _read(place: Path, seed: int) -> PoolSubject:
 def cut(subject: PoolSubject, axis: int, index: int, slices: int = 1) -> np.ndarray:
     """Slice `index` across `axis`, uint8 (len(ROWS), h, w), or the mean of so many slices around it."""
     first = max(index - (slices - 1) // 2, 0)
-    among = np.take(subject.volume, range(first, min(first + slices, subject.volume.shape[axis + 1])), axis=axis + 1)
+    among = subject.volume[(*[slice(None)] * (axis + 1), slice(first, first + slices))]
     if slices == 1:
         return np.ascontiguousarray(among.squeeze(axis + 1))
     return (among.mean(axis + 1, dtype=np.float32) + 0.5).astype(np.uint8)
