@@ -36,7 +36,7 @@ def sampling(
         bundle: name of a bundle whose network is a `LatentDiffusion`.
         turns: rounds that are timed; the median counts.
         batch: volumes made at once.
-        quality: volumes per sampler of which ventricles and FID are measured; 0 leaves this out.
+        quality: volumes per sampler whose agreement and FID are measured; 0 leaves this out.
         steps: ours; by default those of the bundle's inference.json.
         baseline_steps: of the baselines' DDIM.
         seed: of noise and requests.
@@ -48,7 +48,10 @@ def sampling(
     config["inferer"]["progress"] = False
     command = f"python scripts/benchmark.py sampling --bundle {bundle} --turns {turns} --batch {batch} "
     command += f"--quality {quality} --baseline_steps {baseline_steps} --seed {seed}"
-    report = benchmark_sampling(config, command, turns, batch, quality, baseline_steps, seed)
+    evaluate = folder / "configs" / "evaluate.json"
+    known = evaluate.is_file() and "subjects" in read_json(evaluate).get("evaluation", {})
+    subjects = load_config(folder, ["evaluate"]).get_parsed_content("evaluation#subjects") if known else None
+    report = benchmark_sampling(config, command, turns, batch, quality, baseline_steps, seed, subjects)
     print_table(report["samplers"])
     print(report["figures"])
     write_json(Path(out) if out else folder / "docs" / "benchmark.json", report)

@@ -25,6 +25,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from tqdm import tqdm
 
+from synthzoo.evaluation.subjects import Subjects
+from synthzoo.metrics.agreement import agreement
+from synthzoo.metrics.fidelity import fid
+
 Sampler = Callable[..., torch.Tensor]  # (noise, network, conditions=...) -> image
 
 
@@ -233,32 +237,29 @@ def measure_samplers(
     return result
 
 
-def measure_quality(images: torch.Tensor, requested: np.ndarray, true: np.ndarray) -> dict[str, float]:
+def measure_quality(
+    images: torch.Tensor, requested: np.ndarray, true: np.ndarray, subjects: Subjects, spacing_mm: float
+) -> dict[str, float]:
     """Quality of the volumes: agreement with the request, and FID against phantoms of the same requests.
 
     Args:
-        images: (N, 1, D, H, W) in [0, 1] on the 4 mm grid.
-        requested: (N, 4): age, sex, ventricle_ml, brain_ml in user units.
+        images: (N, 1, D, H, W) in [0, 1].
+        requested: (N, K) in user units.
         true: (N, D, H, W), the phantoms.
+        subjects: whose volumes they are.
+        spacing_mm: of both.
 
     Returns:
-        r_ventricle, slope_ventricle, r_brain, r_age, fid.
+        r of each measure by its short name, such as r_ventricle, the slope of the first one, fid.
     """
-    from synthzoo.instruments.brain.age import measure_ages
-    from synthzoo.instruments.brain.segmentation import features
-    from synthzoo.instruments.brain.volumes import measure_brains
-    from synthzoo.metrics.agreement import agreement
-    from synthzoo.metrics.fidelity import fid
-
-    found = measure_brains(images)
-    ventricle = agreement(requested[:, 2], found["ventricle_ml"])
-    return {
-        "r_ventricle": ventricle["r"],
-        "slope_ventricle": ventricle["slope"],
-        "r_brain": agreement(requested[:, 3], found["brain_ml"])["r"],
-        "r_age": agreement(requested[:, 0], measure_ages(images))["r"],
-        "fid": round(fid(features(images), features(true)), 6),
-    }
+    volumes = images[:, 0].numpy()
+    wanted, read = subjects.requested(requested), subjects.together(subjects.measure(volumes, spacing_mm))
+    found: dict[str, float] = {}
+    for name in subjects.measured:
+        one, word = agreement(wanted[name], read[name]), subjects.short[name]
+        found |= {f"r_{word}": one["r"]} if found else {f"r_{word}": one["r"], f"slope_{word}": one["slope"]}
+    features = (subjects.features(one, spacing_mm) for one in (volumes, true))
+    return found | {"fid": round(fid(*features), 6)}
 
 
 def generate(
@@ -278,10 +279,6 @@ SHOWN = {
     "utilisation": "share of peak",
     "utilisation_busy": "in processor time",
     "peak_memory_mib": "peak MiB",
-    "r_ventricle": "r ventricle",
-    "r_brain": "r brain",
-    "r_age": "r age",
-    "fid": "FID",
 }
 
 
@@ -289,7 +286,9 @@ def sampling_table(
     rows: Mapping[str, Mapping], settings: Mapping, baseline_steps: int, batch: int, quality: int, machine: str
 ) -> dict:
     """The card's table of `measure_samplers` and `measure_quality`: a row for each sampler."""
-    columns = {key: text for key, text in SHOWN.items() if any(key in row for row in rows.values())}
+    measured = {key: key.replace("_", " ") for row in rows.values() for key in row if key.startswith("r_")}
+    known = {**SHOWN, **measured, "fid": "FID"}
+    columns = {key: text for key, text in known.items() if any(key in row for row in rows.values())}
     peak = max(row["peak_gflops"] for row in rows.values())
     title = f"The same weights in other samplers, in turns, {batch} volumes at once, {machine}; share of peak: "
     title += f"arithmetic inside the networks over the {peak:g} GFLOP/s of a matrix product in the same run"

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 
-from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
 from synthzoo.errors import UserError
 from synthzoo.evaluation.baselines import GenerativeSampler, MonaiSampler
 from synthzoo.evaluation.benchmark import (
@@ -21,6 +19,8 @@ from synthzoo.evaluation.benchmark import (
     measure_samplers,
     sampling_table,
 )
+from synthzoo.evaluation.brain_subjects import Brains
+from synthzoo.evaluation.subjects import Subjects
 
 
 def benchmark_sampling(
@@ -31,17 +31,19 @@ def benchmark_sampling(
     quality: int = 0,
     baseline_steps: int = 50,
     seed: int = 0,
+    subjects: Subjects | None = None,
 ) -> dict[str, Any]:
-    """The card's report of `measure_samplers` for requests drawn evenly from the network's bounds.
+    """The card's report of `measure_samplers` for requests as the subjects draw them.
 
     Args:
         config: parser of a bundle whose network is a `LatentDiffusion`.
         command: that gives the same numbers.
         turns: rounds that are timed; the median counts.
         batch: volumes made at once.
-        quality: volumes per sampler of which ventricles and FID are measured; 0 leaves this out.
+        quality: volumes per sampler whose agreement and FID are measured; 0 leaves this out.
         baseline_steps: of the baselines' DDIM.
         seed: of noise and requests.
+        subjects: whose volumes they are; None are brains.
     """
     network, ours = config.get_parsed_content("network"), config.get_parsed_content("inferer")
     samplers = {"ours": (ours, network)}
@@ -53,18 +55,18 @@ def benchmark_sampling(
     except UserError as error:
         print(f"left out: {error}")
     device, count = next(network.parameters()).device, max(batch, quality)
-    bounds = network.conditions
-    requested = np.random.default_rng([seed, 41]).uniform(bounds.low.cpu(), bounds.high.cpu(), (count, len(bounds)))
-    requested[:, 1] = requested[:, 1].round()
+    subjects, spacing_mm = subjects or Brains(), float(network.affine[0, :3].norm())
+    low, high = (ends.cpu().numpy() for ends in (network.conditions.low, network.conditions.high))
+    requested = subjects.requests(count, low, high, seed)
     conditions = torch.tensor(requested, dtype=torch.float32, device=device)
     noise = torch.randn(count, *network.latent_shape, generator=torch.Generator().manual_seed(seed)).to(device)
     rows = measure_samplers(samplers, noise[:batch], conditions[:batch], turns)
     if quality:
-        true = BrainPhantomDataset(quality, split="test", requests=requested)
-        true = np.stack([true.image(row).astype(np.float32) for row in range(quality)])
+        options: dict[str, Any] = {"spacing_mm": spacing_mm, "split": "test", "requests": requested}
+        true = subjects.phantoms(quality, "phantoms", **options)
         for name, (sampler, own) in samplers.items():
             images = generate(sampler, own, noise[:quality], conditions[:quality], batch, name)
-            rows[name] |= measure_quality(images, requested, true)
+            rows[name] |= measure_quality(images, requested, true, subjects, spacing_mm)
     settings = {name: config[name] for name in ("sampler", "steps", "guidance")}
     machine = machine_of(device)
     return {

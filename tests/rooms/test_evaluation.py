@@ -12,9 +12,9 @@ from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
 from synthzoo.diffusion.samplers import SAMPLERS
 from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.errors import UserError
-from synthzoo.evaluation.brain_samples import Samples, uniform_requests
-from synthzoo.evaluation.brain_synthesis import MEASURED
+from synthzoo.evaluation.brain_subjects import Brains
 from synthzoo.evaluation.report import Report
+from synthzoo.evaluation.volume_samples import Samples
 from synthzoo.inferers.synthesis import SynthesisInferer
 from synthzoo.networks.conditions import ConditionNormaliser
 from synthzoo.phantoms.brain.phantom import draw_params, make_brain
@@ -93,7 +93,7 @@ def test_a_perfect_generator_is_found_perfect(perfect):
 def test_the_autoencoder_alone_has_its_row(perfect):
     rows = perfect[2]["tables"][0]["rows"]
     kinds = ["phantom (ceiling)", "phantom through the autoencoder", "generated", "generated, requests shuffled"]
-    assert [row[1] for row in rows] == kinds * len(MEASURED)
+    assert [row[1] for row in rows] == kinds * len(Brains.measured)
     assert 0 < perfect[2]["figures"]["autoencoder_mae"] < 0.2
 
 
@@ -141,7 +141,7 @@ def test_noise_belongs_to_the_row_whatever_the_batch(tmp_path):
 
 
 def test_requests_are_uniform_and_independent():
-    requested = uniform_requests(4000, [20, 0, 5, 900], [90, 1, 120, 1600], 0)
+    requested = Brains().requests(4000, [20, 0, 5, 900], [90, 1, 120, 1600], 0)
     assert requested.min(0) == pytest.approx([20, 0, 5, 900], rel=0.05, abs=0.5) and set(requested[:, 1]) == {0, 1}
     assert np.abs(np.corrcoef(requested.T) - np.eye(4)).max() < 0.06
 

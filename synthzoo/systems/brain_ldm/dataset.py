@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ class LatentDataset(Dataset):
     @torch.no_grad()
     def __init__(self, network: torch.nn.Module, dataset: Dataset, batch_size: int = 8) -> None:
         network.eval()
-        device = next(network.parameters()).device
+        device = next(itertools.chain(network.parameters(), network.buffers())).device
         path = self._cache_path(network, dataset)
         if path is not None and path.is_file():
             latents = torch.load(path, weights_only=True)["latents"]

@@ -1,8 +1,9 @@
-"""What could do a brain generator's work alone: its closed form, its U-Net, the mean of a request, a training image."""
+"""What could do a generator's work alone: its closed form, its U-Net, the mean of a request, a training image."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from synthzoo.datasets.brain.phantoms import BrainPhantomDataset, condition_vector
 from synthzoo.errors import UserError
 from synthzoo.networks.weights import expect_same_network, load_weights, read_state
 from synthzoo.systems.brain_ldm.linear_denoiser import LatentGaussian
 from synthzoo.systems.brain_ldm.network import HybridConditioning
 
-CLOSED_FORM, NETWORK, MEAN = (
+CLOSED_FORM, FITTED, NETWORK, MEAN = (
     "closed form alone, U-Net silenced",
+    "closed form alone, fitted to the training set",
     "U-Net alone, closed form silenced",
     "mean of the request",
 )
@@ -29,11 +30,11 @@ class ClosedFormAlone(nn.Module):
 
     def __init__(self, gaussian: LatentGaussian) -> None:
         super().__init__()
-        self.linear = gaussian
+        self.gaussian = gaussian
 
     def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         """Latent (B, C, d, h, w), timesteps (B,), context (B, 1, K) -> prediction (B, C, d, h, w)."""
-        return self.linear(x, timesteps, context[:, 0].to(x.dtype))[0]
+        return self.gaussian(x, timesteps, context[:, 0].to(x.dtype))[0]
 
 
 class NetworkAlone(nn.Module):
@@ -67,30 +68,44 @@ def with_denoiser(network: nn.Module, denoiser: nn.Module) -> nn.Module:
     return other.eval()
 
 
+@torch.no_grad()
+def fitted_closed_form(network: nn.Module, latents: Callable[[nn.Module], Any], modes: int) -> nn.Module:
+    """A copy of the network that has the closed form alone, fitted to the training set, in place of its denoiser.
+
+    Args:
+        network: `LatentDiffusion` without a linear denoiser, trained; it is not changed.
+        latents: makes the training set's latents of the copy, such as `LatentDataset`, which also fits it.
+        modes: see `LatentGaussian`.
+    """
+    other = copy.deepcopy(network)
+    gaussian = LatentGaussian(network.latent_shape, len(network.conditions), modes, network.schedule)
+    other.denoiser = ClosedFormAlone(gaussian.to(network.latent_mean.device))
+    latents(other)
+    return other.eval()
+
+
 def has_closed_form(network: nn.Module) -> bool:
     """Whether the network's denoiser adds to a linear one."""
     return getattr(network.denoiser, "gaussian", None) is not None
 
 
-def nearest_phantoms(requested: np.ndarray, low: np.ndarray, high: np.ndarray, size: int, **options: Any) -> np.ndarray:
+def nearest_phantoms(requested: np.ndarray, low: np.ndarray, high: np.ndarray, training: Any) -> np.ndarray:
     """For each request the training phantom of the nearest conditions, each scaled by its bounds, (N, D, H, W).
 
     Args:
         requested: (N, K) in user units.
         low, high: bounds of the conditions (K,).
-        size: training phantoms among which it is sought.
-        options: of `BrainPhantomDataset`.
+        training: the phantoms, with `image(row)` and `facts(row)`, see `evaluation.subjects`.
 
     Raises:
         UserError: no training phantoms.
     """
-    if size < 1:
-        raise UserError(f"train_size = {size}: the nearest of at least 1 training phantom can be found.")
-    rows = BrainPhantomDataset(size, split="train", **options)
-    known = np.stack([condition_vector(rows.params(row)).numpy() for row in range(size)])
+    if not len(training):
+        raise UserError("train_size = 0: the nearest of at least 1 training phantom can be found.")
+    known = np.stack([training.facts(row)["conditions"].numpy() for row in range(len(training))])
     apart = (requested[:, None] - known[None]) / (high - low)
     chosen = np.square(apart).sum(2).argmin(1)
-    return np.stack([rows.image(int(row)) for row in chosen]).astype(np.float32)
+    return np.stack([training.image(int(row)) for row in chosen]).astype(np.float32)
 
 
 def start_without(network: nn.Module, weights: str | Path, device: str | torch.device | None = None) -> nn.Module:

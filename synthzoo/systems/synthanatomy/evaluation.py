@@ -12,7 +12,7 @@ from scipy.stats import ttest_ind
 from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
 from synthzoo.datasets.tokens import TokenDataset
 from synthzoo.evaluation.base import Found
-from synthzoo.evaluation.brain_synthesis import NAMES, SETTING_COLUMNS, BrainSynthesisEvaluation
+from synthzoo.evaluation.volume_synthesis import VolumeSynthesisEvaluation
 from synthzoo.metrics.fidelity import pairwise_ms_ssim
 from synthzoo.metrics.memorisation import memorisation
 from synthzoo.networks.codebook import token_counts, usage
@@ -23,7 +23,7 @@ from synthzoo.systems.synthanatomy.shortcuts import KINDS, CodeLookup
 GROUPS = {"small ventricles": (8.0, 20.0), "large ventricles": (60.0, 100.0)}  # mL
 
 
-class SynthAnatomyEvaluation(BrainSynthesisEvaluation):
+class SynthAnatomyEvaluation(VolumeSynthesisEvaluation):
     """The evaluation of a brain generator, with what is SynthAnatomy's own.
 
     Args:
@@ -32,7 +32,7 @@ class SynthAnatomyEvaluation(BrainSynthesisEvaluation):
         settings_swept: settings of the inferer, rows of the table over settings; top_k is the bundle's where a row has
             none.
         amp: codes are encoded in bfloat16, as for training.
-        shared: see `BrainSynthesisEvaluation`.
+        shared: see `VolumeSynthesisEvaluation`.
     """
 
     PARTS = (
@@ -123,10 +123,10 @@ class SynthAnatomyEvaluation(BrainSynthesisEvaluation):
         """Requests uniform in all conditions, the ventricles between two bounds."""
         bounds = self.network.conditions
         lows, highs = (np.array(ends.cpu(), dtype=np.float64) for ends in (bounds.low, bounds.high))
-        place = NAMES.index("ventricle_ml")
+        place, sex = (self.subjects.names.index(name) for name in ("ventricle_ml", "sex"))
         lows[place], highs[place] = low, high
         values = np.random.default_rng([self.seed, 43, number]).uniform(lows, highs, (self.group_size, len(lows)))
-        values[:, NAMES.index("sex")] = values[:, NAMES.index("sex")].round()
+        values[:, sex] = values[:, sex].round()
         return values
 
     def shortcuts(self) -> Found:
@@ -145,7 +145,12 @@ class SynthAnatomyEvaluation(BrainSynthesisEvaluation):
             pairs = pairwise_ms_ssim(volumes, 40, self.seed)["mean"]
             rows.append([name, *self.quality(few, volumes), pairs, near["generated_median"], near["verdict"]])
         rows.append(["phantoms", *self.measure_phantoms()[:-1], None, near["held_out_median"], None])
-        columns = [*SETTING_COLUMNS[:-1], "MS-SSIM between pairs", "distance to the nearest training volume", "verdict"]
+        columns = [
+            *self.setting_columns[:-1],
+            "MS-SSIM between pairs",
+            "distance to the nearest training volume",
+            "verdict",
+        ]
         title = f"What could do the work alone, {len(few)} requests a row"
         found.add(title, ["images", *columns], rows)
         for kind, row in zip(KINDS, rows[1:], strict=False):
@@ -163,7 +168,7 @@ class SynthAnatomyEvaluation(BrainSynthesisEvaluation):
         rows.append(["phantoms", None, None, *self.measure_phantoms()])
         found = Found()
         title = f"Quality against the settings of the sampler, {self.sweep_count} requests a row"
-        found.add(title, ["temperature", "top_k", "guidance", *SETTING_COLUMNS], rows)
+        found.add(title, ["temperature", "top_k", "guidance", *self.setting_columns], rows)
         return found
 
 

@@ -76,7 +76,7 @@ def test_each_part_of_the_denoiser_speaks_alone_and_both_together_as_before():
 
 
 def test_weights_of_the_parts_are_told_apart_where_volumes_are_kept():
-    from synthzoo.evaluation.brain_samples import fingerprint
+    from synthzoo.evaluation.volume_samples import fingerprint
 
     whole = network()
     parts = [shortcuts.ClosedFormAlone(whole.denoiser.gaussian), shortcuts.NetworkAlone(whole.denoiser)]
@@ -107,14 +107,32 @@ def test_the_mean_of_a_request_takes_no_noise():
     assert torch.equal(first, expected)
 
 
+def test_a_closed_form_is_fitted_beside_a_network_that_has_none(tmp_path):
+    class Ramps(BrainPhantomDataset):
+        def image(self, row):
+            noise = np.random.default_rng(row).random((4, 4, 4)).repeat(4, 0).repeat(4, 1).repeat(4, 2)
+            return (0.1 * row / 20 + 0.5 * noise).astype(np.float16)
+
+        def facts(self, row):
+            return {"conditions": torch.tensor([row / 2]), "row": row}
+
+    whole = network(closed_form=False)
+    before = {name: value.clone() for name, value in whole.state_dict().items()}
+    fitted = shortcuts.fitted_closed_form(whole, lambda one: LatentDataset(one, Ramps(20, cache_dir=tmp_path)), 3)
+    assert all(torch.equal(value, before[name]) for name, value in whole.state_dict().items())
+    assert shortcuts.has_closed_form(fitted) and not shortcuts.has_closed_form(whole)
+    low, high = shortcuts.MeanInferer()(torch.randn(2, *SHAPE), fitted, torch.tensor([[0.0], [9.5]])).mean((1, 2, 3, 4))
+    assert 0.03 < high - low < 0.2
+
+
 def test_the_nearest_training_phantom_is_that_of_the_request(tmp_path):
     rows = BrainPhantomDataset(6, spacing_mm=6.0, cache_dir=tmp_path)
     requested = np.stack([condition_vector(rows.params(row)).numpy() for row in (4, 1)]) + 0.1
     low, high = np.array([20, 0, 5, 900]), np.array([90, 1, 120, 1600])
-    found = shortcuts.nearest_phantoms(requested, low, high, 6, spacing_mm=6.0, cache_dir=tmp_path)
+    found = shortcuts.nearest_phantoms(requested, low, high, rows)
     assert np.array_equal(found, np.stack([rows.image(4), rows.image(1)]).astype(np.float32))
     with pytest.raises(UserError, match="train_size = 0"):
-        shortcuts.nearest_phantoms(requested, low, high, 0)
+        shortcuts.nearest_phantoms(requested, low, high, BrainPhantomDataset(0))
 
 
 def test_latents_of_phantoms_are_encoded_once_and_of_others_each_time(tmp_path):
@@ -157,12 +175,14 @@ def test_spread_is_what_a_quadratic_of_the_conditions_leaves():
 
 
 def test_the_table_names_what_each_set_of_volumes_reaches(monkeypatch, tmp_path):
-    from synthzoo.systems.brain_ldm.evaluation import COLUMNS, SynthesisEvaluation
+    from synthzoo.evaluation.brain_subjects import Brains
+    from synthzoo.systems.brain_ldm.evaluation import SynthesisEvaluation
 
     rng = np.random.default_rng(2)
     size = 30
     evaluation = SynthesisEvaluation.__new__(SynthesisEvaluation)
-    evaluation.measure_shortcuts, evaluation.without = True, None
+    evaluation.measure_shortcuts, evaluation.without, evaluation.subjects = True, None, Brains()
+    evaluation.closed_form_modes = None
     bounds = SimpleNamespace(low=torch.zeros(4), high=torch.full((4,), 100.0))
     evaluation.network = SimpleNamespace(conditions=bounds, denoiser=SimpleNamespace(gaussian=None))
     evaluation.requested, evaluation.count, evaluation.thin = rng.uniform(0, 100, (size, 4)), size, 1
@@ -178,7 +198,7 @@ def test_the_table_names_what_each_set_of_volumes_reaches(monkeypatch, tmp_path)
     found = evaluation.shortcuts()
     rows = {row[0]: row[1:] for row in found.tables[0]["rows"]}
     assert list(rows) == ["generated", shortcuts.NEAREST, "phantoms through the autoencoder", "phantoms as requested"]
-    assert all(len(row) == len(COLUMNS) for row in rows.values())
+    assert all(len(row) == len(evaluation.shortcut_columns) for row in rows.values())
     assert rows["phantoms as requested"][1] == 1 and rows["phantoms as requested"][5] == 1
     assert rows["generated"][1] < 0.5 and found.figures["shortcuts_gradient_energy"] == rows["generated"][1]
     evaluation.measure_shortcuts = False

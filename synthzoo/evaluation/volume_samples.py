@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
 from synthzoo.evaluation.base import described
 from synthzoo.io.files import write_bytes
-
-
-def uniform_requests(count: int, low: Sequence[float], high: Sequence[float], seed: int) -> np.ndarray:
-    """Conditions (count, 4) in user units, uniform between the bounds and independent; sex is 0 or 1."""
-    values = np.random.default_rng([seed, 41]).uniform(low, high, (count, len(low)))
-    values[:, 1] = np.round(values[:, 1])
-    return values
 
 
 def fingerprint(network: torch.nn.Module) -> str:
@@ -90,10 +81,3 @@ class Samples:
         parts = torch.from_numpy(volumes)[:, None].split(self.batch_size)
         restored = [self.network.decode(self.network.encode(part.to(self.device))).cpu() for part in parts]
         return torch.cat(restored)[:, 0].clamp(0, 1).numpy()
-
-
-def phantoms(size: int, what: str, step: int = 1, **options: Any) -> np.ndarray:
-    """Phantoms float32 (N, D, H, W), every `step`-th voxel; `options` as of `BrainPhantomDataset`."""
-    rows = BrainPhantomDataset(size, **options)
-    made = [rows.image(row)[::step, ::step, ::step] for row in tqdm(range(size), desc=what, mininterval=2.0)]
-    return np.stack(made).astype(np.float32)

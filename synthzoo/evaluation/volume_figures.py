@@ -1,4 +1,4 @@
-"""The files beside a brain generator's metrics: measurements as CSV, requested against measured, volumes to look at."""
+"""The files beside a generator's metrics: measurements as CSV, requested against measured, volumes to look at."""
 
 from __future__ import annotations
 
@@ -47,13 +47,10 @@ def draw_agreement(
     save_figure(figure, path)
 
 
-def draw_volumes(
-    path: str | Path, requested: np.ndarray, names: Sequence[str], kinds: Mapping[str, np.ndarray], count: int = 4
-) -> None:
-    """The first `count` requests as rows, the kinds of images (N, D, H, W) as columns."""
+def draw_volumes(path: str | Path, requests: Sequence[str], kinds: Mapping[str, np.ndarray], count: int = 4) -> None:
+    """The first `count` requests, said in words, as rows, the kinds of images (N, D, H, W) as columns."""
     titles, volumes = [], []
-    for row in range(min(count, len(requested))):
-        request = ", ".join(f"{name} {value:.0f}" for name, value in zip(names, requested[row]) if name != "sex")
+    for row, request in enumerate(requests[:count]):
         titles += [f"{kind}: {request}" if first == 0 else kind for first, kind in enumerate(kinds)]
         volumes += [images[row] for images in kinds.values()]
     montage(volumes, titles, path, columns=len(kinds))

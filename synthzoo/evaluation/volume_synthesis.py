@@ -1,8 +1,8 @@
-"""Evaluation of a brain generator by instruments that saw none of its training: fidelity, agreement, memorisation.
+"""Evaluation of a generator of volumes by instruments that saw none of its training: fidelity, agreement, memorisation.
 
-Requests are uniform in the conditions and independent. Beside each figure stands the phantom's own: the same instrument
-on true phantoms of the same requests (the ceiling), on these phantoms through the autoencoder (what decoding loses),
-and shuffled requests (the floor).
+Whose volumes they are, how requests are drawn and what reads them, `subjects.Subjects` says. Beside each figure stands
+the phantom's own: the same instrument on true phantoms of the same requests (the ceiling), on these phantoms through
+the autoencoder (what decoding loses), and shuffled requests (the floor).
 """
 
 from __future__ import annotations
@@ -16,23 +16,19 @@ import numpy as np
 
 from synthzoo.errors import UserError
 from synthzoo.evaluation.base import Evaluation, Found, described
-from synthzoo.evaluation.brain_figures import draw_agreement, draw_volumes, write_csv
-from synthzoo.evaluation.brain_samples import Samples, phantoms, uniform_requests
-from synthzoo.instruments.brain.age import measure_ages
-from synthzoo.instruments.brain.segmentation import SPACING_MM, features
-from synthzoo.instruments.brain.volumes import measure_brains
+from synthzoo.evaluation.brain_subjects import Brains
+from synthzoo.evaluation.subjects import Subjects
+from synthzoo.evaluation.volume_figures import draw_agreement, draw_volumes, write_csv
+from synthzoo.evaluation.volume_samples import Samples
 from synthzoo.metrics.agreement import agreement, conditioning
 from synthzoo.metrics.fidelity import fid, pairwise_ms_ssim
 from synthzoo.metrics.memorisation import memorisation
 
-NAMES = ("age", "sex", "ventricle_ml", "brain_ml")
-MEASURED = {"ventricle_ml": "mL", "brain_ml": "mL", "age": "years"}
 CEILING, RESTORED = "phantom (ceiling)", "phantom through the autoencoder"
-SETTING_COLUMNS = ["FID to phantoms", "ventricle r", "ventricle slope", "brain r", "age r", "s per volume"]
 
 
-class BrainSynthesisEvaluation(Evaluation):
-    """Generates for uniform requests and measures; a CSV and two pictures lie beside the metrics file.
+class VolumeSynthesisEvaluation(Evaluation):
+    """Generates for drawn requests and measures; a CSV and two pictures lie beside the metrics file.
 
     A system's own evaluation derives from it, names its parts and adds tables of its own.
 
@@ -44,7 +40,8 @@ class BrainSynthesisEvaluation(Evaluation):
         seed: of requests and start noise.
         batch_size: images at once.
         cache_dir: folder of cached training phantoms; None takes one in `work_dir`.
-        spacing_mm: of the generated volumes; instruments bring all of them to their own grid of 4 mm.
+        spacing_mm: of the generated volumes; None is that of the subjects.
+        subjects: whose volumes they are; None are brains.
         settings: of the system's own tables, which decide the numbers, too.
         shared: see `Evaluation`.
 
@@ -62,23 +59,26 @@ class BrainSynthesisEvaluation(Evaluation):
         seed: int = 0,
         batch_size: int = 8,
         cache_dir: str | None = None,
-        spacing_mm: float = SPACING_MM,
+        spacing_mm: float | None = None,
+        subjects: Subjects | None = None,
         settings: Mapping[str, Any] | None = None,
         **shared: Any,
     ) -> None:
         if min(count, sweep_count) < 8:
             raise UserError(f"evaluation_size = {count}, sweep_size = {sweep_count}: each takes at least 8 requests.")
+        self.subjects = Brains() if subjects is None else subjects
+        spacing_mm = self.subjects.spacing_mm if spacing_mm is None else spacing_mm
         own = {"count": count, "sweep_count": sweep_count, "training_size": training_size, **dict(settings or {})}
         own |= {"seed": seed, "batch_size": batch_size, "spacing_mm": spacing_mm}
         super().__init__(inferer=inferer, work_dir=work_dir, settings=own, **shared)
         self.count, self.sweep_count, self.training_size = int(count), min(int(sweep_count), int(count)), training_size
         self.seed, self.spacing_mm = int(seed), float(spacing_mm)
-        self.thin = max(1, round(2 * SPACING_MM / self.spacing_mm))  # voxels between those that are compared
+        self.thin = max(1, round(self.subjects.coarse_mm / self.spacing_mm))  # voxels between those that are compared
         self.phantom_dir = str(Path(work_dir) / "phantoms")
         self.cache_dir = cache_dir or self.phantom_dir
         self.samples = Samples(self.network, work_dir, batch_size, seed)
-        bounds = self.network.conditions
-        self.requested = uniform_requests(self.count, bounds.low.cpu().numpy(), bounds.high.cpu().numpy(), self.seed)
+        low, high = (ends.cpu().numpy() for ends in (self.network.conditions.low, self.network.conditions.high))
+        self.requested = self.subjects.requests(self.count, low, high, self.seed)
 
     def reported_settings(self) -> dict[str, Any]:
         """Settings under which the figures were measured."""
@@ -126,12 +126,12 @@ class BrainSynthesisEvaluation(Evaluation):
     def conditions(self) -> Found:
         """Requested against measured for phantoms, phantoms through the autoencoder, and generated volumes."""
         kinds = {CEILING: self.true, RESTORED: self.restored, "generated": self.generated[0]}
-        measured = {kind: self.measure(images) for kind, images in kinds.items()}
+        subjects, measured = self.subjects, {kind: self.measure(images) for kind, images in kinds.items()}
+        requested, read = subjects.requested(self.requested), {k: subjects.together(v) for k, v in measured.items()}
         found, rows = Found(), []
-        for name, unit in MEASURED.items():
-            requested = self.requested[:, NAMES.index(name)]
-            for kind, values in measured.items():
-                one = conditioning(requested, values[name], self.seed)
+        for name, unit in subjects.measured.items():
+            for kind, values in read.items():
+                one = conditioning(requested[name], values[name], self.seed)
                 rows.append([f"{name} ({unit})", kind, one["r"], one["slope"], one["mae"], one["bias"]])
                 if kind == CEILING:
                     found.figures[f"{name}_r_phantom"] = one["r"]
@@ -140,18 +140,24 @@ class BrainSynthesisEvaluation(Evaluation):
             rows[-1] += [control["mae"], None]
             found.figures |= {f"{name}_{key}": one[key] for key in ("r", "slope", "mae")}
             found.figures[f"{name}_r_shuffled"] = control["r"]
-        inside = self.true > 0.02
+            if len(subjects.conditions_of(name)) == 2:
+                # Of two sides: what is read on the one where the other was requested.
+                swapped = agreement(requested[name], np.roll(values[name], self.count))
+                rows.append([f"{name} ({unit})", "generated, sides exchanged", swapped["r"], swapped["slope"]])
+                rows[-1] += [swapped["mae"], swapped["bias"]]
+                found.figures[f"{name}_r_other_side"] = swapped["r"]
+        inside = self.true > subjects.inside
         found.figures["autoencoder_mae"] = round(float(np.abs(self.restored - self.true)[inside].mean()), 4)
-        title = f"Requested against measured, {self.count} requests uniform in the conditions"
+        title = f"Requested against measured, {self.count} requests {subjects.drawn}"
         found.add(title, ["condition", "images", "r", "slope", "mean absolute error", "bias"], rows)
-        columns = {f"requested_{name}": self.requested[:, k] for k, name in enumerate(NAMES)}
+        columns = {f"requested_{name}": self.requested[:, k] for k, name in enumerate(subjects.names)}
         for short, kind in zip(("phantom", "autoencoder", "generated"), kinds, strict=True):
             columns |= {f"{short}_{name}": values for name, values in measured[kind].items()}
         write_csv(self.report.beside("evaluation.csv"), columns)
-        requested = {name: self.requested[:, NAMES.index(name)] for name in MEASURED}
-        shown = {kind: measured[kind] for kind in (CEILING, "generated")}
-        draw_agreement(self.report.beside("evaluation.png"), requested, shown, MEASURED)
-        draw_volumes(self.report.beside("evaluation_volumes.png"), self.requested, NAMES, kinds)
+        shown = {kind: read[kind] for kind in (CEILING, "generated")}
+        draw_agreement(self.report.beside("evaluation.png"), requested, shown, subjects.measured)
+        titles = [subjects.title(request) for request in self.requested]
+        draw_volumes(self.report.beside("evaluation_volumes.png"), titles, kinds)
         return found
 
     def fidelity(self) -> Found:
@@ -166,8 +172,8 @@ class BrainSynthesisEvaluation(Evaluation):
         found = Found(figures={"fid": rows[0][1], "fid_phantoms": rows[2][1], "ms_ssim": rows[0][2]})
         found.figures |= {"ms_ssim_phantoms": rows[1][2]}
         found.figures["ms_ssim_difference"] = round(abs(rows[0][2] - rows[1][2]), 4)
-        title = f"Fidelity and variety, {self.count} volumes a set, {pairs['pairs']} pairs; FID on 48 features of the "
-        title += "tissue network (`brain_segmentation`), to the phantoms as requested"
+        title = f"Fidelity and variety, {self.count} volumes a set, {pairs['pairs']} pairs; FID on "
+        title += f"{self.subjects.feature_network}, to the phantoms as requested"
         found.add(title, ["images", "FID", "MS-SSIM between pairs", "its standard deviation"], rows)
         return found
 
@@ -197,17 +203,18 @@ class BrainSynthesisEvaluation(Evaluation):
     def unset(self) -> Found:
         """Agreement when only one condition is requested, and when none is."""
         found, rows, count = Found(), [], max(self.sweep_count // 2, 4)
-        for given in (*MEASURED, None):
+        subjects, truth = self.subjects, self.subjects.requested(self.requested[:count])
+        for given in (*subjects.measured, None):
+            kept = subjects.conditions_of(given) if given else ()
             requested = self.requested[:count].copy()
-            requested[:, [k for k, name in enumerate(NAMES) if name != given]] = np.nan
-            measured = self.measure(self.samples.make(requested, self.inferer, f"only {given}")[0])
-            truth = {name: self.requested[:count, NAMES.index(name)] for name in MEASURED}
-            one = {name: agreement(truth[name], measured[name]) for name in MEASURED}
-            rows.append([given or "nothing", *(one[name]["r"] for name in MEASURED)])
-            rows[-1] += [round(float(measured[name].std()), 2) for name in MEASURED]
+            requested[:, [k for k, name in enumerate(subjects.names) if name not in kept]] = np.nan
+            measured = subjects.together(self.measure(self.samples.make(requested, self.inferer, f"only {given}")[0]))
+            one = {name: agreement(truth[name], measured[name]) for name in subjects.measured}
+            rows.append([given or "nothing", *(one[name]["r"] for name in subjects.measured)])
+            rows[-1] += [round(float(measured[name].std()), 2) for name in subjects.measured]
             if given:
                 found.figures[f"{given}_r_alone"] = one[given]["r"]
-        columns = [f"r {name}" for name in MEASURED] + [f"deviation of {name}" for name in MEASURED]
+        columns = [f"{what} {name}" for what in ("r", "deviation of") for name in subjects.measured]
         title = f"Conditions unset, {count} volumes a row; r against the full request, of which one "
         found.add(title + "condition or none was given", ["requested", *columns], rows)
         return found
@@ -218,8 +225,13 @@ class BrainSynthesisEvaluation(Evaluation):
 
     # A row of the tables over settings.
 
+    @property
+    def setting_columns(self) -> list[str]:
+        """Columns of `measure_setting`."""
+        return ["FID to phantoms", *self.subjects.columns, "s per volume"]
+
     def measure_setting(self, inferer: Any, what: str) -> list:
-        """`SETTING_COLUMNS` of one setting of the sampler on the first requests."""
+        """`setting_columns` of one setting of the sampler on the first requests."""
         if described(inferer) == described(self.inferer):
             volumes, seconds = self.generated[0][: self.sweep_count], self.generated[1]
         else:
@@ -227,33 +239,34 @@ class BrainSynthesisEvaluation(Evaluation):
         return [*self.quality(self.requested[: self.sweep_count], volumes), round(seconds, 3)]
 
     def measure_phantoms(self) -> list:
-        """`SETTING_COLUMNS` of phantoms: FID of as many others, agreement of the phantoms as requested."""
+        """`setting_columns` of phantoms: FID of as many others, agreement of the phantoms as requested."""
         few = slice(None, self.sweep_count)
         return [*self.quality(self.requested[few], self.true[few], self.other_features[few]), None]
 
     def quality(self, requested: np.ndarray, volumes: np.ndarray, found: np.ndarray | None = None) -> list:
         """FID of the volumes, or of features `found`, to all phantoms as requested; then agreement with `requested`."""
-        values = self.measure(volumes)
-        one = {name: agreement(requested[:, NAMES.index(name)], values[name]) for name in MEASURED}
-        ventricle = one["ventricle_ml"]
+        first, *others = self.agreements(requested, volumes).values()
         distance = round(fid(self.features(volumes) if found is None else found, self.true_features), 6)
-        return [distance, ventricle["r"], ventricle["slope"], one["brain_ml"]["r"], one["age"]["r"]]
+        return [distance, first["r"], first["slope"], *(one["r"] for one in others)]
+
+    def agreements(self, requested: np.ndarray, volumes: np.ndarray) -> dict[str, dict]:
+        """What is measured -> agreement of requests (N, K) with volumes (N, D, H, W), see `metrics.agreement`."""
+        wanted, read = self.subjects.requested(requested), self.subjects.together(self.measure(volumes))
+        return {name: agreement(wanted[name], read[name]) for name in self.subjects.measured}
 
     # The instruments and the phantoms on the grid of these volumes.
 
     def phantoms(self, size: int, what: str, **options: Any) -> np.ndarray:
-        """Phantoms float32 (N, D, H, W) of this spacing; see `brain_samples.phantoms`."""
-        return phantoms(size, what, spacing_mm=self.spacing_mm, **options)
+        """Phantoms float32 (N, D, H, W) of this spacing; see `Subjects.phantoms`."""
+        return self.subjects.phantoms(size, what, spacing_mm=self.spacing_mm, **options)
 
     def features(self, images: np.ndarray) -> np.ndarray:
-        """Features for FID, (N, 48)."""
-        return features(images, self.spacing_mm)
+        """Features for FID, (N, F)."""
+        return self.subjects.features(images, self.spacing_mm)
 
     def measure(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
-        """ventricle_ml, brain_ml and age, (N,) each, of T1w volumes (N, D, H, W)."""
-        volumes = measure_brains(images, self.spacing_mm)
-        found = {name: volumes[name] for name in ("ventricle_ml", "brain_ml")}
-        return found | {"age": measure_ages(images, self.spacing_mm)}
+        """Condition -> (N,), of volumes (N, D, H, W)."""
+        return self.subjects.measure(images, self.spacing_mm)
 
 
 def _nearest(found: Mapping[str, Any], which: str) -> list[float]:
