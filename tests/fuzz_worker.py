@@ -210,7 +210,7 @@ CONDITIONS = {
 def read_rows(path: Path, which: str):
     """The rows of a table of requests, of participants or of cells."""
     from synthzoo.cases.requests import read_table
-    from synthzoo.datasets.brain.participants import read_participants
+    from synthzoo.datasets.participants import read_participants
     from synthzoo.io.tables import table_cells
 
     if which == "cells":
@@ -252,7 +252,7 @@ def read_sidecar(path: Path):
 
 TARGETS = {
     "image": (read_input, compare_input),
-    "rows": (read_rows, compare_rows, "synthzoo.datasets.brain.participants"),
+    "rows": (read_rows, compare_rows, "synthzoo.datasets.participants"),
     "sidecar": (read_sidecar, lambda path, found: f"{found} done", "synthzoo.cases.requests"),
 }
 

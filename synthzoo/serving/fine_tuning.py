@@ -26,8 +26,8 @@ from synthzoo.bundle.compose import load_config
 from synthzoo.bundle.find import read_json
 from synthzoo.bundle.order import walk
 from synthzoo.cases.values import check_value
-from synthzoo.datasets.brain.participants import TABLE
 from synthzoo.datasets.loader import SeededRows, seed_everything
+from synthzoo.datasets.participants import TABLE
 from synthzoo.errors import UserError, find_user_error
 from synthzoo.io.files import sha256, write_json, write_text
 from synthzoo.io.kinds import stem

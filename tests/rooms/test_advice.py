@@ -7,8 +7,8 @@ import pytest
 
 from synthzoo.cases.images import find_images
 from synthzoo.cases.requests import read_table
-from synthzoo.datasets.brain.participants import read_participants
 from synthzoo.datasets.echo.echonet import read_echonet
+from synthzoo.datasets.participants import read_participants
 from synthzoo.errors import UserError
 from synthzoo.io.videos import write_avi
 

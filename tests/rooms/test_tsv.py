@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from synthzoo.datasets.brain.participants import TABLE, ParticipantsDataset, crop_and_pad, read_participants, to_grid
 from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
 from synthzoo.datasets.brain.sources import training_images
+from synthzoo.datasets.participants import TABLE, ParticipantsDataset, crop_and_pad, read_participants, to_grid
 from synthzoo.errors import UserError
 
 CONDITIONS = {

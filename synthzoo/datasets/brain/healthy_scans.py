@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from synthzoo.cases.images import find_images
 from synthzoo.datasets.brain.healthy_slices import HealthySlices
-from synthzoo.datasets.brain.participants import SPLITS, TABLE, find_image, read_participants
+from synthzoo.datasets.participants import SPLITS, TABLE, find_image, read_participants
 from synthzoo.errors import UserError
 from synthzoo.io.files import write_array
 from synthzoo.phantoms.brain.slices import Z_RANGE, warp_slice
@@ -41,7 +41,7 @@ def training_slices(
 
     Args:
         data_format: "phantom"; "nifti" takes every volume of `dataset_dir` (a folder, a pattern or a list); "tsv" and
-            "bids" take those of its participants.tsv, see `synthzoo.datasets.brain.participants`.
+            "bids" take those of its participants.tsv, see `synthzoo.datasets.participants`.
         dataset_dir: empty for phantoms.
         prepare: path of a scan -> its brain, see `HealthyScanSlices`.
         phantom: arguments of `HealthySlices` besides those here.

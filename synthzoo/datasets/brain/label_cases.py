@@ -20,7 +20,7 @@ from synthzoo.cases.images import ImageTable, stamped
 from synthzoo.cases.requests import RequestTable
 from synthzoo.cases.table import CaseTable
 from synthzoo.datasets.brain.label_tables import AUTO, OVERLAYS, laid_over, named_values, translate
-from synthzoo.datasets.brain.participants import to_grid
+from synthzoo.datasets.participants import to_grid
 from synthzoo.errors import UserError
 from synthzoo.io.images import read_label_picture
 from synthzoo.io.kinds import format_of

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch.utils.data import Dataset
 
+from synthzoo.datasets.volumes import CachedVolumes
 from synthzoo.errors import UserError
-from synthzoo.io.files import write_array
 from synthzoo.phantoms.brain.phantom import VERSION, BrainParams, draw_params, make_anatomy, render
 
 # Subjects are split by seed, so no subject of one split can appear in another.
@@ -28,7 +27,7 @@ def condition_vector(params: BrainParams, conditions: Sequence[str] = CONDITIONS
     return torch.tensor([float(values[name]) for name in conditions], dtype=torch.float32)
 
 
-class BrainPhantomDataset(Dataset):
+class BrainPhantomDataset(CachedVolumes):
     """Healthy phantoms as {"image": float32 (1, D, H, W) in [0, 1], "conditions": float32 (K,), "row": int}.
 
     Args:
@@ -62,6 +61,7 @@ class BrainPhantomDataset(Dataset):
         cache_dir: str | Path | None = None,
         requests: ArrayLike | None = None,
     ) -> None:
+        super().__init__()
         if split not in SPLITS:
             raise UserError(f"split = {split!r}: a phantom data set has the splits {', '.join(SPLITS)}.")
         start, end = SPLITS[split]
@@ -71,7 +71,6 @@ class BrainPhantomDataset(Dataset):
         self.first_seed, self.conditions = start + first, tuple(conditions)
         self.rendering = {"noise": noise, "bias": bias}
         self.requests = None if requests is None else np.asarray(requests, dtype=np.float64)
-        self.memory: dict[int, np.ndarray] = {}
         self.cache_dir = None
         if cache_dir:
             settings = [VERSION, spacing_mm, contrast, independent, noise, bias]
@@ -100,27 +99,10 @@ class BrainPhantomDataset(Dataset):
         """The cache file of one row; None where images are kept in memory."""
         return self.cache_dir / f"{self.first_seed + row:06d}.npy" if self.cache_dir else None
 
-    def image(self, row: int) -> np.ndarray:
-        """The image of one row, float16 (D, H, W), from the cache or generated now."""
-        if row in self.memory:
-            return self.memory[row]
-        path = self.cache_path(row)
-        if path is not None and path.is_file():
-            return np.load(path)
+    def prepare(self, row: int) -> np.ndarray:
         params = self.params(row)
         anatomy = make_anatomy(params, self.spacing_mm)
-        image = render(anatomy, self.contrast, seed=params.seed, **self.rendering).astype(np.float16)
-        if path is None:
-            self.memory[row] = image
-        else:
-            write_array(path, image)
-        return image
-
-    def __getitem__(self, row: int) -> dict:
-        if not 0 <= row < self.size:
-            raise IndexError(row)
-        image = torch.from_numpy(self.image(row).astype(np.float32))[None]
-        return {"image": image, **self.facts(row)}
+        return render(anatomy, self.contrast, seed=params.seed, **self.rendering)
 
     def facts(self, row: int) -> dict:
         """A row without its image."""

@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage as ndi
 
 from synthzoo.cases.images import expect_modality
-from synthzoo.datasets.brain.participants import to_grid
+from synthzoo.datasets.participants import to_grid
 from synthzoo.errors import UserError
 from synthzoo.io.volumes import read_volume
 from synthzoo.phantoms.brain.label_pool import as_picture, subject_slices

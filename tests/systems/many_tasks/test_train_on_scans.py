@@ -7,7 +7,7 @@ import torch
 from bundle_runs import ROOT
 
 from synthzoo.bundle.compose import load_config, run_bundle
-from synthzoo.datasets.brain.participants import ParticipantsDataset
+from synthzoo.datasets.participants import ParticipantsDataset
 from synthzoo.errors import UserError
 from synthzoo.phantoms.brain.phantom import draw_params, make_brain
 

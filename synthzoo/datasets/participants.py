@@ -3,7 +3,8 @@
     participants.tsv    id (or participant_id), sex, age, ventricular, brain, split; a cell may be empty or n/a
     images/<id>.nii.gz  or  <id>/anat/<id>_T1w.nii.gz  or  <id>/ses-*/anat/*_T1w.nii.gz
 
-Each volume is turned to the axis order of the network's grid, min-max scaled to [0, 1], and cut or resampled to it.
+Each volume is turned to the axis order of the network's grid, scaled to [0, 1] by its own minimum and maximum or, as CT
+in HU, by a window, and cut or resampled to the grid.
 """
 
 from __future__ import annotations
@@ -17,14 +18,12 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import torch
 from scipy import ndimage
-from torch.utils.data import Dataset
 
 from synthzoo.cases.requests import encode
 from synthzoo.cases.values import OutOfRange, check_value, is_unset
+from synthzoo.datasets.volumes import CachedVolumes
 from synthzoo.errors import UserError
-from synthzoo.io.files import write_array
 from synthzoo.io.tables import csv_rows, table_lines
 from synthzoo.io.volumes import read_volume
 
@@ -107,25 +106,30 @@ def _read_row(cells: dict[str, str], key: str, conditions: Mapping[str, Mapping]
     return {"case": case, "split": SPLITS[split], "requested": requested}
 
 
-def find_image(folder: str | Path, case: str) -> Path:
+def find_image(folder: str | Path, case: str, suffix: str = "T1w") -> Path:
     """The image of one subject below the data set's folder.
 
+    Args:
+        folder: of the data set.
+        case: the subject.
+        suffix: of the images in folders as BIDS has them.
+
     Raises:
-        UserError: no file is where one of the layouts has it, or a BIDS subject has several T1w files.
+        UserError: no file is where one of the layouts has it, or a BIDS subject has several of that suffix.
     """
     folder = Path(folder)
     for name in (f"{case}.nii.gz", f"{case}.nii"):
         if (folder / "images" / name).is_file():
             return folder / "images" / name
     subject = folder / (case if case.startswith("sub-") else f"sub-{case}")
-    found = sorted([*subject.glob("anat/*_T1w.nii*"), *subject.glob("ses-*/anat/*_T1w.nii*")])
+    found = sorted([*subject.glob(f"anat/*_{suffix}.nii*"), *subject.glob(f"ses-*/anat/*_{suffix}.nii*")])
     if not found:
         raise UserError(
-            f"{case}: neither {folder / 'images' / case}.nii.gz nor {subject}/anat/*_T1w.nii.gz exists; add the file "
-            f"or remove the row from {TABLE}."
+            f"{case}: neither {folder / 'images' / case}.nii.gz nor {subject}/anat/*_{suffix}.nii.gz exists; add the "
+            f"file or remove the row from {TABLE}."
         )
     if len(found) > 1:
-        raise UserError(f"{case}: {subject} has {len(found)} T1w files; copy the one to use to {folder}/images/.")
+        raise UserError(f"{case}: {subject} has {len(found)} {suffix} files; copy the one to use to {folder}/images/.")
     return found[0]
 
 
@@ -133,6 +137,12 @@ def min_max(image: np.ndarray) -> np.ndarray:
     """(x - min) / (max - min), float32 in [0, 1]."""
     low, high = float(image.min()), float(image.max())
     return ((image - low) / (high - low)).astype(np.float32)
+
+
+def windowed(image: np.ndarray, window: Sequence[float]) -> np.ndarray:
+    """Values between the two ends of a window, such as HU, as float32 in [0, 1]."""
+    low, high = window
+    return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
 
 
 def crop_and_pad(image: np.ndarray, crop: Sequence[Sequence[int]], shape: Sequence[int]) -> np.ndarray:
@@ -165,11 +175,18 @@ def to_grid(image: np.ndarray, affine: np.ndarray, grid_affine: np.ndarray, shap
     step = np.linalg.inv(affine) @ grid_affine
     grid = ndimage.affine_transform(image, step[:3, :3], step[:3, 3], output_shape=tuple(shape), order=1)
     if not grid.any():
-        raise UserError("this image lies outside the network's grid; align it rigidly to MNI space first.")
+        raise UserError(
+            "this image lies outside the network's grid; align it rigidly to that grid's space (of brains: MNI) first."
+        )
     return grid
 
 
-class ParticipantsDataset(Dataset):
+def centre_of(affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """World coordinates in mm (3,) of the middle of a grid."""
+    return affine[:3, :3] @ ((np.asarray(shape) - 1) / 2) + affine[:3, 3]
+
+
+class ParticipantsDataset(CachedVolumes):
     """Scans of a folder as {"image": float32 (1, D, H, W) in [0, 1], "conditions": float32 (K,), "row": int}.
 
     Args:
@@ -183,6 +200,9 @@ class ParticipantsDataset(Dataset):
         split: rows of this split; a row without one is "train".
         size: number of rows, the first ones of the table; None takes all.
         cache_dir: folder that keeps each prepared image as float16; None keeps them in memory.
+        suffix: see `find_image`.
+        window: two values that become 0 and 1, such as [-1000, 1000] HU; None takes each image's minimum and maximum.
+        centred: the grid's centre is laid on each image's, for images that share no space.
 
     Raises:
         UserError: what `read_participants` and `find_image` say, or fewer rows than `size`.
@@ -198,7 +218,11 @@ class ParticipantsDataset(Dataset):
         split: str = "train",
         size: int | None = None,
         cache_dir: str | Path | None = None,
+        suffix: str = "T1w",
+        window: Sequence[float] | None = None,
+        centred: bool = False,
     ) -> None:
+        super().__init__()
         if split not in SPLITS:
             raise UserError(f"split = {split!r}: must be train, validation or test.")
         self.folder, self.rules = Path(dataset_dir), {name: dict(rule) for name, rule in conditions.items()}
@@ -210,11 +234,11 @@ class ParticipantsDataset(Dataset):
                 "lower --train_size or mark more rows in the column split."
             )
         self.rows = rows[:size]
-        self.paths = [find_image(self.folder, row["case"]) for row in self.rows]
+        self.paths = [find_image(self.folder, row["case"], suffix) for row in self.rows]
         self.shape = tuple(int(n) for n in shape)
         self.affine = np.asarray(affine, dtype=np.float64)
         self.crop = None if crop is None else [tuple(int(n) for n in pair) for pair in crop]
-        self.memory: dict[int, np.ndarray] = {}
+        self.window, self.centred = window, bool(centred)
         self.cache_dir = Path(cache_dir) / "scans" if cache_dir else None
         if self.cache_dir:
             self.cache_dir.mkdir(parents=True, exist_ok=True)
@@ -226,13 +250,17 @@ class ParticipantsDataset(Dataset):
         """The image of one row, read and brought to the grid, float32 (D, H, W) in [0, 1]."""
         path = self.paths[row]
         array, affine = read_volume(path)
+        scaled = min_max(array[0]) if self.window is None else windowed(array[0], self.window)
         turn = nib.orientations.ornt_transform(nib.io_orientation(affine), nib.io_orientation(self.affine))
-        turned = nib.Nifti1Image(min_max(array[0]), affine).as_reoriented(turn)
+        turned = nib.Nifti1Image(scaled, affine).as_reoriented(turn)
         image = np.asarray(turned.dataobj, dtype=np.float32)
         try:
             if self.crop is not None:
                 return crop_and_pad(image, self.crop, self.shape)
-            return np.clip(to_grid(image, turned.affine, self.affine, self.shape), 0, 1)
+            own = np.array(turned.affine)
+            if self.centred:
+                own[:3, 3] += centre_of(self.affine, self.shape) - centre_of(own, image.shape)
+            return np.clip(to_grid(image, own, self.affine, self.shape), 0, 1)
         except UserError as error:
             raise UserError(f"{self.folder / TABLE} line {self.rows[row]['line']}, {path.name}: {error}") from None
 
@@ -243,27 +271,9 @@ class ParticipantsDataset(Dataset):
         path = self.paths[row]
         state = path.stat()
         key = [str(path.resolve()), state.st_size, state.st_mtime_ns, self.shape, self.affine.tolist(), self.crop]
+        if self.window is not None or self.centred:
+            key.append([self.window, self.centred])
         return self.cache_dir / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]}.npy"
-
-    def image(self, row: int) -> np.ndarray:
-        """The image of one row, float16 (D, H, W), from the cache or prepared now."""
-        if row in self.memory:
-            return self.memory[row]
-        path = self.cache_path(row)
-        if path is not None and path.is_file():
-            return np.load(path)
-        image = self.prepare(row).astype(np.float16)
-        if path is None:
-            self.memory[row] = image
-        else:
-            write_array(path, image)
-        return image
-
-    def __getitem__(self, row: int) -> dict:
-        if not 0 <= row < len(self.rows):
-            raise IndexError(row)
-        image = torch.from_numpy(self.image(row).astype(np.float32))[None]
-        return {"image": image, **self.facts(row)}
 
     def facts(self, row: int) -> dict:
         """A row without its image."""
