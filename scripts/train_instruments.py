@@ -16,11 +16,12 @@ from synthzoo.bundle.cards import fill_page
 from synthzoo.cli import run
 from synthzoo.datasets.loader import SeededLoader
 from synthzoo.instruments.brain import segmentation as brain_segmentation
-from synthzoo.instruments.brain.fitting import CONTRASTS, TissueLoss, make_rules
+from synthzoo.instruments.brain.fitting import CONTRASTS, make_rules
 from synthzoo.instruments.brain.identity import NAME, IdentityNet
 from synthzoo.instruments.brain.identity_training import SubjectPairs, identity_loss, make_report
 from synthzoo.instruments.brain.phantoms import InstrumentPhantoms
 from synthzoo.instruments.identities import identity_table
+from synthzoo.instruments.volume_network import ShareLoss
 from synthzoo.training import ObjectiveTrainer, cosine_schedule
 from synthzoo.training.instruments import train_instrument
 
@@ -50,7 +51,7 @@ def segmentation(
         1,
         SeededLoader(InstrumentPhantoms(subjects, contrasts), batch_size),
         network,
-        [{"objective": TissueLoss(), "optimizer": optimizer, "scheduler": scheduler}],
+        [{"objective": ShareLoss(brain_segmentation.normalise), "optimizer": optimizer, "scheduler": scheduler}],
         epoch_length=iterations,
         ema_decay=0.98,
         checkpoint_every=100,

@@ -13,6 +13,8 @@ import numpy as np
 from synthzoo.io.marks import read_mark
 from synthzoo.io.videos import read_video
 
+HU = (-1024, 3071)
+
 
 def check_written(path: Path, kind: str, metadata: dict[str, Any], source: Path | None) -> None:
     """Fail where a result is not what its metadata says.
@@ -47,7 +49,8 @@ def _volume(path: Path, kind: str, metadata: dict[str, Any], source: Path | None
         assert nib.aff2axcodes(image.affine) == ("R", "A", "S")
     if kind in ("image", "heat_map", "confidence"):
         assert np.issubdtype(voxels.dtype, np.floating)
-        assert voxels.min() >= 0 and voxels.max() <= 1
+        low, high = HU if path.name.endswith("_ct.nii.gz") else (0, 1)
+        assert low <= voxels.min() and voxels.max() <= high
         assert voxels.std() > 0
 
 

@@ -24,9 +24,10 @@ from synthzoo.bundle.inspect.judge import inspect_bundle
 from synthzoo.bundle.inspect.rules import REFUSE
 from synthzoo.bundle.order import walk
 from synthzoo.datasets.brain.label_slices import PaintedSlices
-from synthzoo.datasets.brain.sources import training_images
+from synthzoo.datasets.chest.ct import ChestCTDataset
 from synthzoo.datasets.chest.sources import training_radiographs
 from synthzoo.datasets.echo.training_clips import training_clips
+from synthzoo.datasets.sources import training_images
 from synthzoo.errors import UserError
 from synthzoo.evaluation.privacy.sets import ImageSet, chosen, row_set
 from synthzoo.evaluation.privacy.spaces import FeatureSpace, IdentitySpace
@@ -102,16 +103,22 @@ class SliceRows(PaintedSlices):
         super().__init__([style], True, split=split, subjects=subjects, slices=slices, cache_dir=cache_dir)
         self.owners = [row // slices for row in range(len(self))]
 
-    def request_lines(self, count: int, seed: int, conditions: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        """A table of requests, header first, as so many of the rows have them, drawn at random, within the bounds."""
-        rows = np.random.default_rng([seed, 83]).choice(len(self), count, replace=count > len(self))
-        found = ["\t".join(conditions)]
-        for row in rows:
-            values = self.truth(int(row))["conditions"].tolist()
-            bounds = [(rule["minimum"], rule["maximum"]) for rule in conditions.values()]
-            clipped = (min(max(value, low), high) for value, (low, high) in zip(values, bounds, strict=True))
-            found.append("\t".join(f"{value:.4g}" for value in clipped))
-        return found
+
+def request_lines(
+    rows: SliceRows | ChestCTDataset, count: int, seed: int, conditions: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """A table of requests, header first, as so many of the rows have them, drawn at random, within the bounds.
+
+    For conditions of which most are 0 in any one subject, so that their ranges drawn evenly ask for what no one has.
+    """
+    facts = rows.truth if isinstance(rows, SliceRows) else rows.facts
+    found = ["\t".join(conditions)]
+    for row in np.random.default_rng([seed, 83]).choice(len(rows), count, replace=count > len(rows)):
+        values = facts(int(row))["conditions"].tolist()
+        bounds = [(rule["minimum"], rule["maximum"]) for rule in conditions.values()]
+        clipped = (min(max(value, low), high) for value, (low, high) in zip(values, bounds, strict=True))
+        found.append("\t".join(f"{value:.4g}" for value in clipped))
+    return found
 
 
 # Argument of a training data set that only this function takes -> the function, and its argument that counts patients.
@@ -244,9 +251,10 @@ def make_samples(bundle: Path, out: Path, num_samples: int, seed: int, source: S
         return
     conditions = block.get("conditions", {})
     if "requests" in read_json(bundle / "configs" / "inference.json"):
-        if source is not None and source.make is SliceRows:
+        rows = source.rows("train") if source is not None and source.make in (SliceRows, training_images) else None
+        if isinstance(rows, (SliceRows, ChestCTDataset)):
             table = out.with_name(f"{out.name}_requests.tsv")
-            lines = source.rows("train").request_lines(num_samples, seed, conditions)
+            lines = request_lines(rows, num_samples, seed, conditions)
             write_text(table, "\n".join(lines) + "\n")
             generate_dataset(bundle, out, requests=table, seed=seed)
             return
@@ -331,8 +339,9 @@ def _stages(bundle: Path) -> list[list[str]]:
 def _training_arguments(bundle: Path, stages: list[str]) -> tuple[Callable[..., Any], str, dict[str, Any]] | None:
     """The function that makes a stage's training images, its argument that counts patients, and its arguments."""
     parser = load_config(bundle, stages)
-    node: ConfigParser | Any = parser.get("train", {}).get("dataset", {})
-    for where, one in walk(node, "train#dataset"):
+    train: ConfigParser | Any = parser.get("train", {})
+    # What the data set is made of may stand beside it.
+    for where, one in [*walk(train.get("dataset", {}), "train#dataset"), *walk(train, "train")]:
         if not isinstance(one, Mapping) or "data_format" not in one:
             continue
         for own, (make, count) in SOURCES.items():

@@ -29,7 +29,7 @@ from synthzoo.phantoms.brain.label_pool import SLICE_SHAPE
 from synthzoo.phantoms.brain.painting import CONTRASTS
 from synthzoo.phantoms.chest.phantom import chest_study
 from synthzoo.phantoms.chest.pool import SPLITS
-from synthzoo.serving.audit_sources import Source, instrument_for
+from synthzoo.serving.audit_sources import Source, instrument_for, request_lines
 from synthzoo.serving.auditing import audit_bundle, audit_folders, publish, write_audit
 
 
@@ -223,10 +223,10 @@ def test_slices_of_a_label_pool_are_painted_in_one_contrast_and_their_requests_k
     assert rows.owners == [0, 0, 0, 1, 1, 1] and rows[4]["image"].shape == (1, *SLICE_SHAPE)
     assert {rows[row]["contrast"] for row in range(6)} == {CONTRASTS.index("T2w")}
     bounds = {name: {"minimum": 0, "maximum": 0.5} for name in CONDITIONS}
-    header, *lines = rows.request_lines(4, 0, bounds)
+    header, *lines = request_lines(rows, 4, 0, bounds)
     values = np.array([[float(cell) for cell in line.split("\t")] for line in lines])
     assert header.split("\t") == list(CONDITIONS) and values.shape == (4, 7) and values.max() == 0.5
-    assert rows.request_lines(4, 0, bounds) == [header, *lines]
+    assert request_lines(rows, 4, 0, bounds) == [header, *lines]
 
 
 def test_the_instrument_of_a_domain_is_found_by_its_name():

@@ -1,4 +1,4 @@
-"""Training of the brain instruments: the tissue network's loss, and regressors fitted on phantoms of known volumes."""
+"""Training of the brain instruments: regressors fitted on phantoms of known volumes, and their errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy import ndimage as ndi
 
 from synthzoo.instruments.brain import histograms as brain_histograms
@@ -31,24 +30,6 @@ KINDS: dict[str, Callable] = {
     "blurred": lambda image: ndi.gaussian_filter(image, BLUR),
     "compressed": lambda image: np.clip(ndi.gaussian_filter(cut_blocks(image), BLUR), 0, None),
 }
-
-
-class TissueLoss:
-    """Cross-entropy to the soft fractions, plus the relative error of each tissue's volume.
-
-        L = - mean_v sum_k t_kv log p_kv + 0.1 mean_k |sum_v p_kv - sum_v t_kv| / (sum_v t_kv + 200)
-
-    The minimum of the first is p = t, so fractions keep their millilitres; the second sharpens just that.
-    """
-
-    def __call__(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        logs = network(brain_segmentation.normalise(batch["image"])).log_softmax(1)
-        shares = batch["shares"]
-        entropy = -(shares * shares.clamp_min(1e-6).log()).sum(1).mean()
-        cross = -(shares * logs).sum(1).mean() - entropy  # the divergence: 0 when exact
-        found, requested = logs.exp().sum((2, 3, 4))[:, 1:], shares.sum((2, 3, 4))[:, 1:]
-        volume = ((found - requested).abs() / (requested + 200)).mean()
-        return {"loss": 10 * cross + 0.1 * volume, "divergence": cross, "volume": volume}
 
 
 def make_places(subjects: int = 150, cache: str | None = None) -> np.ndarray:

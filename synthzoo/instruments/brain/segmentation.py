@@ -16,66 +16,20 @@ import numpy as np
 import torch
 from scipy import ndimage as ndi
 from torch import nn
-from torch.nn import functional as F
 
 from synthzoo.errors import UserError
+from synthzoo.instruments.volume_network import BlockUNet
 
 GRID, SPACING_MM = (48, 56, 48), 4.0
 CLASSES = ("background", "gm", "wm", "csf", "ventricle")
 WEIGHTS = Path(__file__).parent / "weights"
 
 
-class ConvNormAct(nn.Sequential):
-    """3x3x3 convolution, group normalisation, SiLU."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__(
-            nn.Conv3d(inputs, outputs, 3, stride, 1, bias=False), nn.GroupNorm(8, outputs), nn.SiLU(inplace=True)
-        )
-
-
-def pack(image: torch.Tensor) -> torch.Tensor:
-    """(B, C, D, H, W) to (B, 8 C, D/2, H/2, W/2): each 2x2x2 block becomes channels."""
-    b, c, d, h, w = image.shape
-    blocks = image.reshape(b, c, d // 2, 2, h // 2, 2, w // 2, 2)
-    return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, c * 8, d // 2, h // 2, w // 2)
-
-
-def unpack(packed: torch.Tensor) -> torch.Tensor:
-    """The inverse of `pack`."""
-    b, c, d, h, w = packed.shape
-    blocks = packed.reshape(b, c // 8, 2, 2, 2, d, h, w)
-    return blocks.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, c // 8, d * 2, h * 2, w * 2)
-
-
-class TissueNet(nn.Module):
-    """U-Net on 2x2x2 blocks: (B, 1, D, H, W) -> logits (B, 5, D, H, W); D, H, W divisible by 8.
-
-    Working on blocks keeps every voxel and costs an eighth of a U-Net that starts at full resolution.
-    """
+class TissueNet(BlockUNet):
+    """`BlockUNet` of brain-extracted images (B, 1, D, H, W) -> logits (B, 5, D, H, W)."""
 
     def __init__(self, width: int = 16) -> None:
-        super().__init__()
-        w = width
-        self.first = nn.Sequential(ConvNormAct(8, w), ConvNormAct(w, w))
-        self.second = nn.Sequential(ConvNormAct(w, 2 * w, 2), ConvNormAct(2 * w, 2 * w))
-        self.third = nn.Sequential(ConvNormAct(2 * w, 3 * w, 2), ConvNormAct(3 * w, 3 * w))
-        self.to_second, self.to_first = nn.Conv3d(3 * w, 2 * w, 1), nn.Conv3d(2 * w, w, 1)
-        self.up_second, self.up_first = ConvNormAct(2 * w, 2 * w), ConvNormAct(w, w)
-        self.head = nn.Conv3d(w, 8 * len(CLASSES), 1)
-
-    def encode(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Features at a half, a quarter and an eighth of the resolution."""
-        first = self.first(pack(image))
-        second = self.second(first)
-        return first, second, self.third(second)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        first, second, third = self.encode(image)
-        up = F.interpolate(self.to_second(third), size=second.shape[2:], mode="trilinear")
-        second = self.up_second(second + up)
-        up = F.interpolate(self.to_first(second), size=first.shape[2:], mode="trilinear")
-        return unpack(self.head(self.up_first(first + up)))
+        super().__init__(len(CLASSES), 1, width)
 
 
 def normalise(image: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,7 @@ MIDDLE_Y = -20.0  # of the cavity's section
 CALIBRATION = 0.99 / 0.45  # heart scale for each unit of the cardiothoracic ratio, measured on projections
 DOME_LIFT_MM = 34.0  # from full inspiration to expiration
 RIB_DROP_DEG = 4.0
+BREAST_TOP_MM = 35.0
 
 
 class Anatomy:
@@ -30,11 +31,20 @@ class Anatomy:
         breath: 0 expiration, 1 full inspiration.
         ctr: wanted ratio; None takes the patient's own.
         arms: -1 to 1, height of the shoulders.
+        breasts_alone: glandular tissue lies in the breasts alone; else it also is in front of shoulders and arms, which
+            a radiograph hardly shows and the pools of radiographs were made with.
     """
 
-    def __init__(self, patient: ChestPatient, breath: float = 1.0, ctr: float | None = None, arms: float = 0.0) -> None:
+    def __init__(
+        self,
+        patient: ChestPatient,
+        breath: float = 1.0,
+        ctr: float | None = None,
+        arms: float = 0.0,
+        breasts_alone: bool = False,
+    ) -> None:
         out = 1 - breath
-        self.patient, self.breath, self.arms = patient, breath, arms
+        self.patient, self.breath, self.arms, self.breasts_alone = patient, breath, arms, breasts_alone
         self.ctr = patient.ctr if ctr is None else ctr
         self.rib_drop_deg = RIB_DROP_DEG * out
         self.half_width = patient.half_width_mm * (1 - 0.035 * out)
@@ -100,6 +110,8 @@ class Anatomy:
         if p.breast and low < 70:
             flat = section(side / width, torch.maximum(depth / reach, behind), 1.0)
             breasts = torch.minimum((flat - 1) * 90 + 5, depth - 20)
+            if self.breasts_alone:
+                breasts = torch.minimum(breasts, torch.minimum(BREAST_TOP_MM - z, half + wall - side))
             reach = reach + self._swelling(x, z)
         ellipse = section(side / width, torch.maximum(depth / reach, behind), 1.0)
         skin = torch.minimum((1 - ellipse) * 90, 128 - z)

@@ -17,7 +17,7 @@ import numpy as np
 from synthzoo.errors import UserError
 from synthzoo.phantoms.chest.anatomy import Anatomy
 from synthzoo.phantoms.chest.bones import skeleton
-from synthzoo.phantoms.chest.ct import chest_ct
+from synthzoo.phantoms.chest.ct import chest_ct, vessels_around
 from synthzoo.phantoms.chest.devices import device
 from synthzoo.phantoms.chest.exposure import Exposure, draw_exposure, expose
 from synthzoo.phantoms.chest.findings import (
@@ -41,7 +41,6 @@ from synthzoo.phantoms.chest.patient import (
 from synthzoo.phantoms.chest.projection import STEP_MM, Beam, Projection, integrate, rolled
 from synthzoo.phantoms.chest.report import write_report
 from synthzoo.phantoms.chest.truth import FindingTruth, cardiothoracic_ratio, organs, read_findings
-from synthzoo.phantoms.chest.vessels import vessels
 
 __all__ = ["DEVICES", "KINDS", "LESIONS", "VERSION", "ChestRadiograph", "Exposure", "Finding", "FindingTruth"]
 __all__ += ["Projection", "chest_study", "draw_exposure", "draw_findings", "expose", "measure_ctr", "volume_ct"]
@@ -147,7 +146,7 @@ def chest_study(
     an, lesions, mu, paths, beam = _projected(patient, study, requested, int(size), step_mm)
     devices = [one.kind for one in requested if one.kind in DEVICES]
     hard = [beam.splat(an, device(kind, an)) for kind in devices]
-    mu = mu + beam.splat(an, skeleton(an, beam.pixel_mm)) + beam.splat(an, _vessels(an, lesions)) + sum(hard)
+    mu = mu + beam.splat(an, skeleton(an, beam.pixel_mm)) + beam.splat(an, vessels_around(an, lesions)) + sum(hard)
     metal = rolled(np.array(hard, np.float32).reshape(-1, *mu.shape), study)
     projection = Projection(rolled(mu, study), np.concatenate([paths, metal]), beam.pixel_mm, study)
     placed = [
@@ -183,7 +182,7 @@ def volume_ct(
     """The CT that belongs to a radiograph: HU (X, Y, Z) in RAS order, labels and affine, see `ct.chest_ct`."""
     an = radiograph.anatomy
     devices = [device(one["kind"], an) for one in radiograph.placed if one["kind"] in DEVICES]
-    clouds = [skeleton(an, spacing_mm), _vessels(an, radiograph.lesions), *devices]
+    clouds = [skeleton(an, spacing_mm), vessels_around(an, radiograph.lesions), *devices]
     return chest_ct(an, spacing_mm, radiograph.lesions, clouds, noise_hu, radiograph.study.seed)
 
 
@@ -223,13 +222,3 @@ def _projected(
         else:
             break
     return an, lesions, mu, paths, beam
-
-
-def _vessels(an: Anatomy, lesions: Sequence[Lesion]) -> tuple[np.ndarray, np.ndarray]:
-    """The patient's vessels without those beyond a pneumothorax's line."""
-    points, mass = vessels(an)
-    for lesion in lesions:
-        if lesion.kind == "pneumothorax":
-            kept = ~lesion.covers(an, points)
-            points, mass = points[kept], mass[kept]
-    return points, mass
