@@ -13,19 +13,26 @@ from pathlib import Path
 from bundle_runs import ROOT
 
 from synthzoo.bundle.compose import load_config
-from synthzoo.bundle.find import find_bundles
+from synthzoo.bundle.find import find_bundles, read_metadata
 
 BUNDLES = find_bundles(ROOT)
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 
 
+def bases(bundle: Path) -> list[str]:
+    """The configs that are complete alone: inference.json and those of further tasks."""
+    tasks = read_metadata(bundle).get("synthzoo", {}).get("tasks", {})
+    return ["inference", *(task["config"] for task in tasks.values())]
+
+
 def stacks(bundle: Path) -> list[list[str]]:
-    """Every list of configs that a file of the bundle tells to run together, inference.json alone first."""
+    """Every list of configs that a file of the bundle tells to run together, those that are complete alone first."""
     texts = [path.read_text() for path in [*bundle.glob("configs/*.json"), bundle / "docs" / "README.md"]]
     told = {
         tuple(re.findall(r"configs/(\w+)\.json", found)) for text in texts for found in re.findall(r"\[[^]]+\]", text)
     }
-    return [["inference"], *sorted(list(stems) for stems in told if stems[:1] == ("inference",) and len(stems) > 1)]
+    alone = bases(bundle)
+    return [[base] for base in alone] + sorted(list(stems) for stems in told if len(stems) > 1 and stems[0] in alone)
 
 
 STACKS = [(bundle, tuple(stems)) for bundle in BUNDLES for stems in stacks(bundle)]
@@ -37,7 +44,7 @@ def command(bundle: Path, stems: tuple[str, ...] = ("inference",)) -> list[str]:
 
 @cache
 def merged(bundle: Path, stems: tuple[str, ...]) -> dict:
-    return load_config(bundle, stems[1:]).get()
+    return load_config(bundle, stems[1:], base=stems[0]).get()
 
 
 def plain(config: dict) -> dict:

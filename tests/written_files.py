@@ -40,7 +40,11 @@ def _volume(path: Path, kind: str, metadata: dict[str, Any], source: Path | None
     voxels = np.asarray(image.dataobj)
     assert np.isfinite(voxels).all()
     assert image.header.get_xyzt_units()[0] == "mm"
-    if source:
+    if source and metadata["synthzoo"]["task"] == "synthesis":  # painted on a label map: on its own grid, at its place
+        assert list(image.shape) == _shape(metadata)
+        middles = [(i.affine @ [*(np.array(i.shape[:3]) / 2), 1])[:3] for i in (image, nib.load(source))]
+        assert np.linalg.norm(middles[0] - middles[1]) < 60
+    elif source:
         scan = nib.load(source)
         assert image.shape == scan.shape
         assert np.allclose(image.affine, scan.affine, atol=1e-4)

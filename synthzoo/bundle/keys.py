@@ -23,11 +23,11 @@ from synthzoo.io.words import path_text, path_texts, read_value
 PLAIN_KEYS = Path(__file__).with_name("schema") / "plain_keys.json"
 PATH = "path"
 IMAGE = "image"  # of an option: text too, a path or a word
-LISTS = ("images",)  # path keys that take several
+LISTS = ("images", "more_styles", "marks")  # path keys that take several
 # Where a plain key of the last name in an id means what it means at the top level.
 TABLES = ("train", "dataloader", "evaluation")
 # Path keys whose names mean other things inside of components.
-TOP_ONLY = ("base", "common", "expert", "preview", "figure", "style", "lesions")
+TOP_ONLY = ("base", "common", "expert", "preview", "figure", "style", "more_styles", "lesions")
 READ_BY_MONAI = re.compile("[#@%$]")
 NEEDED = "."  # stands for what a config holds where it is not at hand
 SPELLED = re.compile(r"\$'([^'\\]|\\.)*'")
@@ -147,7 +147,8 @@ def property_of(key: str, metadata: Mapping[str, Any], held: Any) -> dict[str, A
     """
     *tables, name = re.split("#|::", key)
     block = metadata.get("synthzoo", {})
-    for stated in ({} if tables else block.get("conditions", {}), {} if tables else block.get("options", {})):
+    tasks = [task.get("options", {}) for task in block.get("tasks", {}).values()]
+    for stated in [] if tables else [block.get("conditions", {}), block.get("options", {}), *tasks]:
         if name in stated:
             return {**stated[name], "nullable": held is None or name in block.get("conditions", {})}
     kinds: dict[type, str] = {bool: "boolean", int: "integer", float: "number"}
@@ -163,7 +164,8 @@ def property_of(key: str, metadata: Mapping[str, Any], held: Any) -> dict[str, A
 
 
 def check_key(key: str, value: Any, metadata: Mapping[str, Any], held: Any, where: str = "") -> None:
-    """Refuse a value that a plain key does not allow, with its range; expressions, lists and components pass.
+    """Refuse a value that a plain key does not allow, with its range; expressions and components pass, and lists do
+    where no property says what a list holds.
 
     Args:
         key, metadata, held: see `property_of`.
@@ -173,10 +175,15 @@ def check_key(key: str, value: Any, metadata: Mapping[str, Any], held: Any, wher
     Raises:
         UserError: of a wrong type, out of range, not finite, or null where the key needs a value.
     """
-    if isinstance(value, (dict, list, tuple)) or (isinstance(value, str) and value[:1] in ("$", "@", "%")):
+    if isinstance(value, dict) or (isinstance(value, str) and value[:1] in ("$", "@", "%")):
         return
     rule = property_of(key, metadata, held)
     if rule is None or rule.get("format") in (PATH, IMAGE):
+        return
+    if rule["type"] == "array":
+        _check_list(key, value, rule, where)
+        return
+    if isinstance(value, (list, tuple)):
         return
     if rule["type"] == "string" and not {"enum", "maxLength"} & set(rule):
         return
@@ -189,3 +196,20 @@ def check_key(key: str, value: Any, metadata: Mapping[str, Any], held: Any, wher
     if empty or nan or check_value(key, value, rule, where) is None:
         either = " or null" if rule["nullable"] else ""
         raise UserError(f"{where}{key} is '{value}', but must be {allowed(rule)}{either}.")
+
+
+def _check_list(key: str, value: Any, rule: Mapping[str, Any], where: str) -> None:
+    """Refuse what is no list of `rule["minItems"]` values of its `items`."""
+    count, item = rule["minItems"], rule["items"]
+    if value in (None, "", *NULL) and rule["nullable"]:
+        return
+    sound = isinstance(value, (list, tuple)) and len(value) == count
+    for one in value if sound else ():
+        try:
+            sound = sound and check_value(key, one, item) is not None
+        except UserError:
+            sound = False
+    if not sound:
+        shown = ",".join([str(item["minimum"])] * count)
+        such = f"such as [{shown}]" + " or null" * bool(rule["nullable"])
+        raise UserError(f"{where}{key} is '{value}', but must be a list of {count}, each {allowed(item)}, {such}.")

@@ -14,6 +14,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,8 @@ class CaseTable(Dataset):
             resumed run makes the same batches, and so the same bits, as an uninterrupted one. Set it to the batch size.
         output_format: "native" writes NIfTI, PNG and AVI, "dicom" what a hospital's viewer opens, see `SaveResult`.
         overwrite: True replaces results that were made from another request; False refuses.
+        other_suffixes: that the main file has under other settings, such as another contrast: a case that lies there
+            under one of these was made from another request.
     """
 
     settings_key = "sampler"  # of generators; what is made from an image by no sampler has "settings"
@@ -97,12 +100,14 @@ class CaseTable(Dataset):
         block: int = 1,
         output_format: str = "native",
         overwrite: bool = False,
+        other_suffixes: Sequence[str] = (),
     ) -> None:
         if output_format not in FORMATS:
             raise UserError(f"output_format is {output_format!r}, but must be {' or '.join(FORMATS)}.")
         self.output_format = output_format
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.suffix, self.folder, self.overwrite, self.block = suffix, folder, overwrite, max(1, int(block))
+        self.other_suffixes = [other for other in other_suffixes if other != suffix]
         if folder:
             self.suffix = bids_suffix(suffix)
         self.bundle, self.settings = bundle, dict(settings or {})
@@ -242,7 +247,8 @@ class CaseTable(Dataset):
         if self.output_dir is None:
             return False
         case = self.cases[row]
-        sidecar = self.sidecar(case)
+        places = [self.sidecar(case), *(self.path(case, f"{stem(other)}.json") for other in self.other_suffixes)]
+        sidecar = next((place for place in places if place.is_file()), places[0])
         try:
             found = json.loads(sidecar.read_text(encoding="utf-8"))
             main = (found.get("files") or [text_of(self.path(case).name)])[0]
@@ -257,6 +263,10 @@ class CaseTable(Dataset):
         if not different:
             return True
         if self.overwrite:
+            # What was made under another name is not written over.
+            for name in [sidecar.name, *(found.get("files") or [])] if sidecar != places[0] else ():
+                with suppress(OSError):
+                    (sidecar.parent / Path(str(name)).name).unlink()
             return False
         key = different[0] if different == ["input"] else [name for name in different if name != "input"][-1]
         # Another input concerns its case alone; other settings concern the whole set.

@@ -44,10 +44,17 @@ class LatentRadiographs(Dataset):
                 save_atomically({"latents": latents}, path)
         if not bool(network.fitted):
             others = (0, *range(2, latents.ndim))
-            means = latents.mean(others)
+            centred = network.latent_mean.shape == latents.shape[1:]
+            means = latents.mean(0 if centred else others)
             variances = (latents - means.reshape(network.latent_mean.shape)).pow(2).mean(others)
             network.fit_latents(means.to(device), variances.to(device))
-        self.latents = (latents - network.latent_mean.cpu()) * network.scale_factor.cpu()
+            self.latents = self._normalised(latents, network)
+            network.fit_prior(self)
+        self.latents = self._normalised(latents, network)
+
+    @staticmethod
+    def _normalised(latents: torch.Tensor, network: LatentImages) -> torch.Tensor:
+        return (latents - network.latent_mean.cpu()) * network.scale_factor.cpu()
 
     @torch.no_grad()
     def _encode(self, network: LatentImages, batch_size: int, device: torch.device) -> torch.Tensor:

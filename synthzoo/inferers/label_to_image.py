@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -22,8 +23,8 @@ class LabelToImageInferer(Inferer):
     """Samples label maps, or takes those that are given, and paints them.
 
     Args:
-        style: slice (1, h, w) in [0, 1], see `synthzoo.datasets.brain.styles.read_style`; None paints in the mean
-            style of the prior.
+        style: slice (1, h, w) in [0, 1], see `synthzoo.datasets.brain.styles.read_style`, or key -> slice where an
+            image is to be painted for each; None paints in the mean style of the prior.
         sampler: "dpm_solver" or "ddim".
         steps: network calls for each label map.
         guidance: weight of classifier-free guidance; 1 switches it off.
@@ -38,7 +39,7 @@ class LabelToImageInferer(Inferer):
 
     def __init__(
         self,
-        style: torch.Tensor | None = None,
+        style: torch.Tensor | Mapping[str, torch.Tensor] | None = None,
         sampler: str = "dpm_solver",
         steps: int = 20,
         guidance: float = 1.5,
@@ -50,7 +51,8 @@ class LabelToImageInferer(Inferer):
         super().__init__()
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
             raise UserError(f"steps = {steps!r}: the sampler takes an integer of at least 1.")
-        self.style, self.sampler, self.sampler_name = style, find_sampler(sampler), sampler
+        self.styles = MappingProxyType(dict(style) if isinstance(style, Mapping) else {"pred": style})
+        self.sampler, self.sampler_name = find_sampler(sampler), sampler
         self.steps, self.guidance, self.eta, self.voxel_ml = steps, float(guidance), float(eta), float(voxel_ml)
         if not 0 <= self.eta <= 1 or (self.eta and sampler != "ddim"):
             raise UserError(f"eta = {eta!r} with sampler {sampler}: it lies between 0 and 1, and only ddim takes it.")
@@ -64,7 +66,8 @@ class LabelToImageInferer(Inferer):
         """Noise (B, C, ...) with conditions (B, K) in user units, or label maps (B, len(CLASSES), ...).
 
         Returns:
-            "pred" image (B, 1, ...) in [0, 1], "dseg" values of `VALUES` (B, 1, ...), "measured" name -> mL (B,).
+            "pred" image (B, 1, ...) in [0, 1], and one under the key of each further style; "dseg" values of `VALUES`
+            (B, 1, ...); "measured" name -> mL (B,).
         """
         inputs = torch.as_tensor(inputs).as_subclass(torch.Tensor)
         if tuple(inputs.shape[1:]) == network.latent_shape:
@@ -72,9 +75,12 @@ class LabelToImageInferer(Inferer):
         else:
             maps = inputs.float()
         maps = cleaned(maps)
-        code = self.code(network, len(maps))
-        image = network.painter(maps, code).float().clamp(0, 1)
-        return {"pred": image, "dseg": self.written(maps), "measured": self.volumes(maps)}
+        images = {key: self.paint(maps, network, style) for key, style in self.styles.items()}
+        return {**images, "dseg": self.written(maps), "measured": self.volumes(maps)}
+
+    def paint(self, maps: torch.Tensor, network: LabelToImage, style: torch.Tensor | None) -> torch.Tensor:
+        """Images (B, 1, ...) in [0, 1] of label maps (B, K, ...) in one style."""
+        return network.painter(maps, self.code(network, style, len(maps))).float().clamp(0, 1)
 
     def sample(self, noise: torch.Tensor, network: LabelToImage, conditions: torch.Tensor | None) -> torch.Tensor:
         """Label maps (B, K, ...) of sum 1 from noise (B, C, ...) and conditions (B, K), NaN where left out."""
@@ -86,13 +92,13 @@ class LabelToImageInferer(Inferer):
             options = {"eta": self.eta, "generator": [own_stream(row) for row in noise]}
         return network.decode(self.sampler(denoise, noise, network.schedule, self.steps, **options)).float()
 
-    def code(self, network: LabelToImage, count: int) -> torch.Tensor:
-        """The style's code, (count, code_size)."""
+    def code(self, network: LabelToImage, style: torch.Tensor | None, count: int) -> torch.Tensor:
+        """A style's code, (count, code_size)."""
         painter = network.painter
         device = next(painter.parameters()).device
-        if self.style is None:
+        if style is None:
             return torch.zeros(count, painter.code_size, device=device)
-        return painter.style(self.style[None].to(device))[0].expand(count, -1)
+        return painter.style(style[None].to(device))[0].expand(count, -1)
 
     def volumes(self, maps: torch.Tensor) -> dict[str, torch.Tensor]:
         """Class_ml -> millilitres (B,) in label maps, the background left out."""

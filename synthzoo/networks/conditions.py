@@ -1,6 +1,7 @@
 """Conditions in user units -> numbers that a network can learn from, with a value that means "left out".
 
-c' = (c - low) / (high - low), and c' = fill where c is NaN. The bounds are buffers, so they travel with the weights.
+c' = ((c - low) / (high - low))^power, and c' = fill where c is NaN. The bounds are buffers, so they travel with the
+weights.
 """
 
 from __future__ import annotations
@@ -21,13 +22,19 @@ class ConditionNormaliser(nn.Module):
         high: upper bound per condition in user units, K numbers; it becomes 1.
         fill: null value of a condition that is left out; it must lie outside [0, 1].
         order: positions in the user's vector in the order in which the network reads them; None keeps the order.
+        power: below 1 it spreads out small values: of volumes from drops to fists the cube root is a diameter.
 
     Raises:
         UserError: bounds of unequal number or low >= high.
     """
 
     def __init__(
-        self, low: Sequence[float], high: Sequence[float], fill: float = -1.0, order: Sequence[int] | None = None
+        self,
+        low: Sequence[float],
+        high: Sequence[float],
+        fill: float = -1.0,
+        order: Sequence[int] | None = None,
+        power: float = 1.0,
     ) -> None:
         super().__init__()
         if len(low) != len(high) or any(a >= b for a, b in zip(low, high)):
@@ -36,6 +43,7 @@ class ConditionNormaliser(nn.Module):
         self.register_buffer("high", torch.tensor(high, dtype=torch.float32))
         self.fill = float(fill)
         self.order = None if order is None else list(order)
+        self.power = float(power)
 
     def __len__(self) -> int:
         return len(self.low)
@@ -43,6 +51,8 @@ class ConditionNormaliser(nn.Module):
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """User units (B, K), NaN where left out -> normalised (B, K), `fill` where left out."""
         scaled = (values - self.low) / (self.high - self.low)
+        if self.power != 1:
+            scaled = scaled.clamp_min(0) ** self.power
         scaled = torch.where(torch.isnan(scaled), torch.full_like(scaled, self.fill), scaled)
         return scaled if self.order is None else scaled[:, self.order]
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
+
+from synthzoo.networks.linear_denoiser import LatentGaussian
 
 
 class ConditionedDenoiser(nn.Module):
@@ -13,17 +17,33 @@ class ConditionedDenoiser(nn.Module):
         unet: (x, timesteps, context) -> prediction, such as `monai.networks.nets.DiffusionModelUNet` with
             cross_attention_dim = K, and with in_channels = latent channels + K where there are maps.
         maps: False gives the token alone.
+        gaussian: None, or the linear denoiser to whose prediction the U-Net adds; its maps stand beside the latent too,
+            and in_channels grow by theirs.
     """
 
-    def __init__(self, unet: nn.Module, maps: bool = True) -> None:
+    def __init__(self, unet: nn.Module, maps: bool = True, gaussian: LatentGaussian | None = None) -> None:
         super().__init__()
-        self.unet, self.maps = unet, bool(maps)
+        self.unet, self.maps, self.gaussian = unet, bool(maps), gaussian
 
     def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         """Latent (B, C, ...), timesteps (B,), context (B, 1, K) -> prediction (B, C, ...)."""
         context = context.to(x.dtype)
-        shown = torch.cat([x, constant_maps(context[:, 0], x)], 1) if self.maps else x
-        return self.unet(shown, timesteps, context=context)
+        beside = [constant_maps(context[:, 0], x)] if self.maps else []
+        return self.predict(x, timesteps, context, beside, context)
+
+    def predict(
+        self,
+        x: torch.Tensor,
+        timesteps: torch.Tensor,
+        context: torch.Tensor,
+        beside: Sequence[torch.Tensor],
+        token: torch.Tensor,
+    ) -> torch.Tensor:
+        """Prediction (B, C, ...) with maps (B, ..., ...) beside the latent and a token (B, 1, K) for attention."""
+        if self.gaussian is None:
+            return self.unet(torch.cat([x, *beside], 1), timesteps, context=token)
+        linear, known = self.gaussian(x, timesteps, context[:, 0])
+        return linear + self.unet(torch.cat([x, *beside, known], 1), timesteps, context=token)
 
 
 def constant_maps(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

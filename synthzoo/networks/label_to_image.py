@@ -59,6 +59,7 @@ class LabelToImage(LatentImages):
         painter: label maps and style -> image.
         latent_shape: (C, ...) of a label map's latent.
         preview: (denoise, noise, schedule) -> latent, the short sampler behind `forward`.
+        centre: see `LatentImages`; a denoiser with a linear part needs it.
     """
 
     def __init__(
@@ -70,8 +71,9 @@ class LabelToImage(LatentImages):
         painter: StylePainter,
         latent_shape: Sequence[int],
         preview: Callable | None = None,
+        centre: bool = False,
     ) -> None:
-        super().__init__(autoencoder, latent_shape)
+        super().__init__(autoencoder, latent_shape, centre=centre)
         self.denoiser, self.conditions, self.painter = denoiser, conditions, painter
         self.schedule, self.preview = schedule, preview
 
@@ -81,6 +83,15 @@ class LabelToImage(LatentImages):
         known = self.conditions
         token = known.null(len(latent)) if conditions is None else known(conditions.to(known.low))
         return self.denoiser(latent, t, token[:, None])
+
+    def fit_prior(self, rows: Any) -> None:
+        """Read the denoiser's linear part, if it has one, off rows {"latents", "conditions"}; see `LatentGaussian`."""
+        gaussian = getattr(self.denoiser, "gaussian", None)
+        if gaussian is not None:
+            every = [rows[row] for row in range(len(rows))]
+            known, latents = (torch.stack([row[name] for row in every]) for name in ("conditions", "latents"))
+            known = self.conditions(known.to(self.conditions.low))
+            gaussian.fit(self.latent_mean.expand(self.latent_shape), latents.to(known), known)
 
     def logits(self, latent: torch.Tensor) -> torch.Tensor:
         """Normalised latents (B, C, ...) -> logits of label maps (B, K, ...)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from monai.networks.nets import AutoencoderKL
@@ -76,16 +76,21 @@ class LatentImages(nn.Module):
         latent_shape: (C, h, w) of an image, or (C, d, h, w) of a volume.
         each_channel: a scale for each channel, so that one that carries fine detail weighs as much as any other;
             False has one for all of them, as published.
+        centre: a mean for each place of the latent instead of one a channel, as the linear denoiser needs it.
     """
 
     def __init__(
-        self, autoencoder: nn.Module, latent_shape: Sequence[int] = (3, 8, 8), each_channel: bool = False
+        self,
+        autoencoder: nn.Module,
+        latent_shape: Sequence[int] = (3, 8, 8),
+        each_channel: bool = False,
+        centre: bool = False,
     ) -> None:
         super().__init__()
         self.autoencoder, self.each_channel = autoencoder, bool(each_channel)
         self.latent_shape = tuple(int(n) for n in latent_shape)
         each = (self.latent_shape[0], *(1 for _ in self.latent_shape[1:]))
-        self.register_buffer("latent_mean", torch.zeros(each))
+        self.register_buffer("latent_mean", torch.zeros(self.latent_shape if centre else each))
         self.register_buffer("scale_factor", torch.ones(each if each_channel else ()))
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
 
@@ -94,14 +99,17 @@ class LatentImages(nn.Module):
         """Set mean and scale from statistics of the autoencoder's latents.
 
         Args:
-            means: of each channel, (C,).
+            means: of each channel, (C,), or of each place, (C, ...), see `centre`.
             variances: about that mean, of each channel, (C,).
         """
         self.latent_mean.copy_(means.reshape(self.latent_mean.shape))
         # One number for all channels, as published: those that carry most of the picture stay the largest.
-        spread = variances.reshape(self.latent_mean.shape) if self.each_channel else variances.mean()
+        spread = variances.reshape(self.scale_factor.shape) if self.each_channel else variances.mean()
         self.scale_factor.copy_(spread.clamp_min(1e-12).rsqrt())
         self.fitted.fill_(True)
+
+    def fit_prior(self, rows: Any) -> None:
+        """Read what a network knows of latents without training off rows {"latents", ...}; here nothing."""
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         """Images (N, 1 or 3, H, W) in [0, 1] -> normalised latents (N, C, h, w), the posterior's mean."""
@@ -131,7 +139,8 @@ class LatentImages(nn.Module):
             UserError: the file cannot be read, or its autoencoder is another one or was never measured.
         """
         state = {name: value for name, value in read_state(path).items() if name.startswith(SHARED)}
-        part = LatentImages(self.autoencoder, self.latent_shape, self.each_channel)
+        centre = self.latent_mean.shape == self.latent_shape
+        part = LatentImages(self.autoencoder, self.latent_shape, self.each_channel, centre)
         expect_same_network(part, state, path)
         if measured and not bool(state["fitted"]):
             raise UserError(

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 
 import torch
 from monai.networks.blocks import Convolution
+from monai.networks.blocks.spade_norm import SPADE
 from monai.networks.nets.spade_network import SPADEDecoder, SPADEEncoder, SPADENetResBlock
+from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import nn
 from torch.nn import functional as F
 
@@ -26,7 +28,7 @@ class StylePainter(nn.Module):
         spatial_dims: of the label maps, 2 or 3.
         classes: channels K of the label maps; the first is the background, whose share of a voxel stays 0. Maps of
             fewer get empty ones behind theirs, as published.
-        image_size: of the label maps, divisible by 2 to the power of len(channels).
+        image_size: of the label maps, divisible by pack times 2 to the power of len(channels).
         style_size: (h, w) to which a style slice is resized, divisible by 2 to the power of len(style_channels).
         code_size: numbers of a style code.
         style_channels: of the encoder's convolutions, each of which halves the size.
@@ -35,6 +37,12 @@ class StylePainter(nn.Module):
         hidden: channels between the label map and its scales and shifts.
         style_norm: of the encoder, "INSTANCE" as published; None keeps the intensities that instances lose.
         code_maps: give the code to every block, as maps beside the labels; as published only the coarsest has it.
+        norm: of the blocks, "INSTANCE" as published; with "BATCH" a part of a head is painted as the whole is.
+        any_size: begin with one vector for all places, which maps of any such size can be painted from, parts of a
+            head among them; as published each place of the coarsest size has its own. Scales and shifts then stay as
+            they are (published, too), where MONAI normalises them over the picture.
+        pack: cubes (squares) of so many voxels an axis become channels at the door and voxels again at the end, which
+            keeps every voxel's labels and costs a fraction of blocks at full resolution; 1 packs nothing.
     """
 
     def __init__(
@@ -50,25 +58,35 @@ class StylePainter(nn.Module):
         hidden: int = 128,
         style_norm: str | None = "INSTANCE",
         code_maps: bool = False,
+        norm: str = "INSTANCE",
+        any_size: bool = False,
+        pack: int = 1,
     ) -> None:
         super().__init__()
         self.classes, self.code_size, self.code_maps = int(classes), int(code_size), bool(code_maps)
         self.image_size, self.style_size = tuple(image_size), tuple(style_size)
-        shown = self.classes + (self.code_size if self.code_maps else 0)
+        self.any_size, self.pack = bool(any_size), int(pack)
+        voxels = self.pack**spatial_dims
+        shown = self.classes * voxels + (self.code_size if self.code_maps else 0)
+        coarsest = 2 ** len(channels)
+        start = [coarsest] * spatial_dims if self.any_size else [n // self.pack for n in image_size]
         # MONAI's classes append to the lists that they are given.
         self.encoder = SPADEEncoder(2, 1, self.code_size, list(style_channels), list(style_size), norm=style_norm)
         self.decoder = SPADEDecoder(
             spatial_dims,
             out_channels=head_channels,
             label_nc=shown,
-            input_shape=list(image_size),
+            input_shape=start,
             channels=list(channels),
             z_dim=self.code_size,
             spade_intermediate_channels=hidden,
+            norm=norm,
             last_act=None,
         )
-        self.head = SPADENetResBlock(spatial_dims, head_channels, head_channels, shown, hidden)
-        self.last = Convolution(spatial_dims, head_channels, 1, conv_only=True)
+        self.head = SPADENetResBlock(spatial_dims, head_channels, head_channels, shown, hidden, norm)
+        self.last = Convolution(spatial_dims, head_channels, voxels, conv_only=True)
+        for layer in [module for module in self.modules() if isinstance(module, SPADE)] if self.any_size else []:
+            del layer.mlp_gamma.adn, layer.mlp_beta.adn
 
     def style(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Style slices (B, 1, h, w) in [0, 1] -> mean and log variance of their codes, (B, code_size) each."""
@@ -78,11 +96,22 @@ class StylePainter(nn.Module):
 
     def forward(self, maps: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
         """Label maps (B, K, ...) of sum 1 and codes (B, code_size) -> images (B, 1, ...), about [0, 1]."""
-        empty = maps.new_zeros(len(maps), self.classes - maps.shape[1], *maps.shape[2:])
+        dims, empty = maps.ndim - 2, maps.new_zeros(len(maps), self.classes - maps.shape[1], *maps.shape[2:])
         shown = torch.cat([maps, empty], 1)
-        shown = torch.cat([shown, constant_maps(code, maps)], 1) if self.code_maps else shown
-        x = self.head(self.decoder(shown, code), shown)
-        return self.last(F.leaky_relu(x, 0.2)) * (1 - maps[:, :1])
+        shown = pixelunshuffle(shown, dims, self.pack) if self.pack > 1 else shown
+        shown = torch.cat([shown, constant_maps(code, shown)], 1) if self.code_maps else shown
+        x = self.last(F.leaky_relu(self.head(self.decode(shown, code), shown), 0.2))
+        return (pixelshuffle(x, dims, self.pack) if self.pack > 1 else x) * (1 - maps[:, :1])
+
+    def decode(self, shown: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        """Features (B, head_channels, ...) of what the blocks are shown, (B, S, ...)."""
+        if not self.any_size:
+            return self.decoder(shown, code)
+        coarsest = F.max_pool2d if shown.ndim == 4 else F.max_pool3d
+        x = constant_maps(self.decoder.fc(code), coarsest(shown[:, :1], 2 ** len(self.decoder.blocks)))
+        for block in self.decoder.blocks:
+            x = self.decoder.upsampling(block(x, shown))
+        return self.decoder.last_conv(x)
 
 
 def draw_code(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:

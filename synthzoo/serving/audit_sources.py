@@ -24,6 +24,7 @@ from synthzoo.bundle.inspect.judge import inspect_bundle
 from synthzoo.bundle.inspect.rules import REFUSE
 from synthzoo.bundle.order import walk
 from synthzoo.datasets.brain.label_slices import PaintedSlices
+from synthzoo.datasets.brain.label_volumes import PaintedVolumes
 from synthzoo.datasets.chest.ct import ChestCTDataset
 from synthzoo.datasets.chest.sources import training_radiographs
 from synthzoo.datasets.echo.training_clips import training_clips
@@ -104,14 +105,38 @@ class SliceRows(PaintedSlices):
         self.owners = [row // slices for row in range(len(self))]
 
 
+class VolumeRows(PaintedVolumes):
+    """Label volumes of a pool of brain phantoms and their mirror images, both of which training saw, painted once.
+
+    Attributes:
+        owners: whose each is.
+
+    Args:
+        split, subjects, cache_dir: of the pool, see `LabelVolumes`.
+        style: contrast, as inference.json has it.
+        data_format: "phantom".
+    """
+
+    def __init__(
+        self,
+        split: str = "train",
+        subjects: int = 320,
+        style: str = "T1w",
+        data_format: str = "phantom",
+        cache_dir: str | None = None,
+    ) -> None:
+        super().__init__([style], True, split=split, subjects=subjects, cache_dir=cache_dir)
+        self.owners = [row % len(self.pool) for row in range(len(self))]
+
+
 def request_lines(
-    rows: SliceRows | ChestCTDataset, count: int, seed: int, conditions: Mapping[str, Mapping[str, Any]]
+    rows: SliceRows | VolumeRows | ChestCTDataset, count: int, seed: int, conditions: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
     """A table of requests, header first, as so many of the rows have them, drawn at random, within the bounds.
 
     For conditions of which most are 0 in any one subject, so that their ranges drawn evenly ask for what no one has.
     """
-    facts = rows.truth if isinstance(rows, SliceRows) else rows.facts
+    facts = rows.truth if isinstance(rows, (SliceRows, VolumeRows)) else rows.facts
     found = ["\t".join(conditions)]
     for row in np.random.default_rng([seed, 83]).choice(len(rows), count, replace=count > len(rows)):
         values = facts(int(row))["conditions"].tolist()
@@ -123,6 +148,7 @@ def request_lines(
 
 # Argument of a training data set that only this function takes -> the function, and its argument that counts patients.
 SOURCES: dict[str, tuple[Callable[..., Any], str]] = {
+    "dims": (VolumeRows, "subjects"),
     "contrasts": (SliceRows, "subjects"),
     "conditions": (training_images, "size"),
     "phantom": (ChestRows, "patients"),
@@ -251,8 +277,12 @@ def make_samples(bundle: Path, out: Path, num_samples: int, seed: int, source: S
         return
     conditions = block.get("conditions", {})
     if "requests" in read_json(bundle / "configs" / "inference.json"):
-        rows = source.rows("train") if source is not None and source.make in (SliceRows, training_images) else None
-        if isinstance(rows, (SliceRows, ChestCTDataset)):
+        rows = (
+            source.rows("train")
+            if source is not None and source.make in (SliceRows, VolumeRows, training_images)
+            else None
+        )
+        if isinstance(rows, (SliceRows, VolumeRows, ChestCTDataset)):
             table = out.with_name(f"{out.name}_requests.tsv")
             lines = request_lines(rows, num_samples, seed, conditions)
             write_text(table, "\n".join(lines) + "\n")

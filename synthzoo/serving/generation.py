@@ -18,7 +18,7 @@ import numpy as np
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
-from synthzoo.bundle.compose import load_workflow
+from synthzoo.bundle.compose import load_config, load_workflow
 from synthzoo.bundle.find import read_json, read_metadata
 from synthzoo.bundle.keys import check_key
 from synthzoo.bundle.known import expect_known, held_at
@@ -125,11 +125,11 @@ def _prepare(
         check_key(name, value, metadata, None, "--")
     text = request_table(conditions, requested, num_samples, requests, check_seed(seed, "seed"), **balanced)
     table = _table_id(config)
-    suffix = _suffix(config, table)
+    suffix, saved = _suffixes(bundle, config, table, settings)
     folder = DATATYPES.get(stem(suffix).rsplit("_", 1)[-1], "anat")
     if process_rank()[0] == 0:
         keep_table(out / TABLE, text)
-        _write_texts(out, metadata, bundle.name, unknown_to_bids([suffix, *_saved(config)], folder))
+        _write_texts(out, metadata, bundle.name, unknown_to_bids([suffix, *saved], folder))
     else:
         _wait_for(out / TABLE, text)
     overrides = {
@@ -159,24 +159,26 @@ def _table_id(config: dict) -> str:
     raise UserError("inference.json: dataset holds no table of requests; see synthzoo.cases.requests.RequestTable.")
 
 
-def _suffix(config: dict, table: str) -> str:
+def _suffixes(bundle: Path, config: dict, table: str, settings: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The suffix of a case's main file, and those of all files that it may have, with these settings."""
     node = config
     for key in table.split("#"):
         node = node[int(key) if isinstance(node, list) else key]
-    return node.get("suffix", "T1w.nii.gz")
+    savers = _targets(config, "SaveResult").items()
+    stated = {f"{table}#suffix": node.get("suffix", "T1w.nii.gz")}
+    stated |= {f"{where}#outputs": saver["outputs"] for where, saver in savers if saver.get("outputs")}
+    if any(isinstance(value, str) and value[:1] in ("$", "@") for value in stated.values()):
+        own = {name: value for name, value in settings.items() if name != "batch_size"}
+        parser = load_config(bundle, overrides=own)
+        stated = {where: parser.get_parsed_content(where) for where in stated}
+    suffix, *found = stated.values()
+    return suffix, [one for mapping in found for one in mapping.values()]
 
 
 def _targets(config: dict, name: str) -> dict[str, dict]:
     """The components of inference.json whose class has this name, by their ids."""
     found = ((where, node) for key in config for where, node in walk(config[key], key) if isinstance(node, dict))
     return {where: node for where, node in found if str(node.get("_target_", "")).rsplit(".", 1)[-1] == name}
-
-
-def _saved(config: dict) -> list[str]:
-    """The suffixes of all files that a case may have."""
-    savers = _targets(config, "SaveResult").values()
-    mappings = [node["outputs"] for node in savers if isinstance(node.get("outputs"), dict)]
-    return [suffix for outputs in mappings for suffix in outputs.values()]
 
 
 def _batches(config: dict, table: str, size: int | None) -> dict[str, Any]:

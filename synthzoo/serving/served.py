@@ -283,6 +283,9 @@ class ServedBundle:
 
     def _case(self, table: Any, name: str) -> Case:
         files = {kind: table.path(name, rule["suffix"]) for kind, rule in self.outputs.items() if "suffix" in rule}
+        main = table.path(name, table.suffix)
+        if "image" in files and not files["image"].is_file() and main not in files.values():
+            files["image"] = main  # an image is called by its contrast, which a request may choose
         files = {kind: path for kind, path in files.items() if path.is_file()}
         sidecar = table.sidecar(name)
         record = json.loads(sidecar.read_text(encoding="utf-8")) if sidecar.is_file() else {}

@@ -72,10 +72,6 @@ AWAITED = {
         *("networks.stable_diffusion", "networks.stable_diffusion_weights", "objectives.text_diffusion"),
         *("inferers.word_attention", "inferers.text_to_image", "transforms.mixture_masks"),
     },
-    "brainspade3d": {  # the same parts as brainspade, in three dimensions
-        *("networks.hybrid", "networks.label_to_image", "networks.spade", "inferers.label_to_image"),
-        *("objectives.label_maps", "objectives.painting"),
-    },
     # What many_tasks shares with it: a brain is found, mapped, and set against a healthy reference map.
     "generative_anomaly": {
         *("inferers.brain_map", "inferers.brain_volumes", "networks.brain_map", "networks.plain_unet"),
@@ -291,7 +287,7 @@ def test_a_bundle_names_only_declared_packages_and_no_other_bundle(bundle):
                 package = value.split(".")[0]
                 assert package in allowed, f"{name(path)}: {where}: declare {package} in required_packages_version"
             if isinstance(value, str):
-                named = [other for other in others if other in value]
+                named = [other for other in others if other in value.replace(bundle.name, "")]
                 assert not named, f"{name(path)}: {where} names another bundle, {named}; bundles share synthzoo alone"
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from bundle_runs import BUNDLE_NAMES, SKELETON, alike, quick, results, volumes
+from typed_commands import bases
 from written_files import check_written
 
 from synthzoo.bundle.compose import config_files, load_config, load_workflow, run_bundle
@@ -131,12 +132,13 @@ def test_the_inspection_passes(bundle):
 def test_inference_stands_alone(bundle, only_here):
     from monai.bundle import ConfigParser
 
-    config = read_json(bundle / "configs" / "inference.json")
-    assert config["bundle_root"] == "."
-    assert "$import synthzoo.cli" in config["imports"], "imports lack '$import synthzoo.cli', which words mistakes"
-    parser = ConfigParser(config)
-    parser.parse()
-    assert missing_references(parser) == []
+    for base in bases(bundle):
+        config = read_json(bundle / "configs" / f"{base}.json")
+        assert config["bundle_root"] == "."
+        assert "$import synthzoo.cli" in config["imports"], "imports lack '$import synthzoo.cli', which words mistakes"
+        parser = ConfigParser(config)
+        parser.parse()
+        assert missing_references(parser) == [], f"{base}.json"
 
 
 def test_targets_exist_and_take_their_arguments(bundle):
@@ -283,7 +285,9 @@ def test_a_rerun_skips_what_is_complete(bundle, quick_run, phantom_nifti):
 
 SMOKE = {
     **dict.fromkeys(("max_epochs", "epochs", "batch_size"), 1),
-    **dict.fromkeys(("epoch_length", "iterations", "size", "train_size", "validation_size", "steps_per_epoch"), 2),
+    **dict.fromkeys(
+        ("epoch_length", "iterations", "size", "train_size", "validation_size", "steps_per_epoch", "threshold_scans"), 2
+    ),
     "num_workers": 0,
 }
 PLACES = ("save_to", "checkpoint_dir", "log_dir", "output_dir")

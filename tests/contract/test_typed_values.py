@@ -18,7 +18,7 @@ from typed_commands import BUNDLES, STACKS, command, merged, plain
 
 from synthzoo.bundle.compose import load_config
 from synthzoo.bundle.find import read_json, read_metadata
-from synthzoo.bundle.keys import is_path, plain_keys, property_of
+from synthzoo.bundle.keys import LISTS, check_key, is_path, plain_keys, property_of
 from synthzoo.cli.bundle_run import check_run, typed_again
 from synthzoo.errors import UserError
 from synthzoo.io.words import read_value, split_words
@@ -88,7 +88,7 @@ def test_a_path_is_text_from_first_to_last(bundle):
     config = plain(merged(bundle, widest(bundle)))
     keys = [key for key in config if is_path(key) and key != "bundle_root"]
     for number, name in enumerate([*NAMES, *ONE_PATH]):
-        typed = {key: name for key in keys if not (key == "images" and name in ONE_PATH)}
+        typed = {key: name for key in keys if not (key in LISTS and name in ONE_PATH)}
         words = [f"--{key}={value}" for key, value in typed.items()]
         if name[0] != "-" and number % 2:
             words = [word for key, value in typed.items() for word in (f"--{key.replace('_', '-')}", value)]
@@ -298,3 +298,12 @@ def test_a_list_without_quotes_is_told_with_the_words_that_work(bundle):
             check_run([*command(bundle), f"--{key}", "a", *rest, "--seed", "1"])
         assert "\n" not in str(refused.value)
     assert check_run(["run", *command(bundle)]) == {}, "`run` as a word is the stock tool's own"
+
+
+def test_a_list_of_numbers_has_its_length_and_its_range():
+    for sound in ([48, 48, 48], (80, 96, 80), None, "null", "$[16] * 3", "@image_size"):
+        check_key("patch", sound, {}, None)
+    check_key("network_def#autoencoder#patch", 2, {}, 2)  # another thing of that name
+    for wrong in (48, "48", [48, 48], [48, 48, 4], [48, 48, "a"], [48.5] * 3, [True] * 3, [], "a,b,c"):
+        with pytest.raises(UserError, match="^--patch is .*must be a list of 3, each .*16 to 1024, such as"):
+            check_key("patch", wrong, {}, None, "--")

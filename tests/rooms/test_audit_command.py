@@ -25,8 +25,9 @@ from synthzoo.evaluation.privacy.sets import folder_set
 from synthzoo.io.files import write_json
 from synthzoo.io.videos import write_avi
 from synthzoo.metrics.reidentification import auc
-from synthzoo.phantoms.brain.label_pool import SLICE_SHAPE
+from synthzoo.phantoms.brain.label_pool import MEASURED, SLICE_SHAPE
 from synthzoo.phantoms.brain.painting import CONTRASTS
+from synthzoo.phantoms.brain.pool import GRID
 from synthzoo.phantoms.chest.phantom import chest_study
 from synthzoo.phantoms.chest.pool import SPLITS
 from synthzoo.serving.audit_sources import Source, instrument_for, request_lines
@@ -227,6 +228,19 @@ def test_slices_of_a_label_pool_are_painted_in_one_contrast_and_their_requests_k
     values = np.array([[float(cell) for cell in line.split("\t")] for line in lines])
     assert header.split("\t") == list(CONDITIONS) and values.shape == (4, 7) and values.max() == 0.5
     assert request_lines(rows, 4, 0, bounds) == [header, *lines]
+
+
+def test_volumes_of_a_label_pool_come_with_their_mirror_images(tmp_path):
+    data = {"_target_": "x", "data_format": "phantom", "dims": 3, "contrasts": ["T1w", "T2w"], "subjects": 1}
+    write_json(tmp_path / "configs" / "metadata.json", {"version": "0.1.0"})
+    write_json(tmp_path / "configs" / "inference.json", {"network_def": {}, "style": "T2w"})
+    write_json(tmp_path / "configs" / "train.json", {"train": {"dataset": data}})
+    rows = Source(tmp_path, str(tmp_path / "pool")).rows("train")
+    one, other = rows[0], rows[1]
+    assert rows.owners == [0, 0] and one["image"].shape == (1, *GRID)
+    assert one["contrast"] == other["contrast"] == CONTRASTS.index("T2w")
+    assert (one["labels"] == other["labels"].flip(1)).all() and not (one["labels"] == other["labels"]).all()
+    assert len(rows.request_lines(3, 0, {name: {"minimum": 0, "maximum": 90} for name in MEASURED})) == 4
 
 
 def test_the_instrument_of_a_domain_is_found_by_its_name():

@@ -28,8 +28,8 @@ from synthzoo.inferers import synthesis
 from synthzoo.inferers.synthesis import SynthesisInferer
 from synthzoo.networks.conditions import ConditionNormaliser
 from synthzoo.networks.convolution import FastSingleVolumes, computes_in
+from synthzoo.networks.patches import PatchAutoencoderKL
 from synthzoo.systems.brain_ldm.network import HybridConditioning, LatentDiffusion
-from synthzoo.systems.brain_ldm.patches import PatchAutoencoderKL
 
 SIZES = {
     "autoencoder": {

@@ -10,10 +10,17 @@ import pytest
 import torch
 
 from synthzoo.cases.examples import write_example
-from synthzoo.datasets.brain.label_cases import ReadLabelMapd, label_cases, maps_on_grid, prepare_labels, read_labels
+from synthzoo.datasets.brain.label_cases import (
+    PlaceOnGridd,
+    ReadLabelMapd,
+    label_cases,
+    maps_on_grid,
+    prepare_labels,
+    read_labels,
+)
 from synthzoo.datasets.brain.label_slices import CONDITIONS, LabelSlices, PaintedSlices
 from synthzoo.datasets.brain.label_tables import TABLES, named_values, translate
-from synthzoo.datasets.brain.styles import read_style
+from synthzoo.datasets.brain.styles import read_style, read_styles, style_outputs
 from synthzoo.errors import UserError
 from synthzoo.io.files import write_bytes
 from synthzoo.io.images import png_bytes
@@ -201,7 +208,8 @@ def test_every_class_of_every_table_is_one_of_ours():
 def test_our_own_map_is_known_by_its_mark_and_comes_to_the_grid(example):
     numbers, affine, table = read_labels(example)
     assert table == "synthzoo"
-    maps = maps_on_grid(numbers, affine)
+    maps, grid_affine = maps_on_grid(numbers, affine)
+    assert np.allclose(np.linalg.norm(grid_affine[:3, :3], axis=0), 2.0)
     assert maps.shape == (len(CLASSES), *GRID) and np.allclose(maps.sum(0), 1, atol=1e-5)
     voxels = volumes_ml(np.stack([numbers == number for number in range(len(CLASSES))]), 0.008)
     found = volumes_ml(maps, 0.008)
@@ -239,6 +247,17 @@ def test_lesions_of_a_second_map_lie_over_the_tissues_within_the_brain(example, 
     write_nifti(path, tumour[:-2], image.affine)
     with pytest.raises(UserError, match="another grid"):
         ReadLabelMapd(lesions=path)({"image": str(example)})
+
+
+def test_what_is_painted_on_a_label_map_of_ones_own_lies_where_that_map_lies(example):
+    given = ReadLabelMapd(height=None)({"image": str(example)})["image"]
+    image = nib.load(example)
+    painted = PlaceOnGridd(["pred"])({"image": given, "pred": given[:1].as_tensor()})["pred"]
+    middle = [np.argwhere(np.asarray(part) > 0).mean(0) for part in (image.dataobj, 1 - given[0].numpy() > 0.5)]
+    world = [(affine @ [*at, 1])[:3] for affine, at in zip((image.affine, painted.affine.numpy()), middle)]
+    assert np.allclose(*world, atol=1.0)
+    generated = PlaceOnGridd(["pred"])({"image": torch.zeros(8, 2, 2, 2), "pred": torch.zeros(1, *GRID)})["pred"]
+    assert generated.affine[:3, 3].tolist() == [-(n - 1.0) for n in GRID]
 
 
 def test_labels_of_no_brains_size_are_refused():
@@ -331,3 +350,19 @@ def test_style_and_lesions_stand_in_the_sidecar_by_name_and_content(flat, exampl
     assert named.settings == {"style": "FLAIR"}
     with pytest.raises(UserError, match="lesions are laid over the tissues of a label map"):
         label_cases("", rules, {}, painting=painting, output_dir=tmp_path / "out")
+
+
+def test_several_styles_have_a_file_each():
+    found = read_styles("T1w", ["FLAIR", "T2w"])
+    outputs = style_outputs("T1w", ["FLAIR", "scan.nii.gz"])
+    assert list(found) == ["pred", "pred_2", "pred_3"] and not torch.equal(found["pred"], found["pred_2"])
+    assert outputs == {
+        "pred": "T1w.nii.gz",
+        "pred_2": "FLAIR.nii.gz",
+        "pred_3": "style-3_MR.nii.gz",
+        "dseg": "dseg.nii.gz",
+    }
+    assert style_outputs("random", "T2w") == {"pred": "MR.nii.gz", "pred_2": "T2w.nii.gz", "dseg": "dseg.nii.gz"}
+    assert list(style_outputs("scan.nii.gz", "").values()) == ["MR.nii.gz", "dseg.nii.gz"]
+    with pytest.raises(UserError, match="name a contrast twice; give each once"):
+        style_outputs("FLAIR", "FLAIR")

@@ -9,9 +9,13 @@ import torch
 from monai.networks.nets import PatchDiscriminator
 from small_label_model import CONDITIONS, random_maps, small_label_model, small_painter
 
+from synthzoo.datasets.latents import LatentRadiographs
 from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.errors import UserError
 from synthzoo.inferers.label_to_image import LabelToImageInferer, cleaned
+from synthzoo.networks.conditions import ConditionNormaliser
+from synthzoo.networks.hybrid import ConditionedDenoiser
+from synthzoo.networks.linear_denoiser import LatentGaussian
 from synthzoo.objectives.label_maps import LabelAutoencoderObjective, LabelDiffusionObjective, LabelLoss
 from synthzoo.objectives.painting import PainterObjective, PyramidCritic, harden, warped_copy
 from synthzoo.phantoms.brain.label_maps import CLASSES, VALUES
@@ -89,6 +93,35 @@ def test_a_painter_leaves_lists_alone_and_takes_maps_of_fewer_classes():
     empty = torch.cat([maps, torch.zeros(1, 2, 16, 16)], 1)
     assert torch.equal(painter(maps, code), painter(empty, code))
     assert not torch.allclose(painter(maps, code), painter(maps, code + 1))
+
+
+def test_a_painter_of_any_size_paints_a_part_of_a_head_as_the_whole():
+    painter = small_painter(3, (8, 16, 8), norm="BATCH", any_size=True, pack=2, code_maps=True).eval()
+    maps, code = random_maps(1, (8, 8, 192)), torch.rand(1, 4)
+    whole, part = painter(maps, code), painter(maps[..., :128], code)  # its blocks see 70 voxels far
+    assert whole.shape == (1, 1, 8, 8, 192)
+    assert torch.allclose(whole[..., :8], part[..., :8], atol=1e-5) and float(whole[..., :8].abs().max()) > 0
+
+
+def test_every_voxel_of_a_packed_cube_has_its_label():
+    painter = small_painter(3, (16, 16, 16), norm="BATCH", any_size=True, pack=2).eval()
+    maps, code = random_maps(1, (16, 16, 16)), torch.zeros(1, 4)
+    changed = maps.clone()
+    changed[0, :, 3, 3, 3] = maps[0, :, 3, 3, 3].roll(1)
+    assert float((painter(maps, code) - painter(changed, code)).abs()[0, 0, 3, 3, 3]) > 1e-4
+
+
+def test_an_inferer_paints_in_each_of_its_styles(network):
+    maps, styles = random_maps(), {"pred": torch.zeros(1, 16, 16), "pred_2": torch.ones(1, 16, 16)}
+    found = LabelToImageInferer(styles)(maps, network)
+    assert set(styles) <= set(found) and not torch.allclose(found["pred"], found["pred_2"])
+    assert torch.equal(found["pred_2"], LabelToImageInferer(styles["pred_2"])(maps, network)["pred"])
+
+
+def test_a_power_spreads_out_small_volumes():
+    known = ConditionNormaliser([0, 0], [1, 8], power=1 / 3)
+    values = known(torch.tensor([[0.0, 1.0], [float("nan"), 8.0]]))
+    assert torch.allclose(values, torch.tensor([[0.0, 0.5], [-1.0, 1.0]]), atol=1e-6)
 
 
 def test_a_loss_of_hard_labels_is_cross_entropy_and_focus_lowers_what_is_known():
@@ -230,3 +263,27 @@ def test_published_sizes_have_their_parameters():
     assert parameters_m(lambda: DiffusionModelUNet(3, 3, 3, cross_attention_dim=4, **widths, **unet)) == pytest.approx(
         52.2, abs=0.06
     )
+
+
+def test_the_linear_part_of_a_denoiser_is_read_off_the_latents_once():
+    torch.manual_seed(0)
+    size, network = (4, 4, 4), small_label_model(3, (8, 8, 8), maps=True)
+    channels = 3
+    network = type(network)(
+        network.autoencoder,
+        ConditionedDenoiser(
+            torch.nn.Module(), gaussian=LatentGaussian((channels, *size), CONDITIONS, 2, network.schedule)
+        ),
+        network.conditions,
+        network.schedule,
+        network.painter,
+        (channels, *size),
+        centre=True,
+    )
+    maps = random_maps(6, (8, 8, 8))
+    rows = [{"labels": one, "conditions": torch.rand(CONDITIONS)} for one in maps]
+    latents = LatentRadiographs(network, rows, key="labels").latents
+    assert torch.allclose(latents.mean(0), torch.zeros(channels, *size), atol=1e-4)
+    gaussian = network.denoiser.gaussian
+    assert float(gaussian.variances.max()) > 0 and float(gaussian.template.abs().max()) > 0
+    assert torch.allclose(network.decode(latents), network.autoencoder(maps), atol=1e-4)

@@ -14,16 +14,20 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
-from monai.transforms import Transform
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Transform
 
 from synthzoo.cases.images import ImageTable, stamped
 from synthzoo.cases.requests import RequestTable
 from synthzoo.cases.table import CaseTable
 from synthzoo.datasets.brain.label_tables import AUTO, OVERLAYS, laid_over, named_values, translate
+from synthzoo.datasets.brain.styles import SUFFIXES
 from synthzoo.datasets.participants import to_grid
 from synthzoo.errors import UserError
 from synthzoo.io.images import read_label_picture
 from synthzoo.io.kinds import format_of
+from synthzoo.io.nifti import affine_of
 from synthzoo.io.volumes import read_volume
 from synthzoo.phantoms.brain.label_maps import CLASSES
 from synthzoo.phantoms.brain.label_pool import HEIGHTS, as_picture, inside_levels
@@ -70,7 +74,12 @@ def label_cases(
     """
     shared: dict[str, Any] = {"output_dir": output_dir, "output_format": output_format, "folder": folder}
     shared |= {"bundle": bundle, "bundle_root": bundle_root, "weights": weights, "overwrite": overwrite}
-    settings = {name: stamped(value) for name, value in dict(painting or {}).items() if value is not None}
+    shared["other_suffixes"] = SUFFIXES if suffix in SUFFIXES else ()
+    settings = {
+        name: [stamped(one) for one in value] if isinstance(value, (list, tuple)) else stamped(value)
+        for name, value in dict(painting or {}).items()
+        if value is not None and value != []
+    }
     if images == "":
         if "lesions" in settings:
             raise UserError("lesions are laid over the tissues of a label map: give that as images, or leave them out.")
@@ -137,8 +146,10 @@ class ReadLabelMapd(Transform):
         if flat:
             maps = (numbers == np.arange(len(CLASSES))[:, None, None]).astype(np.float32)
         else:
-            maps = maps_on_grid(numbers, affine, self.grid, self.spacing_mm)
-        if self.height is not None and not flat:
+            maps, grid_affine = maps_on_grid(numbers, affine, self.grid, self.spacing_mm)
+            if self.height is None:
+                data[self.key] = MetaTensor(torch.from_numpy(maps), affine=torch.from_numpy(grid_affine))
+                return data
             levels = inside_levels(maps, (self.height, self.height + 0.02))[0]
             maps = as_picture(maps[..., int(levels[0])])
         data[self.key] = torch.from_numpy(np.ascontiguousarray(maps))
@@ -177,8 +188,9 @@ def read_labels(path: str | Path, table: str = AUTO) -> tuple[np.ndarray, np.nda
 
 def maps_on_grid(
     numbers: np.ndarray, affine: np.ndarray, grid: Sequence[int] = GRID, spacing_mm: float = SPACING_MM
-) -> np.ndarray:
-    """Shares float32 (len(CLASSES), *grid) of numbers of classes (D, H, W), the brain's box in the middle.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Shares float32 (len(CLASSES), *grid) of numbers of classes (D, H, W), the brain's box in the middle, and the
+    grid's affine.
 
     Raises:
         UserError: the labels span what no brain does.
@@ -203,7 +215,31 @@ def maps_on_grid(
     for number in np.unique(numbers[numbers > 0]):
         maps[number] = to_grid((numbers == number).astype(np.float32), own, grid_affine, shape.tolist())
     maps[0] = np.clip(1 - maps[1:].sum(0), 0, 1)
-    return maps / maps.sum(0)
+    return maps / maps.sum(0), grid_affine
+
+
+class PlaceOnGridd(MapTransform):
+    """Give volumes on the network's grid their place: that of the label map that was given, else around the origin.
+
+    Args:
+        keys: volumes (1, X, Y, Z).
+        spacing_mm: side of a voxel where none was given.
+        reference_key: what the network was given: a label map that `ReadLabelMapd` placed, or noise.
+    """
+
+    def __init__(self, keys: KeysCollection, spacing_mm: float = SPACING_MM, reference_key: str = "image") -> None:
+        super().__init__(keys)
+        self.spacing_mm, self.reference_key = float(spacing_mm), reference_key
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        data = dict(data)
+        given = data.get(self.reference_key)
+        for key in self.key_iterator(data):
+            shape = tuple(data[key].shape[1:])
+            placed = isinstance(given, MetaTensor) and tuple(given.shape[1:]) == shape
+            affine = given.affine if placed else torch.from_numpy(affine_of(self.spacing_mm, shape))
+            data[key] = MetaTensor(data[key], affine=affine)
+        return data
 
 
 class NameLabels(Transform):

@@ -75,11 +75,8 @@ class PaintedSlices(LabelSlices):
     """
 
     def __init__(self, contrasts: Sequence[str] = TRAINED_ON, fixed: bool = False, **pool: Any) -> None:
-        unknown = [name for name in contrasts if name not in CONTRASTS]
-        if unknown or not contrasts:
-            raise UserError(f"contrasts = {list(contrasts)}: the known ones are {', '.join(CONTRASTS)}.")
+        self.contrasts, self.fixed = check_contrasts(contrasts), fixed
         super().__init__(**{"mirror": not fixed, **pool})
-        self.contrasts, self.fixed = list(contrasts), fixed
 
     def paint(self, row: int, scan: Scan, rng: np.random.Generator) -> torch.Tensor:
         """One slice of the pool as a scan shows it, float32 (1, h, w) in [0, 1]."""
@@ -103,3 +100,14 @@ class PaintedSlices(LabelSlices):
             "contrast": CONTRASTS.index(contrast),
             "row": row,
         }
+
+
+def check_contrasts(contrasts: Sequence[str]) -> list[str]:
+    """The contrasts, all of which are in `CONTRASTS`.
+
+    Raises:
+        UserError: one is not, or there is none.
+    """
+    if not contrasts or any(name not in CONTRASTS for name in contrasts):
+        raise UserError(f"contrasts = {list(contrasts)}: the known ones are {', '.join(CONTRASTS)}.")
+    return list(contrasts)

@@ -21,6 +21,7 @@ import torch
 from torch.utils.data import Dataset
 
 from synthzoo.datasets.brain.label_slices import TRAINED_ON, LabelSlices, PaintedSlices
+from synthzoo.datasets.brain.label_volumes import LabelVolumes, PaintedVolumes
 from synthzoo.errors import UserError
 from synthzoo.io.tables import number_in, table_cells
 from synthzoo.io.volumes import read_volume
@@ -41,16 +42,18 @@ def training_labels(
     split: str = "train",
     columns: Sequence[str] = COLUMNS_2D,
     classes: int = 9,
+    dims: int = 2,
     **phantom: Any,
 ) -> Dataset:
     """Rows {"labels": float32 (K, ...), "conditions": float32 (n,), "row"} for a label generator.
 
     Args:
-        data_format: "phantom" draws `LabelSlices`; "published" reads `dataset_dir`.
+        data_format: "phantom" draws `LabelSlices`, or `LabelVolumes`; "published" reads `dataset_dir`.
         dataset_dir: see the module; empty for phantoms.
         split: "train", "validation" or "test".
         columns, classes: of the published layout, see `PublishedLabels`.
-        phantom: settings of `LabelSlices`.
+        dims: 2 for slices, 3 for volumes.
+        phantom: settings of the phantoms' data set.
 
     Raises:
         UserError: an unknown format, a format without its folder or a folder without its format, and what the data
@@ -58,7 +61,7 @@ def training_labels(
     """
     check_format(data_format, dataset_dir)
     if data_format == "phantom":
-        return LabelSlices(split=split, **phantom)
+        return (LabelSlices if dims == 2 else LabelVolumes)(split=split, **phantom)
     return PublishedLabels(dataset_dir, split, columns, classes)
 
 
@@ -67,22 +70,23 @@ def training_pairs(
     dataset_dir: str | Path = "",
     split: str = "train",
     contrasts: Sequence[str] = TRAINED_ON,
+    dims: int = 2,
     **phantom: Any,
 ) -> Dataset:
-    """Rows {"labels", "image", "style", "other_style", "row"} for a painter of slices.
+    """Rows {"labels", "image", "style", "other_style", "row"} for a painter of slices, or of volumes.
 
     Args:
-        data_format, dataset_dir, split: see `training_labels`.
+        data_format, dataset_dir, split, dims: see `training_labels`.
         contrasts: of phantoms, see `PaintedSlices`.
-        phantom: settings of `LabelSlices`.
+        phantom: settings of the phantoms' data set.
 
     Raises:
         UserError: see `training_labels`.
     """
     check_format(data_format, dataset_dir)
     if data_format == "phantom":
-        return PaintedSlices(contrasts, split=split, **phantom)
-    return PublishedPairs(dataset_dir, split)
+        return (PaintedSlices if dims == 2 else PaintedVolumes)(contrasts, split=split, **phantom)
+    return (PublishedPairs if dims == 2 else PublishedVolumes)(dataset_dir, split)
 
 
 def check_format(data_format: str, dataset_dir: str | Path) -> None:

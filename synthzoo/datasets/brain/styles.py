@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -19,6 +20,8 @@ from synthzoo.phantoms.brain.pool import GRID, SPACING_MM
 
 STYLE_SEED = 390_000  # of the phantoms whose slices stand for a contrast: of no split
 MIDDLE = 0.6  # height of the slice of a scan
+RANDOM = "random"  # contrast without a name of its own
+SUFFIXES = tuple(f"{name}.nii.gz" for name in (*CONTRASTS, "MR") if name != RANDOM)  # of painted volumes
 FILLED = (0.05, 0.75)  # least and most share of a slice that a brain without a skull fills
 BRIGHT = 98.0  # percentile of the brain's levels that becomes `PEAK`
 
@@ -46,6 +49,40 @@ def read_style(style: str | Path, seed: int = 0) -> torch.Tensor:
     scan = nib.as_closest_canonical(nib.Nifti1Image(array[0], affine))
     plane = style_plane(np.asarray(scan.dataobj, np.float32), scan.affine, style)
     return torch.from_numpy(plane)[None]
+
+
+def listed(styles: str | Path | Sequence[str | Path]) -> list[str]:
+    """Styles as texts: of a list, of one that stands alone, or none where the text is empty."""
+    every: Sequence[str | Path] = [styles] if isinstance(styles, (str, Path)) else styles
+    return [str(style) for style in every if str(style)]
+
+
+def style_outputs(style: str | Path, more: str | Path | Sequence[str | Path] = (), label: str = "dseg.nii.gz") -> dict:
+    """Key -> suffix of the file, of the images in all styles, "pred", "pred_2" ..., and of their label map, "dseg".
+
+    A contrast's image is called by its name, `T1w.nii.gz`; that in the style of a scan, or in a random one,
+    `MR.nii.gz`, with its number among the styles where it is not the first.
+
+    Raises:
+        UserError: one contrast twice, whose images would have one name.
+    """
+    names, styles = [], [str(style), *listed(more)]
+    for number, one in enumerate(styles, start=1):
+        unnamed = "MR" if number == 1 else f"style-{number}_MR"
+        names.append(f"{one if one in CONTRASTS and one != RANDOM else unnamed}.nii.gz")
+    if len(set(names)) < len(names):
+        raise UserError(f"style = {style!r} and more_styles = {styles[1:]} name a contrast twice; give each once.")
+    return {"pred" if number == 1 else f"pred_{number}": name for number, name in enumerate(names, start=1)} | {
+        "dseg": label
+    }
+
+
+def read_styles(
+    style: str | Path, more: str | Path | Sequence[str | Path] = (), seed: int = 0
+) -> dict[str, torch.Tensor]:
+    """Key of a painted image, see `style_outputs`, -> its style slice, see `read_style`."""
+    styles = [style, *listed(more)]
+    return {key: read_style(one, seed) for key, one in zip(list(style_outputs(style, more))[:-1], styles, strict=True)}
 
 
 def style_plane(scan: np.ndarray, affine: np.ndarray, name: str | Path) -> np.ndarray:

@@ -137,12 +137,18 @@ def subject_slices(seed: int, count: int) -> Iterator[tuple[np.ndarray, float, f
         yield as_picture(volume[..., level]), (level - bottom) / max(top - bottom, 1), age
 
 
-def subject_volume(seed: int) -> tuple[np.ndarray, float]:
-    """Label maps float32 (len(CLASSES), *GRID) of subject `seed`, and the age in years."""
+def subject_volume(seed: int, draw: Callable[[int, int], list[Lesion]] | None = None) -> tuple[np.ndarray, float]:
+    """Label maps float32 (len(CLASSES), *GRID) of subject `seed`, and the age in years.
+
+    Args:
+        seed: of the subject.
+        draw: (seed, attempt) -> its lesions; None is `draw_disease`.
+    """
+    draw = draw or draw_disease
     healthy, number = anatomy_maps(FIRST_ANATOMY + seed), 0
     while True:
         try:
-            sick = sicken(healthy, draw_disease(seed, number), seed)
+            sick = sicken(healthy, draw(seed, number), seed)
             return sick_label_maps(sick), draw_params(FIRST_ANATOMY + seed).age
         except UserError:  # too little tissue in this head for what was drawn
             number += 1

@@ -79,15 +79,18 @@ def draw_scan(contrast: str, rng: np.random.Generator, age: float = 55.0) -> Sca
     return Scan(values, noise, bias, rng.uniform(0, 0.6) if rng.random() < 0.5 else 0.0, rng.uniform(0.0, 0.04))
 
 
-def paint_maps(maps: np.ndarray, scan: Scan, rng: np.random.Generator) -> np.ndarray:
-    """Image float32 (*spatial) in [0, 1.2], 0 outside the brain, of label maps (len(CLASSES), *spatial)."""
+def paint_maps(maps: np.ndarray, scan: Scan, rng: np.random.Generator, cells: int = 4) -> np.ndarray:
+    """Image float32 (*spatial) in [0, 1.2], 0 outside the brain, of label maps (len(CLASSES), *spatial).
+
+    `cells` is of the field, see `smooth_field`; a part of a head has fewer than the whole.
+    """
     image = np.tensordot(scan.values, maps, 1).astype(np.float32)
     if scan.texture:
         image = image * (1 + scan.texture * smooth_noise(rng, image.shape, 0.7))
     if scan.blur:
         image = ndi.gaussian_filter(image, scan.blur)
     if scan.bias:
-        image = image * np.exp(0.5 * scan.bias * smooth_field(rng, image.shape))
+        image = image * np.exp(0.5 * scan.bias * smooth_field(rng, image.shape, cells))
     if scan.noise:
         real, imaginary = (scan.noise * rng.standard_normal(image.shape, dtype=np.float32) for _ in range(2))
         image = np.hypot(image + real, imaginary)

@@ -14,26 +14,25 @@ from monai.inferers import SlidingWindowInferer
 from torch import nn
 
 from synthzoo.networks.conditions import ConditionNormaliser
-from synthzoo.networks.hybrid import constant_maps
-from synthzoo.systems.brain_ldm.linear_denoiser import LatentGaussian
+from synthzoo.networks.hybrid import ConditionedDenoiser, constant_maps
+from synthzoo.networks.linear_denoiser import LatentGaussian
 
 
-class HybridConditioning(nn.Module):
+class HybridConditioning(ConditionedDenoiser):
     """Feeds the same K conditions twice: as one token for cross-attention, and as constant maps beside the latent.
 
     Args:
         unet: (x, timesteps, context) -> prediction, with in_channels = latent channels + K and
             cross_attention_dim = K, such as `monai.networks.nets.DiffusionModelUNet`.
         token, maps: False leaves one of the two ways out by feeding zeros (for ablations).
-        gaussian: None, or the linear denoiser to whose prediction the U-Net adds; its maps stand beside the latent too,
-            and in_channels grow by theirs.
+        gaussian: see `ConditionedDenoiser`.
     """
 
     def __init__(
         self, unet: nn.Module, token: bool = True, maps: bool = True, gaussian: LatentGaussian | None = None
     ) -> None:
-        super().__init__()
-        self.unet, self.token, self.maps, self.gaussian = unet, token, maps, gaussian
+        super().__init__(unet, maps, gaussian)
+        self.token = token
 
     def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         """Latent (B, C, d, h, w), timesteps (B,), context (B, 1, K) -> prediction (B, C, d, h, w)."""
@@ -41,10 +40,7 @@ class HybridConditioning(nn.Module):
         maps = constant_maps(context[:, 0], x)
         maps = maps if self.maps else torch.zeros_like(maps)
         token = context if self.token else torch.zeros_like(context)
-        if self.gaussian is None:
-            return self.unet(torch.cat([x, maps], 1), timesteps, context=token)
-        linear, known = self.gaussian(x, timesteps, context[:, 0])
-        return linear + self.unet(torch.cat([x, maps, known], 1), timesteps, context=token)
+        return self.predict(x, timesteps, context, [maps], token)
 
 
 class LatentDiffusion(nn.Module):

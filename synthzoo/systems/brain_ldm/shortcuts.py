@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from synthzoo.errors import UserError
+from synthzoo.networks.linear_denoiser import LatentGaussian
 from synthzoo.networks.weights import expect_same_network, load_weights, read_state
-from synthzoo.systems.brain_ldm.linear_denoiser import LatentGaussian
 from synthzoo.systems.brain_ldm.network import HybridConditioning
 
 CLOSED_FORM, FITTED, NETWORK, MEAN = (

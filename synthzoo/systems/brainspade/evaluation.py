@@ -6,7 +6,6 @@ noise, the style image itself in place of a painted one, and the phantom's own i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,37 +15,22 @@ import numpy as np
 import torch
 
 from synthzoo.datasets.brain.label_slices import PaintedSlices
-from synthzoo.evaluation.base import Evaluation, Found
-from synthzoo.evaluation.baselines import MonaiSampler
+from synthzoo.evaluation.base import Found
+from synthzoo.evaluation.label_scores import class_statistics, dice_by_class, mean_painter, summary
+from synthzoo.evaluation.label_segmenters import segment, train_segmenter
+from synthzoo.evaluation.label_synthesis import HELD_OUT, STYLES, TISSUE_CLASSES, LabelSynthesisEvaluation
 from synthzoo.evaluation.pictures import new_figure, save_figure
-from synthzoo.inferers.label_to_image import LabelToImageInferer, cleaned
-from synthzoo.metrics.agreement import conditioning
-from synthzoo.metrics.memorisation import memorisation
+from synthzoo.inferers.label_to_image import LabelToImageInferer
 from synthzoo.phantoms.brain.label_maps import CLASSES, LESIONS
-from synthzoo.phantoms.brain.label_pool import MEASURED, load_label_pool
+from synthzoo.phantoms.brain.label_pool import load_label_pool
 from synthzoo.phantoms.brain.painting import CONTRASTS, draw_scan, paint_maps
-from synthzoo.systems.brainspade.downstream import segment, summary, train_segmenter
-from synthzoo.systems.brainspade.scores import (
-    TISSUES,
-    class_statistics,
-    dice_by_class,
-    fitted_means,
-    mean_painter,
-    resegmentation_dice,
-    rows_of,
-    tissue_means,
-)
+from synthzoo.systems.brainspade.network import small_unet
 
-BATCH = 16
-LEAST_ML = 0.02  # of a lesion in a slice: less is absent
 COMPARED = 120  # subjects of training, and as many unseen ones, among which nearest neighbours are sought
-HELD_OUT = "PD"  # the contrast that no painter and no segmenter is trained on with labels
-STYLES = ("T1w", "T1Gd", "T2w", "FLAIR", HELD_OUT)
 LABELLED = ("T1w", "T2w", "FLAIR")  # contrasts of the real pairs
-TISSUE_CLASSES = ("CSF", "ventricle", "GM", "WM", "deep_GM")
 
 
-class BrainSpadeEvaluation(Evaluation):
+class BrainSpadeEvaluation(LabelSynthesisEvaluation):
     """Figures of a `LabelToImage` of slices, and a picture.
 
     Args:
@@ -58,7 +42,7 @@ class BrainSpadeEvaluation(Evaluation):
         iterations: of each segmenter.
         figure: PNG; None draws nothing.
         seed: of requests, noise and styles.
-        shared: see `Evaluation`.
+        shared: see `LabelSynthesisEvaluation`.
     """
 
     PARTS = ("autoencoder", "loads", "painting", "style", "downstream", "memorisation", "speed")
@@ -77,18 +61,11 @@ class BrainSpadeEvaluation(Evaluation):
         seed: int = 0,
         **shared: Any,
     ) -> None:
-        settings: dict[str, Any] = {
-            "count": count,
-            "subjects": subjects,
-            "train_size": train_size,
-            "slices": slices,
-            "pairs": pairs,
-        }
-        settings |= {"iterations": iterations, "seed": seed, "steps": inferer.steps, "guidance": inferer.guidance}
-        super().__init__(inferer=inferer, settings=settings, **shared)
-        self.count, self.subjects, self.pairs = int(count), int(subjects), int(pairs)
+        settings = {"subjects": subjects, "train_size": train_size, "slices": slices, "pairs": pairs}
+        super().__init__(inferer, count, {**settings, "iterations": iterations}, seed, **shared)
+        self.subjects, self.pairs = int(subjects), int(pairs)
         self.training: dict[str, Any] = {"subjects": int(train_size), "slices": int(slices), "cache_dir": cache_dir}
-        self.iterations, self.figure, self.seed = int(iterations), figure, int(seed)
+        self.iterations, self.figure = int(iterations), figure
 
     # --- what the parts share ----------------------------------------------------------------------------------------
 
@@ -110,73 +87,6 @@ class BrainSpadeEvaluation(Evaluation):
         known = np.stack([self.test.truth(row)["conditions"].numpy() for row in rows])
         return np.stack([self.test.pool.slice(row) for row in rows]), known
 
-    @torch.inference_mode()
-    def generate(self, conditions: np.ndarray, salt: int) -> torch.Tensor:
-        """Label maps float16 (N, K, h, w) for conditions (N, 7), NaN where left out."""
-        found = []
-        noise = torch.Generator().manual_seed(self.seed * 1000 + salt)
-        for part in torch.as_tensor(conditions, dtype=torch.float32).split(BATCH):
-            start = torch.randn(len(part), *self.network.latent_shape, generator=noise)
-            maps = self.inferer.sample(start.to(self.device), self.network, part.to(self.device))
-            found.append(cleaned(maps).cpu().half())
-        return torch.cat(found)
-
-    @torch.inference_mode()
-    def painted(self, maps: np.ndarray, styles: np.ndarray) -> np.ndarray:
-        """Images (N, h, w) painted on label maps (N, K, h, w) in the styles of slices (N, h, w)."""
-        found, painter = [], self.network.painter
-        for first in range(0, len(maps), BATCH):
-            part = slice(first, first + BATCH)
-            style = torch.as_tensor(styles[part], dtype=torch.float32)[:, None].to(self.device)
-            shown = torch.as_tensor(maps[part]).float().to(self.device)
-            found.append(painter(shown, painter.style(style)[0])[:, 0].clamp(0, 1).cpu().numpy())
-        return np.concatenate(found)
-
-    @cached_property
-    def generated(self) -> torch.Tensor:
-        """Label maps generated for the conditions of `truth`."""
-        return self.cached("generated", lambda: {"maps": self.generate(self.truth[1], 2)})["maps"]
-
-    # --- labels ------------------------------------------------------------------------------------------------------
-
-    @torch.inference_mode()
-    def autoencoder(self) -> Found:
-        """Dice of the arg-max of test slices through the autoencoder."""
-        maps, found = torch.from_numpy(self.truth[0]), Found()
-        back = torch.cat([self.network.autoencoder(part.to(self.device)).cpu() for part in maps.split(BATCH)])
-        numbers = range(1, len(CLASSES))
-        dice = dice_by_class(back.argmax(1).numpy(), maps.argmax(1).numpy(), numbers)
-        found.add(f"Label maps through the autoencoder, {len(maps)} test slices", ["class", "Dice"], rows_of(dice))
-        found.figures = {
-            "autoencoder_dice": round(summary(dice, TISSUE_CLASSES), 4),
-            "autoencoder_dice_lesions": round(summary(dice, LESIONS), 4),
-            "autoencoder_dice_lowest": round(float(np.nanmin(list(dice.values()))), 4),
-        }
-        return found
-
-    def loads(self) -> Found:
-        """Requested volumes against those in the generated label maps, and the height that was requested."""
-        requested, maps, found, rows = self.truth[1], self.generated.float(), Found(), []
-        measured = {name: values.numpy() for name, values in self.inferer.volumes(maps).items()}
-        for number, name in enumerate(MEASURED):
-            asked, got = requested[:, number], measured[name]
-            one, present = conditioning(asked, got, self.seed), asked > LEAST_ML
-            absent = float((got[~present] < 10 * LEAST_ML).mean()) if (~present).any() else None
-            alone = conditioning(asked[present], got[present], self.seed)["r"] if present.sum() >= 8 else None
-            rows.append([name, one["r"], one["slope"], one["mae"], one["shuffled"]["r"], int(present.sum()), alone])
-            rows[-1].append(None if absent is None else round(absent, 3))
-            short = name.removesuffix("_ml").lower()
-            found.figures |= {f"{short}_r": one["r"], f"{short}_r_shuffled": one["shuffled"]["r"]}
-            if absent is not None:
-                found.figures[f"{short}_kept_absent"] = round(absent, 4)
-        lesions = [f"{name.lower()}_r" for name in LESIONS]
-        found.figures["lesion_r_lowest"] = min(found.figures[name] for name in lesions)
-        columns = ["mL of the slice", "r", "slope", "mean absolute error", "r shuffled", "requests above 0"]
-        columns += ["r of these", "share of requests of 0 that stayed below .2 mL"]
-        title = f"Requested against generated volumes, {len(requested)} requests as test slices have them"
-        found.add(title, columns, rows)
-        return found
-
     # --- images ------------------------------------------------------------------------------------------------------
 
     def styled(self, contrast: str, salt: int, count: int) -> tuple[np.ndarray, ...]:
@@ -191,62 +101,9 @@ class BrainSpadeEvaluation(Evaluation):
             found.append((a, paint_maps(a, scan, rng).clip(0, 1), b, paint_maps(b, scan, rng).clip(0, 1)))
         return tuple(np.stack(parts) for parts in zip(*found))
 
-    def painting(self) -> Found:
-        """Dice of labels with the re-segmentation, by the nearest mean, of what was painted on them."""
-        found, rows, ceiling = Found(), [], {}
-        for contrast in STYLES:
-            maps, own, other, style = self.styled(contrast, 3, self.count // 4)
-            images = {"phantom (ceiling)": own, "painted": self.painted(maps, style)}
-            shortcut = [
-                mean_painter(m, *class_statistics(s, o), n) for n, (m, o, s) in enumerate(zip(maps, other, style))
-            ]
-            images |= {"one intensity a class": np.stack(shortcut), "style slice itself (floor)": style}
-            means = [fitted_means(image, m) for image, m in zip(style, other)]
-            scores = {
-                name: np.nanmean([resegmentation_dice(i, m, mean) for i, m, mean in zip(stack, maps, means)]).item()
-                for name, stack in images.items()
-            }
-            error = float(np.abs(images["painted"] - own)[maps[:, 0] < 0.5].mean())
-            plain = float(np.abs(images["one intensity a class"] - own)[maps[:, 0] < 0.5].mean())
-            rows.append([contrast, *(round(score, 3) for score in scores.values()), round(error, 4), round(plain, 4)])
-            found.figures |= {f"reseg_dice_{contrast}": round(scores["painted"], 4), f"painted_mae_{contrast}": error}
-            ceiling[contrast] = scores["phantom (ceiling)"]
-        columns = ["contrast", *images, "error painted", "error one intensity a class"]
-        title = "Re-segmentation by the nearest tissue mean of another subject's slice of the same scan: Dice with the "
-        found.add(title + "labels painted on; mean absolute error to the phantom's own image", columns, rows)
-        clear = ("T1w", "T2w")  # in which all three tissues stand apart
-        reached = [found.figures[f"reseg_dice_{contrast}"] for contrast in clear]
-        found.figures["reseg_dice"] = round(sum(reached) / len(clear), 4)
-        found.figures["reseg_dice_phantom"] = round(sum(ceiling[contrast] for contrast in clear) / len(clear), 4)
-        return found
-
-    def style(self) -> Found:
-        """Means by tissue in the painted image against those in the style slice of another subject."""
-        found, rows, every = Found(), [], []
-        for contrast in STYLES:
-            maps, _, other, style = self.styled(contrast, 4, self.count // 4)
-            painted = self.painted(maps, style)
-            pairs = np.array(
-                [(tissue_means(s, o), tissue_means(i, m)) for s, o, i, m in zip(style, other, painted, maps)]
-            )
-            wanted, got = (pairs[:, k].ravel() for k in range(2))
-            known = np.isfinite(wanted) & np.isfinite(got)
-            one = conditioning(wanted[known], got[known], self.seed)
-            every.append((wanted[known], got[known]))
-            each = []
-            for tissue in range(len(TISSUES)):
-                both = pairs[:, :, tissue][np.isfinite(pairs[:, :, tissue]).all(1)]
-                each.append(conditioning(both[:, 0], both[:, 1], self.seed)["r"] if len(both) >= 3 else None)
-            rows.append([contrast, one["r"], one["slope"], one["mae"], one["shuffled"]["r"], *each])
-            found.figures[f"style_r_{contrast}"] = one["r"]
-        all_wanted, all_got = (np.concatenate(part) for part in zip(*every))
-        whole = conditioning(all_wanted, all_got, self.seed)
-        rows.append(["all", whole["r"], whole["slope"], whole["mae"], whole["shuffled"]["r"], *[None] * len(TISSUES)])
-        found.figures |= {"style_r": whole["r"], "style_r_shuffled": whole["shuffled"]["r"]}
-        columns = ["contrast", "r", "slope", "mean absolute error", "r shuffled", *(f"r {name}" for name in TISSUES)]
-        title = f"Tissue means of painted images against those of the style slice, of another subject; {HELD_OUT} is a "
-        found.add(title + "contrast that the painter was never trained on", columns, rows)
-        return found
+    def floor(self, own: np.ndarray, style: np.ndarray) -> dict[str, np.ndarray]:
+        """The style slice in place of a painted one."""
+        return {"style slice itself (floor)": style}
 
     # --- use ---------------------------------------------------------------------------------------------------------
 
@@ -297,7 +154,7 @@ class BrainSpadeEvaluation(Evaluation):
             "synthetic labels, one intensity a class": (made["shortcut"], made["labels"]),
         }
         networks = {
-            name: train_segmenter(images, labels, self.iterations, seed=self.seed)
+            name: train_segmenter(small_unet, images, labels, self.iterations, seed=self.seed)
             for name, (images, labels) in sets.items()
         }
         found, rows = Found(), []
@@ -328,45 +185,7 @@ class BrainSpadeEvaluation(Evaluation):
 
         size, folder = (min(self.training["subjects"], COMPARED), self.training["slices"]), self.training["cache_dir"]
         train, unseen = (flat(load_label_pool(split, *size, folder).maps) for split in ("train", "validation"))
-        found = Found()
-        one = memorisation(flat(self.generated.numpy()), train, flat(self.truth[0]), unseen)
-        found.figures = {"memorisation": one["verdict"], "nearest_ratio": one["generated_q_median"]}
-        found.figures |= {"nearest_min": one["generated_min"], "nearest_min_held_out": one["held_out_min"]}
-        rows = [
-            [kind, *(one[f"{kind}_{key}"] for key in ("median", "min", "q_median", "q_min"))]
-            for kind in ("generated", "held_out")
-        ]
-        title = (
-            f"Distance of label maps to the nearest of {len(train)} training maps, and q, that over the distance to "
-        )
-        found.add(
-            title + "the nearest of as many unseen ones", ["maps", "median", "smallest", "median q", "smallest q"], rows
-        )
-        return found
-
-    def speed(self) -> Found:
-        """Seconds of sampling and of painting a slice, and of MONAI's own inferer with the same weights."""
-        conditions = torch.as_tensor(self.truth[1][:BATCH], dtype=torch.float32)
-        noise = torch.randn(len(conditions), *self.network.latent_shape, generator=torch.Generator().manual_seed(0))
-        plain = MonaiSampler(self.network, self.inferer.steps)
-        times: dict[str, list[float]] = {"sampling": [], "painting": [], "MONAI's inferer, unguided": []}
-        for _ in range(3):
-            for name, run in {
-                "sampling": lambda: self.inferer.sample(noise, self.network, conditions),
-                "painting": lambda: self.painted(self.truth[0][:BATCH], self.truth[0][:BATCH, 4]),
-                "MONAI's inferer, unguided": lambda: plain(noise, None, conditions),
-            }.items():
-                began = time.process_time()
-                with torch.inference_mode():
-                    run()
-                times[name].append((time.process_time() - began) / len(conditions))
-        found = Found(figures={"seconds_per_label_map": round(min(times["sampling"]), 4)})
-        found.figures |= {"seconds_per_image": round(min(times["painting"]), 4)}
-        rows = [[name, round(min(values), 4)] for name, values in times.items()]
-        found.add(
-            f"Processor seconds a slice, batches of {BATCH}, {self.inferer.steps} steps", ["what", "seconds"], rows
-        )
-        return found
+        return self.compared(train, unseen, flat)
 
     def draw(self, found: Mapping[str, Found]) -> None:
         """Rows of generated labels in four styles, beside a phantom."""

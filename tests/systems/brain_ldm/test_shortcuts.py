@@ -13,9 +13,9 @@ from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.errors import UserError
 from synthzoo.metrics.fidelity import gradient_energy, unexplained_spread
 from synthzoo.networks.conditions import ConditionNormaliser
+from synthzoo.networks.linear_denoiser import LatentGaussian
 from synthzoo.systems.brain_ldm import shortcuts
 from synthzoo.systems.brain_ldm.dataset import LatentDataset
-from synthzoo.systems.brain_ldm.linear_denoiser import LatentGaussian
 from synthzoo.systems.brain_ldm.network import HybridConditioning, LatentDiffusion
 
 SHAPE = (2, 4, 4, 4)

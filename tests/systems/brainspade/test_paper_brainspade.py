@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pytest
 import torch
+from paper_stages import move_by_one_step
 
 from synthzoo.bundle.compose import load_config
 
@@ -31,20 +31,4 @@ def test_a_part_has_the_published_number_of_parameters(part, millions):
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", PARTS)
 def test_a_real_step_of_a_stage_moves_its_part(stage):
-    overrides = {
-        "network": "$@network_def.to(@device)",
-        "batch_size": 1,
-        "epoch_length": 1,
-        "max_epochs": 1,
-        "data_format": "published",
-        "train#trainer#progress": False,
-        "train#dataset": ROWS[stage],
-        **dict.fromkeys(("checkpoint_dir", "save_to", "log_dir")),
-    }
-    config = load_config(BUNDLE, ["paper", f"train_{stage}", f"paper_{stage}"], overrides)
-    trainer = config.get_parsed_content("train#trainer")
-    part = getattr(trainer.network, PARTS[stage])
-    before = next(part.parameters()).detach().clone()
-    trainer.run()
-    assert not torch.equal(before, next(part.parameters()))
-    assert all(math.isfinite(value) for value in trainer.state.output.values())
+    move_by_one_step(BUNDLE, stage, PARTS[stage], ROWS[stage])

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from synthzoo.phantoms.brain.label_maps import CLASSES
-from synthzoo.systems.brainspade.downstream import segment, train_segmenter
-from synthzoo.systems.brainspade.scores import (
+from synthzoo.evaluation.label_scores import (
     class_statistics,
     dice_by_class,
     fitted_means,
@@ -16,6 +14,9 @@ from synthzoo.systems.brainspade.scores import (
     resegmentation_dice,
     tissue_means,
 )
+from synthzoo.evaluation.label_segmenters import segment, train_segmenter
+from synthzoo.phantoms.brain.label_maps import CLASSES
+from synthzoo.systems.brainspade.network import small_unet
 
 BANDS = {"CSF": 0.1, "GM": 0.5, "WM": 0.8}
 
@@ -79,6 +80,6 @@ def test_a_segmenter_learns_bands(banded):
     truth = torch.from_numpy(np.stack([maps.argmax(0)] * 8))
     images = torch.nn.functional.pad(images, (1, 1))
     truth = torch.nn.functional.pad(truth, (1, 1))
-    network = train_segmenter(images, truth, 40, batch_size=4)
+    network = train_segmenter(small_unet, images, truth, 40, batch_size=4)
     found = segment(network, images[:2])
     assert (found == truth[:2].numpy()).mean() > 0.9

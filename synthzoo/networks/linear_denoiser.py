@@ -26,14 +26,17 @@ class LatentGaussian(nn.Module):
         conditions: K.
         modes: how many directions have a variance of their own.
         schedule: noise schedule, which says what a denoiser predicts.
+        products: False leaves squares and products of conditions out of p(c): of many conditions there are many.
     """
 
-    def __init__(self, latent_shape: Sequence[int], conditions: int, modes: int, schedule: Any) -> None:
+    def __init__(
+        self, latent_shape: Sequence[int], conditions: int, modes: int, schedule: Any, products: bool = True
+    ) -> None:
         super().__init__()
         shape = tuple(int(n) for n in latent_shape)
         self.schedule = schedule
         self.register_buffer("template", torch.zeros(shape))
-        self.pairs = torch.triu_indices(conditions, conditions)
+        self.pairs = torch.triu_indices(conditions, conditions)[:, : None if products else 0]
         terms = conditions + self.pairs.shape[1]
         self.register_buffer("effects", torch.zeros(terms, *shape))
         self.register_buffer("middle", torch.zeros(terms))

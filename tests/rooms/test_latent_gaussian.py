@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from synthzoo.diffusion.schedule import NoiseSchedule
-from synthzoo.systems.brain_ldm.linear_denoiser import LatentGaussian
+from synthzoo.networks.linear_denoiser import LatentGaussian
 
 SHAPE = (2, 3, 4, 3)
 SIZE = 72
@@ -68,3 +68,16 @@ def test_a_handful_of_scans_is_enough_to_run(samples):
     few.fit(template, latents[:samples], context[:samples].clone().fill_(-1.0))
     assert all(torch.isfinite(value).all() for value in few.state_dict().values())
     assert torch.isfinite(few(latents[:1], torch.tensor([0]), context[:1])[0]).all()
+
+
+def test_without_products_an_effect_is_linear():
+    whole, template, latents, context = prior()
+    linear = LatentGaussian(SHAPE, 2, 2, whole.schedule, products=False)
+    linear.fit(template, latents, context)
+    assert len(linear.effects) == 2 and len(whole.effects) == 5
+    step = linear.expected(torch.tensor([[0.6, 0.5], [0.4, 0.5], [0.2, 0.5]]))
+    assert torch.allclose(step[0] - step[1], step[1] - step[2], atol=1e-5)
+    known = torch.tensor([[0.6, 0.5], [0.4, 0.5]])
+    slope = whole.expected(known)[0] - whole.expected(known)[1]  # the first condition has a linear effect alone
+    assert torch.cosine_similarity((step[0] - step[1]).flatten(), slope.flatten(), 0) > 0.95
+    assert torch.isfinite(linear(latents[:1], torch.tensor([100]), context[:1])[0]).all()

@@ -101,3 +101,8 @@ def class_statistics(image: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, n
 def rows_of(scores: Mapping[int, float]) -> list[list]:
     """Table rows [class, Dice] of `dice_by_class`."""
     return [[CLASSES[number], None if np.isnan(score) else round(score, 3)] for number, score in scores.items()]
+
+
+def summary(dice: dict[int, float], names: Sequence[str]) -> float:
+    """Mean Dice of classes by name, those that no image shows left out."""
+    return float(np.nanmean([dice[CLASSES.index(name)] for name in names]))

@@ -1,8 +1,8 @@
-"""The paper's claim: a segmenter trained on synthetic pairs alone, held against one trained on real pairs."""
+"""Small segmenters of slices, by which the use of synthetic pairs is told: trained on them, tested on real ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -11,17 +11,23 @@ from torch import nn
 from synthzoo.datasets.loader import seed_everything
 from synthzoo.objectives.label_maps import LabelLoss
 from synthzoo.phantoms.brain.label_maps import CLASSES
-from synthzoo.systems.brainspade.network import small_unet
 
 WEIGHTS = (0.5, 1, 1, 1, 1, 1, 4, 4, 4, 3, 3)  # of the classes: lesions are few
 
 
 def train_segmenter(
-    images: torch.Tensor, labels: torch.Tensor, iterations: int, batch_size: int = 8, rate: float = 3e-3, seed: int = 0
+    build: Callable[[], nn.Module],
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    iterations: int,
+    batch_size: int = 8,
+    rate: float = 3e-3,
+    seed: int = 0,
 ) -> nn.Module:
-    """A U-Net trained on pairs.
+    """A network trained on pairs.
 
     Args:
+        build: makes it: images (B, 1, h, w) -> logits (B, len(CLASSES), h, w).
         images: (N, 1, h, w) in [0, 1].
         labels: class numbers (N, h, w).
         iterations, batch_size, rate: of Adam under a half cosine; images are mirrored, and their levels changed a
@@ -29,7 +35,7 @@ def train_segmenter(
         seed: of weights, order and changes.
     """
     seed_everything(seed)
-    network, loss = small_unet(), LabelLoss(weights=WEIGHTS)
+    network, loss = build(), LabelLoss(weights=WEIGHTS)
     optimiser = torch.optim.Adam(network.parameters(), rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, iterations)
     for _ in range(iterations):
@@ -52,8 +58,3 @@ def segment(network: nn.Module, images: torch.Tensor, batch_size: int = 32) -> n
     """Class numbers uint8 (N, h, w) of images (N, 1, h, w)."""
     found = [network(part.float()).argmax(1).to(torch.uint8) for part in images.split(batch_size)]
     return torch.cat(found).numpy()
-
-
-def summary(dice: dict[int, float], names: Sequence[str]) -> float:
-    """Mean Dice of classes by name, those that no image shows left out."""
-    return float(np.nanmean([dice[CLASSES.index(name)] for name in names]))
