@@ -1,6 +1,7 @@
 """One step of a training stage at a published scale, which several systems' tests take."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,8 +9,13 @@ import torch
 from synthzoo.bundle.compose import load_config
 
 
-def move_by_one_step(bundle: Any, stage: str, part: str, rows: Any, **overrides: Any) -> None:
-    """Train `part` of a bundle's network for one iteration of `stage`; it moves, and all figures are finite."""
+def move_by_one_step(
+    bundle: Any, stage: str, part: str, rows: Any, below: Sequence[str] = (), **overrides: Any
+) -> None:
+    """Train `part` of a bundle's network for one iteration of `stage`, which lies over `below`.
+
+    It moves, and all figures are finite.
+    """
     settings = {
         **overrides,
         "network": "$@network_def.to(@device)",
@@ -21,7 +27,7 @@ def move_by_one_step(bundle: Any, stage: str, part: str, rows: Any, **overrides:
         "train#dataset": rows,
         **dict.fromkeys(("checkpoint_dir", "save_to", "log_dir")),
     }
-    trainer = load_config(bundle, ["paper", f"train_{stage}", f"paper_{stage}"], settings).get_parsed_content(
+    trainer = load_config(bundle, ["paper", *below, f"train_{stage}", f"paper_{stage}"], settings).get_parsed_content(
         "train#trainer"
     )
     moved = getattr(trainer.network, part)

@@ -240,7 +240,7 @@ def test_volumes_of_a_label_pool_come_with_their_mirror_images(tmp_path):
     assert rows.owners == [0, 0] and one["image"].shape == (1, *GRID)
     assert one["contrast"] == other["contrast"] == CONTRASTS.index("T2w")
     assert (one["labels"] == other["labels"].flip(1)).all() and not (one["labels"] == other["labels"]).all()
-    assert len(rows.request_lines(3, 0, {name: {"minimum": 0, "maximum": 90} for name in MEASURED})) == 4
+    assert len(request_lines(rows, 3, 0, {name: {"minimum": 0, "maximum": 90} for name in MEASURED})) == 4
 
 
 def test_the_instrument_of_a_domain_is_found_by_its_name():

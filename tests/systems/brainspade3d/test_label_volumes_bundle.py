@@ -93,7 +93,9 @@ def test_a_stage_takes_a_step_on_patches(stage, tmp_path):
     }
     if stage != "images":
         overrides.pop("critic#discriminators")
-    trainer = load_config(BUNDLE, [f"train_{stage}"], overrides).get_parsed_content("train#trainer")
+    trainer = load_config(BUNDLE, ["train_labels_autoencoder", f"train_{stage}"], overrides).get_parsed_content(
+        "train#trainer"
+    )
     trainer.run()
     assert all(math.isfinite(value) for value in trainer.state.output.values())
 
