@@ -377,7 +377,10 @@ def _training_arguments(bundle: Path, stages: list[str]) -> tuple[Callable[..., 
         for own, (make, count) in SOURCES.items():
             if own in one:
                 known = inspect.signature(make).parameters
-                arguments = {key: parser.get_parsed_content(f"{where}#{key}") for key in one if key in known}
+                try:
+                    arguments = {key: parser.get_parsed_content(f"{where}#{key}") for key in one if key in known}
+                except ValueError:  # a stage on one that it does not lie over: what it refers to is not there
+                    return None
                 if count not in arguments:
                     arguments[count] = parser.get_parsed_content(f"{where}#{own}#{count}")
                 if "style" in known:
