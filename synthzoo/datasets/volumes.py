@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from synthzoo.errors import UserError
 from synthzoo.io.files import write_array
+
+
+def first_seed(splits: Mapping[str, tuple[int, int]], split: str, first: int, size: int) -> int:
+    """Seed of the first phantom of a data set: `size` of those of a split, from `first` on.
+
+    Raises:
+        UserError: an unknown split, or more phantoms than it has.
+    """
+    if split not in splits:
+        raise UserError(f"split = {split!r}: a phantom data set has the splits {', '.join(splits)}.")
+    start, end = splits[split]
+    if first + size > end - start:
+        raise UserError(f"size = {size}: the split {split} holds {end - start - first} phantoms from {first} on.")
+    return start + first
 
 
 class CachedVolumes(Dataset, ABC):

@@ -79,15 +79,19 @@ class PatchAutoencoderKL(AutoencoderKL):
         basis = torch.from_numpy(cosine_basis(self.patch)[:latent])[..., None, None, None]
         self.linear_in = nn.Conv3d(inside * self.patch**3, latent, 1)
         self.linear_out = nn.Conv3d(latent, outside * self.patch**3, 1)
-        last = self.decoder.blocks[-1].conv
         with torch.no_grad():
             self.linear_in.weight.copy_(basis.repeat(1, inside, 1, 1, 1) / inside)
             self.linear_out.weight.copy_(basis.transpose(0, 1).repeat(outside, 1, 1, 1, 1))
-            # The convolutions start silent, the posterior narrow: training begins at the linear code.
+            self.linear_in.bias.zero_()
+            self.linear_out.bias.zero_()
+        self.silence_convolutions()
+
+    def silence_convolutions(self) -> None:
+        """Set the convolutions to give zeros and a narrow posterior, so that training begins at a linear code."""
+        last = self.decoder.blocks[-1].conv
+        with torch.no_grad():
             self.quant_conv_log_sigma.conv.bias.fill_(-6.0)
             for parameter in (
-                self.linear_in.bias,
-                self.linear_out.bias,
                 self.quant_conv_mu.conv.weight,
                 self.quant_conv_mu.conv.bias,
                 self.quant_conv_log_sigma.conv.weight,

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from synthzoo.datasets.volumes import CachedVolumes
-from synthzoo.errors import UserError
+from synthzoo.datasets.volumes import CachedVolumes, first_seed
 from synthzoo.phantoms.brain.phantom import VERSION, BrainParams, draw_params, make_anatomy, render
 
 # Subjects are split by seed, so no subject of one split can appear in another.
@@ -62,13 +61,8 @@ class BrainPhantomDataset(CachedVolumes):
         requests: ArrayLike | None = None,
     ) -> None:
         super().__init__()
-        if split not in SPLITS:
-            raise UserError(f"split = {split!r}: a phantom data set has the splits {', '.join(SPLITS)}.")
-        start, end = SPLITS[split]
-        if first + size > end - start:
-            raise UserError(f"size = {size}: the split {split} holds {end - start - first} phantoms from {first} on.")
         self.size, self.spacing_mm, self.contrast, self.independent = size, spacing_mm, contrast, independent
-        self.first_seed, self.conditions = start + first, tuple(conditions)
+        self.first_seed, self.conditions = first_seed(SPLITS, split, first, size), tuple(conditions)
         self.rendering = {"noise": noise, "bias": bias}
         self.requests = None if requests is None else np.asarray(requests, dtype=np.float64)
         self.cache_dir = None

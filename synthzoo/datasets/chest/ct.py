@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from synthzoo.datasets.participants import windowed
-from synthzoo.datasets.volumes import CachedVolumes
+from synthzoo.datasets.volumes import CachedVolumes, first_seed
 from synthzoo.errors import UserError
 from synthzoo.io.files import write_array
 from synthzoo.phantoms.cache import settings_key
@@ -81,16 +81,11 @@ class ChestCTDataset(CachedVolumes):
         requests: ArrayLike | None = None,
     ) -> None:
         super().__init__()
-        if split not in SPLITS:
-            raise UserError(f"split = {split!r}: a phantom data set has the splits {', '.join(SPLITS)}.")
-        start, end = SPLITS[split]
-        if first + size > end - start:
-            raise UserError(f"size = {size}: the split {split} holds {end - start - first} phantoms from {first} on.")
         for name in conditions:
             if name not in MEASURES:
                 raise UserError(f"conditions: {name!r} is unknown; a CT of {PHANTOM} has {', '.join(MEASURES)}.")
         self.size, self.spacing_mm, self.independent = size, float(spacing_mm), independent
-        self.first_seed, self.conditions = start + first, tuple(conditions)
+        self.first_seed, self.conditions = first_seed(SPLITS, split, first, size), tuple(conditions)
         self.first_mm, self.shape, self.affine = grid(spacing_mm)
         self.window, self.noise_hu = [float(end) for end in window_hu], float(noise_hu)
         self.requests = None if requests is None else np.asarray(requests, dtype=np.float64)

@@ -50,17 +50,7 @@ class BlockCodeAutoencoderKL(PatchAutoencoderKL):
         super().__init__(**shapes, **kwargs)
         self.cubes_in = nn.Conv3d(in_channels, latent_channels, edge, edge)
         self.cubes_out = nn.ConvTranspose3d(latent_channels, out_channels, edge, edge)
-        last = self.decoder.blocks[-1].conv
-        with torch.no_grad():
-            self.quant_conv_log_sigma.conv.bias.fill_(-6.0)
-            for parameter in (
-                self.quant_conv_mu.conv.weight,
-                self.quant_conv_mu.conv.bias,
-                self.quant_conv_log_sigma.conv.weight,
-                last.weight,
-                last.bias,
-            ):
-                parameter.zero_()
+        self.silence_convolutions()
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Volume (B, C, D, H, W) -> mean and standard deviation of the latent."""
