@@ -27,7 +27,7 @@ LISTS = ("images", "more_styles", "marks")  # path keys that take several
 # Where a plain key of the last name in an id means what it means at the top level.
 TABLES = ("train", "dataloader", "evaluation")
 # Path keys whose names mean other things inside of components.
-TOP_ONLY = ("base", "common", "expert", "preview", "figure", "style", "more_styles", "lesions")
+TOP_ONLY = ("base", "common", "expert", "preview", "figure", "style", "more_styles", "lesions", "other")
 READ_BY_MONAI = re.compile("[#@%$]")
 NEEDED = "."  # stands for what a config holds where it is not at hand
 SPELLED = re.compile(r"\$'([^'\\]|\\.)*'")

@@ -24,7 +24,7 @@ from synthzoo.phantoms.echo.phantom import make_clip
 from synthzoo.phantoms.scenes.scene import make_scene
 
 FOLDER = "example_input"  # below the output folder
-SPACING_MM = 2.0
+SPACING_MM, COARSE_MM = 2.0, 4.0
 TUMOUR = {"core_ml": 4.0, "enhancing_ml": 7.0, "oedema_ml": 25.0}
 RADIOGRAPH_SIZE = 384  # pixels
 PHOTOGRAPH_SIZE = 256  # pixels
@@ -35,6 +35,14 @@ def write_brain_flair(folder: Path, seed: int, mark: Mark) -> Path:
     """Write the FLAIR volume of a brain phantom with a tumour, 2 mm, skull-stripped."""
     phantom = make_brain(replace(draw_brain(seed), tumour=TUMOUR), SPACING_MM, "FLAIR")
     path = folder / f"example-{seed}_FLAIR.nii.gz"
+    write_nifti(path, phantom.image, phantom.anatomy.affine, mark=mark)
+    return path
+
+
+def write_brain_t1w(folder: Path, seed: int, mark: Mark) -> Path:
+    """Write the T1-weighted volume of a healthy brain phantom, 4 mm, skull-stripped."""
+    phantom = make_brain(draw_brain(seed), COARSE_MM, noise=0.01, bias=0.1)
+    path = folder / f"example-{seed}_T1w.nii.gz"
     write_nifti(path, phantom.image, phantom.anatomy.affine, mark=mark)
     return path
 
@@ -84,6 +92,7 @@ EXAMPLES: dict[str, Callable[[Path, int, Mark], Path]] = {
     "brain_flair": write_brain_flair,
     "brain_labels": write_brain_labels,
     "brain_picture": write_brain_picture,
+    "brain_t1w": write_brain_t1w,
     "chest_radiograph": write_chest_radiograph,
     "echo_video": write_echo_video,
     "scene_photograph": write_scene_photograph,

@@ -48,6 +48,7 @@ def ddim(
     progress: Callable[[Iterable], Iterable] = iter,
     clip: float | None = None,
     start: int | None = None,
+    correct: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Denoising diffusion implicit models (Song et al., ICLR 2021, eq. 12).
 
@@ -63,6 +64,8 @@ def ddim(
         clip: largest absolute value of the clean estimate; the noise estimate follows it. None clips nothing.
         start: timestep at which `noise` lies, an image under so much noise: the walk begins there and goes on over
             those of the spacing below it. None takes pure noise and walks all of them.
+        correct: what becomes of each clean estimate (B, ...), such as one that agrees with what was measured; the
+            noise estimate follows it. None leaves it.
 
     Returns:
         (B, ...), the sample.
@@ -80,11 +83,55 @@ def ddim(
         (a, s), (a_next, s_next) = _levels(schedule, t), _levels(schedule, after)
         if clip is not None:
             x0 = x0.clamp(-clip, clip)
+        if correct is not None:
+            x0 = correct(x0)
+        if clip is not None or correct is not None:
             e = (x - a * x0) / s
         fresh = eta * s_next / s * math.sqrt(max(1 - (a / a_next) ** 2, 0.0))
         x = a_next * x0 + math.sqrt(max(s_next**2 - fresh**2, 0.0)) * e
         if fresh > 0:
             x = x + fresh * fresh_noise(x, generator)
+    return x
+
+
+def ddim_inversion(
+    denoise: Callable,
+    x0: torch.Tensor,
+    schedule: NoiseSchedule,
+    steps: int = 50,
+    spacing: str = "log_snr",
+    refine: int = 1,
+) -> torch.Tensor:
+    """The noise from which `ddim` with eta 0 comes back to x0: its ordinary differential equation upwards (eq. 14).
+
+    With v = a e - s x_0 a step down is x' = cos x - sin v(x), of the angle between the levels; the x that it comes from
+    is sought by fixed-point iteration (as in Pan et al., ICCV 2023), since few steps are long.
+
+    Args:
+        x0: (B, ...), clean; it stands for x at the lowest level.
+        steps, spacing: as of the way back, whose timesteps are walked the other way round.
+        refine: iterations of each step; 0 takes v of the level below.
+
+    Returns:
+        (B, ...), x at the highest timestep.
+
+    Raises:
+        UserError: `steps` outside of the schedule.
+    """
+
+    def velocity(x: torch.Tensor, t: int) -> torch.Tensor:
+        clean, e = schedule.split(x, denoise(x, _times(x, t)), t)
+        a, s = _levels(schedule, t)
+        return a * e - s * clean
+
+    times = SPACINGS[spacing](schedule, steps)[::-1]
+    x = x0
+    for t, after in zip(times, times[1:]):
+        (a, s), (a_next, s_next) = _levels(schedule, t), _levels(schedule, after)
+        cosine, sine = a * a_next + s * s_next, a * s_next - s * a_next
+        below, x = x, cosine * x + sine * velocity(x, t)
+        for _ in range(refine):
+            x = (below + sine * velocity(x, after)) / cosine
     return x
 
 

@@ -234,6 +234,33 @@ def command_run(tmp_path_factory):
     return run
 
 
+@pytest.fixture(scope="module")
+def client_over(tmp_path_factory):
+    """`client_over(name, make, **studies)`: MONAI Label's client of a server over one bundle and studies by their id.
+
+    `make(folder)` makes the bundle in `folder / name`; a study is the word and the seed of an example.
+    """
+    from monailabel.client import MONAILabelClient
+
+    from synthzoo.bundle.index import entry
+    from synthzoo.cases.examples import write_example
+    from synthzoo.io.files import write_json
+
+    with contextlib.ExitStack() as started:
+
+        def start(name, make, **studies):
+            zoo, stored = tmp_path_factory.mktemp("zoo_of_one"), tmp_path_factory.mktemp("studies_of_one")
+            bundle = make(zoo / "bundles")
+            write_json(zoo / "bundle_index.json", {"format": 1, "base_url": "", "bundles": {name: entry(bundle)}})
+            for study, (word, seed) in studies.items():
+                example = write_example(word, tmp_path_factory.mktemp("example"), seed)
+                shutil.move(example, stored / f"{study}.nii.gz")
+            server = Server(zoo / "bundle_index.json", stored, tmp_path_factory.mktemp("server_of_one"))
+            return MONAILabelClient(started.enter_context(server).url, str(tmp_path_factory.mktemp("client_of_one")))
+
+        yield start
+
+
 @pytest.fixture(scope="session")
 def client(server, tmp_path_factory):
     """MONAI Label's own client."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import numpy as np
 import pytest
 
@@ -11,28 +9,13 @@ pytest.importorskip("monailabel", reason="monailabel is not installed; docs/pins
 
 import nibabel as nib
 from asking import voxels
-from conftest import Server
-from monailabel.client import MONAILabelClient
 from monailabel.client.client import MONAILabelClientException
 from small_brain_tasks import NAME, small_bundle
 
-from synthzoo.bundle.index import entry
-from synthzoo.cases.examples import write_example
-from synthzoo.io.files import write_json
-
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    zoo, studies = tmp_path_factory.mktemp("tasks"), tmp_path_factory.mktemp("of_tasks")
-    bundle = small_bundle(zoo / "bundles")
-    write_json(zoo / "bundle_index.json", {"format": 1, "base_url": "", "bundles": {NAME: entry(bundle)}})
-    shutil.move(write_example("brain_flair", tmp_path_factory.mktemp("example"), 1), studies / "ann.nii.gz")
-    server = Server(zoo / "bundle_index.json", studies, tmp_path_factory.mktemp("tasks_server"))
-    try:
-        server.start()
-        yield MONAILabelClient(server.url, str(tmp_path_factory.mktemp("tasks_client")))
-    finally:
-        server.stop()
+def client(client_over):
+    return client_over(NAME, small_bundle, ann=("brain_flair", 1))
 
 
 def test_the_server_says_what_each_task_takes(client):

@@ -5,7 +5,7 @@ import torch
 from monai.networks.schedulers import DDIMScheduler
 
 from synthzoo.diffusion.guidance import guided
-from synthzoo.diffusion.samplers import SAMPLERS, ddim, dpm_solver, find_sampler
+from synthzoo.diffusion.samplers import SAMPLERS, ddim, ddim_inversion, dpm_solver, find_sampler
 from synthzoo.diffusion.schedule import KINDS, NoiseSchedule, full_range_timesteps, leading_timesteps
 from synthzoo.errors import UserError
 
@@ -93,6 +93,33 @@ def test_a_clipped_estimate_bounds_the_sample_and_a_wide_bound_changes_nothing(e
 
     assert float(sample(1.2).max()) == pytest.approx(1.2, abs=1e-6)
     assert torch.allclose(sample(50.0), sample(None), atol=1e-6)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v"])
+def test_an_inversion_is_undone_by_the_way_down(prediction):
+    schedule = NoiseSchedule(prediction=prediction)
+    denoise, draw = gaussian_denoiser(schedule), torch.Generator().manual_seed(1)
+    data = MEAN + DEVIATION * torch.randn(200, 3, generator=draw)
+    off = []
+    for refine in (0, 3):
+        noise = ddim_inversion(denoise, data, schedule, 10, refine=refine)
+        off.append(float((ddim(denoise, noise, schedule, 10, spacing="log_snr") - data).pow(2).mean().sqrt()))
+    assert off[1] < 0.05 * DEVIATION and off[1] < off[0]
+    many = ddim_inversion(denoise, data, schedule, 200)  # few steps lose deviation on the way down, and add it upwards
+    assert many.std().item() == pytest.approx(1, abs=0.1)
+
+
+def test_each_clean_estimate_is_corrected():
+    schedule = NoiseSchedule(prediction="v")
+    noise = torch.randn(5, 3, generator=torch.Generator().manual_seed(2))
+    seen = []
+
+    def correct(x0):
+        seen.append(x0)
+        return torch.cat([torch.full_like(x0[:, :1], 7.0), x0[:, 1:]], 1)
+
+    out = ddim(gaussian_denoiser(schedule), noise, schedule, 6, eta=0.5, correct=correct)
+    assert len(seen) == 6 and (out[:, 0] == 7).all() and (out[:, 1:] != 7).all()
 
 
 def test_the_second_order_solver_errs_less_at_few_steps():

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from scipy import ndimage as ndi
+from scipy.spatial.transform import Rotation
 from torch.nn import functional as F
 
 COARSE_MM = 4.0  # voxel of the template and of the probabilities it is fitted to
@@ -84,6 +85,14 @@ class FittedTemplate:
     def tissues(self) -> np.ndarray:
         """Shares of white matter and CSF under the fit, float32 (2, D, H, W)."""
         return self._moved(template_maps()[1], self.numbers, self.shape, COARSE_MM, "zeros")[0].numpy()
+
+    def motion(self) -> np.ndarray:
+        """Where the template lies, without its scales: its mm to the brain's, both from their grid's middle, (4, 4)."""
+        shift, turn, _ = self.numbers.split(3)
+        rigid = np.eye(4)
+        rigid[:3, :3] = Rotation.from_rotvec(turn.numpy()).as_matrix().T
+        rigid[:3, 3] = (self.centre + 50 * shift).numpy()
+        return rigid
 
     def _moved(
         self, volume: torch.Tensor, numbers: torch.Tensor, shape: Sequence[int], spacing_mm: float, padding: str

@@ -20,10 +20,10 @@ from monai.transforms import Transform
 from scipy import ndimage as ndi
 from torch.nn import functional as F
 
+from synthzoo.cases.marks import on_grid
 from synthzoo.errors import UserError
 from synthzoo.instruments.brain.template_fit import FittedTemplate
-from synthzoo.phantoms.brain.pathology.scans import LABELS
-from synthzoo.systems.brainspade3d.marks import lesions_of, on_grid
+from synthzoo.phantoms.brain.pathology.scans import LABELS, TISSUES
 from synthzoo.systems.brainspade3d.mirror_fit import fit_mirror
 from synthzoo.transforms.head_grid import resample
 
@@ -51,6 +51,11 @@ class Healed(NamedTuple):
     mask: np.ndarray
     ml: float
     other_side: float
+
+
+def lesions_of(labels: np.ndarray) -> np.ndarray:
+    """What a label map by `scans.LABELS` calls lesion, bool."""
+    return labels >= len(TISSUES)
 
 
 def heal(

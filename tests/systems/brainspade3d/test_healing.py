@@ -8,13 +8,13 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from synthzoo.cases.marks import LoadMarkd, digest_of_marks, on_grid, read_mark
 from synthzoo.errors import UserError
 from synthzoo.phantoms.brain.contrast import render
 from synthzoo.phantoms.brain.pathology.scans import LABELS
 from synthzoo.phantoms.brain.phantom import draw_params, make_anatomy
 from synthzoo.systems.brainspade3d.healing import HealLesiond, heal
 from synthzoo.systems.brainspade3d.lesion_evaluation import controls
-from synthzoo.systems.brainspade3d.marks import LoadMarkd, digest_of_marks, on_grid, read_mark
 from synthzoo.systems.brainspade3d.mirror_fit import fit_mirror
 
 OEDEMA = LABELS["oedema"]

@@ -17,7 +17,6 @@ from synthzoo.errors import UserError
 from synthzoo.io.files import sha256
 from synthzoo.io.kinds import ENDINGS, stem
 from synthzoo.io.volumes import read_volume
-from synthzoo.phantoms.brain.pathology.scans import TISSUES
 from synthzoo.transforms.head_grid import resample
 
 WORDS = ("mask", "dseg", "heatmap")  # last word of a mark's name, the first that is there is taken
@@ -139,11 +138,6 @@ def on_grid(mark: np.ndarray, mark_affine: np.ndarray, shape: tuple[int, ...], a
     if mark.shape == shape and np.abs(mark_affine - affine).max() < SAME_MM:
         return mark
     return resample(mark.astype(np.float32), mark_affine, shape, affine) > 0.5
-
-
-def lesions_of(labels: np.ndarray) -> np.ndarray:
-    """What a label map by `scans.LABELS` calls lesion, bool."""
-    return labels >= len(TISSUES)
 
 
 def digest_of_marks(marks: str | Path | Sequence[str | Path]) -> str | None:
