@@ -30,7 +30,10 @@ from synthzoo.transforms.radiograph_grid import ToRadiographGridd
 
 OURS, BRIGHT, DARK = "P-PII (shipped)", "equalised intensity, smoothed", "equalised intensity, inverted"
 MEAN, POSITION = "distance from the mean radiograph", "position prior"
+MIRRORED = "difference from the other side"
 UNSURE = "uncertainty alone"
+CONTROLS = {BRIGHT: "bright", DARK: "dark", MEAN: "mean", POSITION: "position", MIRRORED: "mirrored"}  # in figures
+CONTROLS[UNSURE] = "uncertainty"
 BINS = 20
 DRAWN_UP_TO = 0.3  # of the map, and of 1 - confidence
 ABLATED, FEW = 150, 8  # radiographs, and passes of each
@@ -204,6 +207,7 @@ class ConfidenceEvaluation(Evaluation):
             BRIGHT: smooth,
             DARK: (1 - smooth) * seen,
             MEAN: np.stack([ndi.gaussian_filter(np.abs(image - mean) / deviation, 1.0) for image in images]),
+            MIRRORED: np.stack([loc.asymmetry(image, mask, axis=1) for image, mask in zip(images, seen)]),
             POSITION: np.broadcast_to(prior, images.shape),
         }
 
@@ -243,7 +247,7 @@ def summarise(heats: Mapping[str, np.ndarray], data: Mapping[str, torch.Tensor])
             found.figures |= {"ap": round(scores["ap"], 4), "auroc": round(scores["auroc"], 4)}
             found.figures |= {"image_auroc": round(image, 4), "chance": round(scores["chance"], 4)}
         else:
-            key = {BRIGHT: "bright", DARK: "dark", MEAN: "mean", POSITION: "position", UNSURE: "uncertainty"}[name]
+            key = CONTROLS[name]
             found.figures[f"{key}_ap"] = round(scores["ap"], 4)
     rows.append(["chance", round(found.figures["chance"], 3), 0.5, 0.5])
     title = f"{int(ill.sum())} phantom radiographs with findings, {int((~ill).sum())} without"

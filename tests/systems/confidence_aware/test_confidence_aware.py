@@ -15,7 +15,15 @@ from synthzoo.phantoms.chest.findings import KINDS
 from synthzoo.systems.confidence_aware.ablation import MEMBERS, setting
 from synthzoo.systems.confidence_aware.calibration import ThresholdCalibration
 from synthzoo.systems.confidence_aware.dataset import HealthyPairs, is_healthy
-from synthzoo.systems.confidence_aware.evaluation import calibration_curve, in_boxes, risk_coverage
+from synthzoo.systems.confidence_aware.evaluation import (
+    MIRRORED,
+    OURS,
+    ConfidenceEvaluation,
+    calibration_curve,
+    in_boxes,
+    risk_coverage,
+    summarise,
+)
 from synthzoo.systems.confidence_aware.inferer import ConfidenceMapInferer
 from synthzoo.systems.confidence_aware.network import RATES, AnomalyConfidenceNetwork
 from synthzoo.systems.confidence_aware.objective import SoftLabelLoss
@@ -233,6 +241,23 @@ def test_boxes_are_compared_inside_and_outside():
     auroc, pointing = in_boxes({"right": heat, "wrong": 1 - heat, "flat": np.zeros_like(heat)}, data).tables
     assert auroc["rows"] == [[KINDS[1], 1, 1.0, 0.0, 0.5], ["all", 1, 1.0, 0.0, 0.5]]
     assert pointing["rows"][-1][:4] == ["all", 1, 1.0, 0.0]
+
+
+def test_the_difference_from_the_other_side_marks_a_finding_and_its_mirror_image():
+    half = textured(3)[0, :, : SIZE // 2]
+    image = np.stack([np.concatenate([half, half[:, ::-1]], 1)] * 2)
+    kinds = torch.zeros(2, len(KINDS), SIZE, SIZE)
+    kinds[0, 0, 20:32, 6:18] = 1
+    data = {"image": torch.tensor(image) + 0.5 * kinds.amax(1), "truth": kinds.amax(1), "kinds": kinds.bool()}
+    data["seen"] = torch.ones_like(data["truth"]).bool()
+    evaluation = ConfidenceEvaluation.__new__(ConfidenceEvaluation)
+    evaluation.training, evaluation.references = [{"image": image[:1]}] * 2, 2
+    evaluation.preprocessing = lambda row: row
+    controls = evaluation._controls(data)
+    found = summarise({OURS: data["truth"].numpy(), **controls}, data)
+    assert controls[MIRRORED][1].max() == 0
+    assert found.figures["mirrored_ap"] == pytest.approx(0.5, abs=0.1) and found.figures["chance"] < 0.02
+    assert MIRRORED in found.tables[1]["columns"]
 
 
 def test_risk_falls_with_coverage_where_an_order_knows_the_error_and_not_at_random():
