@@ -16,6 +16,7 @@ import torch
 
 from synthzoo.evaluation.base import Evaluation, Found
 from synthzoo.evaluation.baselines import MonaiSampler
+from synthzoo.evaluation.denoiser_parts import ClosedFormAlone, has_closed_form, with_denoiser
 from synthzoo.evaluation.label_scores import (
     TISSUES,
     class_statistics,
@@ -82,31 +83,41 @@ class LabelSynthesisEvaluation(Evaluation):
     # --- what the parts share ----------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def generate(self, conditions: np.ndarray, salt: int) -> torch.Tensor:
-        """Label maps float16 (N, K, ...) for conditions (N, C), NaN where left out."""
-        found = []
+    def generate(self, conditions: np.ndarray, salt: int, network: Any = None) -> torch.Tensor:
+        """Label maps float16 (N, K, ...) for conditions (N, C), NaN where left out, by this network or another."""
+        found, network = [], self.network if network is None else network
         noise = torch.Generator().manual_seed(self.seed * 1000 + salt)
         for part in torch.as_tensor(conditions, dtype=torch.float32).split(self.BATCH):
-            start = torch.randn(len(part), *self.network.latent_shape, generator=noise)
-            maps = self.inferer.sample(start.to(self.device), self.network, part.to(self.device))
+            start = torch.randn(len(part), *network.latent_shape, generator=noise)
+            maps = self.inferer.sample(start.to(self.device), network, part.to(self.device))
             found.append(cleaned(maps).cpu().half())
         return torch.cat(found)
 
     @torch.inference_mode()
-    def painted(self, maps: np.ndarray, styles: np.ndarray) -> np.ndarray:
-        """Images (N, ...) painted on label maps (N, K, ...) in the styles of slices (N, h, w)."""
+    def painted(self, maps: np.ndarray, styles: np.ndarray, blocks: bool = True) -> np.ndarray:
+        """Images (N, ...) painted on label maps (N, K, ...) in the styles of slices (N, h, w).
+
+        Without `blocks` by the intensities alone that the style code gives to the classes.
+        """
         found, painter = [], self.network.painter
         for first in range(0, len(maps), self.BATCH):
             part = slice(first, first + self.BATCH)
             style = torch.as_tensor(styles[part], dtype=torch.float32)[:, None].to(self.device)
             shown = torch.as_tensor(maps[part]).float().to(self.device)
-            found.append(painter(shown, painter.style(style)[0])[:, 0].clamp(0, 1).cpu().numpy())
+            code = painter.style(style)[0]
+            image = painter(shown, code) if blocks else painter.toned(shown, code) * (1 - shown[:, :1])
+            found.append(image[:, 0].clamp(0, 1).cpu().numpy())
         return np.concatenate(found)
 
     @cached_property
     def generated(self) -> torch.Tensor:
         """Label maps generated for the conditions of `truth`."""
         return self.cached("generated", lambda: {"maps": self.generate(self.truth[1], 2)})["maps"]
+
+    def millilitres(self, maps: torch.Tensor) -> dict[str, np.ndarray]:
+        """mL by class of label maps (N, K, ...)."""
+        parts = [self.inferer.volumes(part.float()) for part in maps.split(self.BATCH)]
+        return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
     # --- labels ------------------------------------------------------------------------------------------------------
 
@@ -130,8 +141,11 @@ class LabelSynthesisEvaluation(Evaluation):
     def loads(self) -> Found:
         """Requested volumes against those in the generated label maps, by class."""
         requested, found, rows = self.truth[1], Found(), []
-        parts = [self.inferer.volumes(part.float()) for part in self.generated.split(self.BATCH)]
-        measured = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+        measured, linear = self.millilitres(self.generated), None
+        if has_closed_form(self.network):
+            alone = with_denoiser(self.network, ClosedFormAlone(self.network.denoiser.gaussian))
+            made = self.cached("linear", lambda: {"maps": self.generate(requested, 2, alone)})
+            linear = self.millilitres(made["maps"])
         for number, name in enumerate(MEASURED):
             asked, got = requested[:, number], measured[name]
             one, present = conditioning(asked, got, self.seed), asked > self.LEAST_ML
@@ -139,17 +153,20 @@ class LabelSynthesisEvaluation(Evaluation):
             alone = conditioning(asked[present], got[present], self.seed)["r"] if present.sum() >= 8 else None
             rows.append([name, one["r"], one["slope"], one["mae"], one["shuffled"]["r"], int(present.sum()), alone])
             rows[-1].append(None if absent is None else round(absent, 3))
+            if linear is not None:
+                rows[-1].append(conditioning(asked, linear[name], self.seed)["r"])
             short = name.removesuffix("_ml").lower()
             found.figures |= {f"{short}_r": one["r"], f"{short}_r_shuffled": one["shuffled"]["r"]}
             if absent is not None:
                 found.figures[f"{short}_kept_absent"] = round(absent, 4)
         lesions = [f"{name.lower()}_r" for name in LESIONS]
         found.figures["lesion_r_lowest"] = min(found.figures[name] for name in lesions)
-        kept = [row[-1] for row in rows if row[-1] is not None and len(requested) - row[-3] >= FEWEST_ABSENT]
+        kept = [row[7] for row in rows if row[7] is not None and len(requested) - row[5] >= FEWEST_ABSENT]
         if kept:
             found.figures["absent_lowest"] = min(kept)
         columns = ["mL", "r", "slope", "mean absolute error", "r shuffled", "requests above 0"]
         columns += ["r of these", f"share of requests of 0 that stayed below {10 * self.LEAST_ML:g} mL"]
+        columns += [] if linear is None else ["r of the closed form alone"]
         title = f"Requested against generated volumes, {len(requested)} requests as test {self.KIND} have them"
         found.add(title, columns, rows)
         return found
@@ -162,6 +179,8 @@ class LabelSynthesisEvaluation(Evaluation):
         for contrast in self.PAINTED_IN:
             maps, own, other, style = self.styled(contrast, 3, self.count // self.EACH)
             images = {"phantom (ceiling)": own, "painted": self.painted(maps, style)}
+            if self.network.painter.tones is not None:
+                images["painted, blocks silenced"] = self.painted(maps, style, blocks=False)
             shortcut = [
                 mean_painter(m, *class_statistics(s, o), n) for n, (m, o, s) in enumerate(zip(maps, other, style))
             ]

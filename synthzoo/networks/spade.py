@@ -43,6 +43,8 @@ class StylePainter(nn.Module):
             they are (published, too), where MONAI normalises them over the picture.
         pack: cubes (squares) of so many voxels an axis become channels at the door and voxels again at the end, which
             keeps every voxel's labels and costs a fraction of blocks at full resolution; 1 packs nothing.
+        tones: width of the layer by which a code gives each class an intensity. Voxels start from that of their
+            classes, by their shares, and the blocks paint what differs from it; 0, as published, has no such start.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class StylePainter(nn.Module):
         norm: str = "INSTANCE",
         any_size: bool = False,
         pack: int = 1,
+        tones: int = 0,
     ) -> None:
         super().__init__()
         self.classes, self.code_size, self.code_maps = int(classes), int(code_size), bool(code_maps)
@@ -85,6 +88,9 @@ class StylePainter(nn.Module):
         )
         self.head = SPADENetResBlock(spatial_dims, head_channels, head_channels, shown, hidden, norm)
         self.last = Convolution(spatial_dims, head_channels, voxels, conv_only=True)
+        self.tones = None
+        if tones:
+            self.tones = nn.Sequential(nn.Linear(self.code_size, tones), nn.LeakyReLU(0.2), nn.Linear(tones, classes))
         for layer in [module for module in self.modules() if isinstance(module, SPADE)] if self.any_size else []:
             del layer.mlp_gamma.adn, layer.mlp_beta.adn
 
@@ -101,7 +107,12 @@ class StylePainter(nn.Module):
         shown = pixelunshuffle(shown, dims, self.pack) if self.pack > 1 else shown
         shown = torch.cat([shown, constant_maps(code, shown)], 1) if self.code_maps else shown
         x = self.last(F.leaky_relu(self.head(self.decode(shown, code), shown), 0.2))
-        return (pixelshuffle(x, dims, self.pack) if self.pack > 1 else x) * (1 - maps[:, :1])
+        x = pixelshuffle(x, dims, self.pack) if self.pack > 1 else x
+        return (x if self.tones is None else x + self.toned(maps, code)) * (1 - maps[:, :1])
+
+    def toned(self, maps: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        """The intensities that the code gives to the classes, by their shares, (B, 1, ...): what the blocks add to."""
+        return torch.einsum("bk...,bk->b...", maps, self.tones(code)[:, : maps.shape[1]])[:, None]
 
     def decode(self, shown: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
         """Features (B, head_channels, ...) of what the blocks are shown, (B, S, ...)."""

@@ -1,6 +1,7 @@
 """Losses of label maps: their autoencoder's, and of what the diffusion of their latents decodes to.
 
     focal cross-entropy   L = - sum_k w_k t_k (1 - p_k)^g log p_k     a voxel, t the true shares (Lin et al., ICCV 2017)
+    calibrated            p = softmax(logits + log w), so that softmax(logits) tends to t and not to w t
     autoencoder           L(maps) + noise_weight L(decode(z + s e)) + kl_weight KL / batch
     diffusion             mean (prediction - target)^2 + decoded_weight a_t^2 L(decode(estimate of z))
 
@@ -25,11 +26,15 @@ class LabelLoss:
     Args:
         gamma: of the focal factor; 0 is cross-entropy.
         weights: of each class; None weighs all alike.
+        calibrated: add the weights' logarithms to the logits (Menon et al., arXiv 2007.07314). Without it a class of
+            weight 4 takes up to four times its share wherever the network is unsure, and its volume grows by that.
     """
 
-    def __init__(self, gamma: float = 0.0, weights: Sequence[float] | None = None) -> None:
-        self.gamma = float(gamma)
+    def __init__(self, gamma: float = 0.0, weights: Sequence[float] | None = None, calibrated: bool = False) -> None:
+        self.gamma, self.calibrated = float(gamma), bool(calibrated)
         self.weights = None if weights is None else torch.tensor([float(w) for w in weights])
+        if self.calibrated and self.weights is not None and float(self.weights.min()) <= 0:
+            raise UserError(f"weights = {list(weights or ())}: with calibrated, each must be above 0.")
 
     def __call__(self, logits: torch.Tensor, maps: torch.Tensor, each: torch.Tensor | None = None) -> torch.Tensor:
         """Logits and maps (B, K, ...) -> scalar; `each` (B,) weighs the samples.
@@ -37,14 +42,14 @@ class LabelLoss:
         Raises:
             UserError: another number of weights than of classes.
         """
-        log = F.log_softmax(logits, 1)
-        loss = -maps * log
+        weights = logits.new_ones(logits.shape[1]) if self.weights is None else self.weights.to(logits)
+        if len(weights) != logits.shape[1]:
+            raise UserError(f"weights: {len(weights)} for {logits.shape[1]} classes; give one for each.")
+        weights = weights.reshape(1, -1, *(1 for _ in logits.shape[2:]))
+        log = F.log_softmax(logits + weights.log() if self.calibrated else logits, 1)
+        loss = -maps * log * weights
         if self.gamma:
             loss = loss * (1 - log.exp()).pow(self.gamma)
-        if self.weights is not None:
-            if len(self.weights) != logits.shape[1]:
-                raise UserError(f"weights: {len(self.weights)} for {logits.shape[1]} classes; give one for each.")
-            loss = loss * self.weights.to(loss).reshape(1, -1, *(1 for _ in loss.shape[2:]))
         found = loss.sum(1).flatten(1).mean(1)
         return (found if each is None else found * each).mean()
 

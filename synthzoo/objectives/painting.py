@@ -108,6 +108,8 @@ class PainterObjective:
         cosine_weight: of 1 - cosine between the codes of a style slice and of its warped copy.
         warp: (relative scale, rotation in radians, shift as a share of the image) of that copy, each up to +-.
         harden: share of the samples whose labels are brought to their arg-max, as a user's label maps are.
+        class_factors: of each class, by its share of a voxel, in the pixel error: lesions are few voxels, and a painter
+            may leave them out at little cost; None counts all alike.
     """
 
     name = "painter"
@@ -123,11 +125,13 @@ class PainterObjective:
         cosine_weight: float = 1.0,
         warp: Sequence[float] = (0.2, 0.75, 0.012),
         harden: float = 0.3,
+        class_factors: Sequence[float] | None = None,
     ) -> None:
         self.critic, self.l1_weight = critic, l1_weight
         self.adversarial_weight, self.feature_weight = adversarial_weight, feature_weight
         self.kl_weight, self.consistency_weight, self.cosine_weight = kl_weight, consistency_weight, cosine_weight
         self.warp, self.harden = tuple(warp), float(harden)
+        self.class_factors = None if class_factors is None else torch.tensor([float(f) for f in class_factors])
 
     def __call__(self, network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
         """`batch["labels"]` (B, K, ...), "image" (B, 1, ...), "style" and "other_style" (B, 1, h, w) -> "loss", ..."""
@@ -135,7 +139,7 @@ class PainterObjective:
         maps = harden(batch["labels"], self.harden)
         mean, log_variance = painter.style(batch["style"])
         painted = painter(maps, draw_code(mean, log_variance))
-        found = {"l1": (painted - image).abs().mean()}
+        found = {"l1": self.pixel_error(batch["labels"], image, painted)}
         found["kl"] = 0.5 * (mean.pow(2) + log_variance.exp() - log_variance - 1).sum(1).mean()
         loss = self.l1_weight * found["l1"] + self.kl_weight * found["kl"]
         if self.cosine_weight:
@@ -149,6 +153,19 @@ class PainterObjective:
         if self.critic is not None:
             loss = loss + self.heard(batch["labels"], image, painted, found)
         return {"loss": loss, **found}
+
+    def pixel_error(self, maps: torch.Tensor, image: torch.Tensor, painted: torch.Tensor) -> torch.Tensor:
+        """Mean absolute error, a scalar, each voxel by the factors of its classes.
+
+        Raises:
+            UserError: another number of factors than of classes.
+        """
+        error = (painted - image).abs()
+        if self.class_factors is None:
+            return error.mean()
+        if len(self.class_factors) != maps.shape[1]:
+            raise UserError(f"class_factors: {len(self.class_factors)} for {maps.shape[1]} classes; give one for each.")
+        return (torch.einsum("bk...,k->b...", maps, self.class_factors.to(maps))[:, None] * error).mean()
 
     def heard(
         self, maps: torch.Tensor, image: torch.Tensor, painted: torch.Tensor, found: dict[str, torch.Tensor]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from monai.networks.nets import PatchDiscriminator
@@ -133,6 +134,41 @@ def test_a_loss_of_hard_labels_is_cross_entropy_and_focus_lowers_what_is_known()
     assert torch.allclose(LabelLoss(weights=[2] * len(CLASSES))(logits, maps), 2 * plain)
     with pytest.raises(UserError, match="3 for 11 classes"):
         LabelLoss(weights=[1, 2, 3])(logits, maps)
+
+
+@pytest.mark.parametrize("calibrated, share", [(False, 0.4 / 1.3), (True, 0.1)])
+def test_the_loss_of_a_calibrated_share_is_lowest_at_that_of_the_maps(calibrated, share):
+    loss, maps = LabelLoss(weights=[1.0, 4.0], calibrated=calibrated), torch.tensor([0.9, 0.1]).reshape(1, 2, 1)
+    shares = torch.linspace(0.01, 0.99, 981)
+    losses = [float(loss(torch.stack([1 - s, s]).log().reshape(1, 2, 1), maps)) for s in shares]
+    assert float(shares[int(np.argmin(losses))]) == pytest.approx(share, abs=2e-3)
+
+
+def test_the_pixel_error_counts_a_class_by_its_factor():
+    batch, factors = batch_of(), [1.0] * len(CLASSES)
+    error = (batch["image"] - batch["style"]).abs()
+    given = batch["labels"], batch["image"], batch["style"]
+    assert torch.allclose(PainterObjective(class_factors=factors).pixel_error(*given), error.mean(), atol=1e-6)
+    factors[6] = 3.0
+    expected = ((1 + 2 * batch["labels"][:, 6:7]) * error).mean()
+    assert torch.allclose(PainterObjective(class_factors=factors).pixel_error(*given), expected, atol=1e-6)
+    with pytest.raises(UserError, match="3 for 11 classes"):
+        PainterObjective(class_factors=[1, 2, 3]).pixel_error(*given)
+
+
+def test_calibrated_weights_are_above_zero():
+    with pytest.raises(UserError, match="above 0"):
+        LabelLoss(weights=[0, 1], calibrated=True)
+
+
+def test_a_style_code_gives_each_class_its_intensity():
+    painter, maps = small_painter(tones=8).eval(), random_maps(1)
+    torch.nn.init.zeros_(painter.last.conv.weight)
+    torch.nn.init.zeros_(painter.last.conv.bias)
+    code = torch.randn(1, 4)
+    values = painter.tones(code)[0]
+    painted = painter(maps, code)[0, 0]
+    assert torch.allclose(painted, torch.einsum("k...,k->...", maps[0], values) * (1 - maps[0, 0]), atol=1e-6)
 
 
 def test_the_velocity_is_that_of_the_latent_and_its_noise():

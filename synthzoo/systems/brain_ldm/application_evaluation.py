@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
 from synthzoo.evaluation.base import Evaluation, Found
+from synthzoo.evaluation.denoiser_parts import ClosedFormAlone, has_closed_form, with_denoiser
 from synthzoo.instruments.brain.segmentation import CLASSES, features, segment
 from synthzoo.instruments.brain.volumes import measure_brains
 from synthzoo.metrics.fidelity import fid, gradient_energy
@@ -28,7 +29,6 @@ from synthzoo.phantoms.brain.phantom import make_brain
 from synthzoo.systems.brain_ldm import classical
 from synthzoo.systems.brain_ldm.inferer import EditInferer, InpaintInferer, ReconstructInferer, ScanInferer, psnr
 from synthzoo.systems.brain_ldm.restoration import keep_samples, sampling_mask, zero_filled
-from synthzoo.systems.brain_ldm.shortcuts import ClosedFormAlone, has_closed_form, with_denoiser
 
 VOXEL_ML = 0.064
 FIRST = 80_000  # of the test phantoms, which no other evaluation of the bundle shows

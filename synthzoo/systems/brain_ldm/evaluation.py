@@ -10,6 +10,7 @@ import torch
 
 from synthzoo.diffusion.samplers import SAMPLERS
 from synthzoo.evaluation.base import Found
+from synthzoo.evaluation.denoiser_parts import ClosedFormAlone, NetworkAlone, has_closed_form, with_denoiser
 from synthzoo.evaluation.volume_samples import Samples
 from synthzoo.evaluation.volume_synthesis import VolumeSynthesisEvaluation
 from synthzoo.inferers.synthesis import SynthesisInferer
@@ -80,10 +81,10 @@ class SynthesisEvaluation(VolumeSynthesisEvaluation):
         if not self.measure_shortcuts:
             return Found()
         sets = {"generated": self.generated[0]}
-        if shortcuts.has_closed_form(self.network):
+        if has_closed_form(self.network):
             hybrid = self.network.denoiser
-            alone = {shortcuts.CLOSED_FORM: shortcuts.ClosedFormAlone(hybrid.gaussian)}
-            alone[shortcuts.NETWORK] = shortcuts.NetworkAlone(hybrid)
+            alone = {shortcuts.CLOSED_FORM: ClosedFormAlone(hybrid.gaussian)}
+            alone[shortcuts.NETWORK] = NetworkAlone(hybrid)
             sets |= {name: self.volumes_of(with_one, name) for name, with_one in alone.items()}
             sets[shortcuts.MEAN] = self.samples.make(self.requested, shortcuts.MeanInferer(), shortcuts.MEAN)[0]
         elif self.closed_form_modes is not None:
@@ -135,7 +136,7 @@ class SynthesisEvaluation(VolumeSynthesisEvaluation):
 
     def volumes_of(self, denoiser: torch.nn.Module, name: str) -> np.ndarray:
         """Volumes of the requests by another denoiser, as the bundle samples them."""
-        network = shortcuts.with_denoiser(self.network, denoiser)
+        network = with_denoiser(self.network, denoiser)
         return Samples(network, self.samples.folder, self.samples.batch_size, self.seed).make(
             self.requested, self.inferer, name
         )[0]

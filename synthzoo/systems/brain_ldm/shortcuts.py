@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from synthzoo.errors import UserError
+from synthzoo.evaluation.denoiser_parts import ClosedFormAlone
 from synthzoo.networks.linear_denoiser import LatentGaussian
 from synthzoo.networks.weights import expect_same_network, load_weights, read_state
 from synthzoo.systems.brain_ldm.network import HybridConditioning
@@ -25,31 +26,6 @@ CLOSED_FORM, FITTED, NETWORK, MEAN = (
 NEAREST = "nearest training phantom by conditions"
 
 
-class ClosedFormAlone(nn.Module):
-    """The linear denoiser of a `HybridConditioning`, whose U-Net says nothing."""
-
-    def __init__(self, gaussian: LatentGaussian) -> None:
-        super().__init__()
-        self.gaussian = gaussian
-
-    def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        """Latent (B, C, d, h, w), timesteps (B,), context (B, 1, K) -> prediction (B, C, d, h, w)."""
-        return self.gaussian(x, timesteps, context[:, 0].to(x.dtype))[0]
-
-
-class NetworkAlone(nn.Module):
-    """The U-Net of a `HybridConditioning` without what the linear denoiser predicts; it still sees its maps."""
-
-    def __init__(self, hybrid: nn.Module) -> None:
-        super().__init__()
-        self.hybrid = hybrid
-
-    def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        """Latent (B, C, d, h, w), timesteps (B,), context (B, 1, K) -> prediction (B, C, d, h, w)."""
-        linear = self.hybrid.gaussian(x, timesteps, context[:, 0].to(x.dtype))[0]
-        return self.hybrid(x, timesteps, context) - linear
-
-
 class MeanInferer:
     """Decodes the mean latent of each request: no noise, no steps, no network."""
 
@@ -58,14 +34,6 @@ class MeanInferer:
         """Noise (B, C, d, h, w), which counts for nothing, conditions (B, K) -> image (B, 1, D, H, W) in [0, 1]."""
         mean = network.denoiser.gaussian.expected(network.conditions(conditions))
         return network.decode(mean.to(inputs)).clamp(0, 1)
-
-
-def with_denoiser(network: nn.Module, denoiser: nn.Module) -> nn.Module:
-    """The network with another denoiser; all other parts are shared, none is changed."""
-    other = copy.copy(network)
-    other._modules = dict(network._modules)
-    other.denoiser = denoiser
-    return other.eval()
 
 
 @torch.no_grad()
@@ -82,11 +50,6 @@ def fitted_closed_form(network: nn.Module, latents: Callable[[nn.Module], Any], 
     other.denoiser = ClosedFormAlone(gaussian.to(network.latent_mean.device))
     latents(other)
     return other.eval()
-
-
-def has_closed_form(network: nn.Module) -> bool:
-    """Whether the network's denoiser adds to a linear one."""
-    return getattr(network.denoiser, "gaussian", None) is not None
 
 
 def nearest_phantoms(requested: np.ndarray, low: np.ndarray, high: np.ndarray, training: Any) -> np.ndarray:

@@ -193,9 +193,12 @@ class BrainSpade3dEvaluation(LabelSynthesisEvaluation):
             found.figures |= {f"confused_{key}": round(called, 4), f"tumour_dice_{key}": round(dice, 4)}
         ratio = found.figures["confused_several"] / max(found.figures["confused_single"], 1e-6)
         found.figures["confusion_ratio"] = round(ratio, 4)
+        # Who calls nothing tumour confuses nothing: the tumours must be found as well.
+        ratio = found.figures["tumour_dice_several"] / max(found.figures["tumour_dice_single"], 1e-6)
+        found.figures["tumour_dice_ratio"] = round(ratio, 4)
         columns = ["trained on synthetic", "slices", "share of unexpected lesions called tumour"]
         columns += ["share of the rest called tumour", "tumour, Dice"]
-        title = f"{CLAIMED_IN} slices of {len(images)} test phantoms with white matter disease or stroke, read by "
+        title = f"{len(images)} {CLAIMED_IN} slices of test phantoms with white matter disease or stroke, read by "
         found.add(title + "segmenters of tumours that were trained on synthetic pairs alone", columns, rows)
         return found
 

@@ -11,6 +11,7 @@ from torch import nn
 from synthzoo.datasets.brain.phantoms import BrainPhantomDataset, condition_vector
 from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.errors import UserError
+from synthzoo.evaluation.denoiser_parts import ClosedFormAlone, NetworkAlone, has_closed_form, with_denoiser
 from synthzoo.metrics.fidelity import gradient_energy, unexplained_spread
 from synthzoo.networks.conditions import ConditionNormaliser
 from synthzoo.networks.linear_denoiser import LatentGaussian
@@ -65,22 +66,20 @@ def test_each_part_of_the_denoiser_speaks_alone_and_both_together_as_before():
     hybrid = whole.denoiser
     with torch.no_grad():
         both = whole.denoise(noisy, t, conditions)
-        linear = shortcuts.with_denoiser(whole, shortcuts.ClosedFormAlone(hybrid.gaussian)).denoise(
-            noisy, t, conditions
-        )
-        alone = shortcuts.with_denoiser(whole, shortcuts.NetworkAlone(hybrid)).denoise(noisy, t, conditions)
+        linear = with_denoiser(whole, ClosedFormAlone(hybrid.gaussian)).denoise(noisy, t, conditions)
+        alone = with_denoiser(whole, NetworkAlone(hybrid)).denoise(noisy, t, conditions)
         torch.testing.assert_close(linear + alone, both)
         torch.testing.assert_close(alone, 0.3 * noisy, atol=1e-5, rtol=1e-4)
         assert whole.denoiser is hybrid and torch.equal(whole.denoise(noisy, t, conditions), both)
-    assert shortcuts.has_closed_form(whole) and not shortcuts.has_closed_form(network(closed_form=False))
+    assert has_closed_form(whole) and not has_closed_form(network(closed_form=False))
 
 
 def test_weights_of_the_parts_are_told_apart_where_volumes_are_kept():
     from synthzoo.evaluation.volume_samples import fingerprint
 
     whole = network()
-    parts = [shortcuts.ClosedFormAlone(whole.denoiser.gaussian), shortcuts.NetworkAlone(whole.denoiser)]
-    assert len({fingerprint(one) for one in [whole, *(shortcuts.with_denoiser(whole, part) for part in parts)]}) == 3
+    parts = [ClosedFormAlone(whole.denoiser.gaussian), NetworkAlone(whole.denoiser)]
+    assert len({fingerprint(one) for one in [whole, *(with_denoiser(whole, part) for part in parts)]}) == 3
 
 
 def test_a_network_without_the_closed_form_begins_with_the_autoencoder_alone(tmp_path):
@@ -120,7 +119,7 @@ def test_a_closed_form_is_fitted_beside_a_network_that_has_none(tmp_path):
     before = {name: value.clone() for name, value in whole.state_dict().items()}
     fitted = shortcuts.fitted_closed_form(whole, lambda one: LatentDataset(one, Ramps(20, cache_dir=tmp_path)), 3)
     assert all(torch.equal(value, before[name]) for name, value in whole.state_dict().items())
-    assert shortcuts.has_closed_form(fitted) and not shortcuts.has_closed_form(whole)
+    assert has_closed_form(fitted) and not has_closed_form(whole)
     low, high = shortcuts.MeanInferer()(torch.randn(2, *SHAPE), fitted, torch.tensor([[0.0], [9.5]])).mean((1, 2, 3, 4))
     assert 0.03 < high - low < 0.2
 
