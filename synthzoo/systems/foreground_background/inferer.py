@@ -12,10 +12,11 @@ from synthzoo.errors import UserError
 from synthzoo.inferers.word_attention import WordAttention
 from synthzoo.networks.cross_attention import ALL
 from synthzoo.systems.foreground_background.network import ConceptNetwork
-from synthzoo.systems.foreground_background.removal import AGAINST, inpaint, refined_masks, to_latents
+from synthzoo.systems.foreground_background.removal import AGAINST, inpaint, near, refined_masks, to_latents
 from synthzoo.systems.foreground_background.windows import mixture_masks, scaled, windows_of
 
-STAGES = ("trained", "refined", "weak")
+AUTO = "auto"
+STAGES = (AUTO, "trained", "refined", "weak")
 
 
 class ConceptInferer(WordAttention):
@@ -24,11 +25,13 @@ class ConceptInferer(WordAttention):
     Args:
         concept: a word; its own tokens are read in the prompt of the network.
         stage: "trained" asks the segmenter, which needs a concept that it was trained on; "weak" reads the attention;
-            "refined" removes the object, too; None takes "trained" where that can be, else "refined".
+            "refined" removes the object, too; "auto" takes "trained" where that can be, else "refined".
         layers, timesteps, seed: see `WordAttention`.
         steps: of the removal.
         dilate: latents by which the weak mask grows before the removal; it made small findings worse.
         against: "reconstruction" or, as published, "image": what the removal is compared with.
+        composite: away from what was painted, a background is the image as the autoencoder gives it back; False takes
+            all of it from the painted latents, as published, whose decoder shifts pixels far away, too.
         threshold: of the segmenter's probability.
         least_separation: masks whose map splits less clearly than that are left empty, as the concept is not there.
         fit: how images were brought to the grid, see `synthzoo.transforms.radiograph_grid.place`.
@@ -41,26 +44,28 @@ class ConceptInferer(WordAttention):
     def __init__(
         self,
         concept: str,
-        stage: str | None = None,
+        stage: str = AUTO,
         layers: str | Sequence[str] = ALL,
         timesteps: Sequence[int] | None = None,
         seed: int = 0,
         steps: int = 50,
         dilate: int = 0,
         against: str = "reconstruction",
+        composite: bool = True,
         threshold: float = 0.5,
         least_separation: float = 0.0,
         fit: str = "pad",
         chunk: int = 8,
     ) -> None:
         super().__init__(layers, timesteps, seed)
-        if stage is not None and stage not in STAGES:
-            raise UserError(f"stage = {stage!r}: must be {', '.join(STAGES)}, or null.")
+        if stage not in STAGES:
+            raise UserError(f"stage = {stage!r}: must be {', '.join(STAGES)}.")
         if against not in AGAINST:
             raise UserError(f"against = {against!r}: must be {' or '.join(AGAINST)}.")
         if not 0 <= float(threshold) <= 1:
             raise UserError(f"threshold = {threshold}: must lie between 0 and 1.")
         self.concept, self.stage, self.steps, self.dilate = concept, stage, int(steps), int(dilate)
+        self.composite = bool(composite)
         self.against, self.threshold, self.least_separation = against, float(threshold), float(least_separation)
         self.fit, self.chunk = fit, max(1, int(chunk))
 
@@ -77,7 +82,7 @@ class ConceptInferer(WordAttention):
                 f"concept is '{concept}', but the segmenter was trained on {', '.join(network.concepts) or 'none'}: "
                 "refined and weak masks can be made of it."
             )
-        return self.stage or ("trained" if known else "refined")
+        return ("trained" if known else "refined") if self.stage == AUTO else self.stage
 
     @torch.inference_mode()
     def __call__(
@@ -143,8 +148,10 @@ class ConceptInferer(WordAttention):
         paint = to_latents(weak, tuple(latents.shape[-2:]), self.dilate).to(latents)
         denoise = network.guided(network.context([network.background] * len(images)))
         removed = inpaint(denoise, latents, paint, network.schedule, self.steps, self.seed)
-        background = network.decode(removed).float().clamp(0, 1).cpu()
-        before = images.cpu() if self.against == "image" else network.decode(latents).float().clamp(0, 1).cpu()
+        background, restored = (network.decode(z).float().clamp(0, 1).cpu() for z in (removed, latents))
+        if self.composite:
+            background = torch.where(near(paint, tuple(images.shape[-2:])).cpu() > 0, background, restored)
+        before = images.cpu() if self.against == "image" else restored
         difference = (before - background).abs().mean(1, keepdim=True)
         return {"mask": refined_masks(difference, weak, windows), "background": background}
 

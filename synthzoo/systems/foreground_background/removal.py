@@ -98,6 +98,11 @@ def to_latents(masks: torch.Tensor, shape: tuple[int, int], dilate: int = 0) -> 
     return F.max_pool2d(found, 2 * dilate + 1, 1, dilate) if dilate else found
 
 
+def near(paint: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Pixels (B, 1, *size) of painted latents (B, 1, h, w) and of a latent around each, 0 and 1."""
+    return F.interpolate(F.max_pool2d(paint, 3, 1, 1), size, mode="nearest")
+
+
 def refined_masks(
     difference: torch.Tensor, weak: torch.Tensor, windows: list[Window], clean: bool = True
 ) -> torch.Tensor:
