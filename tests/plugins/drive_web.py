@@ -103,10 +103,14 @@ class Reader:
             self.page.wait_for_timeout(20)
         self.page.locator("#play").click()
         self.page.wait_for_function("document.getElementById('play').title === 'play'")
-        self.page.wait_for_timeout(1000)  # what was on its way when it was pressed
-        paused = self.page.locator("#frame").text_content()
-        self.page.wait_for_timeout(500)
-        still = paused == self.page.locator("#frame").text_content()
+        # What was on its way when it was pressed comes first, which takes longer on a busy machine.
+        deadline, texts = time.monotonic() + 10, {"", "moving"}
+        while len(texts) > 1 and time.monotonic() < deadline:
+            texts = set()
+            for _ in range(10):
+                texts.add(self.page.locator("#frame").text_content())
+                self.page.wait_for_timeout(50)
+        paused, still = max(texts), len(texts) == 1
         return {"text": paused, "frames": frames, "pictures": len(pictures), "still": still}
 
     def keep(self, step: str, **views: np.ndarray) -> None:

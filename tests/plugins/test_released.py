@@ -21,6 +21,7 @@ from conftest import APP
 from monailabel.client.client import MONAILabelClient
 
 from synthzoo.errors import UserError
+from synthzoo.serving.tasks import task_names
 
 SYNTHESIS, REAL_MAP = "brain_mr_synthesis_ldm", "brain_mr_anomaly_map_manytasks"
 
@@ -42,7 +43,9 @@ def find_folders(monkeypatch):
 
 
 def test_absent_bundles_come_from_the_zoo_and_are_those_of_the_release(released, released_client):
-    assert set(released_client.info()["models"]) == {SYNTHESIS, REAL_MAP}
+    bundles = {SYNTHESIS, REAL_MAP}
+    tasks = {f"{name}_{task}" for name in bundles for task in task_names(ROOT / "bundles" / name)}
+    assert set(released_client.info()["models"]) == bundles | tasks
     for name in (SYNTHESIS, REAL_MAP):
         for file in ("configs/inference.json", "models/model.pt"):
             here = released.folder / "bundles" / name / file
