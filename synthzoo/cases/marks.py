@@ -17,10 +17,9 @@ from synthzoo.errors import UserError
 from synthzoo.io.files import sha256
 from synthzoo.io.kinds import ENDINGS, stem
 from synthzoo.io.volumes import read_volume
-from synthzoo.transforms.head_grid import resample
+from synthzoo.transforms.head_grid import resample, same_grid
 
 WORDS = ("mask", "dseg", "heatmap")  # last word of a mark's name, the first that is there is taken
-SAME_MM = 1e-2  # grids that lie nearer than this are one
 
 
 class LoadMarkd(Transform):
@@ -135,7 +134,7 @@ def _said(path: Path) -> dict[str, Any]:
 
 def on_grid(mark: np.ndarray, mark_affine: np.ndarray, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
     """A mark, bool, on the grid of a scan, bool (D, H, W)."""
-    if mark.shape == shape and np.abs(mark_affine - affine).max() < SAME_MM:
+    if same_grid(mark.shape, mark_affine, shape, affine):
         return mark
     return resample(mark.astype(np.float32), mark_affine, shape, affine) > 0.5
 

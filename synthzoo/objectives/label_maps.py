@@ -42,16 +42,25 @@ class LabelLoss:
         Raises:
             UserError: another number of weights than of classes.
         """
-        weights = logits.new_ones(logits.shape[1]) if self.weights is None else self.weights.to(logits)
-        if len(weights) != logits.shape[1]:
-            raise UserError(f"weights: {len(weights)} for {logits.shape[1]} classes; give one for each.")
-        weights = weights.reshape(1, -1, *(1 for _ in logits.shape[2:]))
+        weights = for_each_class("weights", self.weights, logits)
         log = F.log_softmax(logits + weights.log() if self.calibrated else logits, 1)
         loss = -maps * log * weights
         if self.gamma:
             loss = loss * (1 - log.exp()).pow(self.gamma)
         found = loss.sum(1).flatten(1).mean(1)
         return (found if each is None else found * each).mean()
+
+
+def for_each_class(name: str, numbers: torch.Tensor | None, maps: torch.Tensor) -> torch.Tensor:
+    """Numbers (K,) for the classes of maps (B, K, ...), (1, K, 1, ...); None is 1 for each.
+
+    Raises:
+        UserError: another number of them than of classes.
+    """
+    numbers = maps.new_ones(maps.shape[1]) if numbers is None else numbers.to(maps)
+    if len(numbers) != maps.shape[1]:
+        raise UserError(f"{name}: {len(numbers)} for {maps.shape[1]} classes; give one for each.")
+    return numbers.reshape(1, -1, *(1 for _ in maps.shape[2:]))
 
 
 class LabelAutoencoderObjective:

@@ -19,6 +19,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from synthzoo.errors import UserError
 from synthzoo.networks.spade import draw_code
+from synthzoo.objectives.label_maps import for_each_class
 
 REMEMBERED = 15  # steps over which the critic's accuracy is averaged
 
@@ -163,9 +164,8 @@ class PainterObjective:
         error = (painted - image).abs()
         if self.class_factors is None:
             return error.mean()
-        if len(self.class_factors) != maps.shape[1]:
-            raise UserError(f"class_factors: {len(self.class_factors)} for {maps.shape[1]} classes; give one for each.")
-        return (torch.einsum("bk...,k->b...", maps, self.class_factors.to(maps))[:, None] * error).mean()
+        factors = for_each_class("class_factors", self.class_factors, maps)
+        return ((factors * maps).sum(1, keepdim=True) * error).mean()
 
     def heard(
         self, maps: torch.Tensor, image: torch.Tensor, painted: torch.Tensor, found: dict[str, torch.Tensor]

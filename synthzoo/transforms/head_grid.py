@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from synthzoo.errors import UserError
 from synthzoo.transforms.middle_plane import middle_pose
 
+SAME_MM = 1e-2  # grids that lie nearer than this are one
 HEAD_MM = (224.0, 256.0, 224.0)
 MARGIN_MM = 14.0  # between the top of the head and the top of the grid
 POSE_MM = 4.0  # voxels in which the middle plane is sought
@@ -182,6 +183,11 @@ def upright_affine(array: np.ndarray, affine: np.ndarray, grid_affine: np.ndarra
     there[:3, 3], back[:3, 3] = middle, -middle
     motion = middle_pose(resample(array, affine, shape, coarse, smooth=True), POSE_MM)
     return there @ motion @ back @ grid_affine
+
+
+def same_grid(shape: Sequence[int], affine: np.ndarray, other_shape: Sequence[int], other_affine: np.ndarray) -> bool:
+    """Whether two grids are one: of equal shape, and nowhere apart by more than a rounding error."""
+    return tuple(shape) == tuple(other_shape) and bool(np.abs(affine - other_affine).max() < SAME_MM)
 
 
 def resample(

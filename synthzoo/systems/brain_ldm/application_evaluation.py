@@ -22,6 +22,7 @@ from tqdm import tqdm
 from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
 from synthzoo.evaluation.base import Evaluation, Found
 from synthzoo.evaluation.denoiser_parts import ClosedFormAlone, has_closed_form, with_denoiser
+from synthzoo.evaluation.fillings import biharmonic, by_other_side, by_surroundings
 from synthzoo.instruments.brain.segmentation import CLASSES, features, segment
 from synthzoo.instruments.brain.volumes import measure_brains
 from synthzoo.metrics.fidelity import fid, gradient_energy
@@ -30,7 +31,8 @@ from synthzoo.systems.brain_ldm import classical
 from synthzoo.systems.brain_ldm.inferer import EditInferer, InpaintInferer, ReconstructInferer, ScanInferer, psnr
 from synthzoo.systems.brain_ldm.restoration import keep_samples, sampling_mask, zero_filled
 
-VOXEL_ML = 0.064
+SPACING_MM = 4.0  # of the prior's grid
+VOXEL_ML = SPACING_MM**3 / 1000
 FIRST = 80_000  # of the test phantoms, which no other evaluation of the bundle shows
 DEPTH_VOXELS = 2.0  # of a hole's middle below the brain's surface
 WEIGHTS = {
@@ -135,9 +137,9 @@ class ApplicationEvaluation(Evaluation):
             "prior": lambda image, hole: self.made(task, image, unknown=hole),
             "prior, one draw": lambda image, hole: self.made(single, image, unknown=hole),
             **self.alone(task, "unknown"),
-            "biharmonic": classical.biharmonic,
-            "other side": classical.by_other_side,
-            "mean around": classical.by_surroundings,
+            "biharmonic": biharmonic,
+            "other side": by_other_side,
+            "mean around": by_surroundings,
         }
         found, rows = Found(), []
         for ml in self.holes_ml:
@@ -317,13 +319,15 @@ class ApplicationEvaluation(Evaluation):
         """Ventricles changed by millilitres in a scan, beside the phantom of the same subject that has them so."""
         found, rows = Found(), []
         task = self.tasks["edit"]
-        table = BrainPhantomDataset(self.subjects, split="test", first=FIRST)
+        table = BrainPhantomDataset(self.subjects, split="test", spacing_mm=SPACING_MM, first=FIRST)
         for change in self.changes_ml:
             edit = EditInferer(change, task.steps, task.rounds, task.keep)
             methods: dict[str, Callable] = {
                 "prior": lambda scan, edit=edit: self.made(edit, scan),
                 **self.alone(edit),
-                "grown ventricles": lambda scan, change=change: classical.with_larger_ventricles(scan, change),
+                "grown ventricles": lambda scan, change=change: classical.with_larger_ventricles(
+                    scan, change, VOXEL_ML
+                ),
                 "unedited": lambda scan: scan,
             }
             sets: dict[str, list[np.ndarray]] = {name: [] for name in ("phantom", *methods)}
@@ -335,7 +339,7 @@ class ApplicationEvaluation(Evaluation):
                 if not (5 <= wanted <= 120 and 5 <= read <= 120):
                     continue
                 rendering: dict[str, Any] = table.rendering
-                other = make_brain(replace(params, ventricle_ml=wanted), 4.0, **rendering)
+                other = make_brain(replace(params, ventricle_ml=wanted), SPACING_MM, **rendering)
                 sets["phantom"].append(other.image)
                 for name, method in methods.items():
                     sets[name].append(self.kept(f"edit {change:g} {name}", method, scan))
@@ -369,7 +373,7 @@ class ApplicationEvaluation(Evaluation):
 
 
 def _phantoms(count: int, split: str, first: int) -> np.ndarray:
-    rows = BrainPhantomDataset(count, split=split, first=first)
+    rows = BrainPhantomDataset(count, split=split, spacing_mm=SPACING_MM, first=first)
     return np.stack([rows.image(row) for row in range(count)]).astype(np.float32)
 
 

@@ -1,7 +1,7 @@
 """What needs no network: the baselines beside the prior's tasks, on the same scans and with equal knowledge.
 
-Total variation and non-local means of scikit-image, its biharmonic inpainting, reconstruction by total variation with
-the measured k-space kept, a cross-fade, and ventricles that grow along their distance map.
+Total variation and non-local means of scikit-image, reconstruction by total variation with the measured k-space kept,
+and ventricles that grow along their distance map. Holes are filled by `synthzoo.evaluation.fillings`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from scipy import ndimage as ndi
 from skimage.filters import threshold_multiotsu
-from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, inpaint_biharmonic
+from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
 TV_STEPS = 100  # of scikit-image's total variation: its own rule stops where the energy turns, far too early
 ROUNDS, TV_STEPS_INSIDE = 30, 20  # of reconstruction
-RING_VOXELS = 3
 DEEP_VOXELS, LEAST_VOXELS = 4.0, 5  # of ventricles, below the surface of the brain, and of a part of them
 
 
@@ -28,26 +27,6 @@ def by_total_variation(image: np.ndarray, weight: float) -> np.ndarray:
 def by_non_local_means(image: np.ndarray, noise: float, strength: float) -> np.ndarray:
     """An image (D, H, W) as means of like patches (Buades et al. 2005), by scikit-image; `strength` is h over noise."""
     return denoise_nl_means(image, patch_size=3, patch_distance=3, h=strength * noise, sigma=noise, fast_mode=True)
-
-
-def biharmonic(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """An image (D, H, W) whose hole, bool, is filled by the smoothest surface through its surroundings."""
-    box = tuple(slice(max(s.start - 4, 0), s.stop + 4) for s in ndi.find_objects(hole.astype(np.uint8))[0])
-    out = image.copy()
-    out[box] = inpaint_biharmonic(image[box].astype(np.float64), hole[box])
-    return out
-
-
-def by_surroundings(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """An image (D, H, W) whose hole, bool, is filled by the mean of the brain around it."""
-    ring = ndi.binary_dilation(hole, iterations=RING_VOXELS) & ~hole & (image > 0)
-    return np.where(hole, image[ring].mean() if ring.any() else image[image > 0].mean(), image)
-
-
-def by_other_side(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """An image (D, H, W), first axis left to right, whose hole, bool, is filled by its mirror image, else by a mean."""
-    other, free = image[::-1], (image[::-1] > 0) & ~hole[::-1]
-    return np.where(hole & free, other, by_surroundings(image, hole))
 
 
 def reconstructed_by_total_variation(
@@ -85,7 +64,7 @@ def ventricles(image: np.ndarray) -> np.ndarray:
     return (sizes >= max(LEAST_VOXELS, 0.1 * sizes.max()))[names]
 
 
-def with_larger_ventricles(image: np.ndarray, change_ml: float, voxel_ml: float = 0.064) -> np.ndarray:
+def with_larger_ventricles(image: np.ndarray, change_ml: float, voxel_ml: float) -> np.ndarray:
     """A scan (D, H, W) at 4 mm whose ventricles, see `ventricles`, grow or shrink along their distance map.
 
     What becomes ventricle gets the ventricle's brightness, and what leaves it that of the tissue around it; nothing is

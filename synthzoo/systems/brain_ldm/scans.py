@@ -24,9 +24,8 @@ from synthzoo.cases.marks import on_grid
 from synthzoo.errors import UserError
 from synthzoo.instruments.brain.extraction import SMALLEST_BRAIN_ML, STRIPPED_ML
 from synthzoo.instruments.brain.template_fit import COARSE_MM, FittedTemplate
-from synthzoo.transforms.head_grid import ToHeadGridd, remove_background, resample, to_canonical
+from synthzoo.transforms.head_grid import ToHeadGridd, remove_background, resample, same_grid, to_canonical
 
-SAME_MM = 1e-2  # grids that lie nearer than this are one
 BRIGHT, TOP = 98.0, 0.85  # percentile of the brain's levels, and where the prior has it
 TOUCHED = 0.05  # share of a voxel that is marked from which it counts as unknown
 OTHER_SEED = 1  # of the example that is interpolated to
@@ -67,7 +66,7 @@ def to_prior(
     """
     straight = remove_background(array)
     head = straight != 0 if marked is None else (straight != 0) | marked
-    if array.shape == tuple(shape) and np.abs(affine - prior_affine).max() < SAME_MM:
+    if same_grid(array.shape, affine, shape, prior_affine):
         grid_affine, image, seen = prior_affine, straight, head
     else:
         canonical = to_canonical(straight, affine)

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from scipy import ndimage as ndi
-from skimage.restoration import inpaint_biharmonic
 from tqdm import tqdm
 
 from synthzoo.evaluation.base import Evaluation, Found
+from synthzoo.evaluation.fillings import biharmonic, by_other_side, by_surroundings
 from synthzoo.phantoms.brain.pathology.lesion import Growth, Lesion
 from synthzoo.phantoms.brain.pathology.pool import sick_subject
 from synthzoo.phantoms.brain.pathology.scans import TISSUES, sick_scan
@@ -32,7 +32,6 @@ FIRST_SEED = 700_000
 CONTRASTS = ("FLAIR", "T1Gd", "T1w", "T2w")
 AFFINE = np.diag([SPACING_MM] * 3 + [1.0])
 MOST_BIHARMONIC = 4000  # voxels that a biharmonic equation is solved for; more take minutes
-RING_VOXELS = 3
 GRAIN_VOXELS = 1.0
 UNIT, ZERO = 100.0, 5.0  # intensity of a z-score, and the z-score at intensity 0
 SIZES = {"tumour": (8.0, 30.0, 90.0), "stroke": (10.0, 40.0), "WMH": (10.0,), "resection": (20.0,)}
@@ -102,7 +101,7 @@ class LesionEvaluation(Evaluation):
                     errors[name].append(both_errors(image, truth, mask))
                 if mask.sum() <= MOST_BIHARMONIC:
                     small["healed"].append(errors["healed"][-1])
-                    small["biharmonic"].append(both_errors(biharmonic(sick, mask), truth, mask))
+                    small["biharmonic"].append(both_errors(biharmonic(sick, mask, UNIT * 2 * ZERO), truth, mask))
                 called.append((self._called(sick, mask), self._called(healed, mask), self._called(truth, mask)))
             means = {name: means_of(values) for name, values in errors.items()}
             before, after, never = (round(float(np.mean(values)), 4) for values in zip(*called))
@@ -179,21 +178,7 @@ def healed_phantom(
 
 def controls(sick: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
     """The mark filled by the other side as it lies, and by the mean of the voxels around it."""
-    ring = ndi.binary_dilation(mask, iterations=RING_VOXELS) & ~mask & (sick > 0)
-    other = sick[::-1]
-    mean = float(sick[ring].mean()) if ring.any() else float(sick[sick > 0].mean())
-    return {
-        "mirror": np.where(mask, np.where(other > 0, other, mean), sick),
-        "surroundings": np.where(mask, mean, sick),
-    }
-
-
-def biharmonic(sick: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The mark filled by the smoothest surface through its surroundings, by scikit-image."""
-    box = tuple(slice(max(s.start - 4, 0), s.stop + 4) for s in ndi.find_objects(mask.astype(np.uint8))[0])
-    out = sick.copy()
-    out[box] = inpaint_biharmonic(sick[box].astype(np.float64) / (UNIT * 2 * ZERO), mask[box]) * UNIT * 2 * ZERO
-    return out
+    return {"mirror": by_other_side(sick, mask), "surroundings": by_surroundings(sick, mask)}
 
 
 def error(image: np.ndarray, truth: np.ndarray, mask: np.ndarray, sigma: float = 0.0) -> float:

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from synthzoo.bundle.compose import load_config
 from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
 from synthzoo.errors import UserError
+from synthzoo.evaluation.fillings import biharmonic, by_other_side, by_surroundings
 from synthzoo.evaluation.report import Report
 from synthzoo.phantoms.brain.template import brain_affine
 from synthzoo.systems.brain_ldm import classical
@@ -218,12 +219,13 @@ def test_a_result_is_put_into_the_hole_alone(scan):
 
 def test_the_classical_methods_do_what_they_say(scan):
     array, hole = scan[0, 0].numpy(), ball(scan)[0, 0].numpy()
-    for fill in (classical.biharmonic, classical.by_other_side, classical.by_surroundings):
+    for fill in (biharmonic, by_other_side, by_surroundings):
         made = fill(np.where(hole, 0, array), hole)
         assert (made[~hole] == array[~hole]).all() and (made[hole] > 0.1).all()
     sampled = sampling_mask((56, 48), 4)
     filled = zero_filled(scan, sampled)
     made = classical.reconstructed_by_total_variation(filled, keep_samples(scan, sampled), 0.02)
     assert psnr(made, scan, scan > 0) > psnr(filled, scan, scan > 0) + 4
-    sizes = [classical.ventricles(one).sum() * 0.064 for one in (array, classical.with_larger_ventricles(array, 20.0))]
+    larger = classical.with_larger_ventricles(array, 20.0, 0.064)
+    sizes = [classical.ventricles(one).sum() * 0.064 for one in (array, larger)]
     assert 8 < sizes[1] - sizes[0] < 32
