@@ -130,8 +130,8 @@ def typed_value(key: str, text: str | None) -> Any:
 
 
 def turns_off(key: str, value: Any, metadata: Mapping[str, Any], held: Any) -> bool:
-    """Whether a value that `check_key` allows is null for a key that holds something else and may be null."""
-    if not (value is None or value in ("", *NULL)) or held is None:
+    """Whether a value that `check_key` allows is null, or a word for it, for a key that may be null."""
+    if not (value is None or value in ("", *NULL)):
         return False
     rule = property_of(key, metadata, held)
     return rule is not None and rule["nullable"]

@@ -77,6 +77,18 @@ def takes(node: Mapping[str, Any], name: str) -> bool:
     if "_target_" not in node:
         return False
     try:
+        return parameter_of(node, name) is not None
+    except LookupError:
+        return True
+
+
+def parameter_of(node: Mapping[str, Any], name: str) -> inspect.Parameter | None:
+    """The parameter of this name of the component that a table makes, None where it has none.
+
+    Raises:
+        LookupError: the component cannot be found, or hands further arguments on to what cannot be read.
+    """
+    try:
         found: Any = ConfigComponent(dict(node), locator=ComponentLocator()).resolve_module_name()
         target = locate(found) if isinstance(found, str) else found
         # A class that hands its further arguments on takes those of the classes behind it.
@@ -85,12 +97,12 @@ def takes(node: Mapping[str, Any], name: str) -> bool:
         for maker in makers:
             parameters = inspect.signature(maker).parameters
             if name in parameters:
-                return True
+                return parameters[name]
             if not any(item.kind is item.VAR_KEYWORD for item in parameters.values()):
-                return False
-    except (TypeError, ValueError, ImportError, AttributeError):
-        return True
-    return True
+                return None
+    except (TypeError, ValueError, ImportError, AttributeError) as error:
+        raise LookupError(f"{node.get('_target_')}: {error}") from error
+    raise LookupError(f"{node.get('_target_')}: hands its arguments on")
 
 
 def _unknown(where: str, said: str, name: str, names: list[str], before: str = "") -> UserError:

@@ -20,8 +20,9 @@ from monai.bundle import ConfigParser
 from monai.bundle.utils import merge_kv
 
 from synthzoo.bundle.find import read_json
-from synthzoo.bundle.keys import OFF, check_key, is_path, named_paths, spelled, turns_off, typed_paths
+from synthzoo.bundle.keys import OFF, check_key, is_path, named_paths, spelled, typed_paths
 from synthzoo.bundle.known import ENTRIES, expect_known, held_at, read_keys
+from synthzoo.bundle.nulls import is_off
 from synthzoo.cli.scripts import surplus
 from synthzoo.errors import UserError
 from synthzoo.io.words import Words, read_value, split_words
@@ -112,8 +113,7 @@ def check_run(argv: Sequence[str]) -> dict[str, Any]:
             paths = typed_paths(key, text, holds)
             said = OFF if paths is None else _spelled(paths)
         else:
-            check_key(key, value, metadata, holds, "--")
-            said = OFF if turns_off(key, value, metadata, holds) else value
+            said = OFF if is_off(held, key, value, metadata) else value
         needless = value is None and said in (None, OFF) and holds is None and key not in given.args
         if value is not said and value != said and not needless:
             again[key] = said

@@ -21,7 +21,8 @@ from tqdm import tqdm
 from synthzoo.bundle.compose import load_config, load_workflow
 from synthzoo.bundle.find import read_json, read_metadata
 from synthzoo.bundle.keys import check_key
-from synthzoo.bundle.known import expect_known, held_at
+from synthzoo.bundle.known import expect_known
+from synthzoo.bundle.nulls import is_off
 from synthzoo.bundle.order import walk
 from synthzoo.cases.requests import read_table
 from synthzoo.cases.table import process_rank
@@ -114,13 +115,16 @@ def _prepare(
     conditions = metadata.get("synthzoo", {}).get("conditions", {})
     requested = {name: settings.pop(name) for name in conditions if name in settings}
     known = [*conditions, *(key for key in config if key not in RESERVED and not key.startswith("_"))]
-    for name, value in settings.items():
+    for name, value in list(settings.items()):
         if name.replace("::", "#").split("#")[0] not in [*known, "batch_size"]:
             plain = dict.fromkeys(key for key in known if not isinstance(config.get(key), dict | list))
             raise UserError(f"--{name}: unknown condition or setting: the known ones are {', '.join(plain)}.")
         if name != "batch_size":
             expect_known(config, name, f"--{name} {value}")
-        check_key(name, value, metadata, 1 if name == "batch_size" else held_at(config, name), "--")
+            if is_off(config, name, value, metadata):
+                settings[name] = None
+        else:
+            check_key(name, value, metadata, 1, "--")
     for name, value in {"num_samples": num_samples, "dataset_id": dataset_id, **balanced}.items():
         check_key(name, value, metadata, None, "--")
     text = request_table(conditions, requested, num_samples, requests, check_seed(seed, "seed"), **balanced)

@@ -19,6 +19,7 @@ from typed_commands import BUNDLES, STACKS, command, merged, plain
 from synthzoo.bundle.compose import load_config
 from synthzoo.bundle.find import read_json, read_metadata
 from synthzoo.bundle.keys import LISTS, check_key, is_path, plain_keys, property_of
+from synthzoo.bundle.nulls import refusal_of_null
 from synthzoo.cli.bundle_run import check_run, typed_again
 from synthzoo.errors import UserError
 from synthzoo.io.words import read_value, split_words
@@ -117,11 +118,73 @@ def test_null_turns_a_path_off_where_a_run_can_do_without_it(bundle):
 @each_bundle
 def test_null_arrives_at_every_key_that_may_be_null(bundle):
     stack, metadata = widest(bundle), read_metadata(bundle)
-    held = {key: held for key, held in plain(merged(bundle, stack)).items() if held is not None and not is_path(key)}
+    held = {key: held for key, held in plain(merged(bundle, stack)).items() if not is_path(key)}
     rules = {key: property_of(key, metadata, value) for key, value in held.items()}
     keys = [key for key, rule in rules.items() if rule is not None and rule["nullable"]]
     for text in ("None", "null", ""):
         assert arrives([*command(bundle, stack), *(f"--{key}={text}" for key in keys)], keys) == [None] * len(keys)
+
+
+def unstated(bundle: Path) -> dict[str, tuple[str, ...]]:
+    """Keys that no property describes, components among them -> a stack that has each."""
+    metadata = read_metadata(bundle)
+    return {
+        key: stems
+        for folder, stems in STACKS
+        if folder == bundle
+        for key, held in merged(bundle, stems).items()
+        if key[0] != "_" and not is_path(key) and property_of(key, metadata, held) is None
+    }
+
+
+@each_bundle
+def test_null_for_a_component_arrives_as_none_or_is_refused_in_a_sentence(bundle):
+    found = unstated(bundle)
+    assert found
+    for number, (key, stems) in enumerate(found.items()):
+        held = merged(bundle, stems)[key]
+        text = ("null", "None", "null" if isinstance(held, str) else "")[number % 3]
+        words = [*command(bundle, stems), f"--{key}={text}"]
+        if refusal_of_null(merged(bundle, stems), key):
+            with pytest.raises(UserError, match=rf"^--{key} is '{text}', but .*: leave --{key} out, or give it a val"):
+                check_run(words)
+        else:
+            assert arrives(words, [key]) == [None]
+
+
+WITH_CRITIC = [(bundle, stems) for bundle, stems in STACKS if isinstance(merged(bundle, stems).get("critic"), dict)]
+
+
+@pytest.mark.parametrize("bundle, stems", WITH_CRITIC, ids=lambda v: v.name if isinstance(v, Path) else "+".join(v))
+def test_a_stage_can_be_run_without_its_critic(bundle, stems):
+    words = [*command(bundle, stems), "--critic", "null"]
+    read = [
+        key for key in ("train#objective#critic", "train#trainer#critic") if "@critic" in str(merged(bundle, stems))
+    ]
+    assert arrives(words, ["critic", *read]) == [None] * (1 + len(read))
+    assert arrives([*command(bundle, stems), "--train#objective#critic=null"], read[:1]) == [None]
+    with pytest.raises(UserError, match="^--network is 'null', but .*: leave --network out, or give it a value.$"):
+        check_run([*command(bundle, stems), "--network", "null"])
+
+
+def test_null_is_refused_where_a_reader_needs_a_value():
+    config = {
+        "critic": {"_target_": "synthzoo.objectives.adversarial.PatchCritic", "discriminator": "@net"},
+        "net": {"_target_": "torch.nn.Identity"},
+        "rate": 1,
+        "optimizer": "$torch.optim.Adam(@net.parameters(), lr=@rate)",
+        "train": {
+            "objective": {"_target_": "synthzoo.objectives.autoencoder.AutoencoderObjective", "critic": "@critic"}
+        },
+        "shown": ["@train#objective"],
+    }
+    assert not refusal_of_null(config, "critic") and not refusal_of_null(config, "train#objective#critic")
+    assert not refusal_of_null(config, "rate")
+    assert refusal_of_null(config, "net") == "critic takes no null for 'discriminator'"
+    assert refusal_of_null(config, "critic::discriminator") == "critic takes no null for 'discriminator'"
+    assert refusal_of_null(config, "train") == "shown#0 reads a part of it"
+    assert refusal_of_null({**config, "critic": None}, "net") == "optimizer reads a part of it"
+    assert refusal_of_null(config, "run") == "a run needs it"
 
 
 def test_null_that_is_typed_counts_more_than_a_file_of_options(tmp_path):
