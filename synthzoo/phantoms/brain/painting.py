@@ -7,6 +7,7 @@ In two or three dimensions alike. Faults differ from slice to slice; the values 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,13 @@ class Scan:
     texture: float = 0.02
 
 
-def class_values(contrast: str, rng: np.random.Generator, age: float = 55.0, spread: float = 0.06) -> np.ndarray:
+def class_values(
+    contrast: str,
+    rng: np.random.Generator,
+    age: float = 55.0,
+    spread: float = 0.06,
+    relaxation: Mapping[str, tuple[float, float, float]] | None = None,
+) -> np.ndarray:
     """Intensity of each class, float32 (len(CLASSES),) in [0, 1]; the brightest healthy tissue has `PEAK`.
 
     Args:
@@ -52,6 +59,8 @@ def class_values(contrast: str, rng: np.random.Generator, age: float = 55.0, spr
         rng: random state.
         age: years; white matter changes with it.
         spread: standard deviation of each class's own factor, so that no two scans are alike.
+        relaxation: class -> proton density, T1 and T2 in ms, in place of those of
+            `synthzoo.phantoms.brain.contrast.TISSUES`: what two contrasts of one subject share.
 
     Raises:
         UserError: an unknown contrast.
@@ -59,7 +68,7 @@ def class_values(contrast: str, rng: np.random.Generator, age: float = 55.0, spr
     if contrast not in CONTRASTS:
         raise UserError(f"contrast = {contrast!r}: a label map is painted as {', '.join(CONTRASTS)}.")
     sequence, agent = SEQUENCES.get(contrast, (contrast, False))
-    signals = tissue_signals(sequence, age, rng, agent)
+    signals = tissue_signals(sequence, age, rng, agent, relaxation)
     signals["background"] = 0.0
     if contrast == "random":
         signals["deep_GM"] = float(np.clip(signals["GM"] + rng.normal(0, 0.08), 0.02, 1.0))
@@ -72,9 +81,14 @@ def class_values(contrast: str, rng: np.random.Generator, age: float = 55.0, spr
     return np.clip([signals[name] * scale for name in CLASSES], 0, 1).astype(np.float32)
 
 
-def draw_scan(contrast: str, rng: np.random.Generator, age: float = 55.0) -> Scan:
+def draw_scan(
+    contrast: str,
+    rng: np.random.Generator,
+    age: float = 55.0,
+    relaxation: Mapping[str, tuple[float, float, float]] | None = None,
+) -> Scan:
     """A scan of this contrast with its own intensities and faults, see `class_values`."""
-    values = class_values(contrast, rng, age)
+    values = class_values(contrast, rng, age, relaxation=relaxation)
     noise, bias = rng.uniform(0.005, 0.03), rng.uniform(0.0, 0.25)
     return Scan(values, noise, bias, rng.uniform(0, 0.6) if rng.random() < 0.5 else 0.0, rng.uniform(0.0, 0.04))
 
