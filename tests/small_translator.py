@@ -17,7 +17,13 @@ IMAGE = (32, 16)
 GRID = (16, 32, 12)
 
 
-def small_translator(regression: bool = True, classes: int = 3) -> SliceTranslator:
+def small_translator(
+    regression: bool = True,
+    classes: int = 3,
+    latent: tuple[int, ...] = LATENT,
+    grid: tuple[int, ...] = GRID,
+    extractor: tuple[int, ...] = (4, 4),
+) -> SliceTranslator:
     """Autoencoder by a factor of 4, U-Net and ControlNet of two levels."""
     torch.manual_seed(0)
     plain = {"num_res_blocks": 1, "norm_num_groups": 4, "attention_levels": (False, False)}
@@ -43,10 +49,10 @@ def small_translator(regression: bool = True, classes: int = 3) -> SliceTranslat
         unet,
         control,
         NoiseSchedule(prediction="v"),
-        LATENT,
+        latent,
         baseline,
-        extractor_channels=(4, 4),
-        grid=GRID,
+        extractor_channels=extractor,
+        grid=grid,
         preview=preview,
     ).eval()
 

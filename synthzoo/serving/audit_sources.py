@@ -35,7 +35,10 @@ from synthzoo.evaluation.privacy.spaces import FeatureSpace, IdentitySpace
 from synthzoo.instruments.brain.identity import brain_features
 from synthzoo.instruments.chest.identity import radiograph_features
 from synthzoo.io.files import write_text
+from synthzoo.io.nifti import write_nifti
 from synthzoo.io.videos import write_avi
+from synthzoo.phantoms.brain.painting import draw_scan, paint_maps
+from synthzoo.phantoms.brain.pool import SPACING_MM
 from synthzoo.serving.generation import generate_dataset
 
 GENERATORS = ("synthesis", "counterfactual", "translation")
@@ -129,6 +132,33 @@ class VolumeRows(PaintedVolumes):
         self.owners = [row % len(self.pool) for row in range(len(self))]
 
 
+class ContrastRows(VolumeRows):
+    """Label volumes of a pool of brain phantoms and their mirror images, painted once in the contrast of targets.
+
+    Args:
+        split, subjects, data_format, cache_dir: see `VolumeRows`.
+        source, target: contrasts, as inference.json has them.
+    """
+
+    def __init__(
+        self,
+        split: str = "train",
+        subjects: int = 240,
+        source: str = "FLAIR",
+        target: str = "T1w",
+        data_format: str = "phantom",
+        cache_dir: str | None = None,
+    ) -> None:
+        super().__init__(split, subjects, target, data_format, cache_dir)
+        self.contrast = source
+
+    def scan(self, row: int) -> np.ndarray:
+        """The brain of a row as a scan to translate, float32 (X, Y, Z) in [0, 1]."""
+        rng = np.random.default_rng([79, row])
+        scan = draw_scan(self.contrast, rng, self.subject(row).age)
+        return paint_maps(np.ascontiguousarray(self.labels(row, rng)), scan, rng).clip(0, 1)
+
+
 def request_lines(
     rows: SliceRows | VolumeRows | ChestCTDataset, count: int, seed: int, conditions: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
@@ -149,6 +179,7 @@ def request_lines(
 # Argument of a training data set that only this function takes -> the function, and its argument that counts patients.
 SOURCES: dict[str, tuple[Callable[..., Any], str]] = {
     "dims": (VolumeRows, "subjects"),
+    "targets": (ContrastRows, "subjects"),
     "contrasts": (SliceRows, "subjects"),
     "conditions": (training_images, "size"),
     "phantom": (ChestRows, "patients"),
@@ -316,6 +347,9 @@ def _run_on_images(
 ) -> None:
     if source is None:
         raise UserError(f"{bundle.name} takes images: run it on images of unseen patients and give --samples FOLDER.")
+    if source.make is ContrastRows:
+        _run_on_scans(bundle, out, count, seed, source.rows("test", -(-count // 2)))
+        return
     rows = source.rows("test", count)
     paths = []
     for number in range(min(count, len(rows))):
@@ -330,6 +364,18 @@ def _run_on_images(
         if part:
             run = {"images": part, name: float(round(value)), "output_dir": str(out / f"level-{level}"), "seed": seed}
             run_bundle(bundle, overrides=run)
+
+
+def _run_on_scans(bundle: Path, out: Path, count: int, seed: int, rows: ContrastRows) -> None:
+    """Translate scans of unseen phantoms, each and its mirror image."""
+    paths = []
+    for number in range(min(count, len(rows))):
+        path = out.with_name(f"{out.name}_inputs") / f"unseen-{number:04d}.nii.gz"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_nifti(path, rows.scan(number), np.diag([SPACING_MM] * 3 + [1.0]))
+        paths.append(str(path))
+    run_bundle(bundle, overrides={"images": paths, "output_dir": str(out), "seed": seed})
 
 
 def _run_stock(bundle: Path, out: Path, count: int, seed: int) -> None:
@@ -383,8 +429,7 @@ def _training_arguments(bundle: Path, stages: list[str]) -> tuple[Callable[..., 
                     return None
                 if count not in arguments:
                     arguments[count] = parser.get_parsed_content(f"{where}#{own}#{count}")
-                if "style" in known:
-                    arguments["style"] = parser.get("style")
+                arguments |= {key: parser.get(key) for key in ("style", "source", "target") if key in known}
                 if "like" in known and "like" not in arguments:
                     arguments["like"] = parser.get_parsed_content("network_def")
                 return make, count, arguments

@@ -25,6 +25,7 @@ from synthzoo.evaluation.privacy.sets import folder_set
 from synthzoo.io.files import write_json
 from synthzoo.io.videos import write_avi
 from synthzoo.metrics.reidentification import auc
+from synthzoo.phantoms.brain.label_maps import CLASSES
 from synthzoo.phantoms.brain.label_pool import MEASURED, SLICE_SHAPE
 from synthzoo.phantoms.brain.painting import CONTRASTS
 from synthzoo.phantoms.brain.pool import GRID
@@ -321,3 +322,16 @@ def test_the_page_needs_no_holdout_and_no_remarks():
     found = audit(image_set("made", draw(11, 8)), image_set("training", draw(12, 8)))
     shown = page({**found.report, "notes": []}, found.pairs, "<x>")
     assert "Not shown safe" in shown and "&lt;x&gt;" in shown and "<x>" not in shown
+
+
+def test_brains_to_translate_are_scans_of_the_source_whose_rows_show_the_target(tmp_path):
+    data = {"_target_": "x", "data_format": "phantom", "targets": ["T1w"], "subjects": 1, "slices": 3}
+    write_json(tmp_path / "configs" / "metadata.json", {"version": "0.1.0"})
+    write_json(tmp_path / "configs" / "inference.json", {"network_def": {}, "source": "FLAIR", "target": "T1w"})
+    write_json(tmp_path / "configs" / "train.json", {"train": {"dataset": data}})
+    rows = Source(tmp_path, str(tmp_path / "pool")).rows("train")
+    assert rows.owners == [0, 0] and rows[1]["contrast"] == CONTRASTS.index("T1w")
+    scan, own = rows.scan(1), rows[1]["image"][0].numpy()
+    assert scan.shape == GRID and ((scan > 0) == (own > 0)).all()
+    grey, white = (rows[1]["labels"][CLASSES.index(tissue)].numpy() > 0.9 for tissue in ("GM", "WM"))
+    assert own[white].mean() > own[grey].mean() + 0.1 and scan[white].mean() < scan[grey].mean() - 0.05

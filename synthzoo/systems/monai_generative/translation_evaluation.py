@@ -101,9 +101,14 @@ class TranslationEvaluation(Evaluation):
         """Slices of validation subjects, by which settings and tables are chosen."""
         return self.pool("validation")
 
-    def numbers(self, pool: ContrastPairs, salt: int = 0) -> list[int]:
-        """Slices of a pool, each at most once."""
-        return np.random.default_rng([self.seed, salt]).permutation(len(pool.maps))[: self.count].tolist()
+    @cached_property
+    def sick(self) -> list[int]:
+        """Test slices with a lesion."""
+        return [number for number in range(len(self.test.maps)) if has_lesion(self.test.shares(number))]
+
+    def numbers(self, pool: ContrastPairs) -> list[int]:
+        """`count` slices of a pool, each at most once."""
+        return np.random.default_rng([self.seed, 95]).permutation(len(pool.maps))[: self.count].tolist()
 
     @staticmethod
     def images(pool: ContrastPairs, numbers: list[int], source: str, target: str) -> tuple[np.ndarray, np.ndarray]:
@@ -190,9 +195,8 @@ class TranslationEvaluation(Evaluation):
 
     def lesions(self) -> Found:
         """Contrast of lesions to white matter in translations, against that in the target; and of occult lesions."""
-        numbers = [n for n in range(len(self.test.maps)) if has_lesion(self.test.shares(n))]
-        found, rows = Found(), []
-        for source, target in LESION_PAIRS:
+        numbers, found, rows = self.sick, Found(), []
+        for source, target in LESION_PAIRS if numbers else ():
             sources, truth = self.images(self.test, numbers, source, target)
             images = {
                 "target": truth,
@@ -297,7 +301,7 @@ class TranslationEvaluation(Evaluation):
         """Test slices with lesions: source, target, both methods, and two further pairs."""
         if self.figure is None:
             return
-        numbers = [n for n in range(len(self.test.maps)) if has_lesion(self.test.shares(n))][:: max(1, self.slices)][:4]
+        numbers = (self.sick[:: max(1, self.slices)] or self.numbers(self.test))[:4]
         columns: dict[str, np.ndarray] = {}
         for source, target in (PUBLISHED, ("T2w", "T1w"), ("T1w", "FLAIR")):
             sources, truth = self.images(self.test, numbers, source, target)

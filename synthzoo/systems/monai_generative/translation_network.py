@@ -24,7 +24,7 @@ from synthzoo.networks.hybrid import constant_maps
 from synthzoo.networks.latent_images import LatentImages
 from synthzoo.networks.plain_unet import PlainUNet
 from synthzoo.networks.weights import load_weights
-from synthzoo.systems.monai_generative.translation_phantoms import SOURCES, TARGETS
+from synthzoo.systems.monai_generative.translation_phantoms import SOURCES, TARGETS, slices_of, volume_of
 
 FIXED_NOISE = 7  # seed of the noise of a plain forward pass
 
@@ -67,7 +67,8 @@ class SliceTranslator(LatentImages):
         grid: voxels per axis of the volume whose axial slices are translated, RAS at 2 mm.
         preview: (denoise, noise, schedule) -> latents, what `forward` samples by.
 
-    `forward` takes slices (B, 1, H, W) of FLAIR in [0, 1] and gives T1w, from a noise that is always the same.
+    `forward` takes brains (B, 1, *grid) as FLAIR in [0, 1], 0 outside, and gives T1w, slice by slice from a noise that
+    is always the same.
 
     Raises:
         UserError: a U-Net or a ControlNet without a class for each target.
@@ -150,11 +151,15 @@ class SliceTranslator(LatentImages):
         return F.pixel_shuffle(self.regression(seen), self.pack)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """FLAIR slices (B, 1, H, W) in [0, 1] -> T1w slices, in few steps from the fixed noise."""
-        ones = torch.ones(len(image), dtype=torch.long, device=image.device)
-        denoise = self.controlled(image, SOURCES.index("FLAIR") * ones, TARGETS.index("T1w") * ones)
-        latents = self.preview(denoise, self.fixed_noise.expand(len(image), -1, -1, -1), self.schedule)
-        return self.decode(latents).clamp(0, 1) * (image > 0)
+        """FLAIR brains (B, 1, *grid) in [0, 1] -> T1w, in few steps from the fixed noise."""
+        return torch.stack([volume_of(self.plain(slices_of(one[0])))[None] for one in image])
+
+    def plain(self, slices: torch.Tensor) -> torch.Tensor:
+        """FLAIR slices (N, 1, H, W) in [0, 1] as T1w, see `forward`."""
+        ones = torch.ones(len(slices), dtype=torch.long, device=slices.device)
+        denoise = self.controlled(slices, SOURCES.index("FLAIR") * ones, TARGETS.index("T1w") * ones)
+        latents = self.preview(denoise, self.fixed_noise.expand(len(slices), -1, -1, -1), self.schedule)
+        return self.decode(latents).clamp(0, 1) * (slices > 0)
 
 
 def begin_controlnet(
