@@ -42,6 +42,39 @@ def locked(folder: str | Path) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def claimed(path: str | Path) -> Iterator[bool]:
+    """Try to hold a lock on a file for as long as the context lasts; gives whether this process has it.
+
+    Who dies loses it. A file system that gives no locks, and a system other than POSIX, gives it to everyone.
+
+    Args:
+        path: of the file; made if it is not there, and left.
+
+    Raises:
+        OSError: the file cannot be made or opened.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:
+        yield True
+        return
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        mine = True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            mine = False
+        except OSError as error:
+            _tell(path.parent, error)
+        yield mine
+    finally:
+        os.close(handle)
+
+
 def _tell(folder: Path, error: OSError) -> None:
     key = str(os.stat(folder).st_dev)
     if key not in _told:

@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
+from synthzoo.datasets.drawn import drawn_once
 from synthzoo.errors import UserError
-from synthzoo.io.files import write_array
 from synthzoo.phantoms.cache import cache_folder, settings_key
 from synthzoo.phantoms.garments.params import CLASSES, FABRICS, SPLITS, draw_params
 from synthzoo.phantoms.garments.phantom import VERSION, make_garment
 
-PART = 250  # pictures of a file while a set is being drawn; a kill loses at most as many
 NAMES = {"train": "TRAIN", "validation": "VAL", "test": "TEST"}
 
 
@@ -62,23 +60,7 @@ class GarmentPhantoms(Dataset):
         self.fabrics = np.array([FABRICS.index(one.fabric) for one in drawn], dtype=np.int64)
         key = settings_key(["garments", VERSION, int(size), self.seeds.start, count])
         folder = (Path(cache_dir) if cache_dir else cache_folder()) / f"garments-{size}-{key}"
-        path = folder / "pixels.npy"
-        if not path.is_file():
-            self._draw(folder, int(size))
-        self.pixels = np.load(path, mmap_mode="r")
-
-    def _draw(self, folder: Path, size: int) -> None:
-        """Draw all pictures, part after part; what is there is not drawn again."""
-        folder.mkdir(parents=True, exist_ok=True)
-        parts = [self.seeds[first : first + PART] for first in range(0, len(self.seeds), PART)]
-        files = [folder / f"part{number}.npy" for number in range(len(parts))]
-        for file, seeds in tqdm(list(zip(files, parts)), desc="garments", mininterval=5.0):
-            if not file.is_file():
-                images = np.stack([make_garment(seed, size).image for seed in seeds])
-                write_array(file, np.rint(255 * images).astype(np.uint8))
-        write_array(folder / "pixels.npy", np.concatenate([np.load(file) for file in files]))
-        for file in files:
-            file.unlink()
+        self.pixels = drawn_once(folder, self.seeds, lambda seed: make_garment(seed, int(size)).image, "garments")
 
     def __len__(self) -> int:
         return len(self.labels)
