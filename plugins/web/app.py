@@ -7,6 +7,7 @@ import time
 
 from SynthZooLib import heat
 from SynthZooLib.errors import ZooError
+from SynthZooLib.scores import lines_of
 from trame.app import TrameApp
 from trame_server.utils.asynchronous import create_task
 
@@ -54,6 +55,7 @@ class Page(TrameApp):
                 "maps": [],
                 "map": 0,
                 "regions": [],
+                "classes": [],
                 "score": "",
                 "opacity": heat.OPACITY,
                 "map_threshold": heat.THRESHOLD,
@@ -139,6 +141,7 @@ class Page(TrameApp):
                     "map": 0,
                     "score": "" if score is None else f"score {score:.3g}",
                     "regions": [region.text() for region in shown.regions],
+                    "classes": lines_of(shown.scores),
                 }
             )
             if shown.heat is not None:

@@ -44,6 +44,7 @@ def build_page(server, layout_manager, actions) -> SinglePageWithDrawerLayout:
             build_studies(actions)
             build_video()
             build_overlay(actions)
+            build_classes()
             build_task(actions)
         with page.content, v.VContainer(fluid=True, classes="pa-0 fill-height"):
             layout_manager.initialize_layout_grid(page)
@@ -148,6 +149,16 @@ def build_overlay(actions) -> None:
                 click=(actions.jump, "[number]"),
                 rounded=True,
             )
+
+
+def build_classes() -> None:
+    """What the image shows, by the probability of each class."""
+    with html.Div(v_show="classes.length", id="classes"):
+        v.VListSubheader("Classes")
+        with html.Div(
+            v_for="(line, number) in classes", key="number", style="font-family: monospace; white-space: pre"
+        ):
+            html.Span("{{ line }}", classes="text-caption")
 
 
 def row(label: str, name: str, low: float, high: float, step: float) -> None:

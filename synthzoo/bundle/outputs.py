@@ -17,10 +17,10 @@ class OutputKind:
 
     Args:
         title: a noun for people.
-        view: how it is shown: "image" (a volume or a flat image), "video", "overlay" (floats over the input), "labels"
-            or "text".
+        view: how it is shown: "image" (a volume or a flat image), "video", "overlay" (floats over the input), "labels",
+            "scores" (a table of classes and their probabilities, beside the input) or "text".
         stored: what a server keeps it as: "study", an image of its own; "label", of the image that it was made from;
-            "" is sent only.
+            "info", what is known of that image; "" is sent only.
         tag: of a label; "" takes the tag that the request names.
     """
 
@@ -37,6 +37,7 @@ OUTPUT_KINDS = {
     "heat_map": OutputKind("map", "overlay", "label", "heatmap"),
     "confidence": OutputKind("confidence map", "overlay", "label", "confidence"),
     "label": OutputKind("labels", "labels", "label"),
+    "class_scores": OutputKind("class scores", "scores", "info"),
     "table": OutputKind("table", "text"),
 }
 
@@ -56,7 +57,7 @@ def kinds_shown_as(view: str, outputs: Iterable[str]) -> list[str]:
 
 
 def kinds_stored_as(place: str, outputs: Iterable[str]) -> list[str]:
-    """The kinds among a bundle's outputs that a server keeps as a "study" or as a "label"."""
+    """The kinds among a bundle's outputs that a server keeps as a "study", as a "label" or as "info"."""
     return [name for name, kind in OUTPUT_KINDS.items() if kind.stored == place and name in set(outputs)]
 
 

@@ -217,7 +217,7 @@ SKELETONS = {
         limit="It has learnt from phantoms without skull.",
         source="scans",
         outputs={
-            "table": {
+            "class_scores": {
                 "suffix": "classes.tsv",
                 "description": "probability of class 0, to 55 years, and of class 1, over 55",
                 "columns": ["class", "probability"],
@@ -241,7 +241,7 @@ SKELETONS = {
             {
                 "_target_": "Lambdad",
                 "keys": "pred",
-                "func": "$lambda pred: {'class': [0, 1], 'probability': pred.tolist()}",
+                "func": "$lambda pred: {'class': ['to 55', 'over 55'], 'probability': pred.tolist()}",
             },
         ],
         rows=PHANTOMS,

@@ -105,12 +105,14 @@ def test_the_same_holds_for_the_fields_of_a_form(server, params):
 
 def test_scores_that_a_client_wrote_in_another_form_count_as_none(monkeypatch):
     monkeypatch.syspath_prepend(str(APP))
-    from lib.service import SCORES, scores_of
+    from lib.service import CLASSES, SCORES, classes_of, scores_of
 
     good = {"b": {"score": 0.5}}
     for wrong in ([], "x", None, {"b": []}, {"b": {}}, {"b": {"score": "high"}}):
         assert scores_of({SCORES: wrong}) == {}
     assert scores_of({SCORES: {**good, "c": 3}}) == good and scores_of({}) == {}
+    named = {"a": {"class": "boat neck"}}
+    assert classes_of({CLASSES: {**named, "b": {"class": 3}, "c": []}}) == named and classes_of({CLASSES: []}) == {}
 
 
 @pytest.fixture(scope="module")

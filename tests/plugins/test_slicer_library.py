@@ -26,6 +26,7 @@ from SynthZooLib.client import ZooClient
 from SynthZooLib.errors import Cancelled, NotFound, ZooError
 from SynthZooLib.jobs import Run
 from SynthZooLib.models import read_models
+from SynthZooLib.scores import lines_of, read_scores
 from SynthZooLib.stored import fetch_study, map_sidecar
 from SynthZooLib.videos import read_frames
 
@@ -33,6 +34,33 @@ SYNTHESIS, MAP = "brain_mr_synthesis_ldm", "phantom_mr_anomaly_map_tiny"
 EXTENSION = ROOT / "plugins" / "slicer" / "SynthZoo"
 MODULE = EXTENSION / "SynthZoo"
 SCRIPTS = sorted(path for path in MODULE.rglob("*.py") if "Testing" not in path.parts)
+
+
+# --- classes ---------------------------------------------------------------------------------------------------------
+
+
+def test_class_scores_become_lines_with_the_likeliest_first():
+    found = read_scores("class\tprobability\nboat neck\t0.2000\nround neck\t0.8000\n", "x_classes.tsv")
+    assert found == [("round neck", 0.8), ("boat neck", 0.2)]
+    first, second = lines_of(found)
+    assert first.startswith(" 80 %") and first.endswith("round neck") and first.count("\u2588") == 10
+    assert len(first) - len("round neck") == len(second) - len("boat neck"), "the names stand below each other"
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "has not the columns class and probability"),
+        ("class\tscore\na\t1\n", "has not the columns class and probability"),
+        ("class\tprobability\na\n", "a line that is no class"),
+        ("class\tprobability\na\thigh\n", "a line that is no class"),
+        ("class\tprobability\na\t1.5\n", "the probability 1.5"),
+        ("class\tprobability\na\tnan\n", "the probability nan"),
+    ],
+)
+def test_a_table_that_is_no_class_scores_is_told(text, part):
+    with pytest.raises(ZooError, match=part):
+        read_scores(text, "/folder/x_classes.tsv")
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from synthzoo.serving.served import Case, ServedBundle
 from synthzoo.transforms.heat_bands import band_names, heat_bands
 
 LONGEST_SOURCE = 80  # bytes of its id in the id of what was made of it; the digest tells longer ones apart
-SENT_ALONG = ("score", "peak", "threshold", "regions", "boxes", "words", "measured")
+SENT_ALONG = ("score", "peak", "threshold", "regions", "boxes", "words", "measured", "class", "probability")
 
 
 def wanted_output(bundle: ServedBundle, request: Request) -> str:

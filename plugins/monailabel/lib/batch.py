@@ -17,7 +17,7 @@ from typing import Any
 
 from lib.paths import without_folders
 from lib.requests import Request, read_request
-from lib.service import Service, scores_of
+from lib.service import Service, classes_of, scores_of
 from synthzoo.bundle.outputs import OUTPUT_KINDS, kinds_shown_as, kinds_stored_as
 from synthzoo.cases.images import stamp_of
 from synthzoo.errors import UserError, find_user_error
@@ -170,6 +170,8 @@ class BatchRunner:
         if kinds_stored_as("study", bundle.outputs):
             infos = [datastore.get_image_info(other) for other in datastore.list_images()]
             found = [info.get("sidecar") for info in infos if info.get("source") == image_id]
+        elif kinds_stored_as("info", bundle.outputs):
+            found = [classes_of(datastore.get_image_info(image_id)).get(bundle.name, {}).get("sidecar")]
         else:
             tags = [OUTPUT_KINDS[kind].tag for kind in kinds_stored_as("label", bundle.outputs)]
             tag = next(filter(None, tags), request.extras["label_tag"])  # the one that is stored last

@@ -27,7 +27,8 @@ class BundleInfer(InferTask):
 
     def __init__(self, service: Service, bundle: ServedBundle):
         self.service, self.bundle = service, bundle
-        maps = bundle.takes_images and not kinds_stored_as("study", bundle.of_images)
+        kept = {place: kinds_stored_as(place, bundle.of_images) for place in ("study", "label")}
+        maps = bundle.takes_images and bool(kept["label"]) and not kept["study"]
         named = [bundle.outputs[kind].get("names", {}) for kind in kinds_shown_as("labels", bundle.outputs)]
         labels = band_names() if kinds_shown_as("overlay", bundle.outputs) else next(iter(named), {})
         shape = bundle.metadata["network_data_format"]["outputs"]["pred"]["spatial_shape"]

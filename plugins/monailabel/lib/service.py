@@ -38,6 +38,7 @@ CONF = (
 UPLOAD_MB = 2000.0
 LONGEST_QUEUE = 256
 SCORES = "synthzoo_scores"  # key of an image's info: bundle -> {score, peak, threshold}
+CLASSES = "synthzoo_classes"  # key of an image's info: bundle -> {class, probability, sidecar}
 
 
 def scores_of(info: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -45,6 +46,13 @@ def scores_of(info: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     found = info.get(SCORES)
     scores = found if isinstance(found, dict) else {}
     return {k: v for k, v in scores.items() if isinstance(v, dict) and isinstance(v.get("score"), (int, float))}
+
+
+def classes_of(info: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Bundle -> {class, probability, sidecar} of an image's info; what has another form is none."""
+    found = info.get(CLASSES)
+    classes = found if isinstance(found, dict) else {}
+    return {k: v for k, v in classes.items() if isinstance(v, dict) and isinstance(v.get("class"), str)}
 
 
 @dataclass
@@ -306,7 +314,7 @@ class Service:
             return self.datastore.add_image(f"{image_id}_{sha256(path)[:8]}", str(path), info)
 
     def store_maps(self, bundle: ServedBundle, request: Request, case: Case, image_id: str) -> str:
-        """Store maps of an image as labels: regions under the requested tag, float maps under their own."""
+        """Store maps as labels, regions under the requested tag, floats under their own; keep classes in the info."""
         info = {"model": bundle.name, "sidecar": case.sidecar}
         labels = []
         if "score" in case.sidecar:
@@ -314,6 +322,11 @@ class Service:
             keys = ("score", "peak", "threshold", "weights_sha256")
             scores[bundle.name] = {key: case.sidecar[key] for key in keys if key in case.sidecar}
             self.datastore.update_image_info(image_id, {SCORES: scores})
+        if kinds_stored_as("info", case.files) and "class" in case.sidecar:
+            classes = classes_of(self.datastore.get_image_info(image_id))
+            found = {key: case.sidecar[key] for key in ("class", "probability") if key in case.sidecar}
+            classes[bundle.name] = {**found, "sidecar": case.sidecar}
+            self.datastore.update_image_info(image_id, {CLASSES: classes})
         # Maps with a tag of their own come last, for a batch that goes on takes an image that has one for done.
         for kind in sorted(kinds_stored_as("label", case.files), key=lambda name: bool(OUTPUT_KINDS[name].tag)):
             more = dict(info)

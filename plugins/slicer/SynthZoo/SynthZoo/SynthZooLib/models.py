@@ -20,7 +20,14 @@ TASKS = {
 }
 
 # Kind of output -> how it is shown and what it is called, where no server says so, as for a folder of results.
-SHOWN_AS = {"image": "image", "video": "video", "heat_map": "overlay", "confidence": "overlay", "label": "labels"}
+SHOWN_AS = {
+    "image": "image",
+    "video": "video",
+    "heat_map": "overlay",
+    "confidence": "overlay",
+    "label": "labels",
+    "class_scores": "scores",
+}
 TITLES = {"heat_map": "map", "confidence": "confidence map", "label": "labels"}
 
 
@@ -61,7 +68,7 @@ class Model:
         return TASKS.get(self.task, ("", "Run"))[1]
 
     def view_of(self, kind: str) -> str:
-        """How a kind of output is shown: "image", "video", "overlay", "labels", "text", or what a newer server says."""
+        """How a kind of output is shown: one of `show.VIEWS`, or what a newer server says."""
         return (self.outputs.get(kind) or {}).get("view") or SHOWN_AS.get(kind, "text")
 
     def title_of(self, kind: str) -> str:

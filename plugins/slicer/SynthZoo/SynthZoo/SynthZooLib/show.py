@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from . import heat, labels, layout, pictures, sequences, slices, videos, volumes
+from . import heat, labels, layout, pictures, scores, sequences, slices, videos, volumes
 from .answer import Answer, Case
 from .errors import ZooError
 from .models import Model
@@ -13,7 +13,7 @@ from .png import is_picture
 
 FILL = 0.25  # of labels
 # How outputs are shown, in the order in which they are read: labels lie on the grid of what is behind them.
-VIEWS = ("image", "video", "overlay", "labels", "text")
+VIEWS = ("image", "video", "overlay", "labels", "scores", "text")
 
 
 @dataclass
@@ -30,6 +30,7 @@ class Shown:
         segmentation: a label map.
         browser: of a video.
         regions: of the map, the worst first.
+        scores: (class, probability), the likeliest first.
         texts: tables, as text nodes.
         missing: one sentence per output that could not be shown.
     """
@@ -43,6 +44,7 @@ class Shown:
     segmentation: object = None
     browser: object = None
     regions: list = field(default_factory=list)
+    scores: list = field(default_factory=list)
     texts: list = field(default_factory=list)
     missing: list = field(default_factory=list)
 
@@ -119,6 +121,9 @@ def load_case(scene, case: Case, model: Model, source=None) -> Shown:
                 made.segmentation, label_voxels = labels.read_segmentation(
                     scene, output.path, names[kind], output.names, reference, stated.get("colors")
                 )
+            elif views[kind] == "scores":
+                made.texts.append(read_text(scene, output.path, names[kind]))
+                made.scores = scores.read_scores(made.texts[-1].GetText(), output.path)
             elif views[kind] == "text":
                 made.texts.append(read_text(scene, output.path, names[kind]))
             else:
@@ -164,6 +169,9 @@ def show_case(scene, shown: Shown) -> None:
     elif shown.volume is not None:
         slices.clear_foreground(scene)
         slices.show_layers(scene, shown.volume)
+    elif shown.scores and shown.source is not None:  # classes stand beside the image that they belong to
+        slices.clear_foreground(scene)
+        slices.show_layers(scene, shown.source)
     # Labels of an earlier result would lie over an image that they have nothing to do with.
     for node in slices.nodes_of(scene, "vtkMRMLSegmentationNode"):
         if node is shown.segmentation or node.GetAttribute(volumes.MODEL):

@@ -21,6 +21,8 @@ def listed(objects: dict) -> list[tuple[str, str]]:
         scores = [score for score in scores if isinstance(score, (int, float))]
         told = ["synthetic"] if info.get("synthetic") else []
         told += [f"score {max(scores):.3f}"] if scores else []
+        classes = [found.get("class") for found in (info.get("synthzoo_classes") or {}).values()]
+        told += [name for name in classes if isinstance(name, str)]
         told = ", ".join(told) or "not mapped"
         tags = ", ".join(sorted(item.get("labels") or {}))
         lines.append((bool(info.get("synthetic")), study, f"{study} ({told}{'; ' + tags if tags else ''})"))

@@ -176,7 +176,7 @@ def told(sidecar: dict) -> str:
     """What is known of a result: "requested age 70 years, sex M; seed 3; score 0.2; measured age 68 years"."""
     units = sidecar.get("units") or {}
     parts = [with_units("requested", sidecar.get("requested"), units)]
-    parts += [with_units("", {key: sidecar.get(key)}, {}) for key in ("seed", "score")]
+    parts += [with_units("", {key: sidecar.get(key)}, {}) for key in ("seed", "score", "class", "probability")]
     parts += [with_units("measured", sidecar.get("measured"), units)]
     return "; ".join(part for part in parts if part)
 

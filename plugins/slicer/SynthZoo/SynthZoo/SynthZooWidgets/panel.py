@@ -105,7 +105,9 @@ class Panel:
         form.addRow(self.worstButton)
         self.regions = qt.QListWidget()
         self.regions.setMaximumHeight(110)
-        self.regions.toolTip = _("The regions, the worst first; click one to go there.")
+        self.regions.toolTip = _(
+            "The regions, the worst first; click one to go there. Or classes, the likeliest first."
+        )
         form.addRow(self.regions)
         self.frame = slider(0, 1, 1, 0, _("Frame of the video."))
         self.playButton = button(_("Play"), _("Play or pause the video, as fast as it was taken."))

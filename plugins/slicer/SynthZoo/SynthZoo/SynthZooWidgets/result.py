@@ -10,6 +10,7 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 from SynthZooLib import heat, layout, slices
+from SynthZooLib.scores import lines_of
 from SynthZooLib.show import facts, show_case
 
 from .panel import fill
@@ -74,12 +75,14 @@ class ResultView(VTKObservationMixin):
         panel.results.visible = panel.resultsLabel.visible = len(self.shown) > 1
         panel.facts.text = facts(item)
         panel.opacity.visible = panel.opacityLabel.visible = over
-        for widget in (panel.threshold, panel.thresholdLabel, panel.worstButton, panel.regions):
+        for widget in (panel.threshold, panel.thresholdLabel, panel.worstButton):
             widget.visible = mapped
+        panel.regions.visible = mapped or bool(item.scores)
         panel.frameLabel.visible = panel.frameRow.visible = plays
         if over:
             panel.opacity.value = heat.OPACITY if mapped else 1.0
-        fill(panel.regions, [region.text() for region in item.regions], choose=False)
+        lines = [region.text() for region in item.regions] if mapped else lines_of(item.scores)
+        fill(panel.regions, lines, choose=False)
         if mapped:
             panel.threshold.value = heat.threshold_of(item.sidecar)
             panel.worstButton.enabled = bool(item.regions)
