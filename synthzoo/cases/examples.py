@@ -21,6 +21,7 @@ from synthzoo.phantoms.brain.phantom import make_anatomy, make_brain
 from synthzoo.phantoms.chest.phantom import chest_study
 from synthzoo.phantoms.echo.phantom import draw_params as draw_echo
 from synthzoo.phantoms.echo.phantom import make_clip
+from synthzoo.phantoms.garments.phantom import make_garment
 from synthzoo.phantoms.scenes.scene import make_scene
 
 FOLDER = "example_input"  # below the output folder
@@ -28,6 +29,7 @@ SPACING_MM, COARSE_MM = 2.0, 4.0
 TUMOUR = {"core_ml": 4.0, "enhancing_ml": 7.0, "oedema_ml": 25.0}
 RADIOGRAPH_SIZE = 384  # pixels
 PHOTOGRAPH_SIZE = 256  # pixels
+FIRST_GARMENT = 2_900_000  # of the test split, beyond those that evaluations use
 VIDEO: dict[str, Any] = {"size": 112, "frames": 50, "fps": 32.0}
 
 
@@ -88,6 +90,13 @@ def write_scene_photograph(folder: Path, seed: int, mark: Mark) -> Path:
     return path
 
 
+def write_garment_photograph(folder: Path, seed: int, mark: Mark) -> Path:
+    """Write a phantom of a top with a known neckline and sleeves as a PNG, 256 x 256 pixels."""
+    path = folder / f"example-{seed}_garment.png"
+    write_bytes(path, with_mark(png_bytes(make_garment(FIRST_GARMENT + seed, PHOTOGRAPH_SIZE).image), mark))
+    return path
+
+
 EXAMPLES: dict[str, Callable[[Path, int, Mark], Path]] = {
     "brain_flair": write_brain_flair,
     "brain_labels": write_brain_labels,
@@ -95,6 +104,7 @@ EXAMPLES: dict[str, Callable[[Path, int, Mark], Path]] = {
     "brain_t1w": write_brain_t1w,
     "chest_radiograph": write_chest_radiograph,
     "echo_video": write_echo_video,
+    "garment_photograph": write_garment_photograph,
     "scene_photograph": write_scene_photograph,
 }
 

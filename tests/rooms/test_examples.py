@@ -50,6 +50,7 @@ def test_a_server_is_measured_with_what_each_bundle_takes(tmp_path):
     [measure] = functions(ROOT / "scripts" / "benchmark_serving.py")
     module = sys.modules[measure.__module__]
     kinds = {"chest_radiograph": "image", "brain_picture": "image", "echo_video": "video"}
+    kinds |= {"garment_photograph": "image", "scene_photograph": "image"}
     for bundle in find_bundles(ROOT):
         own, folder = ServedBundle(bundle), tmp_path / bundle.name
         folder.mkdir()
