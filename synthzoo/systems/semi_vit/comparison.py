@@ -28,6 +28,7 @@ from synthzoo.systems.semi_vit.objective import (
     MaskedAutoencoderLoss,
     SemiSupervisedLoss,
     SupervisedLoss,
+    autoencoder_groups,
     layer_groups,
 )
 from synthzoo.systems.semi_vit.scores import by_class, class_metrics, probabilities
@@ -267,9 +268,8 @@ class Comparison:
 
     def _pretrain(self, member: Member, network: ImageClassifier, plan: Plan) -> dict[str, Any]:
         rows = AllRows(self.images(member.data, "train"))
-        objective = MaskedAutoencoderLoss(network, view=weak_view(plan.flips)).to(self.device)
-        groups = layer_groups(network, plan.mae_rate, 1.0)
-        groups.append({"params": list(objective.parameters()), "lr": plan.mae_rate, "weight_decay": 0.05})
+        objective = MaskedAutoencoderLoss(network, view=weak_view(plan.flips))
+        groups = autoencoder_groups(network, objective, plan.mae_rate)
         size = plan.batch_size * (1 + plan.others)
         loss = self._run(member, network, rows, objective, groups, plan.pretraining_steps, size)
         save_weights(network, self.weights(member))
@@ -280,8 +280,6 @@ class Comparison:
     ) -> float:
         """Train, and give the last loss; the checkpoint is removed when all is done."""
         checkpoints = self.folder / "checkpoints" / member.name
-        if isinstance(objective, torch.nn.Module):
-            objective.to(self.device)
         trainer = stage(
             network,
             rows,

@@ -205,6 +205,7 @@ class MaskedAutoencoderLoss(nn.Module):
         self.blocks = nn.ModuleList(TransformerBlock(width, 4 * width, heads, qkv_bias=True) for _ in range(depth))
         table = build_sincos_position_embedding(body.grid, width, len(body.grid)).detach()
         self.register_buffer("positions", table)
+        self.to(network.mean.device)
 
     def forward(self, network: ImageClassifier, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         images = batch["image"]
@@ -259,3 +260,11 @@ def layer_groups(
     patterns = [name for name, _ in network.named_parameters() if name.rsplit(".", 1)[-1] in NO_DECAY]
     groups = param_groups_layer_decay(network, weight_decay, patterns, layer_decay=layer_decay)
     return [{**group, "lr": learning_rate * group.pop("lr_scale")} for group in groups]
+
+
+def autoencoder_groups(
+    network: ImageClassifier, objective: MaskedAutoencoderLoss, learning_rate: float, weight_decay: float = 0.05
+) -> list[dict[str, Any]]:
+    """Parameter groups of a masked autoencoder: body and decoder, each with the full learning rate."""
+    decoder = {"params": list(objective.parameters()), "lr": learning_rate, "weight_decay": weight_decay}
+    return [*layer_groups(network, learning_rate, 1.0, weight_decay), decoder]

@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from synthzoo.errors import UserError
+from synthzoo.evaluation.report import Report
 from synthzoo.io.locks import claimed
 from synthzoo.systems.semi_vit import comparison as module
 from synthzoo.systems.semi_vit.comparison import Comparison, Member, Plan
 from synthzoo.systems.semi_vit.dataset import ClassImages
+from synthzoo.systems.semi_vit.evaluation import SemiViTEvaluation
+from synthzoo.systems.semi_vit.network import ImageClassifier
 from synthzoo.systems.semi_vit.scores import by_class, class_metrics, paired_gain
 from synthzoo.systems.semi_vit.tasks import Task, result_of, work_off
 
@@ -152,3 +155,28 @@ def test_a_gain_is_shown_only_where_every_seed_has_it():
 def test_a_plan_states_what_is_trained():
     assert Plan(**PLAN).steps == 6 and Plan().flips == (-1,)
     assert torch.is_tensor(ClassImages(np.zeros((1, 1, 2, 2)), [0], [0], "ab", "x").image(0))
+
+
+def test_the_evaluation_reads_what_was_compared_and_reports_controls(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "class_images", bright)
+    made = comparison(tmp_path / "members")
+    made.run()
+    network = ImageClassifier(**NETWORKS["vit"])
+    report = Report(tmp_path / "metrics.json", "a command", criteria=[{"figure": "accuracy", "at_least": 0.0}])
+    evaluation = SemiViTEvaluation(
+        network,
+        tested=bright("test"),
+        labelled=bright(labelled_share=0.5),
+        comparison=made,
+        figure=tmp_path / "accuracy.png",
+        report=report,
+        work_dir=tmp_path / "work",
+    )
+    written = evaluation.run()
+    titles = [table["title"] for table in written["tables"]]
+    assert any("tried at 50% of the labels, seed 9" in title for title in titles)
+    figures = written["figures"]
+    assert figures["nearest_labelled_image_accuracy"] == 1.0 or figures["colours_alone_accuracy"] > 0.9
+    assert figures["bright_semi_over_vit_50_gain"] == "not shown", "one seed shows nothing"
+    rows = next(table["rows"] for table in written["tables"] if table["title"].startswith("bright: test"))
+    assert [row[0] for row in rows][-1] == "Semi-ViT before its third stage"
