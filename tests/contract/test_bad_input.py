@@ -40,7 +40,8 @@ from synthzoo.serving.audit_sources import makes_images_alone
 BUNDLES = find_bundles(ROOT)
 CONFIGS = {bundle: read_json(bundle / "configs" / "inference.json") for bundle in BUNDLES}
 OF_IMAGES = [bundle for bundle in BUNDLES if "images" in CONFIGS[bundle]]
-FLAT = ("US", *RADIOGRAPHS)  # videos and pictures
+PICTURES = ("XC", *RADIOGRAPHS)  # photographs: each system's own tests
+FLAT = ("US", *PICTURES)  # videos and pictures
 
 
 def modality(bundle, side, name) -> str:
@@ -48,7 +49,7 @@ def modality(bundle, side, name) -> str:
 
 
 # Radiographs: test_bad_radiographs.py.
-OF_SCANS = [bundle for bundle in OF_IMAGES if modality(bundle, "inputs", "image") not in RADIOGRAPHS]
+OF_SCANS = [bundle for bundle in OF_IMAGES if modality(bundle, "inputs", "image") not in PICTURES]
 OF_LABELS = [b for b in OF_IMAGES if "labels" in read_metadata(b)["network_data_format"]["inputs"]]
 # A series of slices is a volume, no video and no label map.
 OF_VOLUMES = [b for b in OF_IMAGES if modality(b, "inputs", "image") not in FLAT and b not in OF_LABELS]

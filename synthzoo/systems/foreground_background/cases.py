@@ -46,6 +46,7 @@ def concept_table(
     inferer: ConceptInferer,
     loader: Any = None,
     settings: Mapping[str, Any] | None = None,
+    example: str | None = None,
     output_dir: str | None = None,
     bundle: str = "",
     bundle_root: str | None = None,
@@ -61,6 +62,7 @@ def concept_table(
         inferer: says which stage they get.
         loader: reads a photograph, see `ImageTable`.
         settings: for the sidecar.
+        example: see `ImageTable`.
         output_dir, bundle, bundle_root, weights, overwrite: see `CaseTable`.
 
     Raises:
@@ -73,6 +75,7 @@ def concept_table(
         "bundle": bundle,
         "bundle_root": bundle_root,
         "weights": weights,
+        "example": example,
     }
     return ImageTable(images, kinds=["image"], loader=loader, suffix=MAP, settings=known, overwrite=overwrite, **shared)
 
@@ -86,11 +89,15 @@ def prepare_photographs(batch: dict, device: Any = None, non_blocking: bool = Fa
 class PlaceMasks(Transform):
     """Bring map, mask and background onto the photograph's own pixels.
 
-    The sample gets "area_share" of the mask and "separation" of the map, None where the segmenter made it.
+    The sample gets "area_share" of the mask, "separation" of the map, None where the segmenter made it, and "labels",
+    which names the mask's value for viewers.
+
+    Args:
+        concept: the word that was sought.
     """
 
-    def __init__(self) -> None:
-        self.spread = SpreadOutputsd("pred")
+    def __init__(self, concept: str) -> None:
+        self.concept, self.spread = str(concept), SpreadOutputsd("pred")
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         placed = self.spread(data)
@@ -100,6 +107,7 @@ class PlaceMasks(Transform):
         placed["area_share"] = round(float(placed["mask"].float().mean()), 5)
         separation = float(placed.get("separation", -1.0))
         placed["separation"] = None if separation < 0 else round(separation, 3)
+        placed["labels"] = {1: self.concept}
         return placed
 
 
@@ -115,5 +123,5 @@ class SaveMasks(SaveResult):
         outputs = {"pred": MAP, "mask": MASK}
         if table.settings.get("stage") == "refined":
             outputs["background"] = BACKGROUND
-        kwargs.setdefault("sidecar_keys", ("area_share", "separation"))
+        kwargs.setdefault("sidecar_keys", ("area_share", "separation", "labels"))
         super().__init__(table, outputs, description=SAID, **kwargs)

@@ -47,6 +47,7 @@ class ConceptEvaluation(Evaluation):
         profile: validation images on which layers and timesteps are compared.
         segmenters: name -> weights of the same network with another segmenter; "supervised" is the one that was trained
             on true masks, and judges removals, too.
+        shown: what the images are, for the titles of tables.
         figure: PNG; None draws nothing.
         shared: see `Evaluation`.
     """
@@ -61,6 +62,7 @@ class ConceptEvaluation(Evaluation):
         test: int = 400,
         profile: int = 100,
         segmenters: Mapping[str, str] | None = None,
+        shown: str = "scenes",
         figure: str | Path | None = None,
         **shared: Any,
     ) -> None:
@@ -68,7 +70,7 @@ class ConceptEvaluation(Evaluation):
         settings = {"rows": dict(rows or {}), "counts": [validation, test, profile], "segmenters": sorted(self.others)}
         super().__init__(inferer=inferer, settings=settings, **shared)
         self.source, self.counts = dict(rows or {}), {"validation": int(validation), "test": int(test)}
-        self.profiled, self.figure = int(profile), figure
+        self.profiled, self.shown, self.figure = int(profile), shown, figure
         self.concepts: list[str] = self.network.concepts
 
     # --- what the parts share ----------------------------------------------------------------------------------------
@@ -153,7 +155,7 @@ class ConceptEvaluation(Evaluation):
         psnr = float((-10 * error.pow(2).mean(1).log10()).mean())
         found.figures = {"autoencoder_psnr": round(psnr, 2), "autoencoder_l1": round(float(error.abs().mean()), 4)}
         rows = [["PSNR in dB", round(psnr, 2)], ["mean absolute error", found.figures["autoencoder_l1"]]]
-        found.add("What the autoencoder keeps of test images", ["measure", "value"], rows)
+        found.add(f"What the autoencoder keeps of test {self.shown}", ["measure", "value"], rows)
         return found
 
     @torch.inference_mode()
@@ -181,7 +183,7 @@ class ConceptEvaluation(Evaluation):
             heat = self.maps("validation", inferer, self.profiled)
             rows.append([name, *(round(value, 3) for value in best_threshold(heat, truth))])
         columns = ["layers and timesteps", "best threshold", "IoU at it"]
-        found.add(f"Choice of layers and timesteps on {len(truth)} concepts of validation images", columns, rows)
+        found.add(f"Choice of layers and timesteps on {len(truth)} concepts of validation {self.shown}", columns, rows)
         return found
 
     def all_masks(self) -> dict[str, tuple[float | None, np.ndarray]]:
@@ -217,7 +219,7 @@ class ConceptEvaluation(Evaluation):
         found, scored = Found(), self.masks_scored()
         rows = [[name, "-" if row[0] is None else row[0], *row[1:]] for name, row in scored.items()]
         columns = [*COLUMNS, *(f"IoU, {concept}" for concept in self.concepts)]
-        found.add(f"Masks of {len(self.pairs('test'))} concepts in test images", columns, rows)
+        found.add(f"Masks of {len(self.pairs('test'))} concepts in test {self.shown}", columns, rows)
         keys = {"weak, mixture as published": "weak", "refined": "refined", "segmenter: trained": "trained"}
         keys |= {f"segmenter: {name}": name for name in self.others} | {"centred blob": "blob"}
         found.figures = {f"iou_{key}": scored[name][2] for name, key in keys.items()}
@@ -240,7 +242,7 @@ class ConceptEvaluation(Evaluation):
                 rows.append([concept, len(none), round(shares[-1], 4), round(any_pixel, 3)])
         found.figures["absent_share"] = round(float(np.mean(shares)), 4) if shares else 0.0
         columns = ["concept", "images without it", "share of pixels masked", "share of images with a pixel masked"]
-        found.add("What the trained segmenter masks where the concept is not", columns, rows)
+        found.add(f"What the trained segmenter masks in {self.shown} without the concept", columns, rows)
         return found
 
     def removal(self) -> Found:
@@ -274,7 +276,7 @@ class ConceptEvaluation(Evaluation):
             [f"probability of the {who} segmenter on the object, through the autoencoder", values["before"]],
             ["the same, after the removal", values["after"]],
         ]
-        found.add(f"Removal of {len(before)} concepts from test images", ["measure", "value"], rows)
+        found.add(f"Removal of {len(before)} concepts from test {self.shown}", ["measure", "value"], rows)
         return found
 
     def removed(self, images: torch.Tensor, weak: torch.Tensor) -> torch.Tensor:
@@ -284,6 +286,7 @@ class ConceptEvaluation(Evaluation):
             windows = windows_of(None, 1, images.shape[-1])
             return self.inferer.remove(given, self.network.encode(given), weak, self.network, windows)["background"][0]
 
+    @torch.inference_mode()
     def speed(self) -> Found:
         """Seconds for one image at each stage, one thread of a CPU or a GPU."""
         found, image = Found(), self.images("test")[:1].to(self.device)
@@ -296,7 +299,7 @@ class ConceptEvaluation(Evaluation):
             found.figures[f"seconds_{kind}"] = rows[-1][1]
         self.inferer.stage = stage
         found.figures[f"seconds_per_sample_{self.kind_of_device}"] = found.figures["seconds_refined"]
-        found.add("Seconds for one image", ["stage", "seconds"], rows)
+        found.add(f"Seconds for one of the {self.shown}", ["stage", "seconds"], rows)
         return found
 
     def draw(self, found: Mapping[str, Found]) -> None:

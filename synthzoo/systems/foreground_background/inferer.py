@@ -23,7 +23,7 @@ class ConceptInferer(WordAttention):
     """Maps and masks of a concept over images.
 
     Args:
-        concept: a word; its own tokens are read in the prompt of the network.
+        concept: a word, in whatever case; its own tokens are read in the prompt of the network.
         stage: "trained" asks the segmenter, which needs a concept that it was trained on; "weak" reads the attention;
             "refined" removes the object, too; "auto" takes "trained" where that can be, else "refined".
         layers, timesteps, seed: see `WordAttention`.
@@ -64,7 +64,8 @@ class ConceptInferer(WordAttention):
             raise UserError(f"against = {against!r}: must be {' or '.join(AGAINST)}.")
         if not 0 <= float(threshold) <= 1:
             raise UserError(f"threshold = {threshold}: must lie between 0 and 1.")
-        self.concept, self.stage, self.steps, self.dilate = concept, stage, int(steps), int(dilate)
+        self.concept = " ".join(str(concept).lower().split())
+        self.stage, self.steps, self.dilate = stage, int(steps), int(dilate)
         self.composite = bool(composite)
         self.against, self.threshold, self.least_separation = against, float(threshold), float(least_separation)
         self.fit, self.chunk = fit, max(1, int(chunk))

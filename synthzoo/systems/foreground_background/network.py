@@ -10,6 +10,7 @@ The paper's segmenter is a U-Net of one concept; this one has a channel for each
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import nn
 
 from synthzoo.errors import UserError
 from synthzoo.networks.text_to_image import TextToImage
+from synthzoo.networks.weights import expect_same_network, read_state
 
 PROMPT = "a photo of a {concept}"
 BACKGROUND = "a photo of a background"
@@ -85,3 +87,21 @@ def segmentation_unet(
 def segmenter_parameters(network: ConceptNetwork) -> list[nn.Parameter]:
     """Parameters of the last stage: those of the segmenter alone."""
     return list(network.segmenter.parameters())
+
+
+def begin_removal(network: ConceptNetwork, path: str | Path, device: str | torch.device = "cpu") -> ConceptNetwork:
+    """The network with autoencoder, denoiser and text encoder of any text to image, as the removal's stage begins.
+
+    Args:
+        network: whose segmenter is still to be trained; it stays as it is.
+        path: weights of the stage that trained the denoiser, or of a `TextToImage` of the same parts.
+        device: where it is moved.
+
+    Raises:
+        UserError: the file cannot be read, or its network has other parts.
+    """
+    own = {name: value for name, value in network.state_dict().items() if name.startswith("segmenter.")}
+    given = {name: value for name, value in read_state(path).items() if not name.startswith("segmenter.")}
+    expect_same_network(network, {**given, **own}, path)
+    network.load_state_dict(given, strict=False)
+    return network.to(device)

@@ -27,6 +27,7 @@ from synthzoo.systems.foreground_background.dataset import (
     segmentation_rows,
 )
 from synthzoo.systems.foreground_background.inferer import ConceptInferer
+from synthzoo.systems.foreground_background.network import begin_removal
 from synthzoo.systems.foreground_background.objective import SegmentationObjective
 from synthzoo.systems.foreground_background.sources import concept_rows
 
@@ -61,7 +62,7 @@ def run(images, folder, stage="refined", concept="dog", network=None):
     network = network or small_concepts()
     inferer, read = ConceptInferer(concept, stage, **QUICK), ReadPhotographd(64)
     table = concept_table(images, concept, network, inferer, read, output_dir=str(folder), bundle="concepts")
-    place, save = PlaceMasks(), SaveMasks(table)
+    place, save = PlaceMasks(concept), SaveMasks(table)
     for row in range(len(table)):
         images, _, _, known = prepare_photographs(batch := list_data_collate([read(table[row])]))
         batch["pred"] = inferer(images, network, **known)
@@ -81,6 +82,7 @@ def test_a_folder_of_photographs_becomes_masks_on_their_own_pixels_and_one_coco_
     for case, size in sizes.items():
         record = json.loads(table.sidecar(case).read_text(encoding="utf-8"))
         assert record["settings"]["stage"] == "refined" and record["settings"]["concept"] == "dog"
+        assert record["labels"] == {"1": "dog"}
         for suffix, mode in (("heatmap.png", "I;16"), ("dseg.png", "L"), ("background.png", "RGB")):
             with Image.open(table.path(case, suffix)) as picture:
                 assert picture.size == size and picture.mode == mode, (case, suffix)
@@ -126,7 +128,8 @@ def test_a_bad_concept_or_stage_is_one_sentence(photographs, tmp_path, concept, 
 def test_a_concept_gets_the_best_stage_that_it_can():
     network = small_concepts(("dog", "car"))
     assert (
-        ConceptInferer("dog").stage_for(network) == "trained" and ConceptInferer("tree").stage_for(network) == "refined"
+        ConceptInferer(" Dog").stage_for(network) == "trained"
+        and ConceptInferer("tree").stage_for(network) == "refined"
     )
     found = ConceptInferer("dog")(torch.rand(2, 3, 64, 64), network, torch.tensor([[50, 100], [64, 64]]))
     assert found["pred"][0, 0, :16].max() == 0 < found["pred"][0, 0, 20:40].max()
@@ -193,6 +196,25 @@ def test_every_stage_has_rows_that_its_objective_takes(rows, tmp_path):
     )
     with pytest.raises(UserError, match="refined, weak or true"):
         segmentation_rows(network, rows, inferer, "none")
+
+
+def test_the_removal_begins_with_any_text_to_image_of_the_same_parts(tmp_path):
+    network, other = small_concepts(), small_concepts(("tree",))
+    with torch.no_grad():
+        for part in (other.denoiser, other.autoencoder):
+            for parameter in part.parameters():
+                parameter.add_(1)
+    path = tmp_path / "model.pt"
+    before = next(network.segmenter.parameters()).clone()
+    for state in (other.state_dict(), {n: v for n, v in other.state_dict().items() if n[:10] != "segmenter."}):
+        torch.save(state, path)
+        begun = begin_removal(small_concepts(), path)
+        assert torch.equal(next(begun.denoiser.parameters()), next(other.denoiser.parameters()))
+        assert torch.equal(next(begun.segmenter.parameters()), before)
+    del state["latent_mean"]
+    torch.save(state, path)
+    with pytest.raises(UserError, match="1 tensors missing"):
+        begin_removal(network, path)
 
 
 @pytest.mark.parametrize(
