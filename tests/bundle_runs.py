@@ -92,7 +92,8 @@ def _array(path: Path) -> np.ndarray:
 
         return read_video(path).frames.astype(np.float32) / 255
     if path.suffix == ".tsv":
-        return np.genfromtxt(path, delimiter="\t", skip_header=1, filling_values=-1)
+        rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+        return np.array([[_number(cell) for cell in row] for row in rows], np.float64)
     if path.suffix == ".png":
         from PIL import Image
 
@@ -100,3 +101,11 @@ def _array(path: Path) -> np.ndarray:
     import nibabel as nib
 
     return np.asarray(nib.load(path).dataobj)
+
+
+def _number(cell: str) -> float:
+    """A cell of a table; a text, such as a class, as a number of its own, and what is not known as -1."""
+    try:
+        return -1.0 if cell in ("", "n/a") else float(cell)
+    except ValueError:
+        return float(int(hashlib.sha256(cell.encode()).hexdigest()[:8], 16))
