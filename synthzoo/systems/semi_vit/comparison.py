@@ -76,7 +76,7 @@ class Plan:
         batch_size: labelled images a step.
         others: mu, unlabelled images for each labelled one; masked autoencoding sees (1 + mu) batch_size images a step.
         learning_rate, cnn_rate, mae_rate: highest of each.
-        layer_decay: of a transformer that was pre-trained; one from random weights has a decay of 1.
+        layer_decay: of a transformer that goes on from weights; one from random weights has a decay of 1.
         flips: see `augmentation.View`.
         zoom: smallest and largest share of a side that a strong view sees.
     """
@@ -219,8 +219,9 @@ class Comparison:
 
     def plan(self, data: str) -> Plan:
         """Of a data set."""
-        given = self.data[data].get("plan", {})
-        return Plan(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
+        given: dict[str, Any] = dict(self.data[data].get("plan", {}))
+        given |= {key: tuple(value) for key, value in given.items() if isinstance(value, list)}
+        return Plan(**given)
 
     def network(self, data: str, kind: str, seed: int) -> ImageClassifier:
         """A new network of a data set, its weights drawn from the seed."""
@@ -239,7 +240,7 @@ class Comparison:
         before = next(self._before(member), None)
         if before is not None:
             load_weights(network, self.weights(before), self.device)
-        views = {"flips": plan.flips, "zoom": plan.zoom}
+        views: dict[str, Any] = {"flips": plan.flips, "zoom": plan.zoom}
         if member.method == PRETRAINING:
             return self._pretrain(member, network, plan)
         images = self.images(member.data, "train", member.share, member.seed)
@@ -259,7 +260,8 @@ class Comparison:
             save_weights(network, self.weights(member))
         if member.candidate is not None:
             return {"validation": self._measured(objective.teacher, member.data, "validation"), "settings": settings}
-        found = {"test": self._measured(objective.teacher if semi else network, member.data, "test")}
+        split = "validation" if member.seed == self.tuning["seed"] else "test"
+        found = {split: self._measured(objective.teacher if semi else network, member.data, split)}
         if semi:
             found["student"] = self._measured(network, member.data, "test")
             scores = probabilities(objective.teacher, images)

@@ -107,8 +107,8 @@ class SemiSupervisedLoss(nn.Module):
                 raise UserError(f"train#objective#{key} = {value}: must lie between 0 and {most:g}.")
         self.teacher = copy.deepcopy(network).eval().requires_grad_(False)
         self.register_buffer("begun", torch.tensor(False))
-        self.supervised, self.weak, self.strong = supervised or SupervisedLoss(), weak or weak_view(), strong
-        self.strong = strong or strong_view()
+        self.supervised = supervised or SupervisedLoss()
+        self.weak, self.strong = weak or weak_view(), strong or strong_view()
         self.decay, self.threshold, self.weight = float(decay), float(threshold), float(weight)
         self.mixing, self.cut, self.smoothing = bool(mixing), float(cut), float(smoothing)
 

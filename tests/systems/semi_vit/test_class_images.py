@@ -39,10 +39,10 @@ def test_a_larger_share_has_the_labels_of_a_smaller_one(cache, garments):
 
 
 def test_with_the_shift_only_plain_garments_have_labels(cache):
-    shifted = class_images(count=200, size=32, labelled_share=0.05, shift=True, cache_dir=cache)
+    shifted = class_images(count=500, size=32, labelled_share=0.05, shift=True, cache_dir=cache)
     from synthzoo.datasets.garments.phantoms import GarmentPhantoms
 
-    fabrics = GarmentPhantoms(200, "train", 32, cache_dir=cache).fabrics
+    fabrics = GarmentPhantoms(500, "train", 32, cache_dir=cache).fabrics
     assert {FABRICS[one] for one in fabrics[shifted.labelled()]} == {"plain"}
 
 
