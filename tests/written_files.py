@@ -44,6 +44,8 @@ def _volume(path: Path, kind: str, metadata: dict[str, Any], source: Path | None
         assert list(image.shape) == _shape(metadata)
         middles = [(i.affine @ [*(np.array(i.shape[:3]) / 2), 1])[:3] for i in (image, nib.load(source))]
         assert np.linalg.norm(middles[0] - middles[1]) < 60
+    elif source and metadata["synthzoo"]["outputs"][kind].get("finer_grid"):
+        return _finer(image, nib.load(source))
     elif source:
         scan = nib.load(source)
         assert image.shape == scan.shape
@@ -56,6 +58,18 @@ def _volume(path: Path, kind: str, metadata: dict[str, Any], source: Path | None
         low, high = HU if path.name.endswith("_ct.nii.gz") else (0, 1)
         assert low <= voxels.min() and voxels.max() <= high
         assert voxels.std() > 0
+
+
+def _finer(image: Any, scan: Any) -> None:
+    """The scan's field of view with its voxels split, in its own unit."""
+    factors = np.array(image.shape) / np.array(scan.shape)
+    assert (factors == np.round(factors)).all() and factors.max() > 1
+    for corner in (np.zeros(3), np.array(scan.shape)):
+        ends = [i.affine @ [*(corner * k - 0.5), 1] for i, k in ((image, factors), (scan, np.ones(3)))]
+        assert np.allclose(*ends, atol=1e-3)
+    fine, own = (np.asarray(i.dataobj) for i in (image, scan))
+    assert np.issubdtype(fine.dtype, np.floating) and fine.min() >= own.min() - 1e-3 * np.ptp(own)
+    assert 0.7 * np.ptp(own) < np.ptp(fine) < 1.5 * np.ptp(own)
 
 
 def _video(path: Path, kind: str, metadata: dict[str, Any], source: Path | None) -> None:

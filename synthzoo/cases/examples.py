@@ -26,6 +26,7 @@ from synthzoo.phantoms.scenes.scene import make_scene
 
 FOLDER = "example_input"  # below the output folder
 SPACING_MM, COARSE_MM = 2.0, 4.0
+THICK = 3  # voxels of 2 mm in a slice of the scan of thick slices
 TUMOUR = {"core_ml": 4.0, "enhancing_ml": 7.0, "oedema_ml": 25.0}
 RADIOGRAPH_SIZE = 384  # pixels
 PHOTOGRAPH_SIZE = 256  # pixels
@@ -38,6 +39,22 @@ def write_brain_flair(folder: Path, seed: int, mark: Mark) -> Path:
     phantom = make_brain(replace(draw_brain(seed), tumour=TUMOUR), SPACING_MM, "FLAIR")
     path = folder / f"example-{seed}_FLAIR.nii.gz"
     write_nifti(path, phantom.image, phantom.anatomy.affine, mark=mark)
+    return path
+
+
+def write_brain_thick(folder: Path, seed: int, mark: Mark) -> Path:
+    """Write a FLAIR scan of a brain phantom with a tumour in axial slices of 6 mm, 2 mm within a slice, stripped."""
+    phantom = make_brain(replace(draw_brain(seed), tumour=TUMOUR), SPACING_MM, "FLAIR", noise=0.015)
+    found = np.argwhere(phantom.image > 0)
+    low, high = np.maximum(found.min(0) - 2, 0), found.max(0) + 3
+    thick = phantom.image[:, :, : phantom.image.shape[2] // THICK * THICK]
+    thick = thick.reshape(*thick.shape[:2], -1, THICK).mean(-1)
+    box = (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2] // THICK, -(-high[2] // THICK)))
+    affine = phantom.anatomy.affine @ np.diag([1, 1, THICK, 1.0])
+    start = [low[0], low[1], low[2] // THICK * THICK + (THICK - 1) / 2, 1]
+    affine[:3, 3] = (phantom.anatomy.affine @ start)[:3]
+    path = folder / f"example-{seed}_FLAIR.nii.gz"
+    write_nifti(path, thick[box], affine, mark=mark)
     return path
 
 
@@ -102,6 +119,7 @@ EXAMPLES: dict[str, Callable[[Path, int, Mark], Path]] = {
     "brain_labels": write_brain_labels,
     "brain_picture": write_brain_picture,
     "brain_t1w": write_brain_t1w,
+    "brain_thick": write_brain_thick,
     "chest_radiograph": write_chest_radiograph,
     "echo_video": write_echo_video,
     "garment_photograph": write_garment_photograph,

@@ -274,7 +274,12 @@ def is_own(bundle: Path) -> bool:
 
 
 def generates(block: Mapping[str, Any]) -> bool:
-    """Whether a bundle, by the `synthzoo` block of its metadata, makes images of its own."""
+    """Whether a bundle, by the `synthzoo` block of its metadata, makes images of its own.
+
+    One that brings a scan to a finer grid does not: outside of the scan's own detail there is nothing that it shows.
+    """
+    if any(rule.get("finer_grid") for rule in block.get("outputs", {}).values()):
+        return False
     return block.get("task") in GENERATORS or makes_images_alone(block)
 
 
