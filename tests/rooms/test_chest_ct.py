@@ -67,6 +67,15 @@ def test_drawn_volumes_lie_in_their_ranges_and_most_subjects_have_a_finding():
     assert draw_volumes(5, independent=False)["lung_ml"] is None
 
 
+@pytest.mark.parametrize("kind", FINDING_ML)
+@pytest.mark.parametrize("lungs", LUNG_ML)
+def test_lungs_of_any_volume_have_room_for_every_finding_of_its_range(kind, lungs):
+    for side, volume in zip(("right", "left"), FINDING_ML[kind]):
+        found = measured_chest(6, {"lung_ml": lungs, f"{kind}_{side}_ml": volume}).volumes_ml
+        assert found[f"{kind}_{side}_ml"] == pytest.approx(volume, rel=0.05, abs=0.5)
+        assert found["lung_ml"] == pytest.approx(lungs, rel=0.04)
+
+
 def test_rows_are_made_once_and_say_what_they_hold(tmp_path):
     rows = ChestCTDataset(2, COARSE, split="test", cache_dir=tmp_path)
     item = rows[1]

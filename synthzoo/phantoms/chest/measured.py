@@ -20,13 +20,14 @@ from synthzoo.phantoms.chest.findings import LESIONS, SIDES, Finding, Lesion, or
 from synthzoo.phantoms.chest.patient import BY_SEX, PATIENT_PRIORS, PHANTOM, ChestPatient, draw_patient
 from synthzoo.phantoms.fields import solve_increasing
 
-VERSION = 1  # of the volumes; another number leaves old caches aside
+VERSION = 2  # of the volumes; another number leaves old caches aside
 DRAWN, PLACED = 319, 320  # salts
 LUNG = "lung_ml"
 MEASURES = (LUNG, *(f"{kind}_{side}_ml" for kind in LESIONS for side in SIDES))
-# mL: of both lungs without what findings take of them, and of a finding that is there.
+# mL: of both lungs without what findings take of them, and of a finding that is there, for which lungs of any of these
+# volumes have room on either side.
 LUNG_ML = (2500.0, 7500.0)
-FINDING_ML = {"nodule": (3, 40), "consolidation": (20, 300), "effusion": (50, 800), "pneumothorax": (50, 800)}
+FINDING_ML = {"nodule": (3, 40), "consolidation": (20, 300), "effusion": (50, 800), "pneumothorax": (60, 300)}
 COUNTS = (0.25, 0.45, 0.30)  # shares of subjects with no, one and two findings
 GROWS = ("half_width_mm", "front_mm", "back_mm")
 FIELD_MM = (384.0, 384.0, 320.0)  # both lungs with the wall around them
