@@ -16,7 +16,7 @@ from synthzoo.io.marks import read_mark
 from synthzoo.io.mp4 import mp4_bytes
 from synthzoo.results import kinds
 from synthzoo.results.finalize import FinalizeDataset
-from synthzoo.results.kinds import kind_of
+from synthzoo.results.kinds import kind_of, volume
 from synthzoo.results.kinds.base import Content, Kind
 from synthzoo.results.save import SaveResult
 
@@ -200,3 +200,9 @@ def test_a_map_lies_where_its_scan_lies_for_every_program(codes, tmp_path):
     assert np.allclose(one.GetOrigin(), other.GetOrigin(), atol=0.01)
     assert np.allclose(one.GetDirection(), other.GetDirection(), atol=1e-4)
     assert np.allclose(one.GetSpacing(), other.GetSpacing(), atol=1e-4)
+
+
+def test_a_preview_of_a_ct_shows_lungs_and_bones():
+    hu = np.array([-3000.0, -1000, -850, 45, 500, 1200])
+    assert np.allclose(volume._shown(hu, "ct.nii.gz"), [0, 0, 0.1, 1045 / 1500, 1, 1])
+    assert volume._shown(hu, "T1w.nii.gz") is hu

@@ -24,6 +24,7 @@ from synthzoo.results.preview import montage
 
 REGIONS = ("dseg", "mask")  # suffixes of label maps with integers
 STORAGES = ("float32", "source")
+SHOWN_HU = (-1000.0, 500.0)  # of a CT in a preview, from black to white
 
 
 class Placed(NamedTuple):
@@ -116,11 +117,19 @@ class Volume(Kind):
         for path in sidecars:
             record, case = json.loads(path.read_text(encoding="utf-8")), case_of(path, table)
             titles.append(title(record, case, table.conditions))
-            volumes.append(_canonical(written(table.path(case))))
+            volumes.append(_shown(_canonical(written(table.path(case))), table.suffix))
             heat = table.path(case, overlay) if overlay else None
             heats.append(_canonical(heat) if heat is not None and heat.is_file() else None)
         target = table.output_dir / "preview.png"
         montage(volumes, titles, target, overlays=heats if overlay else None, mark=mark_of_set(table, sidecars))
+
+
+def _shown(volume: np.ndarray, suffix: str) -> np.ndarray:
+    """A volume as a preview shows it: lungs and bones of a CT both, other images as they are."""
+    if last_word(suffix) != "ct":
+        return volume
+    low, high = SHOWN_HU
+    return np.clip((volume - low) / (high - low), 0, 1)
 
 
 def _canonical(path: Path) -> np.ndarray:
