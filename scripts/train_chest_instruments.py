@@ -1,7 +1,7 @@
 """The chest instruments from nothing but seeds: python scripts/train_chest_instruments.py all [--cache DIR]
 
-Networks are trained on TRAIN patients, scores are set right on VAL patients, errors and controls are measured on TEST
-patients. Everything is a function of the seeds and sizes.
+CT has an instrument of its own, `ct`. Networks are trained on TRAIN patients, scores are set right on VAL patients,
+errors and controls are measured on TEST patients. Everything is a function of the seeds and sizes.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from torch.utils.data import Dataset
 
 from synthzoo.bundle.cards import fill_page
 from synthzoo.cli import run
+from synthzoo.instruments.chest import ct as chest_ct
+from synthzoo.instruments.chest import ct_training
 from synthzoo.instruments.chest.calibration import make_report
 from synthzoo.instruments.chest.findings import is_pointed_at, is_told
 from synthzoo.instruments.chest.networks import NETWORKS, WEIGHTS, load_network
 from synthzoo.instruments.chest.phantoms import InstrumentRadiographs, PatientPairs
 from synthzoo.instruments.chest.training import FindingLoss, IdentityLoss, OrganLoss
 from synthzoo.instruments.identities import identity_table
+from synthzoo.instruments.volume_network import ShareLoss
 from synthzoo.phantoms.chest.truth import GRADES
 from synthzoo.training.instruments import train_instrument
 
@@ -97,11 +100,46 @@ def report_table(found: dict) -> str:
     return "\n".join(lines)
 
 
+def ct(
+    iterations: int = 700,
+    batch_size: int = 2,
+    sizes: tuple[int, int, int] = (280, 64, 64),
+    cache: str | None = None,
+    folder: str = str(WEIGHTS),
+    page: str | None = "docs/chest_instruments.md",
+):
+    """Train the network that measures CT, set it right, and write its errors, `chest_ct.json` and the table of `page`.
+
+    Args:
+        iterations, batch_size: of the training.
+        sizes: training, validation and test subjects.
+        cache: folder of phantoms and checkpoints.
+        folder: of the weights.
+        page: where the table goes; None writes none.
+    """
+    rows, loss = ct_training.InstrumentChests("train", sizes[0], cache), ShareLoss(chest_ct.centred, least=60.0)
+    numbers = (iterations, batch_size, 4e-3)
+    train_instrument(chest_ct.NAME, chest_ct.ChestNet, loss, rows, *numbers, cache, folder, ema_decay=0.98, amp=True)
+    found = ct_training.make_report(folder, sizes, cache)
+    if page:
+        fill_page(page, "ct", ct_training.report_table(found))
+    print(json.dumps(found["errors"], indent=2))
+
+
 def everything(cache: str | None = None, folder: str = str(WEIGHTS)):
     """All networks, then their scales and errors."""
-    for stage in (identity, organs, findings, calibrate):
+    for stage in (identity, organs, findings, calibrate, ct):
         stage(cache=cache, folder=folder)
 
 
 if __name__ == "__main__":
-    run({"findings": findings, "organs": organs, "identity": identity, "calibrate": calibrate, "all": everything})
+    run(
+        {
+            "findings": findings,
+            "organs": organs,
+            "identity": identity,
+            "calibrate": calibrate,
+            "ct": ct,
+            "all": everything,
+        }
+    )
