@@ -225,7 +225,7 @@ class SuperResolutionEvaluation(Evaluation):
                 off = abs(1 - found.figures[f"{name}_{KEYS[row]}_sharpness"])
                 found.figures[f"{name}_{KEYS[row]}_unsharp"] = round(off, 4)
             if name == "thick":
-                each = [
+                each: list[list[Any]] = [
                     [contrast, *(_means(scores[row][contrast])[0] for row in (LINEAR, SPLINE, MEAN, SAMPLE))]
                     for contrast in CONTRASTS
                 ]
@@ -320,7 +320,7 @@ class SuperResolutionEvaluation(Evaluation):
             head = self.head(name)
             fine = torch.from_numpy(head.image)[None, None]
             scan = acquired(fine, head.factors).to(self.device)
-            rows = [["fine scan", *self._map_scores(fine, head)]]
+            rows: list[list[Any]] = [["fine scan", *self._map_scores(fine, head)]]
             for version, make in self.versions(head, scan).items():
                 start = time.perf_counter()
                 image = make()

@@ -139,7 +139,8 @@ class TranslationEvaluation(Evaluation):
 
     def autoencoder(self) -> Found:
         """Targets through the autoencoder."""
-        found, rows = Found(), []
+        found = Found()
+        rows: list[list[Any]] = []
         for target in TARGETS:
             truth = np.stack([self.test.target(number, target) for number in self.numbers(self.test)])
             rows.append([target, *rounded(fidelity(self.through(truth), truth))])
