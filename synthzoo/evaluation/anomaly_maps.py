@@ -56,7 +56,7 @@ class AnomalyMapEvaluation(Evaluation):
     corrected by the healthy reference map, and in `RAW` which of `network_maps` it is before that.
 
     Args:
-        network: trained, with `corrected`, see `MapParts`.
+        network: trained, with a `grid`; what has a healthy reference map, see `MapParts`, is corrected by it.
         report, work_dir, parts, inferer: see `Evaluation`.
         subjects: test subjects; each has one kind of lesion, in turn.
         healthy: further subjects without lesions, for the thresholds.
@@ -157,7 +157,8 @@ class AnomalyMapEvaluation(Evaluation):
         equal = loc.equalised_intensity(volume, mask)
         maps = {self.SHIPPED: finish(raw, mask, None, self.network), self.RAW: raw}
         maps |= {EQUALISED: equal, INVERTED: (1 - equal) * mask, MIRRORED: loc.asymmetry(volume, mask)}
-        maps[PLACE] = self.network.reference().cpu().numpy() * mask
+        if hasattr(self.network, "reference"):
+            maps[PLACE] = self.network.reference().cpu().numpy() * mask
         return maps, truth & mask, mask, beyond & mask
 
     @property

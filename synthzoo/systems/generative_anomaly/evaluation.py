@@ -1,8 +1,9 @@
 """Evaluation of the generative maps on the phantoms of all anomaly maps, and every shortcut that could do their work.
 
 For codes: what the VQ-VAE alone loses, healing without likelihood, likelihood without healing, the paper's mask. For
-diffusion: what inversion alone loses, the published residual, denoisers that saw no lesion; for both the residual of a
-mere Gaussian blur. Intensity and chance stand in every table, see `AnomalyMapEvaluation`.
+diffusion: what inversion alone loses, the published residual, denoisers that saw no lesion, a single step; for both
+networks that were never trained, and the residual of a mere Gaussian blur. Intensity and chance stand in every table,
+see `AnomalyMapEvaluation`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 from synthzoo.evaluation.anomaly_maps import AnomalyMapEvaluation
 from synthzoo.networks.weights import load_weights
 from synthzoo.systems.generative_anomaly.denoiser import RESIDUAL
-from synthzoo.systems.generative_anomaly.healing import NATS
+from synthzoo.systems.generative_anomaly.healing import LEAST_LOG, NATS, read_slices
 from synthzoo.systems.generative_anomaly.slices import as_heat, axial_slices, per_z
 
 BLUR, BLUR_VOXELS = "residual of a Gaussian blur", 2.0
@@ -26,6 +27,8 @@ CODED, HEALED, MASKED = "residual of the codes alone", "healing without likeliho
 CHANGED = "healing of codes against codes"
 INVERSION, PUBLISHED = "inversion without guidance", "guidance, published residual"
 HEALTHY_ONLY = "reconstruction, healthy images only"
+ONE_STEP = "one step of denoising"
+UNTRAINED_CODES, UNTRAINED_STEP = "untrained networks, nothing healed", "untrained network, one step"
 MASK_VOXELS = 5  # side of the mean that smooths the paper's mask
 
 
@@ -38,6 +41,17 @@ def blur_residual(volume: torch.Tensor) -> np.ndarray:
     return residual / (residual + RESIDUAL)
 
 
+def untrained(network: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """A copy of a network with its weights drawn again, as before any training; what else it holds stays."""
+    other = copy.deepcopy(network)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for part in other.modules():
+            if hasattr(part, "reset_parameters"):
+                part.reset_parameters()
+    return other.eval()
+
+
 def _array(volume: torch.Tensor) -> np.ndarray:
     return volume[0, 0].float().cpu().numpy()
 
@@ -47,6 +61,10 @@ class AutoregressiveMapEvaluation(AnomalyMapEvaluation):
 
     SHIPPED, RAW, TITLE = "healing (shipped)", "healing, not calibrated", "healing"
     LIKELIHOOD, LIKELIHOOD_RAW = "likelihood", "likelihood, not calibrated"
+
+    def __init__(self, network: torch.nn.Module, **shared: Any) -> None:
+        super().__init__(network, **shared)
+        self.untrained = untrained(network)
 
     def network_maps(self, volume: torch.Tensor) -> dict[str, np.ndarray]:
         """Both methods, and every part of healing alone."""
@@ -62,6 +80,8 @@ class AutoregressiveMapEvaluation(AnomalyMapEvaluation):
             CHANGED: as_heat(found.changed * scale * found.surprise, NATS),
             CODED: as_heat(found.coded * scale, RESIDUAL),
         }
+        control = read_slices(self.untrained.codes, slices.images, LEAST_LOG, samples=0, mirrored=False)
+        maps[UNTRAINED_CODES] = as_heat(control.coded * scale * control.surprise, NATS)
         return {**{name: _array(slices.volume(heat)) for name, heat in maps.items()}, BLUR: blur_residual(volume)}
 
     def raw_map(self, volume: torch.Tensor) -> np.ndarray:
@@ -80,7 +100,7 @@ class AutoregressiveMapEvaluation(AnomalyMapEvaluation):
     def endings(self) -> dict[str, str]:
         """The parts of healing, too."""
         parts = {self.LIKELIHOOD: "likelihood_ap", HEALED: "healed_ap", CODED: "coded_ap", BLUR: "blur_ap"}
-        return {**super().endings(), **parts}
+        return {**super().endings(), **parts, UNTRAINED_CODES: "untrained_ap"}
 
 
 class DiffusionMapEvaluation(AnomalyMapEvaluation):
@@ -103,9 +123,11 @@ class DiffusionMapEvaluation(AnomalyMapEvaluation):
     ) -> None:
         super().__init__(network, settings={"healthy_only": healthy_only is not None}, **shared)
         self.other = load_weights(copy.deepcopy(network), healthy_only, self.device) if healthy_only else None
+        self.untrained = untrained(network)
 
+    @torch.no_grad()
     def network_maps(self, volume: torch.Tensor) -> dict[str, np.ndarray]:
-        """Both methods, the inversion alone, and the denoiser that saw no lesion."""
+        """Both methods, the inversion alone, the denoiser that saw no lesion, and single steps."""
         slices = axial_slices(volume, self.network.units)
         methods = self.inferer.METHODS
         found = self.inferer.residuals(slices.images, self.network, methods)
@@ -118,6 +140,8 @@ class DiffusionMapEvaluation(AnomalyMapEvaluation):
         if self.other is not None:
             maps[HEALTHY_ONLY] = self.inferer.residuals(slices.images, self.other, methods[1:])["reconstruction"]
         heats = {name: _array(slices.volume(as_heat(residual, RESIDUAL))) for name, residual in maps.items()}
+        steps = {ONE_STEP: self.network, UNTRAINED_STEP: self.untrained}
+        heats |= {name: _array(network(volume)) for name, network in steps.items()}
         return {**heats, BLUR: blur_residual(volume)}
 
     def raw_map(self, volume: torch.Tensor) -> np.ndarray:
@@ -139,4 +163,6 @@ class DiffusionMapEvaluation(AnomalyMapEvaluation):
     def endings(self) -> dict[str, str]:
         """Reconstruction and the shortcuts, too."""
         parts = {self.RECONSTRUCTION: "reconstruction_ap", INVERSION: "inversion_ap", BLUR: "blur_ap"}
+        parts |= {ONE_STEP: "one_step_ap", UNTRAINED_STEP: "untrained_ap"}
+        parts |= {HEALTHY_ONLY: "healthy_only_ap"} if self.other is not None else {}
         return {**super().endings(), **parts}

@@ -18,7 +18,7 @@ from synthzoo.inferers.tokens import sample_tokens
 
 LEAST_LOG = -30.0
 NATS = 3.0  # surprise with a heat of one half
-READ_AT_ONCE, HEALED_AT_ONCE = 16, 64  # slices
+READ_AT_ONCE, HEALED_AT_ONCE = 16, 80  # slices; all of a scan are healed at once
 
 
 @dataclass

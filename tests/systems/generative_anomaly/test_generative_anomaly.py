@@ -25,9 +25,13 @@ from synthzoo.systems.generative_anomaly.evaluation import (
     CODED,
     HEALTHY_ONLY,
     INVERSION,
+    ONE_STEP,
+    UNTRAINED_CODES,
+    UNTRAINED_STEP,
     AutoregressiveMapEvaluation,
     DiffusionMapEvaluation,
     blur_residual,
+    untrained,
 )
 from synthzoo.systems.generative_anomaly.healing import heal, read_slices, surprise_of
 from synthzoo.systems.generative_anomaly.inferer import AutoregressiveMapInferer, DiffusionMapInferer
@@ -290,6 +294,21 @@ def test_calibration_heals_a_share_of_healthy_codes_and_sets_one_threshold_for_a
     assert (tmp_path / "model.pt").is_file()
 
 
+@pytest.mark.parametrize("make", [codes_network, diffusion_network])
+def test_an_untrained_copy_has_other_weights_the_same_each_time_and_leaves_the_network_alone(make):
+    network = make()
+    network.usual.fill_(0.25)
+    before, state = {name: value.clone() for name, value in network.state_dict().items()}, torch.get_rng_state()
+    one, two = untrained(network, 1).state_dict(), untrained(network, 1).state_dict()
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, before[name])
+        torch.testing.assert_close(one[name], two[name])
+    weights = [name for name in before if name.endswith("weight") and before[name].ndim > 1]
+    assert not [name for name in weights if torch.equal(one[name], before[name])]
+    assert one["usual"].eq(0.25).all(), "what a calibration has set is no weight"
+
+
 @pytest.mark.parametrize("kind", ["codes", "diffusion"])
 def test_the_table_has_both_methods_every_shortcut_intensity_and_chance(kind, tmp_path):
     network = codes_network() if kind == "codes" else diffusion_network()
@@ -311,7 +330,8 @@ def test_the_table_has_both_methods_every_shortcut_intensity_and_chance(kind, tm
     found = evaluation._summarise({"FLAIR": cases}, heats)
     rows = {row[0]: row[1] for row in found.tables[0]["rows"]}
     wanted = {evaluation.SHIPPED, evaluation.RAW, BLUR, "chance", "equalised intensity, smoothed"}
-    wanted |= {CODED, "likelihood"} if kind == "codes" else {INVERSION, HEALTHY_ONLY, "reconstruction"}
+    others = {INVERSION, HEALTHY_ONLY, ONE_STEP, UNTRAINED_STEP, "reconstruction"}
+    wanted |= {CODED, UNTRAINED_CODES, "likelihood"} if kind == "codes" else others
     assert wanted <= set(rows) and rows["chance"] == round(float(cases[0].truth[cases[0].mask].mean()), 3)
     names = {f"FLAIR_{ending}" for ending in evaluation.endings().values()}
     assert names | {"FLAIR_ap", "FLAIR_chance", "threshold", "image_score_healthy"} <= set(found.figures)

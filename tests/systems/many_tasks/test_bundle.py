@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from mapped_brains import GRIDS, expect_map_on_spot, heat_of, paired_maps
 
 from synthzoo.bundle.compose import load_config
-from synthzoo.phantoms.brain import phantom as brain
-from synthzoo.phantoms.brain.contrast import render
 from synthzoo.phantoms.brain.planted import CASES, write_planted
 from synthzoo.systems.many_tasks.inferer import AnomalyMapInferer
-from synthzoo.transforms.head_grid import FromHeadGridd, ToHeadGridd
 
-TUMOUR = {"tumour": {"core_ml": 6.0, "enhancing_ml": 10.0, "oedema_ml": 35.0}}
+INFERER = AnomalyMapInferer(spacing_mm=2.0, smooth_voxels=1.5, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -40,30 +39,15 @@ def threshold(config) -> float:
     return config["threshold"]
 
 
-def heat_of(scan: nib.Nifti1Image, network) -> tuple[np.ndarray, np.ndarray]:
-    """The bundle's path without files: the map on the scan's grid, and its affine."""
-    from monai.data import MetaTensor
-
-    array = torch.from_numpy(scan.get_fdata(dtype=np.float32).copy())[None]
-    sample = ToHeadGridd("image")({"image": MetaTensor(array, affine=torch.from_numpy(scan.affine))})
-    inferer = AnomalyMapInferer(spacing_mm=2.0, smooth_voxels=1.5, progress=False)
-    sample["pred"] = inferer(sample["image"][None], network)[0]
-    out = FromHeadGridd("pred")(sample)["pred"]
-    return np.asarray(out)[0], np.asarray(out.affine)
+@pytest.fixture(scope="module")
+def mapped(network):
+    """A function: scan -> the map on its grid, and its affine."""
+    return partial(heat_of, network=network, inferer=INFERER)
 
 
 @pytest.fixture(scope="module")
 def paired(network):
-    """Maps of a subject with a tumour and of the same subject without, T1w with contrast agent; and the truth."""
-    params = brain.draw_params(270_001).to_dict()
-    maps = {}
-    for name, extra in (("sick", TUMOUR), ("well", {})):
-        anatomy = brain.make_anatomy(brain.BrainParams(**{**params, **extra}), 2.0)
-        image = render(anatomy, "T1w", seed=5, gadolinium=True)
-        maps[name] = heat_of(nib.Nifti1Image(image, anatomy.affine), network)[0]
-        if extra:
-            maps["lesion"] = sum(anatomy.lesions.values()) > 0.5
-    return maps
+    return paired_maps(network, INFERER, 270_001, "T1w", gadolinium=True)
 
 
 def test_a_lesion_makes_a_subject_score_above_itself_without(paired):
@@ -85,12 +69,12 @@ def test_most_of_a_healthy_brain_lies_below_the_threshold(paired, threshold):
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory, network) -> dict:
+def template(tmp_path_factory, mapped) -> dict:
     """The real template, and its copy with a tumour; their maps, and the tumour's place."""
     folder = tmp_path_factory.mktemp("scans")
     tumour = write_planted(folder)
     scans = {name: nib.load(folder / f"{case}.nii.gz") for name, case in zip(("well", "sick"), CASES)}
-    return {"tumour": tumour, "scan": scans["well"], **{name: heat_of(scan, network) for name, scan in scans.items()}}
+    return {"tumour": tumour, "scan": scans["well"], **{name: mapped(scan) for name, scan in scans.items()}}
 
 
 def test_the_template_into_which_nothing_was_planted_lies_below_the_threshold_nearly_everywhere(template, threshold):
@@ -117,37 +101,9 @@ class Bright(torch.nn.Module):
         return (volume > 3.5).float()
 
 
-@pytest.mark.parametrize(
-    "axes, spacing", [("LPS", (1.0, 1.0, 4.0)), ("PIR", (2.5, 1.2, 1.2)), ("RAS", (3.0, 3.0, 3.0))]
-)
+@pytest.mark.parametrize("axes, spacing", GRIDS)
 def test_a_map_lies_on_the_scans_own_grid_whatever_its_orientation_and_spacing(network, axes, spacing):
-    anatomy = brain.make_anatomy(brain.draw_params(270_002), 2.0)
-    image = render(anatomy, "T1w", seed=6, bias=0.0)
-    spot = np.zeros_like(image)
-    spot[40:47, 70:77, 55:62] = 1  # 14 mm, off the middle on every axis
-    image[spot > 0] = 3.0
-    scan, truth = (turned(array, anatomy.affine, axes, spacing) for array in (image, spot))
-    heat, affine = heat_of(scan, Bright(network.extractor))
-    assert heat.shape == scan.shape
-    np.testing.assert_allclose(affine, scan.affine)
-    found, wanted = (np.argwhere(v > 0.5) @ affine[:3, :3].T + affine[:3, 3] for v in (heat, truth.get_fdata()))
-    assert np.abs(found.mean(0) - wanted.mean(0)).max() < 2.0  # mm
-
-
-def turned(array, affine, axes, spacing) -> nib.Nifti1Image:
-    """Resampled to an oblique grid of `spacing` with the axis order and directions of `axes`."""
-    from synthzoo.transforms.head_grid import resample
-
-    angle = np.deg2rad(12)
-    oblique = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-    shape = np.round(np.array((200, 240, 200)) / spacing).astype(int)
-    target = np.eye(4)
-    target[:3, :3] = oblique @ np.diag(spacing)
-    middle = affine[:3, :3] @ ((np.array(array.shape) - 1) / 2) + affine[:3, 3]
-    target[:3, 3] = middle - target[:3, :3] @ ((shape - 1) / 2)
-    scan = nib.Nifti1Image(resample(array, affine, tuple(shape), target), target)
-    change = nib.orientations.ornt_transform(nib.io_orientation(target), nib.orientations.axcodes2ornt(axes))
-    return scan.as_reoriented(change)
+    expect_map_on_spot(axes, spacing, partial(heat_of, network=Bright(network.extractor), inferer=INFERER))
 
 
 def test_the_bundle_writes_map_regions_in_millilitres_score_and_preview(quick_run, bundle, phantom_nifti):
