@@ -87,3 +87,32 @@ def bundles_text(entries: Sequence[dict]) -> str:
         )
     columns = ["bundle", "task", "conditions", "gives", "weights", "s on CPU", "s on GPU", "measured"]
     return table(columns, rows)
+
+
+# Columns of the table of methods -> endings of the figures that `evaluation.anomaly_maps` gives each contrast.
+CONTRASTS = ("T1w", "T1Gd", "T2w", "FLAIR")
+LESIONS = {"whole": "lesions_whole_ap", "cut": "lesions_cut_ap", "with remains": "lesions_remains_ap"}
+LESIONS |= {"to 20 mL": "lesions_small_ap", "from 120 mL": "lesions_large_ap"}
+SHORTCUTS = {"equalised intensity, smoothed": "equalised_ap", "intensity z-score": "z_score_ap", "chance": "chance"}
+
+
+def methods_text(entries: Sequence[dict]) -> str:
+    """Anomaly maps of the brain side by side, by the entries of bundle_index.json that have their figures."""
+    measured = [entry for entry in entries if f"{CONTRASTS[0]}_ap" in entry["eval_metrics"]]
+    measured = [entry for entry in measured if f"{CONTRASTS[0]}_equalised_ap" in entry["eval_metrics"]]
+    if not measured:
+        return "Not measured yet."
+    rows = [[f"`{entry['name']}`", *(entry["eval_metrics"].get(f"{c}_ap") for c in CONTRASTS)] for entry in measured]
+    known = measured[0]["eval_metrics"]
+    rows += [[name, *(known.get(f"{c}_{ending}") for c in CONTRASTS)] for name, ending in SHORTCUTS.items()]
+    parts = ["**Voxel AP on the same phantoms, by contrast**", table(["method", *CONTRASTS], rows)]
+    for contrast in ("FLAIR", "T1Gd"):
+        of = [entry for entry in measured if f"{contrast}_lesions_whole_ap" in entry["eval_metrics"]]
+        rows = [
+            [f"`{entry['name']}`", *(entry["eval_metrics"].get(f"{contrast}_{name}") for name in LESIONS.values())]
+            for entry in of
+        ]
+        if rows:
+            title = f"**{contrast}: voxel AP on the same lesions of 5 to 200 mL, by view and by volume**"
+            parts += [title, table(["method", *LESIONS], rows)]
+    return "\n\n".join(parts)

@@ -20,6 +20,7 @@ from synthzoo.errors import UserError
 from synthzoo.io.files import write_text
 
 INDEX = "bundle_index.json"
+METHODS = Path("docs", "anomaly_maps.md")  # compares the anomaly maps of the brain
 FORMAT = 1
 
 
@@ -55,6 +56,9 @@ def plan(root: Path, base_url: str | None = None) -> dict[Path, str]:
     readme = root / "README.md"
     if readme.is_file() and "<!-- bundles -->" in read_text(readme):
         planned[readme] = cards.fill(read_text(readme), "bundles", cards.bundles_text(entries), readme)
+    methods = root / METHODS
+    if methods.is_file():
+        planned[methods] = cards.fill(read_text(methods), "methods", cards.methods_text(entries), methods)
     return planned
 
 
