@@ -4,8 +4,8 @@
 
 `TokenTransformer` is MONAI's `DecoderOnlyTransformer` under its names, without the causal masks (T x T in every layer)
 that MONAI keeps among the weights, and with a cache of keys and values: a sequence of T tokens then costs T calls on
-one token each in place of T calls on growing sequences. The begin token (BOS, the last of the vocabulary) is never a
-prediction: probabilities are those over the other tokens alone.
+one token each in place of T calls on growing sequences; tokens that are known go in together. The begin token (BOS, the
+last of the vocabulary) is never a prediction: probabilities are those over the other tokens alone.
 """
 
 from __future__ import annotations
@@ -77,13 +77,13 @@ class TokenTransformer(DecoderOnlyTransformer):
         """Tokens (B, L), context (B, K, width) -> logits (B, L, num_tokens).
 
         Args:
-            x: without a cache the sequence from BOS on; with one its next token alone, (B, 1).
+            x: without a cache the sequence from BOS on; with one its next tokens.
             context: for cross-attention; a cache holds its own.
-            cache: is moved on by one token.
+            cache: is moved on by these tokens.
         """
         if cache is None:
             return super().forward(x, context)
-        positions = self.position_embeddings.embedding.weight[cache.length]
+        positions = self.position_embeddings.embedding.weight[cache.length : cache.length + x.shape[1]]
         hidden = self.token_embeddings(x) + positions
         for number, block in enumerate(self.blocks):
             hidden = hidden + self._attend(block.attn, block.norm1(hidden), cache, number)
@@ -93,21 +93,22 @@ class TokenTransformer(DecoderOnlyTransformer):
                 found = F.scaled_dot_product_attention(query, keys, values, scale=cross.scale)
                 hidden = hidden + cross.out_proj(found.transpose(1, 2).flatten(2))
             hidden = hidden + block.mlp(block.norm2(hidden))
-        cache.length += 1
+        cache.length += x.shape[1]
         return self.to_logits(hidden)
 
     @staticmethod
     def _attend(attention: nn.Module, x: torch.Tensor, cache: KeyValueCache, number: int) -> torch.Tensor:
-        """Self-attention of one new token over all that came before."""
+        """Self-attention of new tokens over all that came before each."""
         if attention.use_combined_linear:
             parts = attention.qkv(x).chunk(3, -1)
         else:
             parts = (attention.to_q(x), attention.to_k(x), attention.to_v(x))
         query, key, value = (in_heads(part, attention.num_heads) for part in parts)
-        end = cache.length + 1
-        keys, values = cache.keys[number], cache.values[number]
-        keys[:, :, cache.length], values[:, :, cache.length] = key[:, :, 0], value[:, :, 0]
-        found = F.scaled_dot_product_attention(query, keys[:, :, :end], values[:, :, :end], scale=attention.scale)
+        begin, end = cache.length, cache.length + x.shape[1]
+        keys, values = cache.keys[number][:, :, :end], cache.values[number][:, :, :end]
+        keys[:, :, begin:], values[:, :, begin:] = key, value
+        mask = None if end - begin == 1 else x.new_ones(end - begin, end, dtype=torch.bool).tril(begin)
+        found = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=attention.scale)
         return attention.out_proj(found.transpose(1, 2).flatten(2))
 
     def next_logits(self, tokens: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:

@@ -37,6 +37,9 @@ def test_with_and_without_the_cache_the_logits_are_monais(cross, combined):
     cache = KeyValueCache(network, 3, context)
     steps = torch.cat([network(sequence[:, [place]], cache=cache) for place in range(LENGTH)], 1)
     assert (steps - expected).abs().max() < 1e-4
+    cache = KeyValueCache(network, 3, context)
+    parts = [network(part, cache=cache) for part in sequence.split([1, 7, 2, LENGTH - 10], 1)]
+    assert (torch.cat(parts, 1) - expected).abs().max() < 1e-4, "tokens that go in together see none that come later"
     assert torch.equal(network.next_logits(TOKENS, context), network(sequence, context)[..., :CODES])
 
 

@@ -9,6 +9,8 @@ from monai.data import Dataset
 
 from synthzoo.datasets.brain.healthy_scans import training_slices
 from synthzoo.datasets.brain.sick_slices import SickSlices
+from synthzoo.inferers.brain_volumes import BrainVolume
+from synthzoo.networks.brain_map import MapParts
 from synthzoo.systems.generative_anomaly.slices import SliceImaged
 
 AXIAL = (2,)
@@ -17,32 +19,33 @@ AXIAL = (2,)
 def healthy_images(
     data_format: str,
     dataset_dir: str | Path,
-    prepare: Callable,
-    units: Sequence[float],
+    network: MapParts,
+    preprocessing: Callable,
     length: int | None = None,
     subjects: int = 125,
     rows_per_scan: int = 48,
     split: str = "train",
     cache_dir: str | Path | None = None,
 ) -> Dataset:
-    """Healthy axial slices, {"image": (1, h, w) in units, "conditions": 0}.
+    """Healthy axial slices, {"image": (1, h, w) in the network's units, "conditions": 0}.
 
     Args:
-        data_format, dataset_dir, prepare, length, rows_per_scan, split, cache_dir: see `training_slices`.
-        units: of the images, see `to_units`.
+        data_format, dataset_dir, length, rows_per_scan, split, cache_dir: see `training_slices`.
+        network: with the `units` of its images, and a trained `extractor` where scans are read.
+        preprocessing: of inference.json, for scans.
         subjects: of the pool of phantoms.
     """
     return training_slices(
         data_format,
         dataset_dir,
-        prepare,
+        BrainVolume(preprocessing, network),
         {"subjects": subjects},
         length,
         rows_per_scan=rows_per_scan,
         split=split,
         upright=True,
         cache_dir=cache_dir,
-        transform=SliceImaged(units),
+        transform=SliceImaged(network.units),
         axes=AXIAL,
     )
 

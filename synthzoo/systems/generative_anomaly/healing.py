@@ -7,18 +7,19 @@ map = |x - x_h| * up(-l)            (in the paper up(m), smoothed)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
-from synthzoo.inferers.tokens import sample_tokens
+from synthzoo.inferers.tokens import choose
+from synthzoo.networks.token_transformer import KeyValueCache, TokenTransformer
 
 LEAST_LOG = -30.0
 NATS = 3.0  # surprise with a heat of one half
-READ_AT_ONCE, HEALED_AT_ONCE = 16, 80  # slices; all of a scan are healed at once
+READ_AT_ONCE, DECODED_AT_ONCE = 16, 64  # slices
 
 
 @dataclass
@@ -71,13 +72,30 @@ def heal(
         int64 (N, T).
     """
     uniform = torch.rand(tokens.shape, generator=generator, dtype=torch.float64).to(tokens.device)
-    rows = mask.any(1).nonzero().flatten()
     healed = tokens.clone()
-    for part in rows.split(HEALED_AT_ONCE):
-        given = torch.where(mask[part], -1, tokens[part])
-        settings = {"temperature": temperature, "top_k": top_k}
-        healed[part] = sample_tokens(network.transformer, uniform[part], given=given, **settings)
+    for row in mask.any(1).nonzero().flatten().tolist():
+        places = mask[row].nonzero().flatten().tolist()
+        _heal_row(network.transformer, healed[row], places, uniform[row], temperature, top_k)
     return healed
+
+
+@torch.no_grad()
+def _heal_row(
+    transformer: TokenTransformer,
+    tokens: torch.Tensor,
+    places: Sequence[int],
+    uniform: torch.Tensor,
+    temperature: float,
+    top_k: int | None,
+) -> None:
+    """Heal a sequence (T,) where it lies: a call for each masked place, with the kept tokens since the last one."""
+    cache = KeyValueCache(transformer, 1, None, places[-1] + 1)
+    for place in places:
+        first = cache.length
+        given = tokens[max(first - 1, 0) : place]
+        given = given if first else F.pad(given, (1, 0), value=transformer.begin)
+        logits = transformer(given[None], cache=cache)[:, -1, : transformer.begin]
+        tokens[place] = choose(logits, uniform[place : place + 1], temperature, top_k)[0]
 
 
 @torch.no_grad()
@@ -109,7 +127,7 @@ def read_slices(
     total = {name: torch.zeros_like(images) for name in ("surprise", "mask", "coded", "healed", "changed")}
     for flip in progress(sides):
         seen = images.flip(2) if flip else images
-        for rows in torch.arange(len(images), device=images.device).split(HEALED_AT_ONCE):
+        for rows in torch.arange(len(images), device=images.device).split(DECODED_AT_ONCE):
             found = _read(network, seen[rows], limit, samples, generator, temperature, top_k)
             for name, values in found.items():
                 total[name][rows] += (values.flip(2) if flip else values) / len(sides)
