@@ -426,7 +426,8 @@ def _training_arguments(bundle: Path, stages: list[str]) -> tuple[Callable[..., 
         if not isinstance(one, Mapping) or "data_format" not in one:
             continue
         for own, (make, count) in SOURCES.items():
-            if own in one:
+            # Healthy slices for anomaly tasks have a "phantom", too, which counts no patients.
+            if own in one and (count in one or count in (one[own] if isinstance(one[own], Mapping) else ())):
                 known = inspect.signature(make).parameters
                 try:
                     arguments = {key: parser.get_parsed_content(f"{where}#{key}") for key in one if key in known}

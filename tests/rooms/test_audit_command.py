@@ -204,6 +204,11 @@ def test_the_training_set_that_is_drawn_again_is_the_configs_own():
     }
 
 
+def test_what_an_anomaly_map_was_trained_on_is_no_set_of_whole_images():
+    with pytest.raises(UserError, match="name no data set that can be drawn again"):
+        Source(ROOT / "bundles" / "brain_mr_anomaly_map_manytasks")
+
+
 def test_few_training_patients_of_a_pool_are_compared_with_all_its_unseen_ones(tmp_path):
     data = {"_target_": "x", "data_format": "phantom", "size": 32, "patients": 1}
     data["phantom"] = {"patients": 16, "studies": 1}
