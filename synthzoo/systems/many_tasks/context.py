@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 from monai.config import KeysCollection
@@ -10,6 +10,7 @@ from monai.transforms import MapTransform, RandomizableTransform
 from scipy import ndimage
 
 from synthzoo.phantoms.brain.pathology.views import in_view, rests
+from synthzoo.phantoms.brain.pool import GRID
 
 AIR = (-4.0, -1.5)  # z-scores of what gives no signal
 FARTHEST_INDEX = 8  # slices by which a cut along the slices' axis moves the brain on the grid
@@ -28,7 +29,7 @@ class RandContextd(RandomizableTransform, MapTransform):
         remains: how often remains are added.
         cut: how often the field of view ends within the slice; the same again moves it along the slices' axis.
         axis_key, index_key: axis that the slice was cut across, and its number along it.
-        limit: slices along any axis.
+        grid: slices along each axis.
     """
 
     def __init__(
@@ -37,13 +38,14 @@ class RandContextd(RandomizableTransform, MapTransform):
         mask_key: Hashable = "brain",
         remains: float = 0.35,
         cut: float = 0.25,
+        axis_key: Hashable = "axis",
         index_key: Hashable = "index",
-        limit: int = 80,
+        grid: Sequence[int] = GRID,
     ) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, prob=1.0)
-        self.mask_key, self.index_key = mask_key, index_key
-        self.remains, self.cut, self.limit = remains, cut, limit
+        self.mask_key, self.axis_key, self.index_key = mask_key, axis_key, index_key
+        self.remains, self.cut, self.grid = remains, cut, tuple(grid)
 
     def __call__(self, data: Mapping) -> dict:
         data = dict(data)
@@ -55,7 +57,7 @@ class RandContextd(RandomizableTransform, MapTransform):
             image, brain = self._cut(image, brain)
         if self.R.rand() < self.cut:
             moved = int(data[self.index_key]) + self.R.randint(-FARTHEST_INDEX, FARTHEST_INDEX + 1)
-            data[self.index_key] = int(np.clip(moved, 0, self.limit - 1))
+            data[self.index_key] = int(np.clip(moved, 0, self.grid[int(data[self.axis_key])] - 1))
         data[key], data[self.mask_key] = image[None], brain[None]
         return data
 

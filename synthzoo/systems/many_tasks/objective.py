@@ -51,7 +51,7 @@ class ManyTasksLoss:
     def _error(
         self, network: torch.nn.Module, output: torch.Tensor, brain: torch.Tensor, label: torch.Tensor
     ) -> torch.Tensor:
-        weights = 1 + self.weight * (label > 0)
+        weights, output = 1 + self.weight * (label > 0), output.float()  # sums of a slice lose bits in bfloat16
         if network.logits:
             error = F.binary_cross_entropy_with_logits(output + PRIOR_LOGIT, label, reduction="none")
             return (weights * brain * error).sum() / brain.sum().clamp(min=1)
