@@ -23,7 +23,7 @@ from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
 from synthzoo.evaluation.base import Evaluation, Found
 from synthzoo.evaluation.denoiser_parts import ClosedFormAlone, has_closed_form, with_denoiser
 from synthzoo.evaluation.fillings import biharmonic, by_other_side, by_surroundings
-from synthzoo.instruments.brain.segmentation import CLASSES, features, segment
+from synthzoo.instruments.brain.segmentation import CLASSES, SPACING_MM, features, segment, stack_on_grid
 from synthzoo.instruments.brain.volumes import measure_brains
 from synthzoo.metrics.fidelity import fid, gradient_energy
 from synthzoo.phantoms.brain.phantom import make_brain
@@ -31,10 +31,8 @@ from synthzoo.systems.brain_ldm import classical
 from synthzoo.systems.brain_ldm.inferer import EditInferer, InpaintInferer, ReconstructInferer, ScanInferer, psnr
 from synthzoo.systems.brain_ldm.restoration import keep_samples, sampling_mask, zero_filled
 
-SPACING_MM = 4.0  # of the prior's grid
-VOXEL_ML = SPACING_MM**3 / 1000
 FIRST = 80_000  # of the test phantoms, which no other evaluation of the bundle shows
-DEPTH_VOXELS = 2.0  # of a hole's middle below the brain's surface
+DEPTH_MM = 8.0  # of a hole's middle below the brain's surface
 WEIGHTS = {
     "denoising": (0.3, 0.5, 0.7, 1.0, 1.4),
     "means": (0.5, 0.7, 0.9, 1.1),
@@ -84,16 +82,17 @@ class ApplicationEvaluation(Evaluation):
         settings = {"tasks": own, "subjects": subjects, "development": development, "pairs": pairs, "seed": seed}
         settings |= {"holes": list(holes_ml), "noises": list(noises), "accelerations": list(accelerations)}
         super().__init__(network, settings=settings | {"changes": list(changes_ml)}, **shared)
+        self.spacing_mm: float = network.spacing_mm
 
     @cached_property
     def scans(self) -> np.ndarray:
         """The test phantoms, float32 (N, D, H, W)."""
-        return _phantoms(self.subjects, "test", FIRST)
+        return _phantoms(self.subjects, "test", FIRST, self.spacing_mm)
 
     @cached_property
     def developed(self) -> np.ndarray:
         """The validation phantoms."""
-        return _phantoms(self.development, "validation", FIRST)
+        return _phantoms(self.development, "validation", FIRST, self.spacing_mm)
 
     @cached_property
     def closed_form(self) -> torch.nn.Module | None:
@@ -145,7 +144,7 @@ class ApplicationEvaluation(Evaluation):
         for ml in self.holes_ml:
             values: dict[str, list[tuple[float, float]]] = {name: [] for name in methods}
             for number, scan in enumerate(tqdm(self.scans, desc=f"inpainting {ml:g} mL")):
-                hole = _hole(scan > 0, ml, self.seed + number)
+                hole = _hole(scan > 0, ml, self.seed + number, self.spacing_mm)
                 holed = np.where(hole, 0, scan).astype(np.float32)
                 slope = _slope(scan, hole)
                 for name, method in methods.items():
@@ -265,7 +264,7 @@ class ApplicationEvaluation(Evaluation):
         """Halfway between two subjects, and back at the first."""
         task = self.tasks["interpolate"]
         half, start = (type(task)(share, task.steps) for share in (0.5, 0.0))
-        every = _phantoms(self.pairs + 1, "test", FIRST + 1000)
+        every = _phantoms(self.pairs + 1, "test", FIRST + 1000, self.spacing_mm)
         firsts = every[:-1]
         pairs = list(zip(firsts, every[1:]))
 
@@ -280,20 +279,21 @@ class ApplicationEvaluation(Evaluation):
             "mean latent": latent,
             "cross-fade": lambda one, other: (one + other) / 2,
         }
-        ends = measure_brains(every)
+        ends = measure_brains(every, self.spacing_mm)
         middle = {name: (ends[name][:-1] + ends[name][1:]) / 2 for name in ("ventricle_ml", "brain_ml")}
         # Halfway images lie near the subjects that they are made of, so that others are what they are compared with.
-        energy, reference = gradient_energy(every).mean(), features(_phantoms(REFERENCE, "test", FIRST + 2000))
+        others = _phantoms(REFERENCE, "test", FIRST + 2000, self.spacing_mm)
+        energy, reference = gradient_energy(every).mean(), features(others, self.spacing_mm)
         sets = {
             name: np.stack([self.kept(name, method, *pair) for pair in tqdm(pairs, desc=name)])
             for name, method in methods.items()
         }
         found, rows = Found(), []
         for name, images in [*sets.items(), ("phantoms", firsts)]:
-            measured = measure_brains(images)
+            measured = measure_brains(images, self.spacing_mm)
             off = [float(np.abs(measured[key] - middle[key]).mean()) for key in middle] if name in sets else [None] * 2
             sharp = float(gradient_energy(images).mean() / energy)
-            distance = fid(features(images), reference)
+            distance = fid(features(images, self.spacing_mm), reference)
             rows.append(
                 [name, *(None if one is None else round(one, 2) for one in off), round(sharp, 3), round(distance, 6)]
             )
@@ -319,14 +319,14 @@ class ApplicationEvaluation(Evaluation):
         """Ventricles changed by millilitres in a scan, beside the phantom of the same subject that has them so."""
         found, rows = Found(), []
         task = self.tasks["edit"]
-        table = BrainPhantomDataset(self.subjects, split="test", spacing_mm=SPACING_MM, first=FIRST)
+        table = BrainPhantomDataset(self.subjects, split="test", spacing_mm=self.spacing_mm, first=FIRST)
         for change in self.changes_ml:
             edit = EditInferer(change, task.steps, task.rounds, task.keep)
             methods: dict[str, Callable] = {
                 "prior": lambda scan, edit=edit: self.made(edit, scan),
                 **self.alone(edit),
                 "grown ventricles": lambda scan, change=change: classical.with_larger_ventricles(
-                    scan, change, VOXEL_ML
+                    scan, change, self.spacing_mm
                 ),
                 "unedited": lambda scan: scan,
             }
@@ -335,11 +335,11 @@ class ApplicationEvaluation(Evaluation):
             for number, scan in enumerate(tqdm(self.scans, desc=f"editing {change:+g} mL")):
                 params = table.params(number)
                 wanted = params.ventricle_ml + change
-                read = float(measure_brains(scan[None])["ventricle_ml"][0]) + change
+                read = float(measure_brains(scan[None], self.spacing_mm)["ventricle_ml"][0]) + change
                 if not (5 <= wanted <= 120 and 5 <= read <= 120):
                     continue
                 rendering: dict[str, Any] = table.rendering
-                other = make_brain(replace(params, ventricle_ml=wanted), SPACING_MM, **rendering)
+                other = make_brain(replace(params, ventricle_ml=wanted), self.spacing_mm, **rendering)
                 sets["phantom"].append(other.image)
                 for name, method in methods.items():
                     sets[name].append(self.kept(f"edit {change:g} {name}", method, scan))
@@ -347,12 +347,12 @@ class ApplicationEvaluation(Evaluation):
             if not kept:
                 continue
             start, truth = np.stack(kept), np.stack(sets["phantom"])
-            before, seen_before = measure_brains(start), _seen_ml(start)
+            before, seen_before = measure_brains(start, self.spacing_mm), _seen_ml(start, self.spacing_mm)
             for name, images in sets.items():
                 made = np.stack(images)
-                after = measure_brains(made)
+                after = measure_brains(made, self.spacing_mm)
                 moved = [float((after[key] - before[key]).mean()) for key in ("ventricle_ml", "brain_ml")]
-                seen = [float(one) for one in (_seen_ml(made) - seen_before).mean(1)]
+                seen = [float(one) for one in (_seen_ml(made, self.spacing_mm) - seen_before).mean(1)]
                 db = float(np.mean([_psnr(a, b, b > 0) for a, b in zip(made, truth)])) if name != "phantom" else None
                 share = float(np.mean([(np.abs(a - b) > CLEARLY)[b > 0].mean() for a, b in zip(made, start)]))
                 ml = [round(one, 1) for pair in zip(moved, seen) for one in pair]
@@ -372,19 +372,19 @@ class ApplicationEvaluation(Evaluation):
         return found
 
 
-def _phantoms(count: int, split: str, first: int) -> np.ndarray:
-    rows = BrainPhantomDataset(count, split=split, spacing_mm=SPACING_MM, first=first)
+def _phantoms(count: int, split: str, first: int, spacing_mm: float) -> np.ndarray:
+    rows = BrainPhantomDataset(count, split=split, spacing_mm=spacing_mm, first=first)
     return np.stack([rows.image(row) for row in range(count)]).astype(np.float32)
 
 
-def _hole(brain: np.ndarray, ml: float, seed: int) -> np.ndarray:
+def _hole(brain: np.ndarray, ml: float, seed: int, spacing_mm: float) -> np.ndarray:
     """An ellipsoid of `ml` within a brain, bool (D, H, W), its middle well below the surface."""
     rng = np.random.default_rng([seed, 86])
-    deep = np.argwhere(ndi.distance_transform_edt(brain) > DEPTH_VOXELS)
+    deep = np.argwhere(ndi.distance_transform_edt(brain) > DEPTH_MM / spacing_mm)
     centre, scale = deep[rng.integers(len(deep))], np.exp(0.2 * rng.standard_normal(3))
     places = np.argwhere(brain)
     distance = (((places - centre) / scale) ** 2).sum(1)
-    chosen = places[np.argsort(distance)[: int(round(ml / VOXEL_ML))]]
+    chosen = places[np.argsort(distance)[: int(round(ml / (spacing_mm**3 / 1000)))]]
     hole = np.zeros(brain.shape, bool)
     hole[tuple(chosen.T)] = True
     return hole
@@ -405,9 +405,9 @@ def _slope(image: np.ndarray, where: np.ndarray) -> float:
     return float(sum((slope**2)[where].mean() for slope in np.gradient(image)))
 
 
-def _seen_ml(images: np.ndarray) -> np.ndarray:
+def _seen_ml(images: np.ndarray, spacing_mm: float) -> np.ndarray:
     """Ventricles and brain (2, N) of scans (N, D, H, W) in mL as the tissue network sees them."""
-    sizes = segment(images).sum((2, 3, 4)).T * VOXEL_ML
+    sizes = segment(stack_on_grid(images, spacing_mm)).sum((2, 3, 4)).T * (SPACING_MM**3 / 1000)
     ventricle, grey, white = (sizes[CLASSES.index(name)] for name in ("ventricle", "gm", "wm"))
     return np.stack([ventricle, grey + white])
 

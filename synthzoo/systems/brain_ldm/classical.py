@@ -16,7 +16,8 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
 TV_STEPS = 100  # of scikit-image's total variation: its own rule stops where the energy turns, far too early
 ROUNDS, TV_STEPS_INSIDE = 30, 20  # of reconstruction
-DEEP_VOXELS, LEAST_VOXELS = 4.0, 5  # of ventricles, below the surface of the brain, and of a part of them
+DEEP_MM, LEAST_ML = 16.0, 0.32  # of ventricles, below the surface of the brain, and of a part of them
+FARTHEST_MM, RING_MM = 80.0, (2.0, 12.0)  # that a wall moves at most; around a ventricle that shrinks
 
 
 def by_total_variation(image: np.ndarray, weight: float) -> np.ndarray:
@@ -51,39 +52,40 @@ def reconstructed_by_total_variation(
     return keep(image)
 
 
-def ventricles(image: np.ndarray) -> np.ndarray:
-    """The ventricles of a T1w scan (D, H, W) at 4 mm by thresholds, bool: what is as dark as fluid, deep in the brain.
+def ventricles(image: np.ndarray, spacing_mm: float) -> np.ndarray:
+    """The ventricles of a T1w scan (D, H, W) by thresholds, bool: what is as dark as fluid, deep in the brain.
 
     Otsu's thresholds of three classes (scikit-image) tell fluid, grey and white matter apart.
     """
     brain = ndi.binary_fill_holes(image > 0)
     dark = brain & (image < threshold_multiotsu(image[image > 0], classes=3)[0])
-    names, count = ndi.label(dark & (ndi.distance_transform_edt(brain) > DEEP_VOXELS))
+    names, count = ndi.label(dark & (ndi.distance_transform_edt(brain) > DEEP_MM / spacing_mm))
     sizes = np.bincount(names.ravel(), minlength=count + 1)
     sizes[0] = 0
-    return (sizes >= max(LEAST_VOXELS, 0.1 * sizes.max()))[names]
+    return (sizes >= max(round(LEAST_ML * 1000 / spacing_mm**3), 0.1 * sizes.max()))[names]
 
 
-def with_larger_ventricles(image: np.ndarray, change_ml: float, voxel_ml: float) -> np.ndarray:
-    """A scan (D, H, W) at 4 mm whose ventricles, see `ventricles`, grow or shrink along their distance map.
+def with_larger_ventricles(image: np.ndarray, change_ml: float, spacing_mm: float) -> np.ndarray:
+    """A scan (D, H, W) whose ventricles, see `ventricles`, grow or shrink along their distance map.
 
     What becomes ventricle gets the ventricle's brightness, and what leaves it that of the tissue around it; nothing is
     pushed aside.
     """
-    inside = ventricles(image)
+    inside = ventricles(image, spacing_mm)
     if not inside.any():
         return image
     distance = ndi.distance_transform_edt(~inside) - ndi.distance_transform_edt(inside)
     distance = np.where(image > 0, distance, np.inf)
-    low, high = -20.0, 20.0
-    wanted = float(_ramp(-distance).sum()) + change_ml / voxel_ml
+    low, high = -FARTHEST_MM / spacing_mm, FARTHEST_MM / spacing_mm
+    wanted = float(_ramp(-distance).sum()) + change_ml / (spacing_mm**3 / 1000)
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if _ramp(middle - distance).sum() < wanted else (low, middle)
     before, after = _ramp(-distance), _ramp(low - distance)
     fluid = float(np.median(image[inside]))
     if change_ml < 0:
-        ring = (distance > 0.5) & (distance < 3)
+        near, far = (mm / spacing_mm for mm in RING_MM)
+        ring = (distance > near) & (distance < far)
         fluid = float(np.median(image[ring]))
     moved = np.clip(np.abs(after - before), 0, 1)
     return ((1 - moved) * image + moved * fluid).astype(np.float32)

@@ -20,7 +20,8 @@ from synthzoo.diffusion.guidance import guided
 from synthzoo.diffusion.samplers import ddim, ddim_inversion
 from synthzoo.systems.brain_ldm.restoration import SPACING, unconditional
 
-DEEP_VOXELS = 3  # below the surface of the brain
+DEEP_MM = 12.0  # below the surface of the brain
+SMOOTH_MM = 4.0  # to either side, of the mean by which a change is judged
 LEVELS = (0.003, 0.997)  # quantiles that bound what is made
 CLEAR = 3.0  # a change is kept whole from so many times `keep` on
 
@@ -51,15 +52,17 @@ class Editor:
     def edited(self, target: torch.Tensor) -> torch.Tensor:
         """The images (B, 1, D, H, W) in [0, 1] as they would be under other conditions (B, K)."""
         change = self._down(target) - self.before
-        return within_own_levels(self.image + clearly(change, self.keep) * change, self.image)
+        deep, smooth = (max(1, round(mm / self.network.spacing_mm)) for mm in (DEEP_MM, SMOOTH_MM))
+        return within_own_levels(self.image + clearly(change, self.keep, smooth) * change, self.image, deep)
 
 
-def within_own_levels(made: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+def within_own_levels(made: torch.Tensor, image: torch.Tensor, deep_voxels: int) -> torch.Tensor:
     """Edited images (B, 1, D, H, W) without levels that the scan's own deep brain does not have; elsewhere in [0, 1].
 
-    Where a darker tissue takes the place of a mixture that held some of it, the sum of scan and change overshoots.
+    Where a darker tissue takes the place of a mixture that held some of it, the sum of scan and change overshoots. Deep
+    is what lies more than `deep_voxels` below the surface.
     """
-    outside = F.max_pool3d((image <= 0).float(), 2 * DEEP_VOXELS + 1, 1, DEEP_VOXELS)
+    outside = F.max_pool3d((image <= 0).float(), 2 * deep_voxels + 1, 1, deep_voxels)
     out = made.clamp(0, 1)
     for row, own, edge in zip(out, image, outside):
         deep = edge == 0
@@ -70,12 +73,12 @@ def within_own_levels(made: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def clearly(change: torch.Tensor, keep: float) -> torch.Tensor:
+def clearly(change: torch.Tensor, keep: float, smooth_voxels: int = 1) -> torch.Tensor:
     """Weights in [0, 1] of changes (B, 1, D, H, W): 0 where, smoothed, they are below `keep` of their largest, 1 above
-    three times that."""
+    three times that; the mean is over `smooth_voxels` to either side."""
     if keep <= 0:
         return torch.ones_like(change)
-    size = F.avg_pool3d(change.abs(), 3, 1, 1)
+    size = F.avg_pool3d(change.abs(), 2 * smooth_voxels + 1, 1, smooth_voxels)
     size = size / size.amax((1, 2, 3, 4), keepdim=True).clamp_min(1e-6)
     return ((size - keep) / (keep * (CLEAR - 1))).clamp(0, 1)
 

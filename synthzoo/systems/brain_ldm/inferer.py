@@ -182,7 +182,7 @@ class InterpolateInferer(ScanInferer):
         """Image and "other" (1, 1, D, H, W) -> one between them."""
         result = interpolated(network, image, given["other"], self.share, self.steps)
         ends = {"first": image, "result": result, "other": given["other"]}
-        found = measured_ml(torch.cat(list(ends.values())))
+        found = measured_ml(torch.cat(list(ends.values())), network.spacing_mm)
         return result, {f"{end}_{name}": float(found[name][n]) for n, end in enumerate(ends) for name in MEASURED}
 
 
@@ -213,7 +213,7 @@ class EditInferer(ScanInferer):
         Raises:
             UserError: what is requested lies outside of what the prior knows.
         """
-        before = {name: float(value[0]) for name, value in measured_ml(image).items()}
+        before = {name: float(value[0]) for name, value in measured_ml(image, network.spacing_mm).items()}
         own, change = before["ventricle_ml"], self.ventricle_change_ml
         bounds = network.conditions.low, network.conditions.high
         low, high = (float(one[NAMES.index("ventricle_ml")]) for one in bounds)
@@ -233,7 +233,7 @@ class EditInferer(ScanInferer):
         asked, reached = own, own  # of the round before
         for _ in range(self.rounds):
             result = editor.edited(conditions(requested))
-            after = float(measured_ml(result)["ventricle_ml"][0])
+            after = float(measured_ml(result, network.spacing_mm)["ventricle_ml"][0])
             off = own + change - after
             if abs(off) < missed:
                 best, missed = result, abs(off)
@@ -242,12 +242,13 @@ class EditInferer(ScanInferer):
             slope = np.clip((after - reached) / (requested - asked), *SLOPES)
             asked, reached, requested = requested, after, float(np.clip(requested + off / slope, low, high))
         facts = {f"{name}_before": value for name, value in before.items()}
-        return best, facts | {f"{name}_after": float(value[0]) for name, value in measured_ml(best).items()}
+        reached_ml = measured_ml(best, network.spacing_mm)
+        return best, facts | {f"{name}_after": float(value[0]) for name, value in reached_ml.items()}
 
 
-def measured_ml(images: torch.Tensor) -> dict[str, np.ndarray]:
-    """ventricle_ml and brain_ml, (B,) each, of images (B, 1, D, H, W) on the prior's grid of 4 mm."""
-    found = measure_brains(images[:, 0].float().cpu().numpy())
+def measured_ml(images: torch.Tensor, spacing_mm: float) -> dict[str, np.ndarray]:
+    """ventricle_ml and brain_ml, (B,) each, of images (B, 1, D, H, W) on the prior's grid."""
+    found = measure_brains(images[:, 0].float().cpu().numpy(), spacing_mm)
     return {name: found[name] for name in MEASURED}
 
 

@@ -77,6 +77,11 @@ class LatentDiffusion(nn.Module):
         self.register_buffer("scale_factor", torch.ones(channels, 1, 1, 1))
         self.register_buffer("affine", torch.tensor(affine, dtype=torch.float64))
 
+    @property
+    def spacing_mm(self) -> float:
+        """Voxel size of the decoded volumes in mm, the mean over the axes."""
+        return float(self.affine[:3, :3].norm(dim=0).mean())
+
     def encode(self, image: torch.Tensor, sample: bool = False) -> torch.Tensor:
         """Image (B, 1, D, H, W) in [0, 1] -> normalised latent (B, C, d, h, w); `sample` draws from the posterior."""
         mean, deviation = self.autoencoder.encode(image)

@@ -71,7 +71,8 @@ def to_prior(
     else:
         canonical = to_canonical(straight, affine)
         whole, _ = to_canonical(head.astype(np.float32), affine)
-        grid_affine = aligned(whole, canonical[1], shape)
+        spacing = float(np.linalg.norm(np.asarray(prior_affine)[:3, :3], axis=0).mean())
+        grid_affine = aligned(whole, canonical[1], shape, spacing)
         image = resample(*canonical, shape, grid_affine, smooth=True)
         seen = resample(whole, canonical[1], shape, grid_affine, smooth=True) > 0.5
     ml = float(seen.sum()) * abs(float(np.linalg.det(grid_affine[:3, :3]))) / 1000
@@ -85,13 +86,13 @@ def to_prior(
     return OnPrior(np.clip(image * (TOP / top), 0, 1), grid_affine, float(slope) * top / TOP, float(offset))
 
 
-def aligned(head: np.ndarray, affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """The affine, (4, 4), of a grid of the prior's shape and of the template's spacing that lies over a brain.
+def aligned(head: np.ndarray, affine: np.ndarray, shape: Sequence[int], spacing_mm: float) -> np.ndarray:
+    """The affine, (4, 4), of a grid of the prior's shape and spacing that lies over a brain.
 
     Args:
         head: 1 in the brain, float32 (D, H, W), axes as RAS.
         affine: its voxels to RAS mm.
-        shape: of the grid.
+        shape, spacing_mm: of the grid.
     """
     sample = {"image": MetaTensor(torch.from_numpy(head)[None], affine=torch.from_numpy(affine))}
     found = ToHeadGridd("image", spacing_mm=COARSE_MM)(sample)["image"]
@@ -99,8 +100,8 @@ def aligned(head: np.ndarray, affine: np.ndarray, shape: Sequence[int]) -> np.nd
     _expect_stripped(float(share.sum()) * COARSE_MM**3 / 1000)
     from_middle = np.diag([COARSE_MM] * 3 + [1.0])
     from_middle[:3, 3] = -(np.array(share.shape) - 1) / 2 * COARSE_MM
-    own = np.diag([COARSE_MM] * 3 + [1.0])
-    own[:3, 3] = -(np.array(shape) - 1) / 2 * COARSE_MM
+    own = np.diag([spacing_mm] * 3 + [1.0])
+    own[:3, 3] = -(np.array(shape) - 1) / 2 * spacing_mm
     world = np.asarray(found.affine, np.float64) @ np.linalg.inv(from_middle)
     return world @ FittedTemplate(share).motion() @ own
 

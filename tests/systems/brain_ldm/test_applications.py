@@ -16,7 +16,14 @@ from synthzoo.phantoms.brain.template import brain_affine
 from synthzoo.systems.brain_ldm import classical
 from synthzoo.systems.brain_ldm.application_evaluation import ApplicationEvaluation
 from synthzoo.systems.brain_ldm.editing import clearly, on_sphere
-from synthzoo.systems.brain_ldm.inferer import DenoiseInferer, EditInferer, InpaintInferer, ReconstructInferer, psnr
+from synthzoo.systems.brain_ldm.inferer import (
+    DenoiseInferer,
+    EditInferer,
+    InpaintInferer,
+    ReconstructInferer,
+    measured_ml,
+    psnr,
+)
 from synthzoo.systems.brain_ldm.restoration import (
     estimated_noise,
     keep_samples,
@@ -141,6 +148,10 @@ def test_noise_keeps_its_length_between_two():
     assert (lengths[1] > 0.9 * torch.minimum(lengths[0], lengths[2])).all()
 
 
+def test_the_voxel_size_is_that_of_the_grid(network):
+    assert network.spacing_mm == 4.0
+
+
 def test_a_change_counts_where_it_is_clear():
     change = torch.zeros(1, 1, 12, 12, 12)
     change[..., 2:7, 2:7, 2:7], change[..., 9:, 9:, 9:] = 1.0, 0.02
@@ -226,6 +237,24 @@ def test_the_classical_methods_do_what_they_say(scan):
     filled = zero_filled(scan, sampled)
     made = classical.reconstructed_by_total_variation(filled, keep_samples(scan, sampled), 0.02)
     assert psnr(made, scan, scan > 0) > psnr(filled, scan, scan > 0) + 4
-    larger = classical.with_larger_ventricles(array, 20.0, 0.064)
-    sizes = [classical.ventricles(one).sum() * 0.064 for one in (array, larger)]
+
+
+@pytest.mark.parametrize("spacing", [4.0, 2.0])
+def test_ventricles_grow_by_their_distance_map_at_any_voxel_size(spacing):
+    array = BrainPhantomDataset(1, spacing, split="test", first=90_000).image(0).astype(np.float32)
+    larger = classical.with_larger_ventricles(array, 20.0, spacing)
+    sizes = [classical.ventricles(one, spacing).sum() * spacing**3 / 1000 for one in (array, larger)]
     assert 8 < sizes[1] - sizes[0] < 32
+    assert measured_ml(torch.from_numpy(array)[None, None], spacing)["ventricle_ml"][0] > 5
+
+
+def test_a_prior_of_2_mm_lies_over_a_scan_as_one_of_4_mm_does(scan):
+    moved = np.eye(4)
+    moved[:3, 3] = (14, -20, 9)
+    array, fine = scan[0, 0].numpy(), brain_affine(2.0)
+    coarse = to_prior(array, moved @ AFFINE, SHAPE, AFFINE)
+    finer = to_prior(array, moved @ AFFINE, tuple(2 * n for n in SHAPE), fine)
+    assert np.allclose(np.linalg.norm(finer.affine[:3, :3], axis=0), 2)
+    middles = [one.affine @ [*((np.array(one.image.shape) - 1) / 2), 1] for one in (coarse, finer)]
+    assert np.abs(middles[0] - middles[1]).max() < 0.1
+    assert (finer.image > 0).sum() == pytest.approx(8 * (coarse.image > 0).sum(), rel=0.1)
