@@ -2,6 +2,7 @@
 
 loss = mean |x - decode(z)| + kl_weight KL(N(m, s) || N(0, 1)) / batch      (Rombach et al., CVPR 2022)
      + perceptual_weight P(x, decode(z)) + adversarial_weight mean (D(decode(z)) - 1)^2, at the published scale
+     + spectral_weight mean (|F x| - |F decode(z)|)^2, F orthonormal                (Dhariwal et al., "Jukebox", 2020)
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class AutoencoderObjective:
         perceptual_weight: of that distance.
         critic: a `PatchCritic` that takes the trainer's second step; None leaves the adversarial term out.
         adversarial_weight: of the critic's verdict, once it is heard.
+        spectral_weight: of `spectral_distance`, which keeps the energy of detail whose place the latent has lost, where
+            the mean over all places would be smooth; 0 leaves it out.
 
     Raises:
         UserError: the perceptual network cannot be had, for instance offline.
@@ -41,8 +44,9 @@ class AutoencoderObjective:
         perceptual_weight: float = 0.002,
         critic: PatchCritic | None = None,
         adversarial_weight: float = 0.005,
+        spectral_weight: float = 0.0,
     ) -> None:
-        self.kl_weight, self.edge_weight = kl_weight, edge_weight
+        self.kl_weight, self.edge_weight, self.spectral_weight = kl_weight, edge_weight, spectral_weight
         self.perceptual = perceptual_network(perceptual) if isinstance(perceptual, str) else perceptual
         self.perceptual_weight, self.adversarial_weight = perceptual_weight, adversarial_weight
         self.critic = critic
@@ -61,6 +65,10 @@ class AutoencoderObjective:
             steps = [(restored.diff(dim=axis) - image.diff(dim=axis)).abs().mean() for axis in axes]
             loss = loss + self.edge_weight * sum(steps) / len(axes)
         found = {"l1": l1, "kl": kl}
+        if self.spectral_weight:
+            with torch.autocast(image.device.type, enabled=False):
+                found["spectral"] = spectral_distance(restored.float(), image.float())
+            loss = loss + self.spectral_weight * found["spectral"]
         if self.perceptual is not None:
             if isinstance(self.perceptual, torch.nn.Module):
                 self.perceptual.to(image.device)
@@ -103,3 +111,19 @@ def perceptual_network(name: str) -> torch.nn.Module:
             "pip install lpips torchvision and run once with a connection, or set perceptual to null."
         ) from error
     return network.eval().requires_grad_(False)
+
+
+def spectral_distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Mean squared difference of the amplitudes of two real images (B, C, *spatial), a scalar.
+
+    It is `monai.losses.JukeboxLoss` of images with one channel, on the half of the spectrum that determines the other,
+    and its gradient is finite where an amplitude is 0, which is NaN there.
+    """
+    axes = tuple(range(2, first.ndim))
+    one, two = (torch.fft.rfftn(image, dim=axes, norm="ortho").abs() for image in (first, second))
+    size = first.shape[-1]
+    weights = torch.full((one.shape[-1],), 2.0, device=first.device)
+    weights[0] = 1.0
+    if size % 2 == 0:
+        weights[-1] = 1.0
+    return ((one - two).pow(2) * weights).sum() / first.numel()

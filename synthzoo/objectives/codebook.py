@@ -15,7 +15,7 @@ from torch import distributed, nn
 
 from synthzoo.networks.codebook import CodebookAutoencoder, token_counts, usage
 from synthzoo.objectives.adversarial import PatchCritic
-from synthzoo.objectives.autoencoder import beside, perceptual_network
+from synthzoo.objectives.autoencoder import beside, perceptual_network, spectral_distance
 
 
 class CodebookObjective(nn.Module):
@@ -132,19 +132,3 @@ class CodebookReport:
         if engine.writer is not None:
             for name, value in found.items():
                 engine.writer.add_scalar(f"codebook/{name}", value, engine.state.iteration)
-
-
-def spectral_distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference of the amplitudes of two real images (B, C, *spatial), a scalar.
-
-    It is `monai.losses.JukeboxLoss` of images with one channel, on the half of the spectrum that determines the other,
-    and its gradient is finite where an amplitude is 0, which is NaN there.
-    """
-    axes = tuple(range(2, first.ndim))
-    one, two = (torch.fft.rfftn(image, dim=axes, norm="ortho").abs() for image in (first, second))
-    size = first.shape[-1]
-    weights = torch.full((one.shape[-1],), 2.0, device=first.device)
-    weights[0] = 1.0
-    if size % 2 == 0:
-        weights[-1] = 1.0
-    return ((one - two).pow(2) * weights).sum() / first.numel()

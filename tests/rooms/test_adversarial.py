@@ -159,3 +159,12 @@ def test_a_perceptual_distance_sees_images_between_minus_one_and_one(parts, monk
     monkeypatch.setattr(monai.losses, "PerceptualLoss", offline)
     with pytest.raises(UserError, match="perceptual = 'squeeze': this network cannot be had .*set perceptual to null"):
         AutoencoderObjective(perceptual="squeeze")
+
+
+def test_the_spectral_term_adds_the_error_of_the_amplitudes(parts):
+    network, image, found = parts[0], torch.rand(1, 1, 8, 8, 8), []
+    for weight in (0.0, 2.0):
+        torch.manual_seed(0)
+        found.append(AutoencoderObjective(edge_weight=0, spectral_weight=weight)(network, {"image": image}))
+    assert "spectral" not in found[0] and found[1]["spectral"] > 0
+    torch.testing.assert_close(found[1]["loss"], found[0]["loss"] + 2 * found[1]["spectral"])

@@ -23,11 +23,14 @@ class LatentDataset(Dataset):
         network: composite with `autoencoder`, `fit_latents` and `normalise_latent`, its autoencoder trained.
         dataset: rows {"image", "conditions"}.
         batch_size: images encoded at once.
+        mirror: each image is two rows, one after the other, the second with its sides, the first axis, exchanged; so
+            neither half of what a closed form is fitted to holds the mirror images of the other.
     """
 
     @torch.no_grad()
-    def __init__(self, network: torch.nn.Module, dataset: Dataset, batch_size: int = 8) -> None:
+    def __init__(self, network: torch.nn.Module, dataset: Dataset, batch_size: int = 8, mirror: bool = False) -> None:
         network.eval()
+        self.mirror = bool(mirror)
         device = next(itertools.chain(network.parameters(), network.buffers())).device
         path = self._cache_path(network, dataset)
         if path is not None and path.is_file():
@@ -37,7 +40,7 @@ class LatentDataset(Dataset):
             latents, conditions = self._encode(network, dataset, batch_size, device)
             if path is not None:
                 save_atomically({"latents": latents}, path)
-        self.conditions = torch.stack(conditions)
+        self.conditions = torch.stack(conditions).repeat_interleave(1 + self.mirror, 0)
         network.fit_latents(latents.to(device), self.conditions)
         self.latents = network.normalise_latent(latents.to(device)).cpu()
 
@@ -46,7 +49,8 @@ class LatentDataset(Dataset):
         folder = getattr(dataset, "cache_dir", None)
         if not folder or not hasattr(dataset, "first_seed"):
             return None
-        return Path(folder) / f"latents-{autoencoder_digest(network)}-{dataset.first_seed}-{len(dataset)}.pt"
+        name = f"latents-{autoencoder_digest(network)}-{dataset.first_seed}-{len(dataset)}{'-mirrored' * self.mirror}"
+        return Path(folder) / f"{name}.pt"
 
     def _encode(
         self, network: torch.nn.Module, dataset: Dataset, batch_size: int, device: torch.device
@@ -55,6 +59,8 @@ class LatentDataset(Dataset):
         for first in tqdm(range(0, len(dataset), batch_size), desc="encode"):
             rows = [dataset[row] for row in range(first, min(first + batch_size, len(dataset)))]
             images = torch.stack([torch.as_tensor(row["image"]) for row in rows]).to(device)
+            if self.mirror:
+                images = torch.stack([images, images.flip(2)], 1).flatten(0, 1)
             latents.append(network.autoencoder.encode(images)[0].cpu())
             conditions += [row["conditions"] for row in rows]
         return torch.cat(latents), conditions

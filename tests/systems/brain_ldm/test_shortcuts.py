@@ -152,6 +152,20 @@ def test_latents_of_phantoms_are_encoded_once_and_of_others_each_time(tmp_path):
     assert Rows.read == 15
 
 
+def test_an_image_and_its_mirror_image_are_two_rows_of_one_subject(tmp_path):
+    class Ramps(BrainPhantomDataset):
+        def image(self, row):
+            return np.broadcast_to(np.linspace(0, row + 1, 16, dtype=np.float16)[:, None, None], (16, 16, 16))
+
+    for _ in range(2):  # encoded, then read
+        own = network(closed_form=False)
+        both = LatentDataset(own, Ramps(3, cache_dir=tmp_path), batch_size=2, mirror=True)
+        assert len(both) == 6 and torch.equal(both.conditions[0::2], both.conditions[1::2])
+        raw = both.latents / own.scale_factor + own.latent_mean
+        torch.testing.assert_close(raw[0::2].flip(2), raw[1::2])
+        assert not torch.allclose(raw[0::2], raw[1::2])
+
+
 def test_gradient_energy_is_the_mean_squared_slope_and_falls_with_blur():
     ramp = np.zeros((1, 12, 12, 12), np.float32) + 0.1 + 0.05 * np.arange(12).reshape(1, -1, 1, 1)
     assert gradient_energy(ramp)[0] == pytest.approx(0.05**2, rel=1e-4)
