@@ -12,7 +12,7 @@ from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
 from synthzoo.errors import UserError
 from synthzoo.evaluation.fillings import biharmonic, by_other_side, by_surroundings
 from synthzoo.evaluation.report import Report
-from synthzoo.phantoms.brain.template import brain_affine
+from synthzoo.phantoms.brain.template import brain_affine, brain_grid
 from synthzoo.systems.brain_ldm import classical
 from synthzoo.systems.brain_ldm.application_evaluation import ApplicationEvaluation
 from synthzoo.systems.brain_ldm.editing import clearly, on_sphere
@@ -36,22 +36,28 @@ from synthzoo.systems.brain_ldm.scans import OnScand, ToPriord, to_prior
 from synthzoo.transforms.head_grid import resample
 
 METHODS = ("prior", "prior_noise_unknown", "closed_form_alone", "total_variation", "non_local_means")
-AFFINE, SHAPE = brain_affine(4.0), (48, 56, 48)
+BUNDLE = ROOT / "bundles" / "brain_mr_synthesis_ldm"
+SPACING = float(load_config(BUNDLE)["affine"][0][0])  # of the shipped prior's grid, mm
+AFFINE, SHAPE = brain_affine(SPACING), brain_grid(SPACING)
 
 
 @pytest.fixture(scope="module")
 def network():
-    return load_config(ROOT / "bundles" / "brain_mr_synthesis_ldm").get_parsed_content("network")
+    return load_config(BUNDLE).get_parsed_content("network")
+
+
+def phantom(spacing):
+    return BrainPhantomDataset(1, spacing, split="test", first=90_000).image(0).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def scan():
-    return torch.from_numpy(BrainPhantomDataset(1, split="test", first=90_000).image(0).astype(np.float32))[None, None]
+    return torch.from_numpy(phantom(SPACING))[None, None]
 
 
-def ball(scan, radius=5):
+def ball(scan, radius_mm=20):
     places = np.stack(np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij"))
-    found = ((places - np.reshape([16, 28, 28], (3, 1, 1, 1))) ** 2).sum(0) < radius**2
+    found = ((places - np.reshape([64, 112, 112], (3, 1, 1, 1)) / SPACING) ** 2).sum(0) < (radius_mm / SPACING) ** 2
     return torch.from_numpy(found)[None, None] & (scan > 0)
 
 
@@ -61,7 +67,7 @@ def test_what_was_measured_stays(network, scan):
     hole = ball(scan)
     filled = restore(network, noise, keep_voxels(scan, hole.float()), 2)
     assert torch.equal(filled[~hole], scan[~hole]) and (filled[hole] != scan[hole]).any()
-    sampled = sampling_mask((56, 48), 6, seed=3)
+    sampled = sampling_mask(SHAPE[1:], 6, seed=3)
     whole = restore(network, noise, keep_samples(scan, sampled), 2)
     torch.testing.assert_close(
         torch.fft.fft2(whole)[..., sampled], torch.fft.fft2(scan)[..., sampled], atol=2e-3, rtol=1e-3
@@ -149,7 +155,7 @@ def test_noise_keeps_its_length_between_two():
 
 
 def test_the_voxel_size_is_that_of_the_grid(network):
-    assert network.spacing_mm == 4.0
+    assert network.spacing_mm == SPACING
 
 
 def test_a_change_counts_where_it_is_clear():
@@ -173,13 +179,13 @@ def test_a_scan_in_any_pose_comes_to_the_prior(scan, pose):
         array, affine, moved[:3, 3] = np.asarray(image.dataobj), image.affine, (3, 0, 0)
     else:
         finer = AFFINE @ np.diag([0.5, 0.5, 0.5, 1])
-        array, affine = resample(array, AFFINE, (96, 112, 96), finer), finer
+        array, affine = resample(array, AFFINE, tuple(2 * n for n in SHAPE), finer), finer
     found = to_prior(300 * array, moved @ affine, shape, AFFINE)
     back = resample(found.image, np.linalg.inv(moved) @ found.affine, SHAPE, AFFINE)
     both = (back > 0) & (scan[0, 0].numpy() > 0)
     assert np.corrcoef(back[both], scan[0, 0].numpy()[both])[0, 1] > 0.8
     # The grid found lies over the grid that the phantom was made on.
-    corners = np.array([[8, 8, 8, 1], [40, 48, 40, 1]]).T
+    corners = np.array([[32 / SPACING] * 3 + [1], [160 / SPACING, 192 / SPACING, 160 / SPACING, 1]]).T
     off = np.linalg.inv(moved) @ found.affine @ corners - AFFINE @ corners
     assert np.abs(off[:3]).max() < 9, off
     restored = found.factor * found.image + found.offset
@@ -233,7 +239,7 @@ def test_the_classical_methods_do_what_they_say(scan):
     for fill in (biharmonic, by_other_side, by_surroundings):
         made = fill(np.where(hole, 0, array), hole)
         assert (made[~hole] == array[~hole]).all() and (made[hole] > 0.1).all()
-    sampled = sampling_mask((56, 48), 4)
+    sampled = sampling_mask(SHAPE[1:], 4)
     filled = zero_filled(scan, sampled)
     made = classical.reconstructed_by_total_variation(filled, keep_samples(scan, sampled), 0.02)
     assert psnr(made, scan, scan > 0) > psnr(filled, scan, scan > 0) + 4
@@ -241,19 +247,18 @@ def test_the_classical_methods_do_what_they_say(scan):
 
 @pytest.mark.parametrize("spacing", [4.0, 2.0])
 def test_ventricles_grow_by_their_distance_map_at_any_voxel_size(spacing):
-    array = BrainPhantomDataset(1, spacing, split="test", first=90_000).image(0).astype(np.float32)
+    array = phantom(spacing)
     larger = classical.with_larger_ventricles(array, 20.0, spacing)
     sizes = [classical.ventricles(one, spacing).sum() * spacing**3 / 1000 for one in (array, larger)]
     assert 8 < sizes[1] - sizes[0] < 32
     assert measured_ml(torch.from_numpy(array)[None, None], spacing)["ventricle_ml"][0] > 5
 
 
-def test_a_prior_of_2_mm_lies_over_a_scan_as_one_of_4_mm_does(scan):
+def test_a_prior_of_2_mm_lies_over_a_scan_as_one_of_4_mm_does():
     moved = np.eye(4)
     moved[:3, 3] = (14, -20, 9)
-    array, fine = scan[0, 0].numpy(), brain_affine(2.0)
-    coarse = to_prior(array, moved @ AFFINE, SHAPE, AFFINE)
-    finer = to_prior(array, moved @ AFFINE, tuple(2 * n for n in SHAPE), fine)
+    array, affine = phantom(4.0), brain_affine(4.0)
+    coarse, finer = (to_prior(array, moved @ affine, brain_grid(mm), brain_affine(mm)) for mm in (4.0, 2.0))
     assert np.allclose(np.linalg.norm(finer.affine[:3, :3], axis=0), 2)
     middles = [one.affine @ [*((np.array(one.image.shape) - 1) / 2), 1] for one in (coarse, finer)]
     assert np.abs(middles[0] - middles[1]).max() < 0.1
