@@ -42,6 +42,7 @@ MAY_BUILD_ON = {
     "echonet_synthetic": {"hidden_subspaces"},  # its privacy filter is a re-identification network
     "dartagnan": {"hidden_subspaces"},  # whose network says whether a counterfactual stays its patient's
     "echodiffusion": {"hidden_subspaces"},
+    "brain_ldm": {"brainspade3d"},  # the linear code of cubes, with which the autoencoder of volumes of 2 mm begins
     "privacy_distillation": {"hidden_subspaces"},  # whose network, loss and pairs make the filter
 }
 # A module of a shared room serves two systems at least; these serve every image or every composite network of a kind,
@@ -71,6 +72,10 @@ AWAITED = {
         *("networks.cross_attention", "networks.text_to_image", "networks.word_tokens"),
         *("networks.stable_diffusion", "networks.stable_diffusion_weights", "objectives.text_diffusion"),
         *("inferers.word_attention", "inferers.text_to_image", "transforms.mixture_masks"),
+    },
+    # What many_tasks shares with it: a brain is found, mapped, and set against a healthy reference map.
+    "generative_anomaly": {
+        *("inferers.brain_map", "inferers.brain_volumes", "networks.brain_map", "networks.plain_unet"),
     },
 }
 SHARED_ROOMS = {"transforms", "networks", "diffusion", "objectives", "metrics", "inferers"}
