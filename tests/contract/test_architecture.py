@@ -42,7 +42,6 @@ MAY_BUILD_ON = {
     "echonet_synthetic": {"hidden_subspaces"},  # its privacy filter is a re-identification network
     "dartagnan": {"hidden_subspaces"},  # whose network says whether a counterfactual stays its patient's
     "echodiffusion": {"hidden_subspaces"},
-    "brain_ldm": {"brainspade3d"},  # the linear code of cubes, with which the autoencoder of volumes of 2 mm begins
     "privacy_distillation": {"hidden_subspaces"},  # whose network, loss and pairs make the filter
 }
 # A module of a shared room serves two systems at least; these serve every image or every composite network of a kind,
@@ -68,11 +67,6 @@ SERVES_ALL = {
 }
 # System in the making -> modules of shared rooms that it and its sibling will use, until its bundles say so.
 AWAITED = {
-    "foreground_background": {  # and chest_distillation: text to image, whose cross-attention is read
-        *("networks.cross_attention", "networks.text_to_image", "networks.word_tokens"),
-        *("networks.stable_diffusion", "networks.stable_diffusion_weights", "objectives.text_diffusion"),
-        *("inferers.word_attention", "inferers.text_to_image", "transforms.mixture_masks"),
-    },
     # What many_tasks shares with it: a brain is found, mapped, and set against a healthy reference map.
     "generative_anomaly": {
         *("inferers.brain_map", "inferers.brain_volumes", "networks.brain_map", "networks.plain_unet"),
