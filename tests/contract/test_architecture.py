@@ -67,6 +67,11 @@ SERVES_ALL = {
 }
 # System in the making -> modules of shared rooms that it and its sibling will use, until its bundles say so.
 AWAITED = {
+    "foreground_background": {  # and chest_distillation: text to image, whose cross-attention is read
+        *("networks.cross_attention", "networks.text_to_image", "networks.word_tokens"),
+        *("networks.stable_diffusion", "networks.stable_diffusion_weights", "objectives.text_diffusion"),
+        *("inferers.word_attention", "inferers.text_to_image", "transforms.mixture_masks"),
+    },
     # What many_tasks shares with it: a brain is found, mapped, and set against a healthy reference map.
     "generative_anomaly": {
         *("inferers.brain_map", "inferers.brain_volumes", "networks.brain_map", "networks.plain_unet"),
