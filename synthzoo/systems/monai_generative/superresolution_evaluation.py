@@ -1,9 +1,9 @@
 """Evaluation of super-resolution: truth and sharpness of unseen phantoms, and anomaly maps of thick slices.
 
-A fine image is known exactly, and its scan is taken of it; every row reads the same scans. Interpolation adds
-nothing, the regression gives the mean of what could have been, a sample one of it. A mean errs least and blurs, a
-sample shall be as sharp as the truth, so both error and sharpness are reported. Controls are noise of the sample's
-size instead of a sample, the detail of another head, and a noise level that is not the scan's.
+A fine image is known exactly, and its scan is taken of it; every row reads the same scans. Interpolation adds nothing,
+the regression gives the mean of what could have been, a sample one of it: the first two are nearer to the truth, the
+last as sharp as the truth, and both are said. Controls are noise of the sample's size instead of a sample, the detail
+of another head, and a noise level that is not the scan's.
 """
 
 from __future__ import annotations
