@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from synthzoo.errors import UserError
 
 
 def cache_folder() -> Path:
@@ -17,3 +20,25 @@ def cache_folder() -> Path:
 def settings_key(settings: Any) -> str:
     """Twelve hexadecimal digits that name what was made of `settings`, which JSON can hold."""
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
+
+
+def split_seeds(
+    what: str, splits: Mapping[str, tuple[int, int]], split: str, count: int, of: str = "subjects"
+) -> range:
+    """Seeds of the first `count` phantoms of a split.
+
+    Args:
+        what: has the splits, with its verb, for the sentence: "scenes have".
+        splits: name -> first seed of a split and the one after its last.
+        split: one of them.
+        count: phantoms, called by the setting `of`.
+
+    Raises:
+        UserError: an unknown split, or none or more phantoms than it has seeds.
+    """
+    if split not in splits:
+        raise UserError(f"split = {split!r}: {what} the splits {', '.join(splits)}.")
+    low, high = splits[split]
+    if not 1 <= int(count) <= high - low:
+        raise UserError(f"{of} = {count}: a split holds 1 to {high - low}.")
+    return range(low, low + int(count))

@@ -21,7 +21,7 @@ from synthzoo.phantoms.brain.pathology.subject import VERSION as SICK_VERSION
 from synthzoo.phantoms.brain.pathology.subject import sicken
 from synthzoo.phantoms.brain.phantom import VERSION, draw_params
 from synthzoo.phantoms.brain.pool import GRID, SPACING_MM, anatomy_maps
-from synthzoo.phantoms.cache import cache_folder, settings_key
+from synthzoo.phantoms.cache import cache_folder, settings_key, split_seeds
 
 SLICE_SHAPE = (GRID[1], GRID[0])  # rows, columns
 VOXEL_ML = SPACING_MM**3 / 1000
@@ -48,11 +48,7 @@ class PoolSettings:
     slices: int = 16
 
     def __post_init__(self) -> None:
-        if self.split not in SPLITS:
-            raise UserError(f"split = {self.split!r}: a pool of label slices has the splits {', '.join(SPLITS)}.")
-        low, high = SPLITS[self.split]
-        if not 1 <= self.subjects <= high - low:
-            raise UserError(f"subjects = {self.subjects}: a split holds 1 to {high - low}.")
+        split_seeds("a pool of label slices has", SPLITS, self.split, self.subjects)
         if self.slices < 3:
             raise UserError(f"slices = {self.slices}: a subject needs at least 3, two of them for styles.")
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from synthzoo.errors import UserError
 from synthzoo.io.files import atomic_path, write_array
 from synthzoo.phantoms.brain.label_maps import CLASSES, LESIONS, volumes_ml
 from synthzoo.phantoms.brain.label_pool import FIRST_ANATOMY, HEIGHTS, SPLITS, VOXEL_ML, inside_levels, subject_volume
@@ -20,7 +19,7 @@ from synthzoo.phantoms.brain.pathology.lesion import Lesion, draw_lesions
 from synthzoo.phantoms.brain.pathology.subject import VERSION as SICK_VERSION
 from synthzoo.phantoms.brain.phantom import VERSION
 from synthzoo.phantoms.brain.pool import GRID
-from synthzoo.phantoms.cache import cache_folder, settings_key
+from synthzoo.phantoms.cache import cache_folder, settings_key, split_seeds
 
 # Kind of lesion -> share of the subjects that have it, each beside any of the others.
 TOGETHER = {"tumour": 0.5, "stroke": 0.35, "WMH": 0.5, "resection": 0.03, "haemorrhage": 0.03}
@@ -83,15 +82,11 @@ class LabelVolumePool:
         folder: str | Path | None = None,
         progress: Callable[[Iterable], Iterable] | None = None,
     ) -> None:
-        if split not in SPLITS:
-            raise UserError(f"split = {split!r}: a pool of label volumes has the splits {', '.join(SPLITS)}.")
-        low, high = SPLITS[split]
-        if not 1 <= int(subjects) <= high - low:
-            raise UserError(f"subjects = {subjects}: a split holds 1 to {high - low}.")
+        found = split_seeds("a pool of label volumes has", SPLITS, split, subjects)
         key = settings_key([VERSION, SICK_VERSION, CLASSES, GRID, TOGETHER, PLACES, HEIGHTS, FIRST_ANATOMY + RESERVED])
         self.folder = (Path(folder) if folder else cache_folder()) / f"brain-label-volumes-{key}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.seeds = range(low + RESERVED, low + RESERVED + int(subjects))
+        self.seeds = range(found.start + RESERVED, found.stop + RESERVED)
         self.opened: dict[int, LabelVolume] = {}
         absent = [seed for seed in self.seeds if not self._facts(seed).is_file()]
         for seed in (progress or iter)(absent) if absent else ():

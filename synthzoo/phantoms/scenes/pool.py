@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from synthzoo.errors import UserError
 from synthzoo.io.files import atomic_folder, write_array, write_json
-from synthzoo.phantoms.cache import cache_folder, settings_key
+from synthzoo.phantoms.cache import cache_folder, settings_key, split_seeds
 from synthzoo.phantoms.scenes.scene import CLASSES, make_scene
 
 VERSION = 1  # of what is painted
@@ -33,11 +32,7 @@ class PoolSettings:
     size: int = 96
 
     def __post_init__(self) -> None:
-        if self.split not in SPLITS:
-            raise UserError(f"split = {self.split!r}: scenes have the splits {', '.join(SPLITS)}.")
-        low, high = SPLITS[self.split]
-        if not 1 <= self.scenes <= high - low:
-            raise UserError(f"scenes = {self.scenes}: a split holds 1 to {high - low}.")
+        split_seeds("scenes have", SPLITS, self.split, self.scenes, "scenes")
 
 
 class ScenePool:

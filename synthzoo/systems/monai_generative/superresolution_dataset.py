@@ -24,7 +24,7 @@ from synthzoo.phantoms.brain.label_maps import CLASSES, LESIONS, label_maps
 from synthzoo.phantoms.brain.label_pool import SPLITS
 from synthzoo.phantoms.brain.painting import Scan, class_values, paint_maps
 from synthzoo.phantoms.brain.phantom import VERSION, BrainParams, draw_params, make_anatomy
-from synthzoo.phantoms.cache import cache_folder, settings_key
+from synthzoo.phantoms.cache import cache_folder, settings_key, split_seeds
 from synthzoo.phantoms.fields import smooth_noise
 from synthzoo.systems.monai_generative.superresolution_grid import acquired, interpolated
 
@@ -94,15 +94,11 @@ class FinePhantoms:
         spacing_mm: float = SPACING_MM,
         progress: Callable[[Iterable], Iterable] | None = None,
     ) -> None:
-        if split not in SPLITS:
-            raise UserError(f"split = {split!r}: fine phantoms have the splits {', '.join(SPLITS)}.")
-        low, high = SPLITS[split]
-        if not 1 <= int(subjects) <= high - low:
-            raise UserError(f"subjects = {subjects}: a split holds 1 to {high - low}.")
+        seeds = split_seeds("fine phantoms have", SPLITS, split, subjects)
         key = settings_key([VERSION, CLASSES, FIRST_SEED, BORDER, float(spacing_mm)])
         folder = (Path(cache_dir) if cache_dir else cache_folder()) / f"brain-fine-labels-{key}"
         folder.mkdir(parents=True, exist_ok=True)
-        self.paths = [folder / f"{seed:07d}.npy" for seed in range(low, low + int(subjects))]
+        self.paths = [folder / f"{seed:07d}.npy" for seed in seeds]
         absent = [path for path in self.paths if not path.is_file()]
         for path in (progress or iter)(absent) if absent else ():
             if not path.is_file():  # another process may have made it meanwhile
