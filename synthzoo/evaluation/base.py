@@ -49,7 +49,8 @@ class Evaluation:
         work_dir: keeps what is done, in a folder for each network and setting.
         settings: what decides the numbers: another value, another folder.
         inferer: that of the bundle, whose settings count, too.
-        parts: which parts to measure; None measures all. What work_dir has of the others is reported, too.
+        parts: which parts to measure; None measures all. Of the others is reported what work_dir has of them, and where
+            it does not have them all, what the metrics file says of the same network under the same settings.
 
     Raises:
         UserError: a part that the evaluation does not have.
@@ -91,7 +92,8 @@ class Evaluation:
         self.draw(found)
         tables = [table for one in found.values() for table in one.tables]
         figures = {name: value for one in found.values() for name, value in one.figures.items()}
-        return self.report.write(tables, figures, self.reported_settings())
+        whole = set(found) == set(self.PARTS)
+        return self.report.write(tables, figures, self.reported_settings(), self.folder.name, keep=not whole)
 
     def draw(self, found: Mapping[str, Found]) -> None:
         """Draw the evaluation's pictures; `found` holds the parts that are done."""

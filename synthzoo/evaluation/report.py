@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,12 @@ class Report:
         self.save_to, self.command, self.criteria = Path(save_to), command, list(criteria)
 
     def write(
-        self, tables: Sequence[dict], figures: Mapping[str, Any], settings: Mapping[str, Any] | None = None
+        self,
+        tables: Sequence[dict],
+        figures: Mapping[str, Any],
+        settings: Mapping[str, Any] | None = None,
+        evaluation: str | None = None,
+        keep: bool = False,
     ) -> dict[str, Any]:
         """Write and print figures and verdicts; returns what was written.
 
@@ -37,12 +43,19 @@ class Report:
             tables: each with "title", "columns" and "rows"; the acceptance criteria are put before them.
             figures: name -> number or word; `criteria_met` and `criteria` are added.
             settings: what was measured under, where the file shall say it.
+            evaluation: what changes with the network and with every setting that decides a number; the file says it.
+            keep: these are some of the figures: what the file holds of the same `evaluation` stays, tables of another
+                title and figures of another name.
         """
-        rows, tables, figures = judge(self.criteria, figures), list(tables), dict(figures)
+        tables, figures = list(tables), dict(figures)
+        if keep and evaluation is not None:
+            tables, figures = self._beside_those_known(tables, figures, evaluation)
+        rows = judge(self.criteria, figures)
         if rows:
             tables.insert(0, {"title": CRITERIA, "columns": ["figure", "requested", "reached", "met"], "rows": rows})
             figures |= count(rows)
-        content = {"command": self.command, "settings": settings, "tables": tables, "figures": figures}
+        content = {"command": self.command, "evaluation": evaluation, "settings": settings}
+        content |= {"tables": tables, "figures": figures}
         content = plain({key: value for key, value in content.items() if value is not None})
         write_json(self.save_to, content)
         for name, value in figures.items():
@@ -51,6 +64,20 @@ class Report:
             print(*row, sep=" | ")
         print(f"wrote {self.save_to}")
         return content
+
+    def _beside_those_known(
+        self, tables: list[dict], figures: dict[str, Any], evaluation: str
+    ) -> tuple[list[dict], dict[str, Any]]:
+        """Tables and figures of the metrics file with these in their places, and what is new at the end."""
+        if not self.save_to.is_file():
+            return tables, figures
+        known = json.loads(self.save_to.read_text(encoding="utf-8"))
+        if known.get("evaluation") != evaluation:
+            print(f"{self.save_to}: what it says of another network or other settings is left out.")
+            return tables, figures
+        titled = {table["title"]: table for table in tables}
+        kept = [titled.pop(old["title"], old) for old in known["tables"] if old["title"] != CRITERIA]
+        return [*kept, *titled.values()], known["figures"] | figures
 
     def beside(self, name: str) -> Path:
         """A file beside the metrics file."""

@@ -8,7 +8,7 @@ import torch
 from synthzoo.errors import UserError
 from synthzoo.evaluation.base import Evaluation, Found
 from synthzoo.evaluation.criteria import judge
-from synthzoo.evaluation.report import Report
+from synthzoo.evaluation.report import CRITERIA, Report
 
 FIGURES = {"r2": 0.5, "other": 0.2, "verdict": "no copying seen", "lost": None}
 
@@ -111,3 +111,39 @@ def test_a_killed_evaluation_goes_on_where_it_stopped_and_other_settings_start_a
     assert Counting.measured[4:] == ["one", "tensor", "two"]
     with pytest.raises(UserError, match=r"parts = \['three'\]: the evaluation knows one, two"):
         Counting(torch.nn.Linear(1, 1), Report("m.json"), tmp_path, {}, parts=["three"])
+
+
+class Growing(Counting):
+    """The evaluation above with a part that an older metrics file does not have."""
+
+    PARTS = ("one", "two", "three")
+    measured: list = []
+    broken = False
+
+    def three(self):
+        found = Found(figures={"sum": 4.0, "new": 5.0})
+        found.add("Sums", ["sum"], [[4.0]])
+        found.add("New", ["new"], [[5.0]])
+        return found
+
+
+def test_a_new_part_alone_joins_the_figures_of_the_same_network_and_replaces_none_of_another(tmp_path, capsys):
+    criteria = [{"figure": "new", "at_least": 5.0}, {"figure": "mean", "at_least": 2.0}]
+
+    def run(folder, parts=None, **settings):
+        torch.manual_seed(0)
+        network = torch.nn.Linear(2, 2, dtype=torch.float64).requires_grad_(False)
+        shared = {"report": Report(tmp_path / "metrics.json", criteria=criteria), "work_dir": tmp_path / folder}
+        return Growing(network, settings=settings, parts=parts, **shared).run()
+
+    old = run("a", ["one", "two"], count=1)
+    assert old["figures"] == {"sum": 3.0, "mean": 1.0, "criteria_met": 0, "criteria": 2}
+    new = run("elsewhere", ["three"], count=1)
+    assert new["figures"] == {"sum": 4.0, "mean": 1.0, "new": 5.0, "criteria_met": 1, "criteria": 2}
+    assert [table["title"] for table in new["tables"]] == [CRITERIA, "Sums", "New"]
+    assert new["tables"][1]["rows"] == [[4.0]] and new["evaluation"] == old["evaluation"]
+    assert run("a", count=1)["figures"] == new["figures"], "the whole evaluation says the same"
+    assert "left out" not in capsys.readouterr().out
+    other = run("b", ["three"], count=2)
+    assert set(other["figures"]) == {"sum", "new", "criteria_met", "criteria"}
+    assert "left out" in capsys.readouterr().out
