@@ -60,6 +60,14 @@ class LatentGaussian(nn.Module):
         """m(c), (B, C, d, h, w), of normalised conditions (B, K); 0 if all are left out."""
         return torch.einsum("bk,k...->b...", self.powers(context), self.effects.to(context.dtype))
 
+    def draw(self, context: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Latents (B, C, d, h, w) drawn from the distribution at normalised conditions (B, K)."""
+        noise = torch.randn(len(context), *self.template.shape, generator=generator).to(context)
+        along = torch.randn(len(context), len(self.modes), generator=generator).to(context)
+        modes = self.modes.to(noise.dtype)
+        scale = self.variances.sqrt() * along - self.rest.sqrt() * torch.einsum("b...,k...->bk", noise, modes)
+        return self.expected(context) + self.rest.sqrt() * noise + torch.einsum("bk,k...->b...", scale, modes)
+
     def clean(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         """E[z | x_t, c], (B, C, d, h, w), of noisy latents x (B, C, d, h, w) at timesteps (B,)."""
         a, s = self.schedule.at(timesteps, x)

@@ -34,6 +34,19 @@ def test_the_law_is_found():
     assert torch.allclose(modes @ modes.T, torch.eye(2), atol=1e-4)
 
 
+def test_what_is_drawn_has_the_mean_of_its_conditions_and_the_variances_that_were_found():
+    gaussian, _, _, context = prior()
+    drawn = gaussian.draw(context[:1].repeat(4000, 1), torch.Generator().manual_seed(0)).flatten(1)
+    mean = gaussian.expected(context[:1]).flatten()
+    left = drawn - mean
+    assert float(left.mean(0).abs().max()) < 0.1 < float(mean.abs().max())
+    along = left @ gaussian.modes.flatten(1).T
+    assert along.var(0).tolist() == pytest.approx(gaussian.variances.tolist(), rel=0.1)
+    assert float((left - along @ gaussian.modes.flatten(1)).pow(2).sum(1).mean()) / (SIZE - 2) == pytest.approx(
+        float(gaussian.rest), rel=0.05
+    )
+
+
 @pytest.mark.parametrize("prediction", ["v", "epsilon"])
 @pytest.mark.parametrize("step", [30, 400, 900])
 def test_the_estimate_is_the_posterior_mean(prediction, step):

@@ -1,6 +1,7 @@
 """Evaluation of the re-identification metric on phantoms, where the truth of every answer is known.
 
-1. AUC on unseen patients, two frames of one video and two videos of one patient, beside raw pixels.
+1. AUC on unseen patients, two frames of one video and two videos of one patient, beside what was never trained: raw
+   pixels, grey levels without their places, and the network with its first weights.
 2. Controlled recall: new videos of a known share q of the training patients; the learned share must be q.
 3. Controls: other frames of the training videos (recall near 1); videos of unseen patients (memorised near 5 %).
 4. Planted copies of training videos under faint noise are flagged.
@@ -17,15 +18,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.spatial.distance import cdist
 
 from synthzoo.evaluation.base import Evaluation, Found
 from synthzoo.evaluation.pictures import new_figure, save_figure
 from synthzoo.metrics import reidentification as rs
+from synthzoo.networks.first_weights import with_first_weights
 from synthzoo.phantoms.echo.sets import list_recall
 from synthzoo.systems.hidden_subspaces.gallery import Gallery, embed_frames, embed_videos
 from synthzoo.systems.hidden_subspaces.videos import PhantomVideos, spread
 
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+OWN = "re-identification"
+DRAWN = (OWN, "raw pixels")  # whose curves the picture shows
 NEGATIVES = 4000  # pairs of two patients in the bootstrap
 
 
@@ -86,13 +91,14 @@ class ReidEvaluation(Evaluation):
     # --- 1 -----------------------------------------------------------------------------------------------------------
 
     def areas(self) -> Found:
-        """AUC on unseen patients, beside raw pixels."""
-        found, rows = Found(), []
+        """AUC on unseen patients, beside raw pixels, grey levels alone, and the network before its training."""
+        found, rows, untrained = Found(), [], with_first_weights(self.network)
         for shrink, label in ((1.0, "patients as they are"), (0.5, "patients that are hard to tell apart")):
             videos = self.phantoms("TEST", self.pairs, sessions=2, shrink=shrink)
             frames = torch.stack([videos.frames(row, lambda _: np.array([2, 9])) for row in range(len(videos))])
             frames = frames.unflatten(0, (self.pairs, 2))  # patient, session, frame
             embedded = embed_frames(self.network, frames.flatten(0, 2)).unflatten(0, frames.shape[:3])
+            drawn = embed_frames(untrained, frames.flatten(0, 2)).unflatten(0, frames.shape[:3]).float().cpu()
             pixels = frames.numpy()
             ways = {"within_video": ((0, 0), (0, 1)), "cross_session": ((0, 0), (1, 1))}
             for way, (a, b) in ways.items():
@@ -100,8 +106,11 @@ class ReidEvaluation(Evaluation):
                     logits = self.network.logits(
                         embedded[:, a[0], a[1]].to(self.device), embedded[:, b[0], b[1]].to(self.device)
                     )
-                floor = rs.pixel_scores(pixels[:, a[0], a[1]], pixels[:, b[0], b[1]])
-                for name, scores in (("re-identification", logits.float().cpu().numpy()), ("raw pixels", floor)):
+                first, second = pixels[:, a[0], a[1]], pixels[:, b[0], b[1]]
+                compared = {OWN: logits.float().cpu().numpy(), "raw pixels": rs.pixel_scores(first, second)}
+                compared["grey levels, no place"] = grey_level_scores(first, second)
+                compared["first weights"] = -torch.cdist(drawn[:, a[0], a[1]], drawn[:, b[0], b[1]], p=1).numpy()
+                for name, scores in compared.items():
                     rows.append([label, way, name, *self.area(scores, way, name, shrink, found)])
         title = f"Do two frames show one patient? {self.pairs} unseen patients"
         found.add(title, ["phantoms", "pairs", "method", "AUC", "95 % interval", "first place", "accuracy"], rows)
@@ -115,12 +124,13 @@ class ReidEvaluation(Evaluation):
         few = np.random.default_rng(0).choice(negatives, min(NEGATIVES, len(negatives)), replace=False)
         low, high = rs.auc_interval(positives, few, self.draws)
         first = float((scores.argmax(1) == np.arange(len(scores))).mean())
-        own = name != "raw pixels"
+        own = name == OWN
         right = round(float(((positives > 0).mean() + (negatives < 0).mean()) / 2), 4) if own else None
         if shrink == 1.0:
-            key = way if own else f"{way}_raw_pixels"
+            key = way if own else f"{way}_{name.split(',')[0].replace(' ', '_')}"
             found.figures[f"auc_{key}"] = round(area, 4)
-            found.data[f"{name}, {way.replace('_', ' ')}"] = rs.roc(positives, few)
+            if name in DRAWN:
+                found.data[f"{name}, {way.replace('_', ' ')}"] = rs.roc(positives, few)
         return [round(area, 4), f"{low:.4f} to {high:.4f}", round(first, 3), right]
 
     # --- 2 -----------------------------------------------------------------------------------------------------------
@@ -246,6 +256,12 @@ class ReidEvaluation(Evaluation):
             gallery.audit(embed_frames(self.network, video))
         figures = {f"seconds_per_sample_{self.kind_of_device}": round((time.process_time() - start) / repeats, 4)}
         return Found(figures=figures | {"threshold": round(gallery.threshold, 3)})
+
+
+def grey_level_scores(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
+    """Minus the mean difference of sorted pixels of all pairs, (N, 1, S, S) and (M, 1, S, S) -> (N, M): no place."""
+    first, second = (np.sort(images.reshape(len(images), -1).astype(np.float64), 1) for images in (queries, references))
+    return -cdist(first, second, "cityblock") / first.shape[1]
 
 
 def draw(areas: Mapping[str, Any], recall: list[list], consistency: Mapping[str, Any], path: str | Path) -> None:

@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from synthzoo.errors import UserError
+from synthzoo.evaluation.report import Report
 from synthzoo.metrics import reidentification as rs
+from synthzoo.networks.first_weights import with_first_weights
+from synthzoo.systems.hidden_subspaces.evaluation import ReidEvaluation, grey_level_scores
 from synthzoo.systems.hidden_subspaces.gallery import Gallery
 from synthzoo.systems.hidden_subspaces.network import ReidNetwork, to_own_range
 from synthzoo.systems.hidden_subspaces.objective import ReidLoss
@@ -101,6 +104,35 @@ class Numbered:
 
     def frames(self, row, which):
         return torch.stack([torch.full((1, 2, 2), 10.0 * row + n) for n in which(self.length)])
+
+
+def test_grey_levels_know_nothing_of_places():
+    frames = np.random.default_rng(0).random((3, 1, 4, 4))
+    turned = frames[:, :, ::-1, ::-1]
+    scores = grey_level_scores(frames, turned)
+    assert scores.shape == (3, 3) and np.allclose(np.diag(scores), 0) and (scores.argmax(1) == np.arange(3)).all()
+
+
+def test_first_weights_are_drawn_anew_for_a_seed_and_the_network_keeps_its_own():
+    network = small_network().train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    state = torch.random.get_rng_state()
+    one, same, other = (with_first_weights(network, seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.random.get_rng_state(), state) and not one.training and network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    weights = [each.model.conv1.weight for each in (one, same, other, network)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2]) and not torch.equal(weights[0], weights[3])
+
+
+def test_patients_are_told_apart_beside_rows_that_were_never_trained(tmp_path):
+    shared = {"report": Report(tmp_path / "metrics.json"), "work_dir": tmp_path, "parts": ["areas"]}
+    evaluation = ReidEvaluation(small_network().eval(), training=4, unseen=4, pairs=6, draws=20, **shared)
+    written = evaluation.run()
+    methods = [row[2] for row in written["tables"][0]["rows"]]
+    assert methods == ["re-identification", "raw pixels", "grey levels, no place", "first weights"] * 4
+    ends = ("", "_raw_pixels", "_grey_levels", "_first_weights")
+    assert all(0 <= written["figures"][f"auc_cross_session{end}"] <= 1 for end in ends)
 
 
 def origin(item):
