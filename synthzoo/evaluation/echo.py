@@ -59,6 +59,7 @@ class EchoEvaluation(Evaluation):
         image_size: side of a frame in pixels; None takes the network's `image_size`.
         train_size, sessions: patients, and videos of each, that the network was trained on.
         cache_dir: keeps phantoms; None generates them again.
+        shown: training videos that rules without training may look at, see `evaluation.echo_shortcuts`.
         settings: see `Evaluation`.
         shared: see `Evaluation`.
     """
@@ -72,12 +73,14 @@ class EchoEvaluation(Evaluation):
         train_size: int = 1000,
         sessions: int = 1,
         cache_dir: str | None = None,
+        shown: int = 256,
         **shared: Any,
     ) -> None:
         settings = {**settings, "image_size": image_size, "train_size": train_size, "sessions": sessions}
-        super().__init__(settings=settings, **shared)
+        super().__init__(settings=settings | {"shown": shown}, **shared)
         self.image_size = int(self.network.image_size if image_size is None else image_size)
         self.train_size, self.sessions, self.cache_dir = int(train_size), int(sessions), cache_dir
+        self.shown = int(shown)
 
     def clips(self, split: str, patients: int, sessions: int = 1) -> Any:
         """Rows of videos of patients of "train", "validation" or "test", as in training."""

@@ -1,9 +1,9 @@
 """Evaluation of counterfactual videos on held-out echo phantoms, whose true counterfactuals are known.
 
 Every figure stands beside what it has to be compared with: an instrument beside its own error on the true
-counterfactuals, a video beside the input that is merely copied, what was requested beside the same in another order.
-Whole frames hardly change with the ejection fraction (EF), so that copying scores high there; the heart's region and
-the cavity's area show the difference.
+counterfactuals, a video beside the input that is merely copied, what was requested beside the same in another order,
+the network beside rules that were never trained. Whole frames hardly change with the ejection fraction (EF), so that
+copying scores high there; the heart's region and the cavity's area show the difference.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ from synthzoo.evaluation.echo import (
     requested_efs,
     stacked,
 )
+from synthzoo.evaluation.echo_shortcuts import TITLE, Known, drawn_motion, scaled
 from synthzoo.evaluation.identity import identity
 from synthzoo.evaluation.pictures import new_figure, save_figure
 from synthzoo.instruments.echo.ef import measure_ef
 from synthzoo.instruments.echo.fidelity import area_curve_error, dilated_cavity, motion_energy, roi_ssim
 
+AGAINST = ["SSIM, whole frame", "SSIM, heart", "area curve MAE", "L1", "motion, share of the true one"]
 APART = 0.10  # of requested and factual EF, as in training
 NAMES = {"expert": "expert (in the loss)", "regressor": "regressor (independent)", "discs": "discs (independent)"}
 
@@ -64,7 +66,7 @@ class CounterfactualEvaluation(EchoEvaluation):
         shared: see `EchoEvaluation`.
     """
 
-    PARTS = ("ejection", "fidelity", "identity", "same_world")
+    PARTS = ("ejection", "fidelity", "identity", "same_world", "shortcuts")
 
     def __init__(
         self, inferer: Any, figure: str | Path | None = None, patients: int = 64, reid: Any = None, **shared: Any
@@ -162,8 +164,6 @@ class CounterfactualEvaluation(EchoEvaluation):
         other, own = (self.predicted[name] for name in ("counterfactual", "factual"))
         if self.figure:
             draw_worlds(self.videos, other, self.true, self.rows, self.ef, self.requested, self.figure)
-        at_ed = np.stack([row["mask"][0, row["ed_frame"]].numpy() > 0 for row in self.rows])
-        region = dilated_cavity(at_ed, np.array([float(row["cm_per_pixel"]) for row in self.rows]))
         compared = {
             "counterfactual": (other, self.true),
             "input copied": (self.videos, self.true),
@@ -171,21 +171,28 @@ class CounterfactualEvaluation(EchoEvaluation):
         }
         rows: list[list[Any]] = []
         for name, (one, two) in compared.items():
-            whole, heart = (float(np.nanmean(roi_ssim(one, two, part))) for part in (None, region))
-            against_truth = name != "reconstruction"
-            curve = round(float(np.nanmean(area_curve_error(one, two))), 4) if against_truth else "-"
-            moved = round(float(motion_energy(one, region).mean() / motion_energy(two, region).mean()), 3)
-            error = round(float((one - two).abs().mean()), 4)
-            rows.append([name, round(whole, 4), round(heart, 4), curve, error, moved])
+            rows.append([name, *self.against(one, two, name != "reconstruction")])
         found = Found()
-        columns = ["video", "SSIM, whole frame", "SSIM, heart", "area curve MAE", "L1", "motion, share of the true one"]
         title = "Against the true counterfactual, and the reconstruction against its video"
-        found.add(f"{title}: {len(self.videos)} patients", columns, rows)
+        found.add(f"{title}: {len(self.videos)} patients", ["video", *AGAINST], rows)
         found.figures = {"factual_ssim": rows[2][1], "counterfactual_ssim": rows[0][1], "copy_ssim": rows[1][1]}
         found.figures |= {"counterfactual_roi_ssim": rows[0][2], "copy_roi_ssim": rows[1][2]}
         found.figures |= {"area_curve_mae": rows[0][3], "copy_area_curve_mae": rows[1][3]}
         found.figures |= {"area_curve_gain": round(1 - rows[0][3] / rows[1][3], 4)}
         return found
+
+    @cached_property
+    def region(self) -> np.ndarray:
+        """Where the hearts lie, bool (N, S, S)."""
+        at_ed = np.stack([row["mask"][0, row["ed_frame"]].numpy() > 0 for row in self.rows])
+        return dilated_cavity(at_ed, np.array([float(row["cm_per_pixel"]) for row in self.rows]))
+
+    def against(self, one: torch.Tensor, two: torch.Tensor, curve: bool = True) -> list[Any]:
+        """`AGAINST` of videos and those that they should be, (N, 1, T, S, S) each; "-" where the curve is not asked."""
+        whole, heart = (round(float(np.nanmean(roi_ssim(one, two, part))), 4) for part in (None, self.region))
+        area = round(float(np.nanmean(area_curve_error(one, two))), 4) if curve else "-"
+        moved = float(motion_energy(one, self.region).mean() / motion_energy(two, self.region).mean())
+        return [whole, heart, area, round(float((one - two).abs().mean()), 4), round(moved, 3)]
 
     def identity(self) -> Found:
         """Identity: whether counterfactuals still show their own patient."""
@@ -198,6 +205,29 @@ class CounterfactualEvaluation(EchoEvaluation):
             factual, other = self.inferer.predict(videos, ef, ef, self.network)
         figures = {"largest_change_without_request": float((factual - other).abs().max())}
         return Found(figures=figures | {"seconds_per_video": round(float(self.predicted["seconds"]), 4)})
+
+    def shortcuts(self) -> Found:
+        """What could do the work alone: rules that were never trained, of the same videos and requests."""
+        known, still = Known.first(self.patients_of("TRAIN", self.shown)), self.videos.mean(2)
+        draw = drawn_motion(known, known.videos.mean(2), still)
+        words = ("input's mean frame", "input's mean frame and a normal distribution of training videos about theirs")
+        by_ratio = scaled(self.videos, self.requested / self.ef)
+        sets = {"": ("counterfactual", self.predicted["counterfactual"]), "copy": ("input copied", self.videos)}
+        sets["scaled"] = ("input, motion about its mean frame times requested over own EF", by_ratio)
+        sets |= known.answers(still, self.requested, draw, *words)
+        found, rows = Found(), []
+        for key, (title, videos) in sets.items():
+            values = ef_agreement(self.requested, self.measure(videos))
+            same = identity(self.videos, videos, self.reid).figures["same_patient"]
+            rows.append([title, *(values[name]["r2"] for name in NAMES), *self.against(videos, self.true), same])
+            word = f"shortcut_{key}" if key else "beside_shortcuts"
+            found.figures |= {f"{word}_{name}_r2": values[name]["r2"] for name in NAMES}
+            found.figures |= {f"{word}_roi_ssim": rows[-1][5], f"{word}_area_curve_mae": rows[-1][6]}
+            found.figures[f"{word}_same_patient"] = same
+        columns = ["video", *(f"R2 by {name}" for name in NAMES), *AGAINST, "same patient"]
+        title = f"{TITLE}: {len(self.videos)} patients, {len(known.videos)} training videos, against the true "
+        found.add(f"{title}counterfactuals; requests shuffled stand above", columns, rows)
+        return found
 
 
 def draw_worlds(

@@ -2,7 +2,7 @@
 
 Every figure stands beside what it has to be compared with: videos beside real ones that the same instrument read, the
 best of three draws beside one, an ejection fraction (EF) that was requested beside one in another order and beside none
-at all, a video beside its frame repeated.
+at all, a video beside its frame repeated and beside other rules that were never trained.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from synthzoo.evaluation.echo import (
     requested_efs,
     stacked,
 )
+from synthzoo.evaluation.echo_shortcuts import Known, drawn_motion, shortcut_table
 from synthzoo.evaluation.identity import identity
 from synthzoo.evaluation.pictures import new_figure, save_figure
 from synthzoo.instruments.echo.ef import measure_ef
@@ -55,7 +56,7 @@ class CascadeEvaluation(EchoEvaluation):
         shared: see `EchoEvaluation`.
     """
 
-    PARTS = ("ejection", "fidelity", "identity", "steps", "memory", "speed")
+    PARTS = ("ejection", "fidelity", "identity", "steps", "memory", "speed", "shortcuts")
 
     def __init__(
         self,
@@ -243,6 +244,20 @@ class CascadeEvaluation(EchoEvaluation):
             video_montage(shown, titles, [self.network.fps] * len(shown), self.preview)
         figures = {f"seconds_per_sample_{self.kind_of_device}": round(seconds, 4)}
         return Found(figures=figures | {"frames_per_second": round(drawn.shape[2] / seconds, 3), "batch": BATCH})
+
+    def shortcuts(self) -> Found:
+        """What could do the work alone with the same frames and requests, against videos of the EFs requested."""
+        known = Known.first(self.patients_of("TRAIN", self.shown))
+        count, frames = known.videos.shape[0], known.videos.shape[2]
+        chosen = torch.from_numpy(np.random.default_rng(2).integers(0, frames, count))
+        draw = drawn_motion(known, known.videos[torch.arange(count), :, chosen], self.given)
+        real, other = (stacked(self.patients_of(s, self.patients, ef=self.requested)) for s in ("TEST", "VAL"))
+        words = (
+            "given frame",
+            "given frame and a normal distribution of training videos less a frame of theirs",
+        )
+        answers = known.answers(self.given, self.requested, draw, *words)
+        return shortcut_table(self.drawn(), answers, self.requested, real, other, known)
 
 
 def best_shift_ssim(one: torch.Tensor, two: torch.Tensor, most: int = 8) -> np.ndarray:

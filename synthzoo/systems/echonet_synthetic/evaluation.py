@@ -30,6 +30,7 @@ from synthzoo.evaluation.echo import (
     requested_efs,
     stacked,
 )
+from synthzoo.evaluation.echo_shortcuts import Known, latent_shortcuts
 from synthzoo.instruments.echo.ef import measure_ef
 from synthzoo.instruments.echo.fidelity import frechet, motion_energy
 from synthzoo.io.videos import read_video
@@ -66,7 +67,7 @@ class EchoNetSyntheticEvaluation(EchoEvaluation):
         shared: see `EchoEvaluation`.
     """
 
-    PARTS = ("video", "stitched", "downstream", "filter", "reid", "autoencoder", "samplers", "speed")
+    PARTS = ("video", "stitched", "downstream", "filter", "reid", "autoencoder", "samplers", "speed", "shortcuts")
     SESSION = 700
 
     def __init__(
@@ -126,6 +127,10 @@ class EchoNetSyntheticEvaluation(EchoEvaluation):
             generated.append(inferer.generate_video(own, part[:, :, 1:], values, self.network).cpu())
         return torch.cat(generated)
 
+    def generated(self) -> torch.Tensor:
+        """Videos (N, 1, T, S, S) of `requested_efs`; kept as a file."""
+        return self.cached("generated", lambda: {"videos": self.generate(requested_efs(self.videos))})["videos"]
+
     @torch.inference_mode()
     def references(self, count: int) -> torch.Tensor:
         """Reference latents as the model samples them, before the filter."""
@@ -139,7 +144,7 @@ class EchoNetSyntheticEvaluation(EchoEvaluation):
     def video(self) -> Found:
         """EF requested against EF measured, and how videos compare with phantoms as a set."""
         ef = requested_efs(self.videos)
-        phantoms, generated = self.phantoms_of(ef), self.generate(ef)
+        phantoms, generated = self.phantoms_of(ef), self.generated()
         first = LatentClips(self.network, self.clips("test", max(self.patients, self.videos), 2)).latents[::2]
         from_real = self.generate(ef, references=first[: self.videos, :, 0], salt=2)
         measured = measure_ef(generated)
@@ -361,3 +366,10 @@ class EchoNetSyntheticEvaluation(EchoEvaluation):
         title = f"One video on {self.device}: {self.inferer.sampler_name}, {self.inferer.steps} steps"
         found.add(title, ["frames", "seconds", "processor seconds", "threads"], rows)
         return found
+
+    def shortcuts(self) -> Found:
+        """What could do the work alone, on the requests of the table of EF."""
+        ef = requested_efs(self.videos)
+        real, other = self.phantoms_of(ef), self.phantoms_of(ef, first=self.videos)
+        known = Known.first(self.clips("train", self.train_size, self.sessions), self.shown)
+        return latent_shortcuts(self.network, self.generated(), ef, real, other, known)

@@ -3,7 +3,7 @@
 The deliverable is a trade-off: each schedule generates videos from the same noise, reference latents and ejection
 fractions (EF), for several seeds, and each set of videos is judged by its single frames, by its clips, by how steady
 what should stand still is, and by the EF that instruments read. The video denoiser alone and the image denoiser alone
-are the controls, phantoms through the autoencoder the ceiling.
+are the controls, phantoms through the autoencoder the ceiling; rules that were never trained stand beside them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 
 from synthzoo.evaluation.base import Found
 from synthzoo.evaluation.echo import INSTRUMENTS, EchoEvaluation, as_bytes, by_ef, ef_agreement, requested_efs, stacked
+from synthzoo.evaluation.echo_shortcuts import Known, latent_shortcuts
 from synthzoo.evaluation.pictures import new_figure, save_figure
 from synthzoo.instruments.echo.ef import measure_ef
 from synthzoo.instruments.echo.fidelity import flicker, frechet, motion_energy, still_region
@@ -50,7 +51,7 @@ class JointVideoEvaluation(EchoEvaluation):
         shared: see `EchoEvaluation`.
     """
 
-    PARTS = ("schedules", "copying")
+    PARTS = ("schedules", "copying", "shortcuts")
     SESSION = 720
 
     def __init__(
@@ -82,14 +83,15 @@ class JointVideoEvaluation(EchoEvaluation):
 
     def generate(self, schedule: Schedule) -> tuple[dict[int, torch.Tensor], float]:
         """Videos of a schedule by seed, and seconds for each video by `clock`."""
+        found = {seed: self.generated(schedule, seed) for seed in self.seeds}
+        seconds = [float(one["seconds"]) for one in found.values()]
+        return {seed: one["videos"] for seed, one in found.items()}, float(np.mean(seconds))
+
+    def generated(self, schedule: Schedule, seed: int) -> dict[str, torch.Tensor]:
+        """ "videos" (N, 1, T, S, S) of a schedule and a seed, and "seconds" for each; kept as a file."""
         inferer = self.inferer.varied(switch=schedule[0], blur=schedule[1])
-        videos, seconds = {}, []
-        for seed in self.seeds:
-            name = "_".join(str(part) for part in (*schedule, seed))
-            found = self.cached(name, partial(self.timed, inferer, self.ef[seed], seed))
-            videos[seed] = found["videos"]
-            seconds.append(float(found["seconds"]))
-        return videos, float(np.mean(seconds))
+        name = "_".join(str(part) for part in (*schedule, seed))
+        return self.cached(name, partial(self.timed, inferer, self.ef[seed], seed))
 
     @torch.inference_mode()
     def timed(self, inferer: JointVideoInferer, ef: np.ndarray, seed: int) -> dict[str, torch.Tensor]:
@@ -217,6 +219,14 @@ class JointVideoEvaluation(EchoEvaluation):
         part = Found(figures=figures)
         part.add(title, columns, rows)
         return part
+
+    def shortcuts(self) -> Found:
+        """What could do the work of the shipped schedule alone, on the requests of the first seed."""
+        seed, others = self.seeds[0], len(self.seeds) * self.videos
+        ef, generated = self.ef[seed], self.generated(self.own, seed)["videos"]
+        real, other = (self.phantoms_of(ef, first=first) for first in (0, others))
+        known = Known.first(self.clips("train", self.train_size, self.sessions), self.shown)
+        return latent_shortcuts(self.network, generated, ef, real, other, known, FEATURED)
 
     def draw_videos(self, real: torch.Tensor) -> None:
         """GIF: videos of low to high EF by the video denoiser, the shipped schedule, the image denoiser; a phantom."""

@@ -153,7 +153,7 @@ class Knowing:
 
 def evaluate(answers, folder, patients=12):
     shared = {"network": Oracle(), "report": Report(folder / "metrics.json"), "work_dir": folder / "work"}
-    evaluation = CounterfactualEvaluation(Knowing(answers), folder / "videos.png", patients, **shared)
+    evaluation = CounterfactualEvaluation(Knowing(answers), folder / "videos.png", patients, shown=16, **shared)
     return evaluation.run()
 
 
@@ -176,6 +176,12 @@ def test_the_true_counterfactuals_pass_where_copies_of_the_input_fail(truth, tmp
     assert copy["counterfactual_roi_ssim"] == copy["copy_roi_ssim"] < 0.95
     assert copy["counterfactual_ssim"] > 0.85  # why whole frames prove nothing
     assert right["same_patient"] == copy["same_patient"] == 1
+    assert right["shortcut_copy_discs_r2"] == copy["counterfactual_discs_r2"]
+    assert right["shortcut_scaled_same_patient"] == 1 > right["shortcut_nearest_same_patient"]
+    assert right["shortcut_nearest_discs_r2"] > 0.5 > right["shortcut_held_discs_r2"]
+    assert right["beside_shortcuts_roi_ssim"] > max(
+        right[f"shortcut_{key}_roi_ssim"] for key in ("copy", "scaled", "moved")
+    )
     assert (tmp_path / "a" / "metrics.json").is_file() and (tmp_path / "a" / "videos.png").stat().st_size > 10_000
 
 
