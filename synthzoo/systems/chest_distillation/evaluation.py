@@ -2,7 +2,7 @@
 
 Every score of grounding stands beside three controls: the map of a finding that the radiograph does not show, the map
 of the same finding in another patient's radiograph, and the mean of the finding's training boxes, which looks at no
-radiograph at all.
+radiograph at all; `shortcuts` says what else could do the work alone.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ from synthzoo.systems.chest_distillation.inferer import GroundingInferer
 from synthzoo.systems.chest_distillation.phrases import COLUMNS, phrase_scores, phrase_table
 from synthzoo.systems.chest_distillation.prompts import findings_of
 from synthzoo.systems.chest_distillation.scores import SCORES, box_mask, hits, mean_scores, score
+from synthzoo.systems.chest_distillation.shortcuts import Boxes, elsewhere, tabled, without_network
 from synthzoo.systems.chest_distillation.variants import read_variant
 from synthzoo.systems.chest_distillation.words import SOUGHT
 
 NOUNS = {"effusion": "pleural effusion", "central line": "venous catheter"}  # others are called by their kind
 LESIONS = ("nodule", "consolidation", "effusion", "pneumothorax")
 FREE = ("nodule", "consolidation")  # whose places vary: those that the criteria speak of
+FREE_GROUP = "nodule and consolidation"
 CONTROLS = ("absent finding", "another patient's map", "position prior")
 SIDED = ("effusion", "consolidation")
 BATCH = 32
@@ -56,7 +58,7 @@ class ChestDistillationEvaluation(Evaluation):
         shared: see `Evaluation`.
     """
 
-    PARTS = ("grounding", "profile", "phrases", "variants", "generation", "autoencoder", "speed")
+    PARTS = ("grounding", "profile", "phrases", "variants", "generation", "autoencoder", "speed", "shortcuts")
 
     def __init__(
         self,
@@ -166,12 +168,10 @@ class ChestDistillationEvaluation(Evaluation):
             found.append(next(other, number))
         return found
 
-    def priors(self) -> dict[str, np.ndarray]:
-        """Kind -> mean of its training boxes, (S, S)."""
-        sums: dict[str, list[np.ndarray]] = {}
-        for one in findings_of(self.rows("TRAIN")):
-            sums.setdefault(one["kind"], []).append(box_mask([one["box"]], 128))
-        return {kind: np.mean(boxes, 0) for kind, boxes in sums.items()}
+    @cached_property
+    def boxes(self) -> Boxes:
+        """Mean boxes of the TRAIN findings."""
+        return Boxes(findings_of(self.rows("TRAIN")), 128)
 
     # --- grounding ---------------------------------------------------------------------------------------------------
 
@@ -180,24 +180,23 @@ class ChestDistillationEvaluation(Evaluation):
         found, kinds = Found(), [one["kind"] for one in self.findings]
         truths = [box_mask([one["box"]], 128) for one in self.findings]
         scored = {name: scored_maps(self.measured[name], truths) for name in ("noun", "phrase")}
-        absent, prior = self.pictures("absent"), self.priors()
+        absent = self.pictures("absent")
         other = self.pictures("noun")[self.others_map()]
         control = {
             "absent finding": [hits(heat, truth) for heat, truth in zip(absent, truths)],
             "another patient's map": [hits(heat, truth) for heat, truth in zip(other, truths)],
-            "position prior": [hits(prior[kind], truth) for kind, truth in zip(kinds, truths)],
+            "position prior": [hits(self.boxes.of(kind), truth) for kind, truth in zip(kinds, truths)],
         }
-        groups = {kind: [kind] for kind in SOUGHT if kind in kinds} | {"nodule and consolidation": list(FREE)}
+        groups = self.groups()
         for name, title in (("noun", "finding's noun alone"), ("phrase", "whole phrase of the report")):
             rows = []
-            for group, members in groups.items():
-                own = [n for n, kind in enumerate(kinds) if kind in members]
+            for group, own in groups.items():
                 means = mean_scores([scored[name][n] for n in own])
                 area = float(np.mean([truths[n].mean() for n in own]))
                 lower = [float(np.mean([control[c][n] for n in own])) for c in CONTROLS] if name == "noun" else []
                 scores = [round(means[key], 3) for key in SCORES]
                 rows.append([group, len(own), round(area, 4), *scores, *(round(value, 3) for value in lower)])
-                if group == "nodule and consolidation" or name == "noun":
+                if group == FREE_GROUP or name == "noun":
                     self.note(found, f"{group} {name}" if name == "phrase" else group, means, area, lower)
             shown = [f"control: {control}" for control in CONTROLS] if name == "noun" else []
             columns = ["finding", "findings", "chance (box area)", "pointing", "AUC", "CNR", "IoU", "mIoU", "distance"]
@@ -205,10 +204,16 @@ class ChestDistillationEvaluation(Evaluation):
         found.figures["empty_masks"] = int((masks_of(self.measured["noun"], (128, 128)).amax((1, 2, 3)) == 0).sum())
         return found
 
+    def groups(self) -> dict[str, list[int]]:
+        """Group of findings -> numbers of its TEST findings: each kind, and those whose places vary."""
+        kinds = [one["kind"] for one in self.findings]
+        members = {kind: (kind,) for kind in SOUGHT if kind in kinds} | {FREE_GROUP: FREE}
+        return {group: [n for n, kind in enumerate(kinds) if kind in own] for group, own in members.items()}
+
     @staticmethod
     def note(found: Found, group: str, means: Mapping[str, float], area: float, lower: Sequence[float]) -> None:
         """Put a group's scores among the figures; those of the criteria are called "free"."""
-        key = group.replace("nodule and consolidation", "free").replace(" ", "_")
+        key = group.replace(FREE_GROUP, "free").replace(" ", "_")
         found.figures |= {f"{name}_{key}": round(means[name], 4) for name in ("pointing", "auc", "cnr", "miou")}
         found.figures[f"chance_{key}"] = round(area, 4)
         for control, value in zip(CONTROLS, lower):
@@ -219,6 +224,35 @@ class ChestDistillationEvaluation(Evaluation):
     def pictures(self, name: str) -> np.ndarray:
         """Maps of `measured`, enlarged, (N, S, S)."""
         return enlarged(self.measured[name], (128, 128))[:, 0].numpy()
+
+    def shortcuts(self) -> Found:
+        """What could find the findings alone: maps that read no phrase, no radiograph, or another finding's phrase."""
+        kinds, rows = ([one[key] for one in self.findings] for key in ("kind", "row"))
+        images = np.stack([self.test[row]["image"][0].numpy() for row in rows])
+        maps = {name: self.pictures(name) for name in ("noun", "phrase")}
+        maps |= {name: enlarged(one, (128, 128))[:, 0].numpy() for name, one in self.unread().items()}
+        maps["elsewhere"] = elsewhere(maps["noun"], kinds, rows)
+        maps |= without_network(images, kinds, self.boxes)
+        truths = [box_mask([one["box"]], 128) for one in self.findings]
+        return tabled(maps, truths, self.groups(), FREE_GROUP)
+
+    def unread(self) -> dict[str, torch.Tensor]:
+        """Maps (N, h, w) of the TEST findings' radiographs by "shuffled" phrases, and the mean of all "nouns"."""
+
+        def make() -> dict[str, torch.Tensor]:
+            latents, order = self.measured["latents"], np.random.default_rng(1).permutation(len(self.findings))
+            others = [self.findings[number] for number in order]
+            rows, first, which = np.unique(
+                [one["row"] for one in self.findings], return_index=True, return_inverse=True
+            )
+            each, known = latents[torch.from_numpy(first)], sorted({one["kind"] for one in self.findings})
+            nouns = [self.maps(each, [noun(kind)] * len(rows), [kind] * len(rows)) for kind in known]
+            return {
+                "shuffled": self.maps(latents, [one["phrase"] for one in others], [one["kind"] for one in others]),
+                "nouns": torch.stack(nouns).mean(0)[torch.from_numpy(which)],
+            }
+
+        return self.cached("unread_maps", make)
 
     # --- how the settings were chosen, and what else was trained ------------------------------------------------------
 

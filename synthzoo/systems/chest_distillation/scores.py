@@ -58,12 +58,16 @@ def centre_distance(mask: np.ndarray, truth: np.ndarray) -> float:
     return float(np.linalg.norm(middles[0] - middles[1]))
 
 
+def placed(heat: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """The scores of a map (H, W) that need no mask, "pointing" and "auc"."""
+    return {"pointing": float(hits(heat, truth)), "auc": float(roc_auc_score(truth.ravel(), heat.ravel()))}
+
+
 def score(heat: np.ndarray, mask: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """All of `SCORES` of a map (H, W) and its mask, bool (H, W), against a truth that is neither empty nor all."""
     own, mean = overlap(mask, truth)
     return {
-        "pointing": float(hits(heat, truth)),
-        "auc": float(roc_auc_score(truth.ravel(), heat.ravel())),
+        **placed(heat, truth),
         "cnr": contrast(heat, truth),
         "iou": own,
         "miou": mean,
