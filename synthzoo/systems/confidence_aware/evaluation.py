@@ -31,12 +31,14 @@ from synthzoo.transforms.radiograph_grid import ToRadiographGridd
 OURS, BRIGHT, DARK = "P-PII (shipped)", "equalised intensity, smoothed", "equalised intensity, inverted"
 MEAN, POSITION = "distance from the mean radiograph", "position prior"
 MIRRORED = "difference from the other side"
-UNSURE = "uncertainty alone"
+UNSURE, EDGES = "uncertainty alone", "edges, smoothed"
+PLACE = "mean map of healthy training radiographs, no image"
 CONTROLS = {BRIGHT: "bright", DARK: "dark", MEAN: "mean", POSITION: "position", MIRRORED: "mirrored"}  # in figures
-CONTROLS[UNSURE] = "uncertainty"
+CONTROLS |= {UNSURE: "uncertainty", EDGES: "edges", PLACE: "place"}
 BINS = 20
 DRAWN_UP_TO = 0.3  # of the map, and of 1 - confidence
 ABLATED, FEW = 150, 8  # radiographs, and passes of each
+MAPPED = 24  # healthy training radiographs of the mean map
 DROPPED = (0.0, 0.1, 0.2)
 KEPT = (1.0, 0.95, 0.9, 0.8, 0.6, 0.4, 0.2)
 
@@ -87,6 +89,7 @@ class ConfidenceEvaluation(Evaluation):
         data = self.cached("test", self._test)
         maps = self.cached("maps", self._maps)
         heats = {OURS: maps["mean"].numpy(), UNSURE: maps["uncertainty"].numpy(), **self._controls(data)}
+        heats[PLACE] = np.broadcast_to(self.cached("place", self._place)["mean"].numpy(), heats[OURS].shape)
         found, boxes = summarise(heats, data), in_boxes(heats, data)
         return Found(found.tables + boxes.tables, found.figures | boxes.figures)
 
@@ -188,6 +191,13 @@ class ConfidenceEvaluation(Evaluation):
             "uncertainty": torch.tensor(np.stack([u for _, u in made])),
         }
 
+    def _place(self) -> dict[str, torch.Tensor]:
+        """The mean (H, W) of the map over healthy training radiographs: what it says without looking."""
+        rows = range(min(MAPPED, self.references))
+        images = [self.preprocessing({"image": self.training[row]["image"]})["image"] for row in rows]
+        maps = [self._map(torch.as_tensor(np.asarray(image)), self.network, FEW)[0] for image in images]
+        return {"mean": torch.tensor(np.mean(maps, 0))}
+
     def _map(self, image: torch.Tensor, network: torch.nn.Module, passes: int = 0) -> tuple[np.ndarray, np.ndarray]:
         inferer = ConfidenceMapInferer(passes) if passes else self.inferer or ConfidenceMapInferer()
         out = inferer(image[None].to(self.device), network)
@@ -207,6 +217,7 @@ class ConfidenceEvaluation(Evaluation):
             BRIGHT: smooth,
             DARK: (1 - smooth) * seen,
             MEAN: np.stack([ndi.gaussian_filter(np.abs(image - mean) / deviation, 1.0) for image in images]),
+            EDGES: np.stack([ndi.gaussian_gradient_magnitude(image, 1.0) * mask for image, mask in zip(images, seen)]),
             MIRRORED: np.stack([loc.asymmetry(image, mask, axis=1) for image, mask in zip(images, seen)]),
             POSITION: np.broadcast_to(prior, images.shape),
         }

@@ -16,6 +16,7 @@ from synthzoo.systems.confidence_aware.ablation import MEMBERS, setting
 from synthzoo.systems.confidence_aware.calibration import ThresholdCalibration
 from synthzoo.systems.confidence_aware.dataset import HealthyPairs, is_healthy
 from synthzoo.systems.confidence_aware.evaluation import (
+    EDGES,
     MIRRORED,
     OURS,
     ConfidenceEvaluation,
@@ -257,7 +258,17 @@ def test_the_difference_from_the_other_side_marks_a_finding_and_its_mirror_image
     found = summarise({OURS: data["truth"].numpy(), **controls}, data)
     assert controls[MIRRORED][1].max() == 0
     assert found.figures["mirrored_ap"] == pytest.approx(0.5, abs=0.1) and found.figures["chance"] < 0.02
-    assert MIRRORED in found.tables[1]["columns"]
+    assert MIRRORED in found.tables[1]["columns"] and EDGES in found.tables[1]["columns"]
+    edges = controls[EDGES][0]
+    assert edges[19:21, 8:16].mean() > 3 * edges[25:27, 8:16].mean(), "the rim of the finding and not its inside"
+
+
+def test_the_map_without_an_image_is_the_mean_over_healthy_radiographs():
+    evaluation = ConfidenceEvaluation.__new__(ConfidenceEvaluation)
+    evaluation.training = [{"image": np.full((1, 4, 4), value, np.float32)} for value in (0.2, 0.4, 0.9)]
+    evaluation.preprocessing, evaluation.references, evaluation.network = (lambda row: row), 2, None
+    evaluation._map = lambda image, network, passes: (image[0].numpy(), None)
+    assert np.allclose(evaluation._place()["mean"], 0.3), "of the references alone"
 
 
 def test_risk_falls_with_coverage_where_an_order_knows_the_error_and_not_at_random():
