@@ -28,10 +28,9 @@ def train_classifier(
     Args:
         images: radiographs (N, 1, S, S) in [0, 1].
         labels: (N, K), 0 or 1, NaN where unknown, which does not count.
-        steps: of AdamW, one cycle of the learning rate.
+        steps: of AdamW, one cycle of the learning rate; 0 leaves the first weights.
         batch_size, rate, seed: of the training.
     """
-    images = reid_grid(images, SIZE)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ResNet(
@@ -44,6 +43,9 @@ def train_classifier(
             conv1_t_stride=2,
             num_classes=labels.shape[1],
         ).train()
+        if not steps:
+            return network.eval()
+        images = reid_grid(images, SIZE)
         optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
         for _ in range(steps):

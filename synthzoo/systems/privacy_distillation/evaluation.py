@@ -3,7 +3,8 @@
 Sets: the protected patients exposed again (the ceiling), unseen patients (the floor), samples of the teacher, what the
 filter kept, as many at random, samples of the student and of the control. Judges: the filter's own network, whose word
 on the kept set is circular; a second one of another seed and architecture; the zoo's instrument, of other patients
-altogether; and raw pixels, which find copies alone.
+altogether; and raw pixels, which find copies alone. Controls: first weights, shuffled patients or labels, and samples
+without a label.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from synthzoo.errors import UserError
 from synthzoo.evaluation.base import Evaluation, Found
 from synthzoo.metrics.memorisation import squared_distances
 from synthzoo.metrics.reidentification import auc, auc_interval, pixel_scores
+from synthzoo.networks.first_weights import with_first_weights
 from synthzoo.networks.weights import load_weights
 from synthzoo.systems.privacy_distillation.chain import SUMMARY, as_images
 from synthzoo.systems.privacy_distillation.downstream import areas, predict, train_classifier
@@ -34,6 +36,7 @@ from synthzoo.systems.privacy_distillation.filter import (
 )
 from synthzoo.systems.privacy_distillation.radiographs import LABELS, LabelledRadiographs
 from synthzoo.systems.privacy_distillation.stages import load_stage
+from synthzoo.systems.privacy_distillation.synthesis import make_set
 
 NEAR_COPY = 0.5  # distance to the nearest over that to the second nearest training image
 SMALL = 32  # pixels of a side on which distances of images are taken
@@ -46,7 +49,13 @@ TITLES = {
     "unfiltered": "as many of the teacher's at random",
     "student": "student's samples",
     "control": "control's samples",
+    "unprompted": "student's samples, no label requested (control)",
+    "real": "the teacher's own training images",
+    "real_shuffled": "the same, labels shuffled (control)",
+    "student_shuffled": "student's samples, labels shuffled (control)",
+    "untrained": "nothing: a classifier with its first weights (control)",
 }
+UNTRAINED = "filter, first weights (control)"
 
 
 class DistillationEvaluation(Evaluation):
@@ -162,7 +171,16 @@ class DistillationEvaluation(Evaluation):
         again = LabelledRadiographs(**self.other_images())
         same = torch.stack([again[row]["image"] for row in range(len(again))])
         found = {"patients": same, "unseen": self.test[0]}
-        return found | {name: as_images(value["images"]) for name, value in self.sets.items()}
+        found |= {name: as_images(value["images"]) for name, value in self.sets.items()}
+        return found | {"unprompted": self.unprompted}
+
+    @cached_property
+    def unprompted(self) -> torch.Tensor:
+        """As many samples of the student as its set has, images (N, 1, S, S), without a label: what labels add."""
+        known = self.sets["student"]["conditions"]
+        unset = torch.full((1, known.shape[1]), torch.nan)
+        made = make_set(self.network, self.inferer, unset, len(known), self.folder / "unprompted")
+        return as_images(made["images"])
 
     def other_images(self) -> dict[str, Any]:
         """Arguments for images of the protected patients that the teacher did not see, where phantoms can have them."""
@@ -181,19 +199,17 @@ class DistillationEvaluation(Evaluation):
         images = torch.cat([self.held[0], self.test[0]])
         owners = np.concatenate([self.held[2], self.test[2]])
         upper = np.triu(np.ones((len(owners), len(owners)), bool), 1)
-        for truth in ("own", "shuffled"):
-            patients = owners if truth == "own" else np.random.default_rng(0).permutation(owners)
-            alike = patients[:, None] == patients[None]
-            for name, judge in self.judges.items():
-                if truth == "shuffled" and name != "filter":
-                    continue
-                scores = judge(images, images)
-                same, other = scores[alike & upper], scores[~alike & upper]
-                low, high = auc_interval(same, other[:: max(1, len(other) // 5000)], draws=200)
-                area = round(auc(same, other), 4)
-                title = name if truth == "own" else f"{name}, patients shuffled (control)"
-                rows.append([title, area, f"{low:.3f} to {high:.3f}", len(same), len(other)])
-                found.figures[f"reid_auroc_{name}" if truth == "own" else "reid_auroc_shuffled"] = area
+        shuffled, own = np.random.default_rng(0).permutation(owners), self.judges["filter"]
+        compared = {name: (f"reid_auroc_{name}", judge, owners) for name, judge in self.judges.items()}
+        if isinstance(own, ReidJudge):
+            compared[UNTRAINED] = ("reid_auroc_untrained", ReidJudge(with_first_weights(own.network)), owners)
+        compared["filter, patients shuffled (control)"] = ("reid_auroc_shuffled", own, shuffled)
+        for title, (figure, judge, patients) in compared.items():
+            alike, scores = patients[:, None] == patients[None], judge(images, images)
+            same, other = scores[alike & upper], scores[~alike & upper]
+            low, high = auc_interval(same, other[:: max(1, len(other) // 5000)], draws=200)
+            found.figures[figure] = round(auc(same, other), 4)
+            rows.append([title, found.figures[figure], f"{low:.3f} to {high:.3f}", len(same), len(other)])
         columns = ["network", "AUROC", "95 % interval", "pairs of one patient", "pairs of two"]
         found.add("Do two studies show one patient? Pairs of patients whom no network saw", columns, rows)
         return found
@@ -267,16 +283,25 @@ class DistillationEvaluation(Evaluation):
         truth = conditions[:, : len(names)].numpy()
         sets = {"real": (self.training[0], self.training[1])}
         sets |= {name: (as_images(value["images"]), value["conditions"]) for name, value in self.sets.items()}
+        for name in ("real", "student"):
+            pictures, labels = sets[name]
+            order = torch.from_numpy(np.random.default_rng(1).permutation(len(labels)))
+            sets[f"{name}_shuffled"] = pictures, labels[order]
+        sets["untrained"] = self.training[0][:0], self.training[1][:0]
         for name, (pictures, labels) in sets.items():
-            runs = []
+            runs, steps = [], self.classifier_steps if len(pictures) else 0
             for seed in range(self.seeds):
-                network = train_classifier(pictures, labels[:, : len(names)], self.classifier_steps, seed=seed)
+                network = train_classifier(pictures, labels[:, : len(names)], steps, seed=seed)
                 runs.append([np.nan if area is None else area for area in areas(predict(network, images), truth)])
             each = np.mean(runs, 0)
             mean = float(np.nanmean(each))
-            title = "the teacher's own training images" if name == "real" else TITLES[name]
             rows.append(
-                [title, len(pictures), round(mean, 4), *(None if np.isnan(a) else round(float(a), 4) for a in each)]
+                [
+                    TITLES[name],
+                    len(pictures),
+                    round(mean, 4),
+                    *(None if np.isnan(a) else round(float(a), 4) for a in each),
+                ]
             )
             found.figures[f"auroc_{name}"] = round(mean, 4)
         found.figures["auroc_lost"] = round(found.figures["auroc_teacher"] - found.figures["auroc_student"], 4)

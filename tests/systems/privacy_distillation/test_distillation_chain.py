@@ -17,6 +17,7 @@ from small_chests import write_chests
 from synthzoo.bundle.compose import load_config
 from synthzoo.errors import UserError, find_user_error
 from synthzoo.networks.saving import save_weights
+from synthzoo.systems.privacy_distillation.evaluation import TITLES
 from synthzoo.systems.privacy_distillation.stages import load_stage
 
 BUNDLE = ROOT / "bundles" / "chest_xr_privacy_distillation"
@@ -192,8 +193,11 @@ def test_the_audit_measures_every_set_by_every_judge(given, resumed, tmp_path):
     report = json.loads((tmp_path / "metrics.json").read_text())
     figures, kept = report["figures"], json.loads((Path(resumed["filter"]) / "filter.json").read_text())
     for judge in ("filter", "second", "instrument", "pixels"):
-        for name in ("patients", "unseen", "teacher", "kept", "unfiltered", "student", "control"):
+        for name in ("patients", "unseen", "teacher", "kept", "unfiltered", "student", "control", "unprompted"):
             assert 0 <= figures[f"r_{name}_{judge}"] <= 1
+    learnt_from = {row[0]: row[1] for row in next(t for t in report["tables"] if "trained on" in t["columns"])["rows"]}
+    assert learnt_from[TITLES["real_shuffled"]] == learnt_from[TITLES["real"]] > learnt_from[TITLES["untrained"]] == 0
+    assert learnt_from[TITLES["student_shuffled"]] == 8 and 0 <= figures["reid_auroc_untrained"] <= 1
     assert figures["r_kept_filter"] == 0, "by construction: no evidence"
     assert figures["r_teacher_filter"] == pytest.approx(1 - kept["kept"] / kept["samples"], abs=1e-4)
     assert figures["kept_share"] == pytest.approx(kept["kept"] / kept["samples"], abs=1e-4)
