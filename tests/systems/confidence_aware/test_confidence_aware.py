@@ -260,7 +260,7 @@ def test_the_difference_from_the_other_side_marks_a_finding_and_its_mirror_image
     assert found.figures["mirrored_ap"] == pytest.approx(0.5, abs=0.1) and found.figures["chance"] < 0.02
     assert MIRRORED in found.tables[1]["columns"] and EDGES in found.tables[1]["columns"]
     edges = controls[EDGES][0]
-    assert edges[19:21, 8:16].mean() > 3 * edges[25:27, 8:16].mean(), "the rim of the finding and not its inside"
+    assert edges[19:21, 8:16].mean() > 2 * edges[25:27, 8:16].mean(), "the rim of the finding and not its inside"
 
 
 def test_the_map_without_an_image_is_the_mean_over_healthy_radiographs():

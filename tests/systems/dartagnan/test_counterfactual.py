@@ -151,9 +151,10 @@ class Knowing:
         return videos, next(self.answers)[None]
 
 
-def evaluate(answers, folder, patients=12):
+def evaluate(answers, folder, parts=("ejection", "fidelity", "identity", "same_world"), patients=12):
     shared = {"network": Oracle(), "report": Report(folder / "metrics.json"), "work_dir": folder / "work"}
-    evaluation = CounterfactualEvaluation(Knowing(answers), folder / "videos.png", patients, shown=16, **shared)
+    shared |= {"parts": parts, "shown": patients}
+    evaluation = CounterfactualEvaluation(Knowing(answers), folder / "videos.png", patients, **shared)
     return evaluation.run()
 
 
@@ -176,13 +177,18 @@ def test_the_true_counterfactuals_pass_where_copies_of_the_input_fail(truth, tmp
     assert copy["counterfactual_roi_ssim"] == copy["copy_roi_ssim"] < 0.95
     assert copy["counterfactual_ssim"] > 0.85  # why whole frames prove nothing
     assert right["same_patient"] == copy["same_patient"] == 1
-    assert right["shortcut_copy_discs_r2"] == copy["counterfactual_discs_r2"]
-    assert right["shortcut_scaled_same_patient"] == 1 > right["shortcut_nearest_same_patient"]
-    assert right["shortcut_nearest_discs_r2"] > 0.5 > right["shortcut_held_discs_r2"]
-    assert right["beside_shortcuts_roi_ssim"] > max(
-        right[f"shortcut_{key}_roi_ssim"] for key in ("copy", "scaled", "moved")
-    )
     assert (tmp_path / "a" / "metrics.json").is_file() and (tmp_path / "a" / "videos.png").stat().st_size > 10_000
+
+
+def test_rules_that_were_never_trained_fail_where_the_truth_passes(truth, tmp_path):
+    """Each gives up the patient, the motion, or both; only the truth keeps them."""
+    found = evaluate(truth, tmp_path, parts=("shortcuts",))["figures"]
+    own = {key: found[f"beside_shortcuts_{key}"] for key in ("discs_r2", "roi_ssim", "same_patient")}
+    assert own["discs_r2"] > 0.9 and own["roi_ssim"] == pytest.approx(1, abs=1e-4) and own["same_patient"] == 1
+    assert found["shortcut_copy_same_patient"] == found["shortcut_scaled_same_patient"] == 1
+    assert found["shortcut_copy_discs_r2"] < 0 and found["shortcut_held_discs_r2"] < 0.3
+    assert found["shortcut_nearest_discs_r2"] > 0.3 and found["shortcut_nearest_same_patient"] < 1
+    assert max(found[f"shortcut_{key}_roi_ssim"] for key in ("copy", "scaled", "moved", "nearest", "gaussian")) < 0.98
 
 
 def test_pixels_tell_patients_apart():
