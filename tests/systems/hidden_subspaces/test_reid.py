@@ -113,7 +113,7 @@ def test_grey_levels_know_nothing_of_places():
     assert scores.shape == (3, 3) and np.allclose(np.diag(scores), 0) and (scores.argmax(1) == np.arange(3)).all()
 
 
-def test_first_weights_are_drawn_anew_for_a_seed_and_the_network_keeps_its_own():
+def test_first_weights_are_drawn_again_for_a_seed_and_the_network_keeps_its_own():
     network = small_network().train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     state = torch.random.get_rng_state()
