@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,21 +96,20 @@ LESIONS |= {"to 20 mL": "lesions_small_ap", "from 120 mL": "lesions_large_ap"}
 SHORTCUTS = {"equalised intensity, smoothed": "equalised_ap", "intensity z-score": "z_score_ap", "chance": "chance"}
 
 
-def methods_text(entries: Sequence[dict]) -> str:
-    """Anomaly maps of the brain side by side, by the entries of bundle_index.json that have their figures."""
-    measured = [entry for entry in entries if f"{CONTRASTS[0]}_ap" in entry["eval_metrics"]]
-    measured = [entry for entry in measured if f"{CONTRASTS[0]}_equalised_ap" in entry["eval_metrics"]]
+def methods_text(reports: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    """Anomaly maps of the brain side by side, by the reports (bundle, figures) that measured one."""
+    keys = {f"{CONTRASTS[0]}_ap", f"{CONTRASTS[0]}_equalised_ap"}
+    measured = [(name, figures) for name, figures in reports if keys <= set(figures)]
     if not measured:
         return "Not measured yet."
-    rows = [[f"`{entry['name']}`", *(entry["eval_metrics"].get(f"{c}_ap") for c in CONTRASTS)] for entry in measured]
-    known = measured[0]["eval_metrics"]
+    rows = [[f"`{name}`", *(figures.get(f"{c}_ap") for c in CONTRASTS)] for name, figures in measured]
+    known = measured[0][1]
     rows += [[name, *(known.get(f"{c}_{ending}") for c in CONTRASTS)] for name, ending in SHORTCUTS.items()]
     parts = ["**Voxel AP on the same phantoms, by contrast**", table(["method", *CONTRASTS], rows)]
     for contrast in ("FLAIR", "T1Gd"):
-        of = [entry for entry in measured if f"{contrast}_lesions_whole_ap" in entry["eval_metrics"]]
+        of = [(name, figures) for name, figures in measured if f"{contrast}_lesions_whole_ap" in figures]
         rows = [
-            [f"`{entry['name']}`", *(entry["eval_metrics"].get(f"{contrast}_{name}") for name in LESIONS.values())]
-            for entry in of
+            [f"`{name}`", *(figures.get(f"{contrast}_{ending}") for ending in LESIONS.values())] for name, figures in of
         ]
         if rows:
             title = f"**{contrast}: voxel AP on the same lesions of 5 to 200 mL, by view and by volume**"

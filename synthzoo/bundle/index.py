@@ -58,7 +58,8 @@ def plan(root: Path, base_url: str | None = None) -> dict[Path, str]:
         planned[readme] = cards.fill(read_text(readme), "bundles", cards.bundles_text(entries), readme)
     methods = root / METHODS
     if methods.is_file():
-        planned[methods] = cards.fill(read_text(methods), "methods", cards.methods_text(entries), methods)
+        text = cards.methods_text([named for bundle in find_bundles(root) for named in figures_of(bundle)])
+        planned[methods] = cards.fill(read_text(methods), "methods", text, methods)
     return planned
 
 
@@ -81,10 +82,20 @@ def plan_bundle(bundle: Path) -> dict[Path, str]:
     planned = {path: read_text(path) if updated == metadata else dump(updated)}
     if not card.is_file():
         raise UserError(f"{card}: a bundle needs a model card; write one with the headings in CONTRIBUTING.md.")
-    more = [read_metrics(bundle, path.name) for path in sorted((bundle / "docs").glob("*.json"))]
-    more = [report for report in more if report != metrics]
+    more = [report for report in reports_of(bundle) if report != metrics]
     planned[card] = cards.fill(read_text(card), "results", cards.results_text(metrics, bundle.name, more), card)
     return planned
+
+
+def reports_of(bundle: Path) -> list[dict]:
+    """All reports in a bundle's docs/, in the order of their names."""
+    found = [read_metrics(bundle, path.name) for path in sorted((bundle / "docs").glob("*.json"))]
+    return [report for report in found if report is not None]
+
+
+def figures_of(bundle: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The bundle's name and the figures of each of its reports."""
+    return [(bundle.name, dict(report.get("figures", {}))) for report in reports_of(bundle)]
 
 
 def read_metrics(bundle: Path, name: str = "metrics.json") -> dict | None:

@@ -45,7 +45,18 @@ def test_the_segmenter_is_measured_in_every_view(bundle, tmp_path):
     assert figures["monai_slices_seconds"] > figures["slices_seconds"]
 
 
+@pytest.mark.slow
+def test_the_segmenter_stands_beside_the_anomaly_maps(bundle, tmp_path):
+    few = {"subjects": 4, "healthy": 1, "references": 2, "large_lesions": 0}
+    found = measured(bundle, tmp_path, "evaluate_segmenter_map", **few)
+    rows = {row[0]: row[1:] for row in found["tables"][1]["rows"]}
+    assert "equalised intensity, smoothed" in rows and "chance" in rows
+    for contrast in ("T1w", "T1Gd", "T2w", "FLAIR"):
+        # An untrained network's map is one value, and its AP is chance.
+        assert found["figures"][f"{contrast}_ap"] == pytest.approx(found["figures"][f"{contrast}_chance"], abs=0.01)
+
+
 def test_criteria_name_figures_and_their_bounds():
-    for name in ("evaluate_segmenter", "evaluate_lesions"):
+    for name in ("evaluate_segmenter", "evaluate_lesions", "evaluate_segmenter_map"):
         config = json.loads((ROOT / "bundles" / NAME / "configs" / f"{name}.json").read_text())
         assert config["criteria"] and config["report"]["command"] in config["_desc_"]
