@@ -68,7 +68,7 @@ def find_images(
 def without_previews(paths: list[Path]) -> list[Path]:
     """Files without label maps and heat maps and, where there are videos or volumes, without pictures."""
     paths = [path for path in paths if not is_label(path.name) and not stem(path.name).endswith("heatmap")]
-    moving = [path for path in paths if format_of_name(path.name) not in ("png", "jpeg")]
+    moving = [path for path in paths if format_of_name(path.name) not in ("png", "jpeg", "nrrd")]
     return moving or paths
 
 

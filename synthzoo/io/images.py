@@ -1,4 +1,7 @@
-"""2D images: PNG, JPEG and DICOM (CR, DX, MG and single frames) as levels in [0, 1], with the size of their pixels."""
+"""2D images as levels in [0, 1], with the size of their pixels.
+
+They are PNG, JPEG, DICOM (CR, DX, MG and single frames), or one slice in colour as 3D Slicer saves it.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from synthzoo.errors import UserError
+from synthzoo.io.colour_volumes import LARGEST, is_colour_volume, read_colour_volume, without_alpha
 from synthzoo.io.dicom_pixels import frames_of, pixels_of, read_header, spacing_of
 from synthzoo.io.jpeg import CONVERT, grey_of, jpeg_size
 from synthzoo.io.kinds import ENDINGS, first_bytes, format_of_content, what_is
 
-LARGEST = 8192  # pixels of a side
 MAX_BYTES = 1 << 29  # of a file: 16 bits a colour of the largest picture, not compressed
 READ = ("png", "jpeg", "dicom")
 
@@ -32,18 +35,21 @@ def read_picture(
 ) -> Picture:
     """Read a 2D image.
 
-    16-bit images keep all their levels: level k is k / 65535. DICOM is shown as `synthzoo.io.dicom_pixels` says.
+    Grey of 16 bits keeps all its levels: level k is k / 65535. Colours have 8 bits, whatever the file has; a palette is
+    looked up, alpha that is opaque everywhere is left out, and EXIF says which way is up. DICOM is shown as
+    `synthzoo.io.dicom_pixels` says.
 
     Args:
-        path: PNG, JPEG or DICOM of one frame; the content decides, not the name.
+        path: PNG, JPEG, DICOM of one frame, or one slice in colour in NIfTI or NRRD, see `synthzoo.io.colour_volumes`;
+            the content decides, not the name.
         channels: 1 for grey, 3 for red, green and blue (grey images three times).
         colour: what one channel is made of: "refuse" takes channels that agree within a few grey levels, "average" the
             mean of any.
         needed, remedy: for the sentence that refuses colour.
 
     Raises:
-        UserError: missing, empty, damaged, cut short, another kind of file, several frames, too large, or in colour
-            where grey is needed.
+        UserError: missing, empty, damaged, cut short, another kind of file, several frames, too large, transparent,
+            in colours for print, or in colour where grey is needed.
     """
     path = Path(path)
     if channels not in (1, 3):
@@ -56,11 +62,14 @@ def read_picture(
     form = format_of_content(head)
     if not head:
         raise UserError(f"picture {path} is an empty file (0 bytes) or cannot be read: copy or export it again.")
-    if form not in READ:
+    coloured = form not in READ and is_colour_volume(path)
+    if form not in READ and not coloured:
         endings = ", ".join(ending for known in READ for ending in ENDINGS[known])
         raise UserError(f"picture {path} is {what_is(head) or 'no picture'}: give PNG, JPEG or DICOM ({endings}).")
     spacing = None
-    if form == "dicom":
+    if coloured:
+        bands, spacing = read_colour_volume(path)
+    elif form == "dicom":
         dataset = read_header(path)
         _expect_size(path, int(dataset.Columns), int(dataset.Rows))
         if frames_of(dataset) > 1:
@@ -98,9 +107,7 @@ def _bands(path: Path, form: str) -> np.ndarray:
     if picture.mode in ("CMYK", "YCCK"):
         raise UserError(f"picture {path} has colours for print ({picture.mode}): save it as RGB or in grey.")
     if "A" in picture.mode or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        if np.asarray(picture)[..., 3].min() < 255:
-            raise UserError(f"picture {path} is transparent in places: save it without transparency.")
+        return without_alpha(np.asarray(picture.convert("RGBA")).transpose(2, 0, 1), path)
     if picture.mode in ("L", "1"):
         return np.asarray(picture.convert("L"))[None]
     return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)

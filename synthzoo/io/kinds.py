@@ -23,6 +23,7 @@ ENDINGS: dict[str, tuple[str, ...]] = {
     "mov": (".mp4", ".m4v", ".mov"),
     "matroska": (".mkv", ".webm"),
     "latents": (".pt",),
+    "nrrd": (".nrrd",),
 }
 HOLDS: dict[str, tuple[str, ...]] = {
     "nifti": ("volume", "video", "label"),
@@ -33,6 +34,7 @@ HOLDS: dict[str, tuple[str, ...]] = {
     "mov": ("video",),
     "matroska": ("video",),
     "latents": ("latents",),
+    "nrrd": ("image",),  # of one slice in colour; see `synthzoo.io.colour_volumes`
 }
 NAMES = {
     "nifti": "a NIfTI file",
@@ -42,8 +44,14 @@ NAMES = {
     "avi": "an AVI file",
     "mov": "an MP4 or QuickTime file",
     "matroska": "a Matroska or WebM file",
+    "nrrd": "an NRRD file",
 }
-MARKS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"\x1a\x45\xdf\xa3": "matroska"}  # at the first byte
+MARKS = {  # at the first byte
+    b"\x89PNG": "png",
+    b"\xff\xd8\xff": "jpeg",
+    b"\x1a\x45\xdf\xa3": "matroska",
+    b"NRRD000": "nrrd",
+}
 FOREIGN = {
     b"GIF8": "a GIF",
     b"\x93NUM": "a NumPy array",
@@ -115,7 +123,7 @@ def endings_of(kinds: Collection[str]) -> tuple[str, ...]:
 
 def stem(name: str) -> str:
     """A file name without its extension, where `.nii.gz` counts as one."""
-    known = [ending for endings in ENDINGS.values() for ending in endings] + [".nrrd", ".mha"]
+    known = [ending for endings in ENDINGS.values() for ending in endings] + [".mha"]
     for ending in sorted(known, key=len, reverse=True):
         if name.lower().endswith(ending):
             return name[: -len(ending)]
@@ -137,9 +145,12 @@ def is_input(path: Path, kinds: Collection[str]) -> bool:
     if form == "dicom":
         kind = dicom_kind(path)
         return kind in kinds and kind != "volume"
-    if form == "nifti" and not {"volume", "label"} & set(kinds):
+    if form == "nrrd" or (form == "nifti" and not {"volume", "label"} & set(kinds)):
+        from synthzoo.io.colour_volumes import is_colour_volume
         from synthzoo.io.volumes import is_nifti_video
 
+        if "image" in kinds and is_colour_volume(path):
+            return True
         return "video" in kinds and is_nifti_video(path)
     return form is not None and bool(set(HOLDS[form]) & set(kinds))
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from synthzoo.errors import UserError
+from synthzoo.io.colour_volumes import is_colour_volume
 from synthzoo.io.images import read_picture
 from synthzoo.io.kinds import HOLDS, dicom_kind, format_of
 from synthzoo.io.videos import as_unit, read_video
@@ -48,6 +49,8 @@ def kind_of_input(path: str | Path) -> str:
         raise UserError(f"image {path} is neither a volume nor a picture nor a video that is read: export it again.")
     if form == "dicom":
         return dicom_kind(path)
+    if form == "nifti" and is_colour_volume(path):
+        return "image"
     return "video" if form == "nifti" and is_nifti_video(path) else HOLDS[form][0]
 
 
@@ -55,7 +58,8 @@ def read_image(path: str | Path, channels: int = 1, colour: str = "refuse") -> I
     """Read a volume, a 2D image or a video, by its content and then its name.
 
     Args:
-        path: NIfTI, a folder of DICOM slices, PNG, JPEG, DICOM of one or many frames, AVI, MP4, QuickTime, Matroska.
+        path: NIfTI, a folder of DICOM slices, PNG, JPEG, DICOM of one or many frames, AVI, MP4, QuickTime, Matroska, or
+            one slice in colour in NIfTI or NRRD.
         channels: that the network takes.
         colour: see `synthzoo.io.images.read_picture` and `synthzoo.io.videos.read_video`.
 

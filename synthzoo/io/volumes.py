@@ -61,10 +61,11 @@ def is_nifti_video(path: str | Path) -> bool:
     if not path.is_file() or not path.name.lower().endswith(ENDINGS["nifti"]):
         return False
     try:
-        shape = open_nifti(path).shape
+        image = open_nifti(path)
+        shape, coloured = image.shape, bool(image.get_data_dtype().fields)
     except Exception:  # whoever reads it says what is wrong with it
         return False
-    return len(shape) in (3, 4) and shape[2] == 1 and min(shape[:2]) > 1
+    return len(shape) in (3, 4) and shape[2] == 1 and min(shape[:2]) > 1 and not coloured
 
 
 def read_nifti_video(path: str | Path) -> tuple[np.ndarray, float | None]:

@@ -6,6 +6,7 @@ import zlib
 
 import fuzz_dicom
 import fuzz_nifti
+import fuzz_nrrd
 import fuzz_pictures
 import fuzz_tables
 import fuzz_videos
@@ -52,6 +53,12 @@ def test_videos(worker, folder, made):
 @given(fuzz_pictures.pictures())
 @examples(COUNT)
 def test_pictures(worker, folder, made):
+    fuzz_pictures.one(worker, folder, *made)
+
+
+@given(fuzz_nrrd.nrrds())
+@examples(COUNT)
+def test_slices_in_colour(worker, folder, made):
     fuzz_pictures.one(worker, folder, *made)
 
 
