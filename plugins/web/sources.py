@@ -11,18 +11,21 @@ from SynthZooLib.client import ZooClient
 from SynthZooLib.errors import ZooError
 from SynthZooLib.jobs import Run
 from SynthZooLib.models import Model, read_models
+from SynthZooLib.png import READERS
 from SynthZooLib.samples import sample_name
 from SynthZooLib.stored import fetch_study, map_sidecar
 from SynthZooLib.videos import is_video
 from SynthZooLib.volumes import told
 
 VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha")
+PICTURES = tuple(READERS)
+DRAWN = ("preview", "_overlay")  # ends of the names of pictures that show results, and are none
 KINDS = {"heatmap": "heat_map", "confidence": "confidence", "dseg": "label", "mask": "label"}  # else "image"
 
 
 def stem(name: str) -> str | None:
-    """The name without the ending of a volume, or None for any other file."""
-    return next((name[: -len(ending)] for ending in VOLUMES if name.lower().endswith(ending)), None)
+    """The name without the ending of a volume or a picture, or None for any other file."""
+    return next((name[: -len(end)] for end in (*VOLUMES, *PICTURES) if name.lower().endswith(end)), None)
 
 
 def subtitle(case: Case) -> str:
@@ -38,28 +41,27 @@ class Folder:
         images: folder of the scans that the results belong to; a map is then shown over its scan.
 
     Raises:
-        ZooError: a folder that does not exist or holds no volume.
+        ZooError: a folder that does not exist or holds neither a volume nor a picture.
     """
 
     def __init__(self, folder: str, images: str | None = None):
         self.folder = Path(folder)
         self.where = str(self.folder.resolve())
-        self.own = volumes_of(self.folder)
-        self.scans = volumes_of(Path(images)) if images else {}
+        self.own = images_of(self.folder)
+        self.scans = images_of(Path(images)) if images else {}
         if not self.own:
-            raise ZooError(f"{folder} has no volume ({', '.join(VOLUMES)}): name the output_dir of a run.")
+            known = ", ".join((*VOLUMES, *PICTURES))
+            raise ZooError(f"{folder} has no volume or picture ({known}): name the output_dir of a run.")
 
     def models(self) -> dict[str, Model]:
         """None: a folder can only be looked at."""
         return {}
 
     def studies(self) -> list[Case]:
-        """One study per case of a run, and every other volume as a scan, by name."""
+        """One study per case of a run, and every other volume or picture as a scan, by name."""
         found: dict[str, Case] = {}
         for path in self.own.values():
-            # `sub-0001/sub-0001_T1w.nii.gz`, or in the BIDS layout with `anat` between.
-            parents = path.relative_to(self.folder).parts[:-1]
-            in_case = next((up for up in reversed(parents) if path.name.startswith(f"{up}_")), "")
+            in_case = case_of(path, self.folder)
             name = in_case or stem(path.name)
             case = found.setdefault(name, Case(name, {}, {}))
             kind = KINDS.get(stem(path.name).rsplit("_", 1)[-1], "image") if in_case else "image"
@@ -69,7 +71,7 @@ class Folder:
         for case in found.values():
             source = case.sidecar.get("input", {}).get("name", "")
             scan = self.scans.get(source) or self.own.get(source)
-            if "image" not in case.outputs and scan:
+            if scan and ("image" not in case.outputs or "heat_map" in case.outputs):
                 case.outputs["image"] = Output(str(scan))
         return [found[name] for name in sorted(found)]
 
@@ -174,12 +176,28 @@ class Server:
         return made[0]
 
 
-def volumes_of(folder: Path) -> dict[str, Path]:
-    """File name -> path of every volume below a folder.
+def images_of(folder: Path) -> dict[str, Path]:
+    """File name -> path of every volume and picture below a folder, without pictures that show results.
 
     Raises:
         ZooError: there is no such folder.
     """
     if not folder.is_dir():
         raise ZooError(f"{folder} is no folder: name the output_dir of a run.")
-    return {path.name: path for path in sorted(folder.rglob("*")) if stem(path.name) and path.is_file()}
+    found = [path for path in sorted(folder.rglob("*")) if stem(path.name) and path.is_file()]
+    solid = {path.parent for path in found if path.name.lower().endswith(VOLUMES)}
+
+    def is_drawn(path: Path) -> bool:
+        of_a_volume = path.parent in solid and case_of(path, folder) != ""
+        return path.name.lower().endswith(PICTURES) and (of_a_volume or stem(path.name).endswith(DRAWN))
+
+    return {path.name: path for path in found if not is_drawn(path)}
+
+
+def case_of(path: Path, folder: Path) -> str:
+    """The case of a run that a file belongs to, "" for none.
+
+    It is `sub-0001` of `sub-0001/sub-0001_T1w.nii.gz`, or in the BIDS layout with `anat` between.
+    """
+    parents = path.relative_to(folder).parts[:-1]
+    return next((up for up in reversed(parents) if path.name.startswith(f"{up}_")), "")

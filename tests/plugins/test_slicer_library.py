@@ -14,8 +14,10 @@ import urllib.request
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bundle_runs import ROOT
+from PIL import Image, ImageOps
 from small_image_bundles import FINER, TWIN
 
 sys.path.insert(0, str(ROOT / "plugins" / "slicer" / "SynthZoo" / "SynthZoo"))
@@ -24,6 +26,7 @@ from SynthZooLib.answer import unpack
 from SynthZooLib.batch import BatchRun, Tally
 from SynthZooLib.client import ZooClient
 from SynthZooLib.errors import Cancelled, NotFound, ZooError
+from SynthZooLib.exif import orientation_of, upright
 from SynthZooLib.jobs import Run
 from SynthZooLib.models import read_models
 from SynthZooLib.scores import lines_of, read_scores
@@ -61,6 +64,35 @@ def test_class_scores_become_lines_with_the_likeliest_first():
 def test_a_table_that_is_no_class_scores_is_told(text, part):
     with pytest.raises(ZooError, match=part):
         read_scores(text, "/folder/x_classes.tsv")
+
+
+# --- photographs -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_photograph_stands_as_pillow_turns_it_by_its_exif(turn, ending, order, tmp_path):
+    path, exif = str(tmp_path / f"held.{ending}"), Image.Exif()
+    exif[0x010F], exif[0x0112] = "a camera", turn
+    exif.endian = order
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, exif=exif)
+    with Image.open(path) as stored:
+        assert np.array_equal(upright(np.asarray(stored), path), np.asarray(ImageOps.exif_transpose(stored)))
+    assert orientation_of(path) == turn
+
+
+def test_a_file_whose_exif_is_missing_or_damaged_stays_as_it_is(tmp_path):
+    path, exif = tmp_path / "held.jpg", Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (8, 5)).save(path, exif=exif)
+    whole = path.read_bytes()
+    at = whole.index(b"Exif") + 6
+    for data in (b"", whole[:30], whole[: at + 9], whole.replace(whole[at : at + 2], b"XX", 1), b"\x89PNG" + whole):
+        path.write_bytes(data)
+        assert orientation_of(str(path)) == 1
+    assert orientation_of(str(tmp_path / "absent.jpg")) == 1
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

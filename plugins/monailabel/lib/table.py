@@ -25,7 +25,7 @@ LONGEST_NAME = 255  # bytes of a file name
 SEPARATORS = "/\\:" if os.name == "nt" else "/\\"
 LARGEST_INFO = 1_000_000  # characters of JSON
 LARGEST_INTEGER = 2**63 - 1
-LABEL_ENDINGS = (*(end for form, ends in ENDINGS.items() if form != "latents" for end in ends), ".nrrd")
+LABEL_ENDINGS = tuple(end for form, ends in ENDINGS.items() if form != "latents" for end in ends)
 TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]')
 
 

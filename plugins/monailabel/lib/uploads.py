@@ -58,11 +58,12 @@ def drop_upload(path: Path | None) -> None:
 
 
 def check_upload(
-    path: Path, modality: str = "", channels: int = 1, blank: bool = False, job: Job | None = None
+    path: Path, modality: str = "", channels: int = 1, blank: bool = False, job: Job | None = None, grey: bool = False
 ) -> None:
     """Read an uploaded volume, picture or video whole, so that a bad one is refused before anything is stored or run.
 
-    One file is read at a time, whoever sends it: that bounds the memory of all together.
+    A picture may have colours: what becomes of them where a bundle takes grey is for the bundle's reader to say. One
+    file is read at a time, whoever sends it: that bounds the memory of all together.
 
     Args:
         path: file or folder of DICOM slices.
@@ -70,6 +71,7 @@ def check_upload(
         channels: channels of the volume.
         blank: take a volume of one value.
         job: that the file belongs to; it may be cancelled while the file waits.
+        grey: refuse a picture in colour.
 
     Raises:
         Cancelled: the job was.
@@ -86,7 +88,7 @@ def check_upload(
         elif kind == "video":
             check_video(path)
         else:
-            read_image(path, channels)
+            read_image(path, 1 if grey else 3)
     except UserError as error:
         raise UserError(str(error).replace(f"{path.parent}/", "")) from None
     finally:
@@ -105,6 +107,6 @@ def check_label(path: Path) -> None:
                 raise UserError(f"label {path.name} is not an NRRD file, whatever its name says: export it again.")
         return
     try:
-        check_upload(path, blank=True)
+        check_upload(path, blank=True, grey=True)
     except UserError as error:
         raise UserError(str(error).replace("image ", "label ", 1)) from None

@@ -9,7 +9,10 @@ import numpy as np
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from .exif import upright
+
 READERS = {".png": "vtkPNGReader", ".jpg": "vtkJPEGReader", ".jpeg": "vtkJPEGReader"}
+GREY, RGB = 0, 2  # PNG's numbers for what a pixel holds
 
 
 def is_picture(path: str) -> bool:
@@ -23,7 +26,11 @@ def ending(path: str) -> str:
 
 
 def pixels_of(path: str) -> np.ndarray | None:
-    """Grey levels (rows, columns) of a picture as its file has them, of colours their mean; None if it is damaged."""
+    """Pixels of a picture as its file has them, upright as its EXIF says; None if it is damaged.
+
+    Grey levels are (rows, columns), and so are colours that are all grey; other colours are (rows, columns, 3), without
+    their alpha.
+    """
     reader = getattr(vtk, READERS[ending(path)])()
     if not reader.CanReadFile(path):
         return None
@@ -35,15 +42,18 @@ def pixels_of(path: str) -> np.ndarray | None:
     if scalars is None or not rows * columns:
         return None
     pixels = vtk_to_numpy(scalars).reshape(rows, columns, -1)[::-1]
-    colours = pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., :1]
-    return np.ascontiguousarray(np.rint(colours.mean(2)).astype(pixels.dtype))
+    bands = pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., :1]
+    if (bands == bands[..., :1]).all():
+        bands = bands[..., 0]
+    return np.ascontiguousarray(upright(bands, path))
 
 
-def png_of(deep: np.ndarray) -> bytes:
-    """A grey PNG of numbers (rows, columns), big-endian with 16 bits."""
-    rows, columns = deep.shape
-    lines = b"".join(b"\0" + line.tobytes() for line in deep)
-    header = struct.pack(">IIBBBBB", columns, rows, 16, 0, 0, 0, 0)
+def png_of(numbers: np.ndarray) -> bytes:
+    """A PNG: grey of numbers (rows, columns), big-endian with 16 bits, or colours uint8 (rows, columns, 3)."""
+    rows, columns = numbers.shape[:2]
+    lines = b"".join(b"\0" + line.tobytes() for line in numbers)
+    depth = 8 * numbers.dtype.itemsize, GREY if numbers.ndim == 2 else RGB
+    header = struct.pack(">IIBBBBB", columns, rows, *depth, 0, 0, 0)
     parts = ((b"IHDR", header), (b"IDAT", zlib.compress(lines, 3)), (b"IEND", b""))
     chunks = [
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts

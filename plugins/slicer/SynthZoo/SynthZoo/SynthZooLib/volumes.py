@@ -19,34 +19,50 @@ WINDOW_PERCENTILES = (0.5, 99.5)
 MOST_LOOKED_AT = 500_000
 MOST_SHEAR = 1e-3
 CT_WINDOW = (-160.0, 240.0)
+SCALAR, VECTOR, LABELMAP = "vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode", "vtkMRMLLabelMapVolumeNode"
 
 
-def read_volume(scene, path: str, name: str, labelmap: bool = False):
-    """A file as a volume node, with a display node; a picture is one voxel thick.
+def read_volume(scene, path: str, name: str, labelmap: bool = False, grey: bool = False):
+    """A file as a volume node, with a display node; a picture is one voxel thick, and one in colour a vector volume.
+
+    Args:
+        scene: where to.
+        path: of the file.
+        name: of the node.
+        labelmap: make it a label map.
+        grey: refuse colours, as of a map.
 
     Raises:
-        ZooError: the file cannot be read.
+        ZooError: the file cannot be read, or has colours where single numbers are needed.
     """
-    kind = "vtkMRMLLabelMapVolumeNode" if labelmap else "vtkMRMLScalarVolumeNode"
-    node = scene.AddNewNodeByClass(kind, scene.GenerateUniqueName(name))
+    file = os.path.basename(path)
+    kinds = [LABELMAP] if labelmap else [SCALAR] if grey else [SCALAR, VECTOR]
     if is_picture(path):  # slicer-core alone, as on the web page, has no reader of its own for them
         pixels = pixels_of(path)
         if pixels is None:
-            scene.RemoveNode(node)
-            raise ZooError(f"{os.path.basename(path)} cannot be read as a picture: it is damaged or of another format.")
+            raise ZooError(f"{file} cannot be read as a picture: it is damaged or of another format.")
+        if pixels.ndim == 3 and kinds[-1] != VECTOR:
+            raise ZooError(f"{file} has colours, but one number per pixel is needed: save it in grey.")
+        node = scene.AddNewNodeByClass(kinds[-1] if pixels.ndim == 3 else kinds[0], scene.GenerateUniqueName(name))
         slicer.util.updateVolumeFromArray(node, pixels[None])
         node.SetIJKToRASDirections(-1, 0, 0, 0, -1, 0, 0, 0, 1)  # as Slicer puts a picture
         node.CreateDefaultDisplayNodes()
         return node
-    # Not kept in the scene: the file is a temporary one, and the node shall ask for a place when it is saved.
-    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
-    storage.SetFileName(path)
-    storage.SetSingleFile(1)
-    if not os.path.isfile(path) or not storage.ReadData(node) or node.GetImageData() is None:
+    for kind in kinds if os.path.isfile(path) else ():
+        node = scene.AddNewNodeByClass(kind, scene.GenerateUniqueName(name))
+        # Not kept in the scene: the file is a temporary one, and the node shall ask for a place when it is saved.
+        storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+        storage.SetFileName(path)
+        storage.SetSingleFile(1)
+        told = vtk.vtkObject.GetGlobalWarningDisplay()
+        vtk.vtkObject.SetGlobalWarningDisplay(told and kind == kinds[-1])  # colours are no scalars: no error yet
+        read = storage.ReadData(node)
+        vtk.vtkObject.SetGlobalWarningDisplay(told)
+        if read and node.GetImageData() is not None:
+            node.CreateDefaultDisplayNodes()
+            return node
         scene.RemoveNode(node)
-        raise ZooError(f"{os.path.basename(path)} cannot be read as a volume: it is damaged or of another format.")
-    node.CreateDefaultDisplayNodes()
-    return node
+    raise ZooError(f"{file} cannot be read as a volume: it is damaged or of another format.")
 
 
 def write_volume(node, folder: str) -> str:
@@ -110,12 +126,14 @@ def set_window(node, modality: str = "", stated=None) -> tuple[float, float]:
     """Set window and level; gives the lowest and the highest shown value.
 
     Args:
-        node: a scalar volume.
+        node: a scalar volume, or one in colour, which is shown as it is.
         modality: "CT" in Hounsfield units has a window of its own.
         stated: (low, high) that the model states.
     """
     array = voxels(node)
-    if stated:
+    if array.ndim > 3:
+        low, high = 0.0, float(np.iinfo(array.dtype).max) if array.dtype.kind == "u" else float(array.max())
+    elif stated:
         low, high = float(stated[0]), float(stated[1])
     elif modality.upper() == "CT" and float(array.min()) < -500:
         low, high = CT_WINDOW

@@ -305,9 +305,74 @@ class SynthZooSceneTest(unittest.TestCase):
         composite = self.scene.GetFirstNodeByName("Red test")
         layers = composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()
         self.assertEqual(layers, (source.GetID(), made.heat.GetID()))
-        colours = make_volume(np.zeros((1, 4, 5, 3), np.uint8), "colours", kind="vtkMRMLVectorVolumeNode")
-        with self.assertRaisesRegex(ZooError, "has colours"):
-            pictures.write_picture(colours, self.folder)
+
+    def make_photograph(self, extra=(), kind=np.uint8):
+        """Colours [1, j, i, bands] of a flat image and its node; `extra` are bands behind red, green and blue."""
+        white = np.iinfo(kind).max
+        colours = np.random.default_rng(4).integers(0, 256, (1, 12, 9, 3)).astype(np.float64) / 255 * white
+        bands = [colours, *(np.full((1, 12, 9, 1), part * white) for part in extra)]
+        array = np.ascontiguousarray(np.rint(np.concatenate(bands, -1)).astype(kind))
+        return array, make_volume(array, "photograph", kind="vtkMRMLVectorVolumeNode")
+
+    def test_a_photograph_goes_out_and_comes_back_with_its_colours(self):
+        for extra, kind in (((), np.uint8), ((1,), np.uint8), ((), np.uint16)):
+            array, node = self.make_photograph(extra, kind)
+            path = pictures.write_picture(node, self.folder)
+            self.assertTrue(layout.is_flat(node))
+            back = volumes.read_volume(self.scene, path, "back")
+            self.assertTrue(back.IsA("vtkMRMLVectorVolumeNode"))
+            expected = np.rint(array[..., :3] * (255 / np.iinfo(kind).max))
+            np.testing.assert_array_equal(volumes.voxels(back), expected)
+            self.assertEqual(volumes.set_window(back), (0.0, 255.0), "as it is")
+            volumes.mark(back, "m", "study_9")
+            self.assertEqual(volumes.study_of(back), "study_9")
+            self.assertIs(volumes.find_study(self.scene, "study_9"), back)
+            self.scene.RemoveNode(back)
+        grey = np.repeat(np.arange(108, dtype=np.uint8).reshape(1, 12, 9, 1), 2, -1)
+        grey[..., 1] = 255
+        node = make_volume(grey, "grey and opaque", kind="vtkMRMLVectorVolumeNode")
+        sent = volumes.read_volume(self.scene, pictures.write_picture(node, self.folder), "sent")
+        self.assertFalse(sent.IsA("vtkMRMLVectorVolumeNode"))
+        np.testing.assert_array_equal(volumes.voxels(sent)[0], np.rint(grey[0, ..., 0] / 107 * 65535))
+
+    def test_several_numbers_a_pixel_that_are_no_colours_are_refused(self):
+        with self.assertRaisesRegex(ZooError, "photograph is transparent in places"):
+            pictures.write_picture(self.make_photograph((0.5,))[1], self.folder)
+        for array in (np.zeros((1, 4, 5, 3), np.float32), np.zeros((1, 4, 5, 6), np.uint8)):
+            node = make_volume(array, "field", kind="vtkMRMLVectorVolumeNode")
+            with self.assertRaisesRegex(ZooError, "that are no colours"):
+                pictures.write_picture(node, self.folder)
+        with self.assertRaisesRegex(ZooError, "has colours or several components"):
+            volumes.write_volume(make_volume(np.zeros((3, 4, 5, 3), np.uint8), kind="vtkMRMLVectorVolumeNode"), "")
+
+    def test_a_map_lies_on_a_photograph_and_has_no_colours_itself(self):
+        array, source = self.make_photograph()
+        path = os.path.join(self.folder, "map.png")
+        with open(path, "wb") as file:
+            file.write(png.png_of((np.arange(108).reshape(12, 9) // 36 * 600).astype(">u2")))
+        node = pictures.read_map(self.scene, path, "map", source)
+        np.testing.assert_allclose(volumes.affine_of(node), OBLIQUE, atol=1e-4)
+        self.assertEqual(volumes.voxels(node).shape, (1, 12, 9))
+        found, marks = labels.read_segmentation(self.scene, path, "labels", {}, source)
+        self.assertEqual(marks.shape, (1, 12, 9))
+        with open(path, "wb") as file:
+            file.write(png.png_of(array[0]))
+        with self.assertRaisesRegex(ZooError, "map.png has colours"):
+            pictures.read_map(self.scene, path, "map", source)
+        with self.assertRaisesRegex(ZooError, "map.png has colours"):
+            labels.read_segmentation(self.scene, path, "labels", {}, source)
+
+    def test_a_slice_in_colour_of_a_file_opens_with_its_colours(self):
+        array, node = self.make_photograph()
+        for ending in (".nii.gz", ".nrrd"):
+            storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+            storage.SetFileName(os.path.join(self.folder, f"photograph{ending}"))
+            self.assertTrue(storage.WriteData(node))
+            volume, browser = show.read_image(self.scene, storage.GetFileName(), "photograph")
+            self.assertIsNone(browser)
+            self.assertTrue(volume.IsA("vtkMRMLVectorVolumeNode"))
+            np.testing.assert_array_equal(volumes.voxels(volume), array)
+            np.testing.assert_allclose(volumes.affine_of(volume), OBLIQUE, atol=1e-4)
 
     def test_an_answer_that_would_leave_its_folder_is_refused(self):
         path = os.path.join(self.folder, "answer.zip")
