@@ -10,7 +10,7 @@ SLICER_STAMP := $(SLICER_VENV)/installed
 JOBS ?= 2
 BUNDLE ?= brain_mr_synthesis_ldm
 
-.PHONY: help setup slicer demo test test-all lint format index package bench evaluate
+.PHONY: help setup slicer demo test test-all lint format index package bench evaluate adaptability
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -96,3 +96,6 @@ bench: setup  ## seconds per volume against the peers on the same weights
 
 evaluate: setup  ## the numbers of one bundle's card: make evaluate BUNDLE=brain_mr_anomaly_map_manytasks
 	cd bundles/$(BUNDLE) && ../../$(RUN) -m monai.bundle run --config_file "['configs/inference.json','configs/evaluate.json']"
+
+adaptability: setup  ## generators of every modality in one table, docs/adaptability.md; make adaptability ARGS="--rows echo"
+	$(RUN) scripts/adaptability.py $(ARGS)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from synthzoo.bundle import cards
+from synthzoo.bundle.adaptability import adaptability_text, configs_text
 from synthzoo.bundle.find import bundle_files, find_bundles, read_json, read_metadata
 from synthzoo.bundle.form import dump
 from synthzoo.bundle.schema import verify_metadata
@@ -21,6 +22,7 @@ from synthzoo.io.files import write_text
 
 INDEX = "bundle_index.json"
 METHODS = Path("docs", "anomaly_maps.md")  # compares the anomaly maps of the brain
+ADAPTABILITY = Path("docs", "adaptability.md")  # generators of every modality, from the report beside it
 FORMAT = 1
 
 
@@ -60,7 +62,17 @@ def plan(root: Path, base_url: str | None = None) -> dict[Path, str]:
     if methods.is_file():
         text = cards.methods_text([named for bundle in find_bundles(root) for named in figures_of(bundle)])
         planned[methods] = cards.fill(read_text(methods), "methods", text, methods)
-    return planned
+    return planned | plan_adaptability(root / ADAPTABILITY, {bundle.name: bundle for bundle in find_bundles(root)})
+
+
+def plan_adaptability(page: Path, bundles: Mapping[str, Path]) -> dict[Path, str]:
+    """The page of adaptability with the tables of its report, where both are there."""
+    report_path = page.with_suffix(".json")
+    if not (page.is_file() and report_path.is_file()):
+        return {}
+    report = read_json(report_path)
+    text = cards.fill(read_text(page), "adaptability", adaptability_text(report, bundles), page)
+    return {page: cards.fill(text, "configs", configs_text(report, bundles), page)}
 
 
 def plan_bundle(bundle: Path) -> dict[Path, str]:

@@ -46,3 +46,8 @@ def with_denoiser(network: nn.Module, denoiser: nn.Module) -> nn.Module:
 def has_closed_form(network: nn.Module) -> bool:
     """Whether the network's denoiser adds to a linear one."""
     return getattr(network.denoiser, "gaussian", None) is not None
+
+
+def closed_form_alone(network: nn.Module) -> nn.Module:
+    """The network with the closed form of its denoiser in the denoiser's place, for a config."""
+    return with_denoiser(network, ClosedFormAlone(network.denoiser.gaussian))

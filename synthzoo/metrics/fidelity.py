@@ -90,16 +90,18 @@ def unexplained_spread(images: np.ndarray, conditions: np.ndarray, step: int = 1
 
 
 def ms_ssim(first: torch.Tensor, second: torch.Tensor) -> np.ndarray:
-    """MS-SSIM in [0, 1] of image pairs (N, 1, D, H, W) with values in [0, 1], (N,); every axis at least 28 voxels."""
-    metric = MultiScaleSSIMMetric(spatial_dims=3, data_range=1.0, reduction="none", **MS_SSIM)
+    """MS-SSIM in [0, 1] of image pairs (N, 1, D, H, W) or (N, 1, H, W) with values in [0, 1], (N,); every axis at
+    least 28 voxels."""
+    metric = MultiScaleSSIMMetric(spatial_dims=first.ndim - 2, data_range=1.0, reduction="none", **MS_SSIM)
     with torch.inference_mode():
         return metric(first.float(), second.float()).flatten().numpy()
 
 
 def pairwise_ms_ssim(images: np.ndarray | torch.Tensor, pairs: int = 100, seed: int = 0, batch_size: int = 4) -> dict:
-    """Mean and standard deviation of MS-SSIM over random pairs of different images (N, D, H, W) or (N, 1, D, H, W)."""
+    """Mean and standard deviation of MS-SSIM over random pairs of different images (N, D, H, W), (N, 1, D, H, W) or
+    flat ones (N, H, W)."""
     images = torch.as_tensor(images, dtype=torch.float32)
-    images = images[:, None] if images.ndim == 4 else images
+    images = images[:, None] if images.ndim in (3, 4) else images
     count = len(images)
     if count < 2:
         raise ValueError(f"pairwise_ms_ssim needs at least 2 images, got {count}")
