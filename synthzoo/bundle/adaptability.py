@@ -112,6 +112,9 @@ def ldm_settings(config: Mapping[str, Any]) -> dict[str, str]:
         found[f"{part}: class"] = node["_target_"].rpartition(".")[2]
         keys = PARTS[part.removeprefix("second ")][1]
         found |= {f"{part}: {key}": said(node[key]) for key in keys if key in node}
+        blocks = node.get("num_res_blocks")
+        if isinstance(blocks, list) and len(set(blocks)) == 1:  # one number stands for all levels in other configs
+            found[f"{part}: num_res_blocks"] = said(blocks[0])
     return found
 
 
@@ -130,9 +133,7 @@ def parts_of(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
 
 
 def said(value: Any) -> str:
-    """A setting as text; of a list of one integer again and again, as of blocks in each level, that integer."""
-    if isinstance(value, list) and value and set(map(type, value)) == {int} and len(set(value)) == 1:
-        return str(value[0])
+    """A setting as text."""
     if isinstance(value, list):
         return ", ".join(map(said, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

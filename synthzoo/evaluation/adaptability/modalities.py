@@ -107,15 +107,14 @@ class Modality(ABC):
 
 def request_table(asked: Phantoms, conditions: Mapping[str, Mapping]) -> str:
     """A table of requests as TSV: a line for each phantom, values within the bundle's bounds, words by their number."""
-    lines = ["\t".join(asked.names)]
+    names = [name for name in asked.names if name in conditions]
+    lines = ["\t".join(names)]
     for row in asked.values:
-        cells = []
-        for name, value in zip(asked.names, row.tolist(), strict=True):
-            rule = conditions[name]
-            if "enum" in rule:
-                cells.append(str(rule["enum"][int(value)]))
-            else:
-                cells.append(f"{np.clip(value, rule.get('minimum'), rule.get('maximum')):.6g}")
+        cells, held = [], dict(zip(asked.names, row.tolist(), strict=True))
+        for name in names:
+            rule, value = conditions[name], held[name]
+            low, high = rule.get("minimum", -np.inf), rule.get("maximum", np.inf)
+            cells.append(str(rule["enum"][int(value)]) if "enum" in rule else f"{np.clip(value, low, high):.6g}")
         lines.append("\t".join(cells))
     return "\n".join(lines) + "\n"
 

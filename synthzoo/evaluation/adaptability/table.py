@@ -27,6 +27,8 @@ from synthzoo.phantoms.cache import settings_key
 
 FIRST, LAST = 80_000, 90_000  # numbers of held-out subjects, beyond the evaluations' and below the instruments' own
 BLUR, NOISE, REPEATED = 1.0, 0.05, 8  # pixels, standard deviation, and the share that is repeated, one in so many
+VERSION = 1  # of the phantoms' rows and requests; another number leaves what lies in work_dir aside
+LOOKS = ("pairs", "features_sha256")  # settings that change no image
 CLOSED_FORM = {
     "evaluator#network": {
         "_target_": "synthzoo.evaluation.denoiser_parts.closed_form_alone",
@@ -130,8 +132,8 @@ class AdaptabilityTable:
 
     def measure_row(self, name: str, row: Row) -> dict[str, Any]:
         """FID and MS-SSIM of each set of a row, by the set's name, and how many images features saw."""
-        key = settings_key([self.settings(row), self.first])
-        folder, modality = self.work_dir / f"{name}-{key}", row.modality
+        kept = {key: value for key, value in self.settings(row).items() if key not in LOOKS}
+        folder, modality = self.work_dir / f"{name}-{settings_key([VERSION, kept])}", row.modality
         phantoms = self.phantoms(modality, folder)
         count = len(phantoms.images) // 2
         real, asked = phantoms[:count], phantoms[count:]
