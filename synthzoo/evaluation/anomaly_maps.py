@@ -68,7 +68,7 @@ class AnomalyMapEvaluation(Evaluation):
         settings: of the subclass that decide the numbers.
     """
 
-    PARTS = ("contrasts", "large_lesions")
+    PARTS: ClassVar[tuple[str, ...]] = ("contrasts", "large_lesions")
     SHIPPED: ClassVar[str]
     TITLE: ClassVar[str] = "the map"
     RAW: ClassVar[str]

@@ -54,7 +54,7 @@ class Report:
         if rows:
             tables.insert(0, {"title": CRITERIA, "columns": ["figure", "requested", "reached", "met"], "rows": rows})
             figures |= count(rows)
-        content = {"command": self.command, "evaluation": evaluation, "settings": settings}
+        content: dict[str, Any] = {"command": self.command, "evaluation": evaluation, "settings": settings}
         content |= {"tables": tables, "figures": figures}
         content = plain({key: value for key, value in content.items() if value is not None})
         write_json(self.save_to, content)
