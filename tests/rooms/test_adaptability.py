@@ -125,9 +125,9 @@ def test_a_painter_is_given_label_maps_that_its_bundle_reads(tmp_path):
 def test_a_row_is_measured_through_the_bundles_own_config_and_once(task, look, skeletons, tmp_path, capsys):
     bundle, runs = skeletons(task), []
 
-    def run(folder, overrides):
-        runs.append(overrides)
-        return run_bundle(folder, overrides=overrides)
+    def run(folder, **given):
+        runs.append(given["overrides"])
+        return run_bundle(folder, **given)
 
     rows = {"own": Row("own", bundle.name, "LDM", look, "so"), "other": Row("other", "not_there", "GAN", look, "so")}
     kept = {"save_to": tmp_path / "report.json", "work_dir": tmp_path / "work", "count": 8, "pairs": 2, "rows": rows}

@@ -41,7 +41,7 @@ class AdaptabilityTable:
     """Measures rows and keeps the report; a row that was measured under the same settings is not measured again.
 
     Args:
-        run: (folder of a bundle, overrides of its inference.json) -> runs it, as the command line would.
+        run: runs a bundle, as the command line would: (folder, overrides=), such as `bundle.compose.run_bundle`.
         bundles: name -> folder, of those that are there.
         save_to: the report, a JSON file.
         work_dir: keeps phantoms and results, so that a row that was interrupted goes on.
@@ -56,7 +56,7 @@ class AdaptabilityTable:
 
     def __init__(
         self,
-        run: Callable[[Path, Mapping[str, Any]], Any],
+        run: Callable[..., Any],
         bundles: Mapping[str, Path],
         save_to: str | Path,
         work_dir: str | Path,
@@ -175,10 +175,12 @@ class AdaptabilityTable:
             UserError: the bundle gave another number of results, or images of another shape.
         """
         bundle = self.bundles[row.bundle]
-        conditions = self.metadata(row)["synthzoo"].get("conditions", {})
+        conditions = self.read(row, "metadata")["synthzoo"].get("conditions", {})
+        quiet = {"inferer#progress": False} if "progress" in self.read(row, "inference").get("inferer", {}) else {}
         (folder / "inputs").mkdir(parents=True, exist_ok=True)
         for number, changed in enumerate(row.modality.runs(asked, conditions, folder / "inputs", self.seed)):
-            self.run(bundle, {**changed, **(overrides or {}), "output_dir": str(folder / f"run-{number:02d}")})
+            whole = {**quiet, **changed, **(overrides or {}), "output_dir": str(folder / f"run-{number:02d}")}
+            self.run(bundle, overrides=whole)
         paths = sorted(folder.glob(f"run-*/*/*_{row.modality.suffix}"))
         images = [row.modality.read(path) for path in paths]
         wanted = asked.images.shape
@@ -190,14 +192,13 @@ class AdaptabilityTable:
             )
         return np.stack(images).astype(np.float16).astype(np.float32)
 
-    def metadata(self, row: Row) -> dict[str, Any]:
-        """The metadata of a row's bundle."""
-        return json.loads((self.bundles[row.bundle] / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    def read(self, row: Row, config: str) -> dict[str, Any]:
+        """A config of a row's bundle, by its stem."""
+        return json.loads((self.bundles[row.bundle] / "configs" / f"{config}.json").read_text(encoding="utf-8"))
 
     def has_closed_form(self, row: Row) -> bool:
         """Whether the denoiser of a row's bundle adds to a closed form."""
-        config = json.loads((self.bundles[row.bundle] / "configs" / "inference.json").read_text(encoding="utf-8"))
-        return bool(config.get("network_def", {}).get("denoiser", {}).get("gaussian"))
+        return bool(self.read(row, "inference").get("network_def", {}).get("denoiser", {}).get("gaussian"))
 
 
 def controls(images: np.ndarray, axes: int, seed: int) -> dict[str, np.ndarray]:
