@@ -157,6 +157,12 @@ def test_a_row_that_cannot_be_measured_is_refused_in_a_sentence(tmp_path):
         AdaptabilityTable(run_bundle, {}, tmp_path / "report.json", tmp_path, count=4)
 
 
+def test_a_closed_form_is_a_control_of_what_it_takes_part_in(tmp_path):
+    table = AdaptabilityTable(run_bundle, BUNDLES, tmp_path / "report.json", tmp_path)
+    held = {name: table.has_closed_form(row) for name, row in ROWS.items() if row.bundle in BUNDLES}
+    assert held["brain_mr"] and not held["brain_mr_gan"] and not held["echo"]
+
+
 def test_a_row_appears_with_its_bundle(tmp_path):
     report = AdaptabilityTable(run_bundle, {}, tmp_path / "report.json", tmp_path).measure([])
     assert list(report["rows"]) == list(ROWS) and json.loads((tmp_path / "report.json").read_text()) == report

@@ -197,8 +197,10 @@ class AdaptabilityTable:
         return json.loads((self.bundles[row.bundle] / "configs" / f"{config}.json").read_text(encoding="utf-8"))
 
     def has_closed_form(self, row: Row) -> bool:
-        """Whether the denoiser of a row's bundle adds to a closed form."""
-        return bool(self.read(row, "inference").get("network_def", {}).get("denoiser", {}).get("gaussian"))
+        """Whether the denoiser of a row's bundle adds to a closed form; that of a painter's label maps does not count."""
+        return row.method == "LDM" and bool(
+            self.read(row, "inference").get("network_def", {}).get("denoiser", {}).get("gaussian")
+        )
 
 
 def controls(images: np.ndarray, axes: int, seed: int) -> dict[str, np.ndarray]:
