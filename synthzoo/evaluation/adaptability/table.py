@@ -197,10 +197,9 @@ class AdaptabilityTable:
         return json.loads((self.bundles[row.bundle] / "configs" / f"{config}.json").read_text(encoding="utf-8"))
 
     def has_closed_form(self, row: Row) -> bool:
-        """Whether the denoiser of a row's bundle adds to a closed form; that of a painter's label maps does not count."""
-        return row.method == "LDM" and bool(
-            self.read(row, "inference").get("network_def", {}).get("denoiser", {}).get("gaussian")
-        )
+        """Whether a row's images come from a denoiser that adds to a closed form, as those of a painter do not."""
+        denoiser = self.read(row, "inference").get("network_def", {}).get("denoiser", {})
+        return row.method == "LDM" and bool(denoiser.get("gaussian"))
 
 
 def controls(images: np.ndarray, axes: int, seed: int) -> dict[str, np.ndarray]:
