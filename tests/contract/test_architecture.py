@@ -72,10 +72,6 @@ AWAITED = {
         *("networks.stable_diffusion", "networks.stable_diffusion_weights", "objectives.text_diffusion"),
         *("inferers.word_attention", "inferers.text_to_image", "transforms.mixture_masks"),
     },
-    # What many_tasks shares with it: a brain is found, mapped, and set against a healthy reference map.
-    "generative_anomaly": {
-        *("inferers.brain_map", "inferers.brain_volumes", "networks.brain_map", "networks.plain_unet"),
-    },
 }
 SHARED_ROOMS = {"transforms", "networks", "diffusion", "objectives", "metrics", "inferers"}
 SYSTEMS = sorted(path for path in (ROOT / "synthzoo" / "systems").iterdir() if (path / "__init__.py").is_file())

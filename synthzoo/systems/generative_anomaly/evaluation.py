@@ -1,9 +1,9 @@
 """Evaluation of the generative maps on the phantoms of all anomaly maps, and every shortcut that could do their work.
 
 For codes: what the VQ-VAE alone loses, healing without likelihood, likelihood without healing, the paper's mask. For
-diffusion: what inversion alone loses, the published residual, denoisers that saw no lesion, a single step; for both
-networks that were never trained, and the residual of a mere Gaussian blur. Intensity and chance stand in every table,
-see `AnomalyMapEvaluation`.
+diffusion: what inversion alone loses, the other residual, denoisers that saw no lesion, a single step; for
+both networks that were never trained, and the residual of a mere Gaussian blur. Intensity and chance stand in every
+table, see `AnomalyMapEvaluation`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from synthzoo.systems.generative_anomaly.slices import as_heat, axial_slices, pe
 BLUR, BLUR_VOXELS = "residual of a Gaussian blur", 2.0
 CODED, HEALED, MASKED = "residual of the codes alone", "healing without likelihood", "healing, smoothed mask"
 CHANGED = "healing of codes against codes"
-INVERSION, PUBLISHED = "inversion without guidance", "guidance, published residual"
+INVERSION = "inversion without guidance"
+PUBLISHED, DIFFERENCE = "guidance, published residual", "guidance, difference from inversion"
 HEALTHY_ONLY = "reconstruction, healthy images only"
 ONE_STEP = "one step of denoising"
 UNTRAINED_CODES, UNTRAINED_STEP = "untrained networks, nothing healed", "untrained network, one step"
@@ -131,10 +132,11 @@ class DiffusionMapEvaluation(AnomalyMapEvaluation):
         slices = axial_slices(volume, self.network.units)
         methods = self.inferer.METHODS
         found = self.inferer.residuals(slices.images, self.network, methods)
+        own, other = ("published", "guidance") if self.inferer.published else ("guidance", "published")
         maps = {
-            self.RAW: found["published" if self.inferer.published else "guidance"],
+            self.RAW: found[own],
             self.RECONSTRUCTION_RAW: found["reconstruction"],
-            PUBLISHED: found["published"],
+            DIFFERENCE if other == "guidance" else PUBLISHED: found[other],
             INVERSION: found["inversion"],
         }
         if self.other is not None:
