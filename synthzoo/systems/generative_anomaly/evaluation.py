@@ -17,6 +17,7 @@ from scipy import ndimage as ndi
 from torch.nn import functional as F
 
 from synthzoo.evaluation.anomaly_maps import AnomalyMapEvaluation
+from synthzoo.networks.first_weights import with_first_weights
 from synthzoo.networks.weights import load_weights
 from synthzoo.systems.generative_anomaly.denoiser import RESIDUAL
 from synthzoo.systems.generative_anomaly.healing import LEAST_LOG, NATS, read_slices
@@ -42,17 +43,6 @@ def blur_residual(volume: torch.Tensor) -> np.ndarray:
     return residual / (residual + RESIDUAL)
 
 
-def untrained(network: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """A copy of a network with its weights drawn again, as before any training; what else it holds stays."""
-    other = copy.deepcopy(network)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for part in other.modules():
-            if hasattr(part, "reset_parameters"):
-                part.reset_parameters()
-    return other.eval()
-
-
 def _array(volume: torch.Tensor) -> np.ndarray:
     return volume[0, 0].float().cpu().numpy()
 
@@ -65,7 +55,7 @@ class AutoregressiveMapEvaluation(AnomalyMapEvaluation):
 
     def __init__(self, network: torch.nn.Module, **shared: Any) -> None:
         super().__init__(network, **shared)
-        self.untrained = untrained(network)
+        self.untrained = with_first_weights(network)
 
     def network_maps(self, volume: torch.Tensor) -> dict[str, np.ndarray]:
         """Both methods, and every part of healing alone."""
@@ -124,7 +114,7 @@ class DiffusionMapEvaluation(AnomalyMapEvaluation):
     ) -> None:
         super().__init__(network, settings={"healthy_only": healthy_only is not None}, **shared)
         self.other = load_weights(copy.deepcopy(network), healthy_only, self.device) if healthy_only else None
-        self.untrained = untrained(network)
+        self.untrained = with_first_weights(network)
 
     @torch.no_grad()
     def network_maps(self, volume: torch.Tensor) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.evaluation.anomaly_maps import AnomalyMapEvaluation, Case
 from synthzoo.evaluation.report import Report
 from synthzoo.networks.codebook import CodebookAutoencoder
+from synthzoo.networks.first_weights import with_first_weights
 from synthzoo.networks.saving import save_weights
 from synthzoo.networks.token_transformer import TokenTransformer
 from synthzoo.phantoms.brain.pathology.scans import LABELS
@@ -31,7 +32,6 @@ from synthzoo.systems.generative_anomaly.evaluation import (
     AutoregressiveMapEvaluation,
     DiffusionMapEvaluation,
     blur_residual,
-    untrained,
 )
 from synthzoo.systems.generative_anomaly.healing import heal, read_slices, surprise_of
 from synthzoo.systems.generative_anomaly.inferer import AutoregressiveMapInferer, DiffusionMapInferer
@@ -299,7 +299,7 @@ def test_an_untrained_copy_has_other_weights_the_same_each_time_and_leaves_the_n
     network = make()
     network.usual.fill_(0.25)
     before, state = {name: value.clone() for name, value in network.state_dict().items()}, torch.get_rng_state()
-    one, two = untrained(network, 1).state_dict(), untrained(network, 1).state_dict()
+    one, two = with_first_weights(network, 1).state_dict(), with_first_weights(network, 1).state_dict()
     assert torch.equal(torch.get_rng_state(), state)
     for name, value in network.state_dict().items():
         torch.testing.assert_close(value, before[name])
