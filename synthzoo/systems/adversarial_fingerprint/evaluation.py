@@ -4,6 +4,7 @@
 2. Ranking: t', t'_all, q, q_ub and rho of each generator; t' and rho must fall with N, hits(0) must be M for all.
 3. Controls: raw nearest neighbours of the samples, and of unseen patients in their place; copies that are planted among
    samples of a generator without the image.
+4. Shortcuts: rules without training, in the detectors' place.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from synthzoo.systems.adversarial_fingerprint.audit import AuditSettings, Tally,
 from synthzoo.systems.adversarial_fingerprint.bounds import Count, upper
 from synthzoo.systems.adversarial_fingerprint.images import private_radiograph, public_radiographs, training_set
 from synthzoo.systems.adversarial_fingerprint.network import Detectors, Generator
+from synthzoo.systems.adversarial_fingerprint.shortcuts import DetectorShortcut, FirstWeights, balanced_accuracy
 from synthzoo.systems.adversarial_fingerprint.sources import WITHOUT, drawn, open_generator
 from synthzoo.systems.adversarial_fingerprint.stamping import RADIUS, marked, stamp_random
 
@@ -46,7 +48,7 @@ class FingerprintEvaluation(Evaluation):
         phantom: settings of the pools.
     """
 
-    PARTS = ("detectors", "ranking", "controls", "speed")
+    PARTS = ("detectors", "ranking", "controls", "speed", "shortcuts")
 
     def __init__(
         self,
@@ -91,14 +93,21 @@ class FingerprintEvaluation(Evaluation):
         """What the detectors see in images."""
         return tally([images], self.network.seen, self.image)
 
+    def known(self, split: str, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, np.ndarray]:
+        """Images of known truth, float32 (250, 1, size, size) each: of other patients, the same with a disc, and the
+        private one with 0 to 4 discs; and how many discs these have, (250,)."""
+        rng = np.random.default_rng(seed)
+        others = public_radiographs(250, split, size=self.size, phantom=self.phantom)
+        stamped = torch.stack([stamp_random(image, 1, rng, self.radius) for image in others])
+        discs = rng.integers(0, 5, 250)
+        private = torch.stack([stamp_random(self.private, int(n), rng, self.radius) for n in discs])
+        return others, stamped, private, discs
+
     # --- 1 ------------------------------------------------------------------------------------------------------------
 
     def detectors(self) -> Found:
         """How often each detector is right, and wrong."""
-        rng = np.random.default_rng(0)
-        unseen = public_radiographs(250, "test", size=self.size, phantom=self.phantom)
-        stamped = torch.stack([stamp_random(image, 1, rng, self.radius) for image in unseen])
-        private = torch.stack([stamp_random(self.private, int(n), rng, self.radius) for n in rng.integers(0, 5, 250)])
+        unseen, stamped, private, _ = self.known("test", 0)
         coded = self.models[WITHOUT].codec.to("cpu")
         rows: list[list[Any]] = []
         figures: dict[str, Any] = {}
@@ -193,12 +202,7 @@ class FingerprintEvaluation(Evaluation):
             f"Control: raw pixels; a near copy's nearest training image is {1 / NEAR:.0f} times as near as the second"
         )
         found.add(title, columns, rows)
-        codec = self.models[WITHOUT].codec.to("cpu")
-        copy = codec.decode(codec.encode(self.image[None]))
-        planted = self.samples(WITHOUT).clone()
-        places = np.random.default_rng(0).choice(len(planted), len(planted) // 20, replace=False)
-        noise = torch.randn(len(places), *self.image.shape, generator=torch.Generator().manual_seed(0))
-        planted[places] = (copy + 0.02 * noise).clamp(0, 1)
+        planted, places = self.planted()
         before, after = self.counted(self.samples(WITHOUT)), self.counted(planted)
         found.figures["planted"] = len(places)
         found.figures["planted_found"] = after.hits - before.hits
@@ -206,6 +210,53 @@ class FingerprintEvaluation(Evaluation):
         row = [len(planted), len(places), before.hits, after.hits]
         found.add(title, ["samples", "planted", "both before", "both after"], [row])
         return found
+
+    def planted(self) -> tuple[torch.Tensor, np.ndarray]:
+        """Samples of the generator without the private image, one of 20 replaced by a noisy copy of it; and where."""
+        codec = self.models[WITHOUT].codec.to("cpu")
+        copy = codec.decode(codec.encode(self.image[None]))
+        planted = self.samples(WITHOUT).clone()
+        places = np.random.default_rng(0).choice(len(planted), len(planted) // 20, replace=False)
+        noise = torch.randn(len(places), *self.image.shape, generator=torch.Generator().manual_seed(0))
+        planted[places] = (copy + 0.02 * noise).clamp(0, 1)
+        return planted, places
+
+    # --- 4 ------------------------------------------------------------------------------------------------------------
+
+    def shortcuts(self) -> Found:
+        """The detectors beside rules that learn nothing but a threshold, which validation patients set."""
+        chosen, tested = self.sets_of("validation", 1), self.sets_of("test", 0)
+        planted, places = self.planted()
+        rules = {
+            "detectors": self.network,
+            "template of the disc, pixel distance": DetectorShortcut(self.private, self.radius),
+            "detectors before training": FirstWeights(self.network, self.private),
+        }
+        rows: list[list[Any]] = []
+        for name, rule in rules.items():
+            if isinstance(rule, DetectorShortcut):
+                rule.set_thresholds(*chosen)
+            seen = rule.seen(tested[0]).numpy()
+            right = [round(balanced_accuracy(seen[:, column], tested[1][:, column].numpy()), 4) for column in range(2)]
+            found = rule.seen(planted).numpy().all(1)
+            false = rule.seen(self.samples(WITHOUT)).numpy().all(1).sum()
+            own = rule.seen(self.samples(self.names[0])).numpy().all(1).sum()
+            rows.append([name, *right, int(found[places].sum()), int(false), int(own)])
+        part = Found(
+            figures={f"shortcut_{name}": value for name, value in zip(("fingerprint", "identity"), rows[1][1:])}
+        )
+        columns = ["rule", "c_AF balanced accuracy", "c_ID balanced accuracy", f"copies found of {len(places)}"]
+        columns += ["both, samples without the image", f"both, samples of {self.names[0]}"]
+        part.add("What could do the detectors' work alone; thresholds set on validation patients", columns, rows)
+        return part
+
+    def sets_of(self, split: str, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images of known truth (750, 1, size, size), and whether each has a disc and is the private one, (750, 2)."""
+        others, stamped, private, discs = self.known(split, seed)
+        marks = [torch.zeros(len(others)), torch.ones(len(stamped)), torch.from_numpy(discs > 0)]
+        own = [torch.zeros(len(others)), torch.zeros(len(stamped)), torch.ones(len(private))]
+        truth = torch.stack([torch.cat([part.bool() for part in parts]) for parts in (marks, own)], 1)
+        return torch.cat([others, stamped, private]), truth
 
     def speed(self) -> Found:
         """Seconds of an audit with the bundle's defaults."""

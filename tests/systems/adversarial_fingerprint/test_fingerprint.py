@@ -9,12 +9,20 @@ from torch import nn
 
 from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.errors import UserError
+from synthzoo.phantoms.chest.phantom import chest_study
 from synthzoo.systems.adversarial_fingerprint.audit import AuditSettings, bound_of, curve_of, tally_of
 from synthzoo.systems.adversarial_fingerprint.bounds import FOUND, NOTHING, Count, level_bound, lower, upper
 from synthzoo.systems.adversarial_fingerprint.codec import AutoencoderCodec, PatchCodec
 from synthzoo.systems.adversarial_fingerprint.network import Generator
 from synthzoo.systems.adversarial_fingerprint.noise_levels import NONE, last_level, levels, measure_curve, timestep
-from synthzoo.systems.adversarial_fingerprint.stamping import draw_centre, marked, stamp_disc, stamp_seeded
+from synthzoo.systems.adversarial_fingerprint.shortcuts import DetectorShortcut, balanced_accuracy, disc_match
+from synthzoo.systems.adversarial_fingerprint.stamping import (
+    draw_centre,
+    marked,
+    stamp_disc,
+    stamp_random,
+    stamp_seeded,
+)
 
 SIZE = 16
 
@@ -248,3 +256,18 @@ def test_the_audit_does_not_depend_on_how_samples_are_grouped():
 def test_audit_settings_that_cannot_be_are_told():
     with pytest.raises(UserError, match="at least 1"):
         AuditSettings(runs=0)
+
+
+def test_rules_without_training_find_the_disc_and_the_private_image():
+    rng = np.random.default_rng(0)
+    private = torch.from_numpy(chest_study(0, size=64).image)[None].float()
+    others = torch.stack([torch.from_numpy(chest_study(40 + n, size=64).image)[None].float() for n in range(6)])
+    stamped = torch.stack([stamp_random(image, 1, rng) for image in others])
+    own = torch.stack([stamp_random(private, 2, rng) for _ in range(6)])
+    images = torch.cat([others, stamped, own])
+    truth = torch.tensor([[False, False]] * 6 + [[True, False]] * 6 + [[True, True]] * 6)
+    rule = DetectorShortcut(private)
+    rule.set_thresholds(images, truth)
+    assert torch.equal(rule.seen(images), truth)
+    assert torch.allclose(disc_match(stamped), torch.zeros(6), atol=1e-5) and (disc_match(others) < -0.01).all()
+    assert balanced_accuracy([True, False, False, False], [True, True, False, False]) == 0.75
