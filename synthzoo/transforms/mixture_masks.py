@@ -33,15 +33,11 @@ def mixture_threshold(values: np.ndarray) -> float | None:
 
 
 def mixture_mask(heat: np.ndarray) -> np.ndarray:
-    """Where a map (h, w) is above its mixture's threshold, see `mask_above`."""
-    return mask_above(heat, mixture_threshold(heat))
+    """Where a map (h, w) is above its mixture's threshold, bool (h, w), without single pixels of either kind.
 
-
-def mask_above(heat: np.ndarray, threshold: float | None) -> np.ndarray:
-    """Where a map (h, w) is above a threshold, bool (h, w), without single pixels of either kind.
-
-    Nothing where there is no threshold, as of an even map, or one that is not finite.
+    Of an even map, or one that is not finite, nothing.
     """
+    threshold = mixture_threshold(heat)
     if threshold is None:
         return np.zeros(np.shape(heat), bool)
     above = np.asarray(heat) > threshold

@@ -66,7 +66,13 @@ SERVES_ALL = {
     "inferers.tokens",
 }
 # System in the making -> modules of shared rooms that it and its sibling will use, until its bundles say so.
-AWAITED: dict = {}
+AWAITED = {
+    "foreground_background": {  # and chest_distillation: text to image, whose cross-attention is read
+        *("networks.cross_attention", "networks.text_to_image", "networks.word_tokens"),
+        *("networks.stable_diffusion", "networks.stable_diffusion_weights", "objectives.text_diffusion"),
+        *("inferers.word_attention", "inferers.text_to_image", "transforms.mixture_masks"),
+    },
+}
 SHARED_ROOMS = {"transforms", "networks", "diffusion", "objectives", "metrics", "inferers"}
 SYSTEMS = sorted(path for path in (ROOT / "synthzoo" / "systems").iterdir() if (path / "__init__.py").is_file())
 OUTSIDE = {"scripts", "tests", "plugins", "bundles"}

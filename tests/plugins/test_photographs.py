@@ -14,7 +14,7 @@ import pytest
 from bundle_runs import ROOT
 from slicer_python import CHROMIUM, SLICER_PYTHON
 from small_colour_bundles import GREY, SWAP, make_colour_zoo
-from web_pages import ENV, report_of, seen_as, start_page
+from web_pages import ENV, drawn, report_of, start_page
 
 pytest.importorskip("monailabel", reason="monailabel is not installed; docs/pins.md says how")
 import requests
@@ -142,6 +142,12 @@ def test_a_folder_of_photographs_becomes_a_folder_of_pictures_in_colour(zoo, fil
 
 
 # --- viewers ----------------------------------------------------------------------------------------------------------
+
+
+def seen_as(photograph, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """A photograph as a view of this shape draws it, and where it is in the view."""
+    parts = [drawn(photograph[..., band].astype(float).T[::-1, ::-1], shape) for band in range(3)]
+    return np.stack([part for part, _ in parts], -1), parts[0][1]
 
 
 @pytest.mark.needs_slicer("slicer", "drawing", "qt")

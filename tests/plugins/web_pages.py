@@ -53,12 +53,6 @@ def drawn(plane: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.nda
     return map_coordinates(plane, [x, y], order=1, mode="nearest"), inside
 
 
-def seen_as(photograph: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """A photograph (H, W, 3) as a view of this shape draws it, and where it is in the view."""
-    parts = [drawn(photograph[..., band].astype(float).T[::-1, ::-1], shape) for band in range(3)]
-    return np.stack([part for part, _ in parts], -1), parts[0][1]
-
-
 def report_of(*command: str, seconds: int = 290) -> dict:
     """The JSON that a driver prints."""
     done = subprocess.run(

@@ -91,7 +91,6 @@ class RemovalRows(CaptionedLatents):
     Args:
         network, rows, caption: see `CaptionedLatents`.
         inferer: makes the weak masks, of every concept that a caption names.
-        count: rows, the first ones; None takes all.
         cache_dir: folder for the masks; None takes that of the rows, and keeps nothing if they have none.
         caption: settings of `CaptionedLatents`.
     """
@@ -102,21 +101,15 @@ class RemovalRows(CaptionedLatents):
         rows: Dataset,
         inferer: ConceptInferer,
         cache_dir: str | Path | None = None,
-        count: int | None = None,
         **caption: float,
     ) -> None:
         super().__init__(network, rows, **caption)
-        masks = made_masks(network, rows, inferer, "weak", cache_dir, first_rows(rows, count))
+        masks = made_masks(network, rows, inferer, "weak", cache_dir)
         shape = (network.latent_shape[-2], network.latent_shape[-1])
         self.covered = to_latents(torch.from_numpy(masks.max(1, keepdims=True)).float(), shape)
         self.background = network.tokenizer([network.background])[0]
 
-    def __len__(self) -> int:
-        return len(self.covered)
-
     def __getitem__(self, row: int) -> dict[str, Any]:
-        if not 0 <= row < len(self):
-            raise IndexError(row)
         if np.random.random() < 0.5:
             found = super().__getitem__(row)
             return {**found, "loss_mask": torch.ones_like(self.covered[row])}
@@ -175,7 +168,6 @@ def segmentation_rows(
     inferer: ConceptInferer,
     masks: str = "refined",
     cache_dir: str | Path | None = None,
-    count: int | None = None,
     crop: float = 0.75,
     light: float = 0.15,
 ) -> SegmentationRows:
@@ -186,29 +178,23 @@ def segmentation_rows(
         rows: with "image" and "caption"; with `mask(row)` for "true" masks.
         inferer: makes weak and refined masks.
         masks: "refined", as published, "weak", or "true" for the fully supervised baseline.
-        cache_dir, count: see `RemovalRows`.
+        cache_dir: see `RemovalRows`.
         crop, light: see `SegmentationRows`.
 
     Raises:
         UserError: an unknown kind; no mask is left.
     """
-    numbers = first_rows(rows, count)
     if masks == "true":
-        truth = np.stack([rows.mask(row).numpy().astype(np.uint8) for row in numbers])
-        return SegmentationRows(rows, truth, numbers, crop, light)
+        truth = np.stack([rows.mask(row).numpy().astype(np.uint8) for row in range(len(rows))])
+        return SegmentationRows(rows, truth, None, crop, light)
     if masks not in ("refined", "weak"):
         raise UserError(f"masks = {masks!r}: must be refined, weak or true.")
-    found = made_masks(network, rows, inferer, masks, cache_dir, numbers)
-    named = [len(named_concepts(rows.truth(row)["caption"], network.concepts)) for row in numbers]
+    found = made_masks(network, rows, inferer, masks, cache_dir)
+    named = [len(named_concepts(rows.truth(row)["caption"], network.concepts)) for row in range(len(rows))]
     shares = found.mean((2, 3))
     # An image counts if each concept that it names has a mask; one that names none is background throughout.
     good = [row for row, count in enumerate(named) if (shares[row] >= LEAST_SHARE).sum() == count]
     return SegmentationRows(rows, found, good, crop, light)
-
-
-def first_rows(rows: Dataset, count: int | None = None) -> list[int]:
-    """Numbers of the first `count` rows; None takes all."""
-    return list(range(len(rows) if count is None else min(int(count), len(rows))))
 
 
 def made_masks(

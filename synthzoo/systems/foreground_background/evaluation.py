@@ -1,10 +1,8 @@
 """Evaluation of masks of concepts on images whose masks are exact (Dombrowski et al., ICCV 2023).
 
-Weak, refined and trained masks stand beside a segmenter of the same kind that was trained on true masks, and beside
-what could do the work alone: saliency, a centred blob and the mean mask of a concept, which read no word or no image,
-the map of another word in the same image, and the map of a denoiser with its first weights. Whatever has a threshold
-gets it on validation images; test images are scored once. Scores are pooled over every pixel of the images that name
-the concept, as published.
+Weak, refined and trained masks stand beside saliency, a centred blob, and a segmenter of the same kind that was trained
+on true masks. Whatever has a threshold gets it on validation images; test images are scored once. Scores are pooled
+over every pixel of the images that name the concept, as published.
 """
 
 from __future__ import annotations
@@ -23,32 +21,19 @@ from synthzoo.errors import UserError
 from synthzoo.evaluation.base import Evaluation, Found
 from synthzoo.inferers.word_attention import TIMESTEPS
 from synthzoo.networks.cross_attention import ALL, attention_layers
-from synthzoo.networks.first_weights import with_first_weights
 from synthzoo.networks.weights import load_weights
 from synthzoo.systems.foreground_background.baselines import BASELINES
 from synthzoo.systems.foreground_background.dataset import made_masks, named_concepts
 from synthzoo.systems.foreground_background.figure import draw
 from synthzoo.systems.foreground_background.inferer import ConceptInferer
-from synthzoo.systems.foreground_background.network import ConceptNetwork
 from synthzoo.systems.foreground_background.scores import best_threshold, pooled
 from synthzoo.systems.foreground_background.sources import concept_rows
 from synthzoo.systems.foreground_background.windows import scaled, windows_of
 
 BATCH = 16
 SUPERVISED = "supervised"  # name among the other segmenters of the one that was trained on true masks
-OTHER_WORD, FIRST_WEIGHTS, PLACE = "weak, map of another word", "weak, first weights of the denoiser", "mean mask"
-KEYS = {
-    "weak, mixture as published": "weak",
-    "weak, threshold of validation": "weak_threshold",
-    "refined": "refined",
-    "segmenter: trained": "trained",
-    "centred blob": "blob",
-    OTHER_WORD: "other_word",
-    FIRST_WEIGHTS: "first_weights",
-    PLACE: "mean_mask",
-}
 COLUMNS = ("masks", "threshold", "accuracy", "IoU", "mIoU")
-MARGIN = 4  # pixels around what is painted that do not count as outside: the decoder sees across its edge
+MARGIN = 4  # pixels around a mask that do not count as outside: the decoder sees across its edge
 LATE = (1, 41, 81, 121, 161, 201, 241)
 
 
@@ -122,54 +107,25 @@ class ConceptEvaluation(Evaluation):
         """True masks bool (P, S, S) of `pairs`."""
         return np.stack([self.splits[split][n]["mask"][k] for n, k in self.pairs(split)])
 
-    def maps(
-        self,
-        split: str,
-        inferer: ConceptInferer | None = None,
-        most: int | None = None,
-        network: ConceptNetwork | None = None,
-        after: int = 0,
-    ) -> np.ndarray:
-        """Attention maps (P, S, S) in [0, 1] of `pairs`, see `heats`."""
-        heat = torch.from_numpy(self.heats(split, inferer, most, network, after))[:, None]
-        return scaled(heat, windows_of(None, len(heat), heat.shape[-1]))[:, 0].numpy()
-
-    def heats(
-        self,
-        split: str,
-        inferer: ConceptInferer | None = None,
-        most: int | None = None,
-        network: ConceptNetwork | None = None,
-        after: int = 0,
-    ) -> np.ndarray:
-        """Attention maps (P, S, S) of `pairs`, not scaled.
-
-        Args:
-            split: whose.
-            inferer: that of the bundle by default.
-            most: so many of them, the first ones.
-            network: the evaluation's own by default.
-            after: 1 takes the word of the next concept for each pair, 0 its own.
-        """
-        inferer, network, pairs = inferer or self.inferer, network or self.network, self.pairs(split)[:most]
+    def maps(self, split: str, inferer: ConceptInferer | None = None, most: int | None = None) -> np.ndarray:
+        """Attention maps (P, S, S) in [0, 1] of `pairs`."""
+        inferer, pairs = inferer or self.inferer, self.pairs(split)[:most]
         images, found = self.images(split), np.zeros((len(pairs), *self.images(split).shape[-2:]), np.float32)
-        for k in range(len(self.concepts)):
-            concept = self.concepts[(k + after) % len(self.concepts)]
+        for k, concept in enumerate(self.concepts):
             own = [place for place, (_, channel) in enumerate(pairs) if channel == k]
             for first in range(0, len(own), BATCH):
                 part = own[first : first + BATCH]
                 with torch.inference_mode():
-                    latents = network.encode(images[[pairs[place][0] for place in part]].to(self.device))
-                    heat = inferer.heat(latents, network, concept, tuple(images.shape[-2:]))
-                found[part] = heat[:, 0].numpy()
+                    latents = self.network.encode(images[[pairs[place][0] for place in part]].to(self.device))
+                    heat = inferer.heat(latents, self.network, concept, tuple(images.shape[-2:]))
+                found[part] = scaled(heat, windows_of(None, len(part), images.shape[-1]))[:, 0].numpy()
         return found
 
-    def made(self, split: str, kind: str, inferer: ConceptInferer | None = None, most: int | None = None) -> np.ndarray:
-        """Weak or refined masks bool (P, S, S) of `pairs`, or of the first ones; kept as they are made."""
-        pairs = self.pairs(split)[:most]
-        rows = _Listed(self.splits[split][: max(n for n, _ in pairs) + 1])
-        made = made_masks(self.network, rows, inferer or self.inferer, kind, self.folder / f"{split}-masks")
-        return np.stack([made[n, k] for n, k in pairs]).astype(bool)
+    def made(self, split: str, kind: str) -> np.ndarray:
+        """Weak or refined masks bool (P, S, S) of `pairs`; kept as they are made."""
+        rows = _Listed(self.splits[split])
+        made = made_masks(self.network, rows, self.inferer, kind, self.folder / f"{split}-masks")
+        return np.stack([made[n, k] for n, k in self.pairs(split)]).astype(bool)
 
     @torch.inference_mode()
     def segmented(self, split: str, segmenter: torch.nn.Module) -> np.ndarray:
@@ -223,8 +179,7 @@ class ConceptEvaluation(Evaluation):
         tried |= {f"the bundle's layers, t = {t}": (self.inferer.layers, (t,)) for t in (1, 101, 201, 401, 601)}
         rows = []
         for name, (layers, timesteps) in tried.items():
-            own = self.inferer
-            inferer = ConceptInferer(own.concept, "weak", layers, timesteps, own.seed, amp=own.amp)
+            inferer = ConceptInferer(self.inferer.concept, "weak", layers, timesteps, self.inferer.seed)
             heat = self.maps("validation", inferer, self.profiled)
             rows.append([name, *(round(value, 3) for value in best_threshold(heat, truth))])
         columns = ["layers and timesteps", "best threshold", "IoU at it"]
@@ -237,12 +192,6 @@ class ConceptEvaluation(Evaluation):
         for name, make in BASELINES.items():
             heats = {s: make(self.images(s))[:, 0].numpy()[[n for n, _ in self.pairs(s)]] for s in both}
             found[name] = self.chosen(heats)
-        found[PLACE] = self.chosen({split: self.mean_masks(split) for split in both})
-        if len(self.concepts) > 1:
-            found[OTHER_WORD] = self.chosen({s: self.maps(s, after=1) for s in both})
-        first = deepcopy(self.network)
-        first.denoiser = with_first_weights(self.network.denoiser)
-        found[FIRST_WEIGHTS] = self.chosen({s: self.maps(s, network=first) for s in both})
         found["weak, mixture as published"] = (None, self.made("test", "weak"))
         found["weak, threshold of validation"] = self.chosen({s: self.maps(s) for s in both})
         found["refined"] = (None, self.made("test", "refined"))
@@ -253,13 +202,6 @@ class ConceptEvaluation(Evaluation):
                 heats[split] = np.stack([predicted[n, k] for n, k in self.pairs(split)])
             found[f"segmenter: {name}"] = self.chosen(heats)
         return found
-
-    def mean_masks(self, split: str) -> np.ndarray:
-        """For each of `pairs` the mean true mask of its concept in validation images, (P, S, S); 0 without any."""
-        truth, known = self.truths("validation"), [k for _, k in self.pairs("validation")]
-        own = {k: truth[[one == k for one in known]].mean(0, dtype=np.float32) for k in set(known)}
-        empty = np.zeros(truth.shape[1:], np.float32)
-        return np.stack([own.get(k, empty) for _, k in self.pairs(split)])
 
     def masks_scored(self) -> dict[str, list[Any]]:
         """Name -> threshold and pooled scores over all concepts and over each."""
@@ -278,8 +220,8 @@ class ConceptEvaluation(Evaluation):
         rows = [[name, "-" if row[0] is None else row[0], *row[1:]] for name, row in scored.items()]
         columns = [*COLUMNS, *(f"IoU, {concept}" for concept in self.concepts)]
         found.add(f"Masks of {len(self.pairs('test'))} concepts in test {self.shown}", columns, rows)
-        keys = {name: key for name, key in KEYS.items() if name in scored}
-        keys |= {f"segmenter: {name}": name for name in self.others}
+        keys = {"weak, mixture as published": "weak", "refined": "refined", "segmenter: trained": "trained"}
+        keys |= {f"segmenter: {name}": name for name in self.others} | {"centred blob": "blob"}
         found.figures = {f"iou_{key}": scored[name][2] for name, key in keys.items()}
         found.figures |= {f"miou_{key}": scored[name][3] for name, key in keys.items()}
         salient = [row for name, row in scored.items() if name.startswith("saliency")]
@@ -308,60 +250,54 @@ class ConceptEvaluation(Evaluation):
         found, pairs = Found(), self.pairs("test")
         images, restored = self.images("test"), self.restored("test")
         judge = self.segmenters.get(SUPERVISED, self.network.segmenter)
-        measured: dict[str, list[float]] = {name: [] for name in ("moved", "painted", "kept", "before", "after")}
-        around = MARGIN + self.inferer.dilate * (images.shape[-1] // self.network.latent_shape[-1])
-        masked = [(n, k, weak) for (n, k), weak in zip(pairs, self.made("test", "weak")) if weak.any()]
-        for first in range(0, len(masked), BATCH):
-            part = masked[first : first + BATCH]
-            numbers = [n for n, _, _ in part]
-            weak = torch.from_numpy(np.stack([one for _, _, one in part]))[:, None].float()
-            backgrounds, painted = self.removed(images[numbers], weak)
+        moved, kept, before, after = [], [], [], []
+        for (n, k), weak in zip(pairs, self.made("test", "weak")):
+            if not weak.any():
+                continue
+            background = self.removed(images[n][None], torch.from_numpy(weak)[None, None].float())
+            outside = torch.from_numpy(~ndi.binary_dilation(weak, iterations=MARGIN))
+            if outside.any():
+                moved.append(float((background - images[n]).abs().mean(0)[outside].mean()))
+                kept.append(float((restored[n] - images[n]).abs().mean(0)[outside].mean()))
+            true = torch.from_numpy(self.splits["test"][n]["mask"][k])
             with torch.inference_mode():
-                both = torch.cat([restored[numbers], backgrounds]).to(self.device)
-                before, after = judge(2 * both - 1).sigmoid().float().cpu().chunk(2)
-            for place, (n, k, mask) in enumerate(part):
-                outside = torch.from_numpy(~ndi.binary_dilation(mask, np.ones((3, 3)), around))
-                shown = {"moved": backgrounds[place], "painted": painted[place], "kept": restored[n]}
-                if outside.any():
-                    for name, picture in shown.items():
-                        measured[name].append(float((picture - images[n]).abs().mean(0)[outside].mean()))
-                true = torch.from_numpy(self.splits["test"][n]["mask"][k])
-                measured["before"].append(float(before[place, k][true].mean()))
-                measured["after"].append(float(after[place, k][true].mean()))
-        values = {name: round(float(np.mean(own)), 4) if own else None for name, own in measured.items()}
+                both = torch.stack([restored[n], background]).to(self.device)
+                probability = judge(2 * both - 1).sigmoid()[:, k].float().cpu()
+            before.append(float(probability[0][true].mean()))
+            after.append(float(probability[1][true].mean()))
+        values = {name: round(float(np.mean(v)), 4) for name, v in (("moved", moved), ("kept", kept))}
+        values |= {name: round(float(np.mean(v)), 4) for name, v in (("before", before), ("after", after))}
         found.figures = {"outside_error_removed": values["moved"], "outside_error_autoencoder": values["kept"]}
-        found.figures["outside_error_decoded"] = values["painted"]
         found.figures |= {"object_probability_before": values["before"], "object_probability_after": values["after"]}
         who = SUPERVISED if SUPERVISED in self.segmenters else "trained"
         rows = [
-            [f"mean absolute error {MARGIN} pixels away from what was painted, after the removal", values["moved"]],
-            ["the same, all of it from the painted latents, as published", values["painted"]],
+            [f"mean absolute error {MARGIN} pixels outside of the mask, after the removal", values["moved"]],
             ["the same, of the autoencoder alone", values["kept"]],
             [f"probability of the {who} segmenter on the object, through the autoencoder", values["before"]],
             ["the same, after the removal", values["after"]],
         ]
-        found.add(f"Removal of {len(masked)} concepts from test {self.shown}", ["measure", "value"], rows)
+        found.add(f"Removal of {len(before)} concepts from test {self.shown}", ["measure", "value"], rows)
         return found
 
-    @torch.inference_mode()
-    def removed(self, images: torch.Tensor, weak: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (B, bands, S, S) without what weak masks (B, 1, S, S) hold, and all of them from painted latents."""
-        painted, restored, where = self.inferer.repaint(self.network.encode(images.to(self.device)), weak, self.network)
-        return torch.where(where > 0, painted, restored), painted
+    def removed(self, images: torch.Tensor, weak: torch.Tensor) -> torch.Tensor:
+        """One image without what its weak mask holds, (bands, S, S)."""
+        with torch.inference_mode():
+            given = images.to(self.device)
+            windows = windows_of(None, 1, images.shape[-1])
+            return self.inferer.remove(given, self.network.encode(given), weak, self.network, windows)["background"][0]
 
     @torch.inference_mode()
     def speed(self) -> Found:
         """Seconds for one image at each stage, one thread of a CPU or a GPU."""
         found, image = Found(), self.images("test")[:1].to(self.device)
         concept, rows = self.concepts[self.pairs("test")[0][1]], []
-        stage, amp = self.inferer.stage, self.inferer.amp
-        self.inferer.amp = False  # as the bundle runs
+        stage = self.inferer.stage
         for kind in ("weak", "refined", "trained"):
             self.inferer.stage, start = kind, self.clock()
             self.inferer.segment(image, self.network, None, concept)
             rows.append([kind, round(self.clock() - start, 3)])
             found.figures[f"seconds_{kind}"] = rows[-1][1]
-        self.inferer.stage, self.inferer.amp = stage, amp
+        self.inferer.stage = stage
         found.figures[f"seconds_per_sample_{self.kind_of_device}"] = found.figures["seconds_refined"]
         found.add(f"Seconds for one of the {self.shown}", ["stage", "seconds"], rows)
         return found

@@ -30,7 +30,7 @@ def draw(evaluation: ConceptEvaluation, path: str | Path) -> None:
         n, k = pairs[pair]
         one = evaluation.splits["test"][n]
         image = one["image"]
-        removed = evaluation.removed(image[None], torch.from_numpy(weak[pair])[None, None].float())[0][0]
+        removed = evaluation.removed(image[None], torch.from_numpy(weak[pair])[None, None].float())
         shown = [image, heats[pair], weak[pair], removed, refined[pair], trained[n, k], one["mask"][k]]
         for column, (title, picture) in enumerate(zip(TITLES, shown)):
             axes = figure.add_subplot(len(chosen), len(TITLES), row * len(TITLES) + column + 1)

@@ -36,8 +36,6 @@ class ConceptInferer(WordAttention):
         least_separation: masks whose map splits less clearly than that are left empty, as the concept is not there.
         fit: how images were brought to the grid, see `synthzoo.transforms.radiograph_grid.place`.
         chunk: images at once.
-        amp: the denoiser computes in bfloat16, which takes about half the time where a processor has it; maps are a
-            little different.
 
     Raises:
         UserError: an unknown stage or comparison, a threshold outside of 0 to 1.
@@ -58,7 +56,6 @@ class ConceptInferer(WordAttention):
         least_separation: float = 0.0,
         fit: str = "pad",
         chunk: int = 8,
-        amp: bool = False,
     ) -> None:
         super().__init__(layers, timesteps, seed)
         if stage not in STAGES:
@@ -71,7 +68,7 @@ class ConceptInferer(WordAttention):
         self.stage, self.steps, self.dilate = stage, int(steps), int(dilate)
         self.composite = bool(composite)
         self.against, self.threshold, self.least_separation = against, float(threshold), float(least_separation)
-        self.fit, self.chunk, self.amp = fit, max(1, int(chunk)), bool(amp)
+        self.fit, self.chunk = fit, max(1, int(chunk))
 
     def stage_for(self, network: ConceptNetwork, concept: str | None = None) -> str:
         """The stage that a concept gets.
@@ -142,36 +139,22 @@ class ConceptInferer(WordAttention):
     def heat(self, latents: torch.Tensor, network: ConceptNetwork, concept: str, size: tuple[int, int]) -> torch.Tensor:
         """Attention to a concept, not scaled, (B, 1, *size)."""
         prompts = [network.prompt_of(concept)] * len(latents)
-        with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.amp):
-            maps = self.attention(latents, prompts, network, [concept.split()] * len(latents))
+        maps = self.attention(latents, prompts, network, [concept.split()] * len(latents))
         return F.interpolate(maps[:, None], size, mode="bilinear")
 
     def remove(
         self, images: torch.Tensor, latents: torch.Tensor, weak: torch.Tensor, network: ConceptNetwork, windows: list
     ) -> dict[str, torch.Tensor]:
         """The refined "mask" and the "background", the images without what the weak masks (B, 1, S, S) hold."""
-        painted, restored, where = self.repaint(latents, weak, network)
-        background = torch.where(where > 0, painted, restored) if self.composite else painted
+        paint = to_latents(weak, tuple(latents.shape[-2:]), self.dilate).to(latents)
+        denoise = network.guided(network.context([network.background] * len(images)))
+        removed = inpaint(denoise, latents, paint, network.schedule, self.steps, self.seed)
+        background, restored = (network.decode(z).float().clamp(0, 1).cpu() for z in (removed, latents))
+        if self.composite:
+            background = torch.where(near(paint, tuple(images.shape[-2:])).cpu() > 0, background, restored)
         before = images.cpu() if self.against == "image" else restored
         difference = (before - background).abs().mean(1, keepdim=True)
         return {"mask": refined_masks(difference, weak, windows), "background": background}
-
-    def repaint(
-        self, latents: torch.Tensor, weak: torch.Tensor, network: ConceptNetwork
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Images as the decoder gives them of painted and of untouched latents, and 1 on pixels near what was painted.
-
-        Args:
-            latents: of the images.
-            weak: masks (B, 1, S, S) of what is painted again.
-            network: trained to remove.
-        """
-        paint = to_latents(weak, tuple(latents.shape[-2:]), self.dilate).to(latents)
-        denoise = network.guided(network.context([network.background] * len(latents)))
-        with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.amp):
-            removed = inpaint(denoise, latents, paint, network.schedule, self.steps, self.seed)
-        painted, restored = (network.decode(z).float().clamp(0, 1).cpu() for z in (removed, latents))
-        return painted, restored, near(paint, tuple(weak.shape[-2:])).cpu()
 
 
 def _within(heat: torch.Tensor, window: tuple[slice, slice]) -> torch.Tensor:

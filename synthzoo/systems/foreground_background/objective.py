@@ -25,7 +25,7 @@ class SegmentationObjective:
     def __call__(self, network: ConceptNetwork, batch: dict) -> dict[str, torch.Tensor]:
         """`batch["image"]` (B, bands, S, S) in [0, 1], `batch["mask"]` (B, K, S, S) of 0 and 1 -> "loss", ..."""
         truth = batch["mask"]
-        logits = network.segmenter(2 * batch["image"] - 1).float()
+        logits = network.segmenter(2 * batch["image"] - 1)
         entropy = F.binary_cross_entropy_with_logits(logits, truth)
         if not self.dice:
             return {"loss": entropy}

@@ -17,7 +17,7 @@ from synthzoo.errors import UserError
 
 FORMATS = ("scenes", "photographs", "chest")
 CHEST_SPLITS = {"train": "TRAIN", "validation": "VAL", "test": "TEST"}
-NO_FINDING = "no acute cardiopulmonary process"  # caption of a chest phantom without one, its background's prompt
+NO_FINDING = "no acute finding"  # caption of a chest phantom without one, and the prompt of its background
 
 
 class ChestConcepts(Dataset):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from synthzoo.transforms.mixture_masks import mask_above, mixture_of
+from synthzoo.transforms.mixture_masks import mixture_mask, mixture_of
 from synthzoo.transforms.radiograph_grid import place
 
 MASKED_AT = 64  # pixels of a side at which masks are found, as published
@@ -42,7 +42,7 @@ def scaled(maps: torch.Tensor, windows: list[Window]) -> torch.Tensor:
 
 
 def mixture_masks(maps: torch.Tensor, windows: list[Window]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Masks (B, 1, S, S) of 0 and 1 by mixtures within windows, and each one's separation (B,), 0 of an even map.
+    """Masks (B, 1, S, S) of 0 and 1 by `mixture_mask` within windows, and each one's separation (B,), 0 of an even map.
 
     Args:
         maps: (B, 1, S, S).
@@ -54,8 +54,8 @@ def mixture_masks(maps: torch.Tensor, windows: list[Window]) -> tuple[torch.Tens
         share = MASKED_AT / max(one.shape)
         shape = [max(round(n * share), 3) for n in inside.shape[-2:]]
         small = F.interpolate(inside, shape, mode="bilinear", antialias=True)[0, 0].double().numpy()
-        mixture = mixture_of(small)
-        found = torch.from_numpy(mask_above(small, None if mixture is None else mixture[0])).float()[None, None]
+        found = torch.from_numpy(mixture_mask(small)).float()[None, None]
         to[window] = F.interpolate(found, inside.shape[-2:], mode="bilinear")[0, 0].round()
+        mixture = mixture_of(small)
         separations.append(0.0 if mixture is None else mixture[1])
     return masks, torch.tensor(separations)

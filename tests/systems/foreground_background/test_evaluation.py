@@ -11,7 +11,6 @@ from small_concept_model import small_concepts
 from synthzoo.diffusion.schedule import NoiseSchedule
 from synthzoo.errors import UserError
 from synthzoo.evaluation.report import Report
-from synthzoo.systems.foreground_background.choice import GROWTHS, TIMES, SettingsChoice
 from synthzoo.systems.foreground_background.evaluation import ConceptEvaluation
 from synthzoo.systems.foreground_background.inferer import ConceptInferer
 
@@ -43,8 +42,7 @@ def test_every_mask_stands_beside_baselines_that_know_no_word(made, tmp_path):
     written = made(tmp_path).run()
     assert json.loads((tmp_path / "metrics.json").read_text()) == written
     figures = written["figures"]
-    own, alone = ("weak", "weak_threshold", "refined", "trained"), ("blob", "mean_mask", "other_word", "first_weights")
-    for name in (*own, *alone, "supervised", "saliency"):
+    for name in ("weak", "refined", "trained", "supervised", "blob", "saliency"):
         assert 0 <= figures[f"iou_{name}"] <= 1, name
     # A segmenter that says yes everywhere has the share of the concept as its IoU, at whatever threshold.
     assert figures["iou_supervised"] == pytest.approx(figures["share_of_concept"], abs=2e-3)
@@ -54,22 +52,6 @@ def test_every_mask_stands_beside_baselines_that_know_no_word(made, tmp_path):
     assert all(np.isfinite(value) for value in figures.values())
     with Image.open(tmp_path / "concepts.png") as picture:
         assert min(picture.size) > 300
-
-
-def test_layers_timesteps_and_growth_are_chosen_on_validation_images_and_written_as_a_config(made, tmp_path):
-    evaluation, path = made(tmp_path, segmenters={}, figure=None), tmp_path / "choice.json"
-    first = SettingsChoice(evaluation, path, "attention", 2)
-    first.run()
-    found = SettingsChoice(evaluation, path, "removal", 2).run()
-    assert found == json.loads(path.read_text()) and list(found) == ["layers", "timesteps", "dilate"]
-    chosen = (tuple(found["layers"]), tuple(found["timesteps"]))
-    assert chosen[1] in TIMES and found["dilate"] in GROWTHS and first.tried[chosen] == max(first.tried.values())
-    inferer = ConceptInferer("dog", "weak", found["layers"], found["timesteps"])
-    heat = sum(first.blocks[b] * first.heat(b, t) for b in chosen[0] for t in chosen[1])
-    count = sum(first.blocks[b] for b in chosen[0]) * len(chosen[1])
-    assert np.allclose(heat / count, evaluation.heats("validation", inferer, 2), atol=1e-6)
-    with pytest.raises(UserError, match="attention or removal"):
-        SettingsChoice(evaluation, path, "all")
 
 
 def test_what_is_measured_is_not_measured_again(made, tmp_path):
