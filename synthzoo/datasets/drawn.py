@@ -9,7 +9,6 @@ import numpy as np
 from tqdm import tqdm
 
 from synthzoo.io.files import write_array
-from synthzoo.io.locks import locked
 
 PART = 250  # images of a file while a set is being drawn; a kill loses at most as many
 PIXELS = "pixels.npy"
@@ -18,8 +17,6 @@ PIXELS = "pixels.npy"
 def drawn_once(folder: Path, seeds: Sequence[int], draw: Callable[[int], np.ndarray], what: str) -> np.ndarray:
     """Images uint8 (N, C, *S), memory-mapped; those that an interrupted run has drawn are not drawn again.
 
-    One process draws a set at a time; others that want it wait for it.
-
     Args:
         folder: of the set, named by all that decides its images.
         seeds: of the images, in their order.
@@ -27,16 +24,14 @@ def drawn_once(folder: Path, seeds: Sequence[int], draw: Callable[[int], np.ndar
         what: is drawn, for the progress bar.
     """
     path = folder / PIXELS
-    if path.is_file():
-        return np.load(path, mmap_mode="r")
-    with locked(folder):
-        if not path.is_file():  # it may have come while this process waited
-            parts = [seeds[first : first + PART] for first in range(0, len(seeds), PART)]
-            files = [folder / f"part{number}.npy" for number in range(len(parts))]
-            for file, some in tqdm(list(zip(files, parts)), desc=what, mininterval=5.0):
-                if not file.is_file():
-                    write_array(file, np.rint(255 * np.stack([draw(seed) for seed in some])).astype(np.uint8))
-            write_array(path, np.concatenate([np.load(file) for file in files]))
-            for file in files:
-                file.unlink()
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        parts = [seeds[first : first + PART] for first in range(0, len(seeds), PART)]
+        files = [folder / f"part{number}.npy" for number in range(len(parts))]
+        for file, some in tqdm(list(zip(files, parts)), desc=what, mininterval=5.0):
+            if not file.is_file():
+                write_array(file, np.rint(255 * np.stack([draw(seed) for seed in some])).astype(np.uint8))
+        write_array(path, np.concatenate([np.load(file) for file in files]))
+        for file in files:
+            file.unlink()
     return np.load(path, mmap_mode="r")

@@ -2,9 +2,8 @@
 
 All methods of a share and a seed see the same labels and the same number of labelled images: `steps` steps of
 `batch_size`. Semi-ViT's last `semi_steps` of these are its third stage, with as large a labelled batch; its control is
-supervised training of the full length with a schedule of its own. Learning rates, with all labels, and settings of the
-third stage, at one share, are chosen on validation images and a seed that is not reported; the test set is not touched
-before. A transformer that learns too little even with all labels ends the comparison there, in a sentence.
+supervised training of the full length with a schedule of its own. Settings of the third stage are chosen on validation
+images at one share and a seed that is not reported; the test set is not touched before.
 """
 
 from __future__ import annotations
@@ -37,8 +36,6 @@ from synthzoo.systems.semi_vit.tasks import Task, is_done, results_of, work_off
 from synthzoo.training import stage
 
 PRETRAINING, START = "pretraining", "start"
-NETWORKS = ("vit", "cnn")
-BETAS = (0.9, 0.95)  # of AdamW, as the authors have them from random weights
 SEMI_SETTINGS = ("threshold", "weight", "mixing", "decay", "learning_rate")
 
 
@@ -138,12 +135,9 @@ class Comparison:
         tuning: {"data", "share", "seed"}, where they are tried.
         folder: of results, weights and checkpoints.
         device: to train on.
-        rates: "vit" and "cnn" -> learning rates, of which the one that is best on validation with all labels of
-            tuning's data set is that of every supervised training; one that is not named takes the plan's.
-        least: accuracy on validation that the best rate of "vit" must reach.
 
     Raises:
-        UserError: an unknown method or data set, a tuning seed that is reported, rates of what has none.
+        UserError: an unknown method or data set, a tuning seed that is reported.
     """
 
     def __init__(
@@ -155,16 +149,10 @@ class Comparison:
         tuning: Mapping[str, Any],
         folder: str | Path,
         device: str | torch.device = "cpu",
-        rates: Mapping[str, Sequence[float]] | None = None,
-        least: float = 0.0,
     ) -> None:
         self.data, self.grid, self.seeds, self.candidates = dict(data), list(grid), list(seeds), list(candidates)
         self.tuning, self.folder, self.device = dict(tuning), Path(folder), torch.device(device)
-        self.rates = {kind: [float(one) for one in tried] for kind, tried in dict(rates or {}).items()}
-        self.least = float(least)
         self._images: dict[tuple, ClassImages] = {}
-        if set(self.rates) - set(NETWORKS) or not all(self.rates.values()):
-            raise UserError(f"rates: {sorted(self.rates)}; give {' or '.join(NETWORKS)} and at least one rate of each.")
         for entry in self.grid:
             unknown = [one for one in entry["methods"] if one not in METHODS]
             if unknown or entry["data"] not in self.data:
@@ -191,16 +179,10 @@ class Comparison:
         data, share, seed = (self.tuning[key] for key in ("data", "share", "seed"))
         return [Member(data, float(share), "semi", seed, candidate=number) for number in range(len(self.candidates))]
 
-    def tried_rates(self, kind: str) -> list[Member]:
-        """A supervised network with all labels at each of its rates, on validation."""
-        data, seed = self.tuning["data"], self.tuning["seed"]
-        return [Member(data, 1.0, kind, seed, candidate=number) for number in range(len(self.rates.get(kind, ())))]
-
     def tasks(self) -> list[Task]:
-        """Everything, in the order of preference: what is tried out first, as others wait for it."""
+        """Everything, in the order of preference: the candidates first, as others wait for them."""
         found: dict[str, Task] = {}
-        rates, others = self.tried_rates("vit"), self.tried_rates("cnn")
-        for member in [*rates, *self.tried(), *others, *self.members()]:
+        for member in [*self.tried(), *self.members()]:
             self._add(member, found)
         return list(found.values())
 
@@ -209,11 +191,8 @@ class Comparison:
         for one in before:
             self._add(one, found)
         needs = [one.name for one in before]
-        semi = member.method in METHODS and METHODS[member.method].semi
-        if semi and member.candidate is None:
+        if member.method in METHODS and METHODS[member.method].semi and member.candidate is None:
             needs += [one.name for one in self.tried()]
-        elif not semi and member.method != PRETRAINING and member.candidate is None:
-            needs += [one.name for one in self.tried_rates(network_of(member))]
         found.setdefault(member.name, Task(member.name, partial(self.train, member), tuple(needs)))
 
     def _before(self, member: Member) -> Iterator[Member]:
@@ -225,25 +204,8 @@ class Comparison:
             yield Member(member.data, 0.0, PRETRAINING, member.seed)
 
     def run(self) -> None:
-        """Train what is left.
-
-        Raises:
-            UserError: the transformer does not learn, see `rate`.
-        """
+        """Train what is left."""
         work_off(self.tasks(), self.folder)
-
-    def probe(self) -> None:
-        """Train the transformer with all labels at each of its rates, and say what it reaches.
-
-        Raises:
-            UserError: it does not learn, see `rate`.
-        """
-        tried = self.tried_rates("vit")
-        work_off([Task(one.name, partial(self.train, one)) for one in tried], self.folder)
-        for name, found in results_of(self.folder, [one.name for one in tried]).items():
-            reached, rate = found["validation"]["accuracy"], found["settings"]["learning_rate"]
-            print(f"{name}: learning rate {rate:g}, accuracy {reached:.3f} on validation images with all labels")
-        print(f"learning rate of ViT: {self.rate(self.tuning['data'], 'vit'):g}")
 
     # --- one training -----------------------------------------------------------------------------------------------
 
@@ -273,7 +235,7 @@ class Comparison:
     def train(self, member: Member) -> dict[str, Any]:
         """Train a member, keep its weights where others go on from them, and measure it."""
         plan = self.plan(member.data)
-        kind = network_of(member)
+        kind = METHODS[member.method].network if member.method in METHODS else "vit"
         network = self.network(member.data, kind, member.seed)
         before = next(self._before(member), None)
         if before is not None:
@@ -285,9 +247,7 @@ class Comparison:
         supervised = SupervisedLoss(strong_view(**views))
         semi = member.method in METHODS and METHODS[member.method].semi
         settings = self.settings(member.candidate) if semi else {}
-        rate = settings.pop("learning_rate", plan.learning_rate)
-        if not semi:
-            rate = self.rate(member.data, kind, member.candidate)
+        rate = settings.pop("learning_rate", plan.learning_rate) if kind != "cnn" else plan.cnn_rate
         decay = plan.layer_decay if member.pretrained or before is not None else 1.0
         steps = plan.semi_steps if semi else plan.steps - (plan.semi_steps if member.method == START else 0)
         objective: Any = supervised
@@ -299,8 +259,7 @@ class Comparison:
         if member.method == START:
             save_weights(network, self.weights(member))
         if member.candidate is not None:
-            measured = self._measured(objective.teacher if semi else network, member.data, "validation")
-            return {"validation": measured, "settings": {**settings, "learning_rate": rate}}
+            return {"validation": self._measured(objective.teacher, member.data, "validation"), "settings": settings}
         split = "validation" if member.seed == self.tuning["seed"] else "test"
         found = {split: self._measured(objective.teacher if semi else network, member.data, split)}
         if semi:
@@ -332,7 +291,6 @@ class Comparison:
             epoch_length=steps,
             batch_size=size,
             seed=member.seed,
-            betas=BETAS,
             warmup=max(1, steps // 20),
             floor=0.01,
             files={"checkpoint_dir": checkpoints},
@@ -348,32 +306,7 @@ class Comparison:
         figures = {key: round(value, 5) for key, value in class_metrics(scores, images.truth).items()}
         return {**figures, "predicted": scores.argmax(1).tolist()}
 
-    # --- what was chosen on validation ------------------------------------------------------------------------------
-
-    def rate(self, data: str, kind: str, candidate: int | None = None) -> float:
-        """Learning rate of a supervised network: of a candidate, else the best one, else the plan's.
-
-        Args:
-            data: name of the data set, for its plan.
-            kind: "vit" or "cnn".
-            candidate: number of the rate that is tried.
-
-        Raises:
-            UserError: not all of them were tried yet; the best transformer stays below `least`.
-        """
-        tried, plan = self.tried_rates(kind), self.plan(data)
-        if candidate is not None:
-            return self.rates[kind][candidate]
-        if not tried:
-            return plan.cnn_rate if kind == "cnn" else plan.learning_rate
-        place, reached = self._best(tried)
-        if kind == "vit" and reached < self.least:
-            raise UserError(
-                f"comparison: a ViT with all labels of {tried[0].data} has an accuracy of {reached:.3f} on validation "
-                f"images after {self.plan(tried[0].data).steps} steps, but needs {self.least:g} (comparison#least): "
-                "what does not learn from all labels shows nothing with few; train longer, or try other rates."
-            )
-        return self.rates[kind][place]
+    # --- settings of the third stage --------------------------------------------------------------------------------
 
     def settings(self, candidate: int | None = None) -> dict[str, Any]:
         """The settings of a candidate, or of the one that is best on validation; the first of equals.
@@ -385,19 +318,9 @@ class Comparison:
 
     def chosen(self) -> int:
         """Number of the best candidate, see `settings`."""
-        return self._best(self.tried())[0]
-
-    def _best(self, tried: Sequence[Member]) -> tuple[int, float]:
-        """Which of them is the first of the best on validation, and its accuracy."""
+        tried = self.tried()
         missing = [one.name for one in tried if not is_done(self.folder, one.name)]
         if missing:
             raise UserError(f"comparison: settings are not chosen yet, {missing[0]} is missing; run the comparison.")
         found = results_of(self.folder, [one.name for one in tried])
-        reached = [found[one.name]["validation"]["accuracy"] for one in tried]
-        place = max(range(len(tried)), key=lambda number: (reached[number], -number))
-        return place, reached[place]
-
-
-def network_of(member: Member) -> str:
-    """Which of a data set's networks a member trains, of `NETWORKS`."""
-    return METHODS[member.method].network if member.method in METHODS else "vit"
+        return max(range(len(tried)), key=lambda place: (found[tried[place].name]["validation"]["accuracy"], -place))

@@ -12,7 +12,7 @@ import torch
 from synthzoo.evaluation.base import Evaluation, Found
 from synthzoo.evaluation.pictures import new_figure, save_figure
 from synthzoo.systems.semi_vit.comparison import METHODS, START, Comparison, Member
-from synthzoo.systems.semi_vit.controls import CONTROLS, control_accuracies
+from synthzoo.systems.semi_vit.controls import control_accuracies
 from synthzoo.systems.semi_vit.dataset import ClassImages
 from synthzoo.systems.semi_vit.scores import by_class, class_metrics, paired_gain, probabilities
 from synthzoo.systems.semi_vit.tasks import is_done, result_of
@@ -40,7 +40,7 @@ class SemiViTEvaluation(Evaluation):
         figure: picture that is written; None writes none.
     """
 
-    PARTS = ("shipped", "classes", "settings", "labels", "shortcuts", "gains", "pseudo_labels")
+    PARTS = ("shipped", "classes", "settings", "labels", "gains", "pseudo_labels")
 
     def __init__(
         self,
@@ -104,28 +104,16 @@ class SemiViTEvaluation(Evaluation):
     # --- the comparison ---------------------------------------------------------------------------------------------
 
     def settings(self) -> Found:
-        """Learning rates and settings of the third stage, tried on validation images of a seed that is not reported."""
+        """What was tried for the third stage, on validation images of a seed that is not reported."""
         found, tried = Found(), self.comparison.tried()
         rows: list[list[Any]] = []
-        for kind in self.comparison.rates:
-            rates = self.comparison.tried_rates(kind)
-            if all(is_done(self.comparison.folder, one.name) for one in rates):
-                best = self.comparison.rate(rates[0].data, kind)
-                for rate, member in zip(self.comparison.rates[kind], rates):
-                    reached = self._result(member)["validation"]["accuracy"]
-                    rows.append([METHODS[kind].title, f"{rate:g}", round(reached, DIGITS), _chosen(rate == best)])
-                found.figures[f"{kind}_learning_rate"] = best
-        if rows:
-            title = "Learning rates, tried with all labels: accuracy on validation images"
-            found.add(title, ["network", "learning rate", "accuracy", "chosen"], rows)
-        rows = []
         if not all(is_done(self.comparison.folder, one.name) for one in tried):
             return found
         best = self.comparison.chosen()
         for number, member in enumerate(tried):
             reached = self._result(member)["validation"]["accuracy"]
             given = ", ".join(f"{key} {value}" for key, value in self.comparison.candidates[number].items())
-            rows.append([given, round(reached, DIGITS), _chosen(number == best)])
+            rows.append([given, round(reached, DIGITS), "yes" if number == best else "no"])
         one = tried[0]
         title = f"Third stage, tried at {one.share:.0%} of the labels, seed {one.seed}: accuracy on validation images"
         found.add(title, ["settings", "accuracy", "chosen"], rows)
@@ -153,26 +141,6 @@ class SemiViTEvaluation(Evaluation):
             title = f"{TITLES.get(data, data)}: test {what}, mean and standard deviation over seeds, by share of labels"
             if rows:
                 found.add(title, ["method, equal labelled steps", *(f"{100 * share:g}%" for share in shares)], rows)
-        return found
-
-    def shortcuts(self) -> Found:
-        """What the same labels reach without a network, by pixels or colours alone, at the share of the tuning."""
-        found, share = Found(), float(self.comparison.tuning["share"])
-        rows: list[list[Any]] = []
-        for data in self._data():
-            seeds = sorted({one.seed for one in self.comparison.members() if one.data == data and one.share == share})
-            if not any(self._done(data, share, method) for method in METHODS):
-                continue
-            tested = self.comparison.images(data, "test")
-            reached = [control_accuracies(self.comparison.images(data, "train", share, one), tested) for one in seeds]
-            cells = [_spread({seed: one[name] for seed, one in zip(seeds, reached)}) for name in CONTROLS]
-            rows.append([TITLES.get(data, data), *cells])
-            for name in CONTROLS:
-                figure = f"{data}_{name.replace(' ', '_')}_{100 * share:g}"
-                found.figures[figure] = round(float(np.mean([one[name] for one in reached])), 4)
-        if rows:
-            title = f"Without a network, {100 * share:g}% of the labels: test accuracy, mean and deviation over seeds"
-            found.add(title, ["labels", *CONTROLS], rows)
         return found
 
     def gains(self) -> Found:
@@ -279,10 +247,6 @@ class SemiViTEvaluation(Evaluation):
     def _values(self, data: str, share: float, method: str, key: str) -> dict[int, float]:
         """Seed -> figure on the test images."""
         return {one.seed: self._result(one)["test"][key] for one in self._done(data, share, method)}
-
-
-def _chosen(best: bool) -> str:
-    return "yes" if best else "no"
 
 
 def _spread(values: dict[int, float]) -> str | None:

@@ -60,24 +60,6 @@ def test_what_a_method_goes_on_from_comes_first(tmp_path):
     assert next(iter(tasks)) == "bright-50-start-s9", "others wait for the settings"
 
 
-def test_the_rate_is_the_best_on_validation_and_a_vit_that_does_not_learn_ends_the_comparison(tmp_path):
-    made = comparison(tmp_path, rates={"vit": [1e-3, 5e-3]})
-    tasks = {task.name: task for task in made.tasks()}
-    tried = ("bright-100-vit-s9-c0", "bright-100-vit-s9-c1")
-    assert tuple(tasks)[:2] == tried and all(tasks[name].needs == () for name in tried)
-    assert tasks["bright-50-vit-s0"].needs == tasks["bright-50-start-s9"].needs == tried
-    assert tasks["bright-50-cnn-s0"].needs == ()
-    with pytest.raises(UserError, match="settings are not chosen yet, bright-100-vit-s9-c0 is missing"):
-        made.rate("bright", "vit")
-    for name, accuracy in zip(tried, (0.4, 0.6)):
-        (tmp_path / f"{name}.json").write_text(f'{{"validation": {{"accuracy": {accuracy}}}}}')
-    assert made.rate("bright", "vit") == 5e-3 and made.rate("bright", "vit", 0) == 1e-3
-    assert made.rate("bright", "cnn") == Plan().cnn_rate
-    made.least = 0.7
-    with pytest.raises(UserError, match="accuracy of 0.600 on validation images after 6 steps, but needs 0.7"):
-        made.rate("bright", "vit")
-
-
 def test_a_small_comparison_trains_measures_and_does_not_train_again(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "class_images", bright)
     made = comparison(tmp_path)
@@ -147,7 +129,6 @@ def test_a_task_that_another_process_works_on_is_left_to_it(tmp_path):
         ({"tuning": {"data": "bright", "share": 0.5, "seed": 0}}, "tuning#seed = 0: it is reported, too"),
         ({"grid": [{"data": "bright", "shares": [0.1], "methods": ["tree"]}]}, "'tree'"),
         ({"candidates": [{"temperature": 1}]}, "candidates: \\['temperature'\\]"),
-        ({"rates": {"tree": [0.1]}}, "rates: \\['tree'\\]; give vit or cnn"),
     ],
 )
 def test_a_comparison_that_is_not_fair_or_unknown_is_refused(tmp_path, changed, part):
