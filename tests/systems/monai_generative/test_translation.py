@@ -104,8 +104,6 @@ def test_a_control_net_starts_as_a_copy_of_the_encoder_that_changes_nothing(tmp_
     own, source = begun.controlnet.state_dict(), begun.unet.state_dict()
     shared = [name for name in own if name in source]
     assert len(shared) > 20 and all(torch.equal(own[name], source[name]) for name in shared)
-    learning = {name.split(".")[0] for name, parameter in begun.named_parameters() if parameter.requires_grad}
-    assert learning == {"controlnet"}
     x, t = torch.randn(2, *LATENT), torch.tensor([5, 700])
     target = torch.tensor([0, 1])
     condition = begun.condition(torch.rand(2, 1, *IMAGE), torch.tensor([3, 3]))
@@ -199,7 +197,6 @@ def test_a_scan_of_any_unit_is_brought_to_that_of_the_phantoms():
     [
         ({"source": "PD"}, "source"),
         ({"target": "T1Gd"}, "target"),
-        ({"target": "FLAIR"}, "source is FLAIR, too"),
         ({"method": "copy"}, "method"),
         ({"control_scale": 3}, "control_scale"),
         ({"copies": 0}, "copies"),
