@@ -101,9 +101,9 @@ def report_table(found: dict) -> str:
 
 
 def ct(
-    iterations: int = 700,
+    iterations: int = 400,
     batch_size: int = 2,
-    sizes: tuple[int, int, int] = (280, 64, 64),
+    sizes: tuple[int, int, int] = (160, 48, 48),
     cache: str | None = None,
     folder: str = str(WEIGHTS),
     page: str | None = "docs/chest_instruments.md",

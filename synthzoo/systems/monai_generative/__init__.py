@@ -1,9 +1,0 @@
-"""Generative AI for Medical Imaging: extending the MONAI Framework (Pinaya et al., arXiv 2023).
-
-Link: https://arxiv.org/abs/2307.15208
-
-Bundles: brain_mr_superresolution_ldm
-
-Departs from the paper: super-resolution samples what a regression misses of the detail, with the scan's own noise as
-the level, for voxels of any size. `paper*.json` build the networks at the published sizes.
-"""
