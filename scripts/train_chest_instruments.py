@@ -101,9 +101,9 @@ def report_table(found: dict) -> str:
 
 
 def ct(
-    iterations: int = 400,
+    iterations: int = 700,
     batch_size: int = 2,
-    sizes: tuple[int, int, int] = (160, 48, 48),
+    sizes: tuple[int, int, int] = (280, 64, 64),
     cache: str | None = None,
     folder: str = str(WEIGHTS),
     page: str | None = "docs/chest_instruments.md",

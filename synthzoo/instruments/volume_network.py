@@ -83,7 +83,7 @@ class ShareLoss:
         self.prepare, self.least = prepare, least
 
     def __call__(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        logs = network(self.prepare(batch["image"])).float().log_softmax(1)  # sums over a volume, under autocast too
+        logs = network(self.prepare(batch["image"])).log_softmax(1)
         shares = batch["shares"]
         entropy = -(shares * shares.clamp_min(1e-6).log()).sum(1).mean()
         cross = -(shares * logs).sum(1).mean() - entropy  # the divergence: 0 when exact

@@ -21,7 +21,7 @@ from synthzoo.metrics.agreement import agreement, conditioning
 from synthzoo.phantoms.chest.measured import LUNG, MEASURES, VERSION, draw_volumes, measured_chest
 
 # Within each split, far beyond the subjects of any bundle.
-FIRST = {"train": 80_000, "validation": 180_000, "test": 280_000}
+FIRST = {"train": 50_000, "validation": 150_000, "test": 250_000}
 BLUR = 0.5  # voxels, of the blurred copies
 LEAST_SLOPE = 0.05  # what is overlooked reads little, not everything
 
