@@ -3,6 +3,9 @@
     z | c ~ N(m(c), sum_k l_k u_k u_k^T + r (I - sum_k u_k u_k^T)),   m(c) = E (p(c) - p_0)
     E[z | x_t, c] = m + G (x_t - a m),   with gain a l / (a^2 l + s^2) along a direction of variance l
 
+With `places` r is a number for each place and channel, so that air stays air; the estimate then takes what the
+directions leave as if it were independent of them.
+
 p(c) holds c, c^2 and the products of two conditions: the head is as large as age, brain and ventricles say together.
 A small denoiser spends most of its training on finding what a linear estimate knows already: where it is, what the
 conditions do there on average, and which deformations go together. It gets them as input instead, and learns the rest.
@@ -27,10 +30,17 @@ class LatentGaussian(nn.Module):
         modes: how many directions have a variance of their own.
         schedule: noise schedule, which says what a denoiser predicts.
         products: False leaves squares and products of conditions out of p(c): of many conditions there are many.
+        places: the variance r that no direction explains is that of each place and channel, not one for all.
     """
 
     def __init__(
-        self, latent_shape: Sequence[int], conditions: int, modes: int, schedule: Any, products: bool = True
+        self,
+        latent_shape: Sequence[int],
+        conditions: int,
+        modes: int,
+        schedule: Any,
+        products: bool = True,
+        places: bool = False,
     ) -> None:
         super().__init__()
         shape = tuple(int(n) for n in latent_shape)
@@ -42,7 +52,7 @@ class LatentGaussian(nn.Module):
         self.register_buffer("middle", torch.zeros(terms))
         self.register_buffer("modes", torch.zeros(modes, *shape))
         self.register_buffer("variances", torch.zeros(modes))
-        self.register_buffer("rest", torch.ones(()))
+        self.register_buffer("rest", torch.ones(shape if places else ()))
         axes = [torch.linspace(-1, 1, n) for n in shape[1:]]
         self.register_buffer("coordinates", torch.stack(torch.meshgrid(*axes, indexing="ij")), persistent=False)
 
@@ -65,8 +75,9 @@ class LatentGaussian(nn.Module):
         noise = torch.randn(len(context), *self.template.shape, generator=generator).to(context)
         along = torch.randn(len(context), len(self.modes), generator=generator).to(context)
         modes = self.modes.to(noise.dtype)
-        scale = self.variances.sqrt() * along - self.rest.sqrt() * torch.einsum("b...,k...->bk", noise, modes)
-        return self.expected(context) + self.rest.sqrt() * noise + torch.einsum("bk,k...->b...", scale, modes)
+        noise = self.rest.sqrt() * noise
+        scale = self.variances.sqrt() * along - torch.einsum("b...,k...->bk", noise, modes)
+        return self.expected(context) + noise + torch.einsum("bk,k...->b...", scale, modes)
 
     def clean(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         """E[z | x_t, c], (B, C, d, h, w), of noisy latents x (B, C, d, h, w) at timesteps (B,)."""
@@ -76,9 +87,13 @@ class LatentGaussian(nn.Module):
         modes = self.modes.to(x.dtype)
         gain = a * self.rest / (a**2 * self.rest + s**2)
         flat_a, flat_s = a.flatten(1), s.flatten(1)
-        own = flat_a * self.variances / (flat_a**2 * self.variances + flat_s**2) - gain.flatten(1)
-        along = own * torch.einsum("b...,k...->bk", left, modes)
-        return mean + gain * left + torch.einsum("bk,k...->b...", along, modes)
+        own = flat_a * self.variances / (flat_a**2 * self.variances + flat_s**2)
+        along = torch.einsum("b...,k...->bk", left, modes)
+        if self.rest.ndim:
+            left = left - torch.einsum("bk,k...->b...", along, modes)
+        else:
+            own = own - gain.flatten(1)
+        return mean + gain * left + torch.einsum("bk,k...->b...", own * along, modes)
 
     def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Noisy latents, timesteps (B,), normalised conditions (B, K) -> what the linear denoiser predicts, and maps.
@@ -122,8 +137,12 @@ class LatentGaussian(nn.Module):
         self.variances.zero_()
         self.modes[:count] = directions.reshape(count, *self.modes.shape[1:])
         self.variances[:count] = found.clamp_min(1e-6)
-        total = held_out.pow(2).sum(1).mean()
-        self.rest.copy_(((total - found.sum()) / (left.shape[1] - count)).clamp_min(1e-4))
+        if self.rest.ndim:
+            unexplained = held_out - (held_out @ directions.T) @ directions
+            self.rest.copy_(unexplained.pow(2).mean(0).reshape(self.rest.shape).clamp_min(1e-4))
+        else:
+            total = held_out.pow(2).sum(1).mean()
+            self.rest.copy_(((total - found.sum()) / (left.shape[1] - count)).clamp_min(1e-4))
 
 
 def _directions(rows: torch.Tensor, count: int) -> torch.Tensor:

@@ -65,6 +65,29 @@ def test_the_estimate_is_the_posterior_mean(prediction, step):
     assert torch.allclose(schedule.split(noisy, gaussian(noisy, t, context[:5])[0], step)[0], clean, atol=1e-3)
 
 
+def test_places_have_variances_of_their_own():
+    draw = torch.Generator().manual_seed(0)
+    schedule, context = NoiseSchedule(prediction="v"), torch.rand(1600, 2, generator=draw)
+    deviation = torch.linspace(0.02, 1.0, SIZE).reshape(SHAPE)
+    latents = deviation * torch.randn(1600, *SHAPE, generator=draw)
+    one, each = (LatentGaussian(SHAPE, 2, 2, schedule, places=places) for places in (False, True))
+    for gaussian in (one, each):
+        gaussian.fit(torch.randn(SHAPE, generator=draw), latents, context)
+    assert each.rest.shape == SHAPE and one.rest.ndim == 0
+    # The two directions lie along the places that vary most, so their rest is less than their variance.
+    assert torch.allclose(each.rest.sqrt().flatten()[:50], deviation.flatten()[:50], rtol=0.15)
+    drawn = each.draw(context, torch.Generator().manual_seed(1))
+    assert torch.allclose(drawn.std(0), deviation, rtol=0.25, atol=0.03)
+    t = torch.full((200,), 400)
+    noisy = schedule.add_noise(latents[:200], torch.randn(200, *SHAPE, generator=draw), t)
+    errors = [
+        float((gaussian.clean(noisy, t, context[:200]) - latents[:200]).pow(2).mean()) for gaussian in (one, each)
+    ]
+    assert errors[1] < 0.97 * errors[0]
+    each.rest.fill_(float(one.rest))
+    assert torch.allclose(each.clean(noisy, t, context[:200]), one.clean(noisy, t, context[:200]), atol=0.05)
+
+
 def test_a_condition_left_out_changes_nothing():
     gaussian, template, latents, _ = prior()
     nothing = torch.full((1, 2), -1.0)

@@ -17,6 +17,8 @@ from synthzoo.networks.conditions import ConditionNormaliser
 from synthzoo.networks.hybrid import ConditionedDenoiser, constant_maps
 from synthzoo.networks.linear_denoiser import LatentGaussian
 
+STEP = 0.1  # of a channel, by which its share of the image is measured
+
 
 class HybridConditioning(ConditionedDenoiser):
     """Feeds the same K conditions twice: as one token for cross-attention, and as constant maps beside the latent.
@@ -55,6 +57,8 @@ class LatentDiffusion(nn.Module):
         affine: 4 x 4, voxel to world in mm (RAS) of the decoded volumes.
         centre: keep a mean per latent voxel (a template in latent space) instead of one per channel.
         preview: (denoise, noise, schedule) -> latent, the short sampler behind `forward`.
+        by_image: scale each channel by how much of the image it makes, not all by one number: a code of equal
+            variances, such as one of principal directions, gets back the order in which an image rises out of noise.
     """
 
     def __init__(
@@ -67,10 +71,11 @@ class LatentDiffusion(nn.Module):
         affine: Sequence[Sequence[float]],
         centre: bool = False,
         preview: Callable | None = None,
+        by_image: bool = False,
     ) -> None:
         super().__init__()
         self.autoencoder, self.denoiser, self.conditions = autoencoder, denoiser, conditions
-        self.schedule, self.preview = schedule, preview
+        self.schedule, self.preview, self.by_image = schedule, preview, bool(by_image)
         self.latent_shape = tuple(int(n) for n in latent_shape)
         channels = self.latent_shape[0]
         self.register_buffer("latent_mean", torch.zeros(self.latent_shape if centre else (channels, 1, 1, 1)))
@@ -105,11 +110,23 @@ class LatentDiffusion(nn.Module):
         self.latent_mean.copy_(mean)
         # One number for all channels, as in the paper: the channels that carry most of the image stay the largest, so
         # they rise out of the noise first and fine detail follows them.
-        self.scale_factor.fill_(1 / (z - mean).pow(2).mean().sqrt().clamp_min(1e-6).item())
+        weights = self._shown(mean.expand_as(z[0])) if self.by_image else torch.ones_like(self.scale_factor)
+        squares = (z - mean).pow(2).mean((0, 2, 3, 4)).reshape(weights.shape)
+        self.scale_factor.copy_(weights / (squares * weights.pow(2)).mean().sqrt().clamp_min(1e-6))
         gaussian = getattr(self.denoiser, "gaussian", None)
         if gaussian is not None:
             context = self.conditions(conditions.to(self.conditions.low))
             gaussian.fit(mean.expand_as(z[0]), self.normalise_latent(z), context)
+
+    def _shown(self, mean: torch.Tensor) -> torch.Tensor:
+        """Root mean square change of the image for a small step of each channel from the mean latent, (C, 1, 1, 1)."""
+        image = self.autoencoder.decode(mean[None])
+        changes = []
+        for channel in range(len(mean)):
+            step = torch.zeros_like(mean)
+            step[channel] = STEP
+            changes.append((self.autoencoder.decode((mean + step)[None]) - image).pow(2).mean().sqrt() / STEP)
+        return torch.stack(changes).reshape(self.scale_factor.shape).clamp_min(1e-6)
 
     def decode(self, latent: torch.Tensor, roi_size: Sequence[int] | None = None, overlap: float = 0.4) -> torch.Tensor:
         """Normalised latent (B, C, d, h, w) -> image (B, 1, D, H, W), about [0, 1].

@@ -60,6 +60,24 @@ def network(closed_form=True):
     return whole.eval()
 
 
+def test_channels_are_scaled_by_what_they_show():
+    draw = torch.Generator().manual_seed(0)
+    z = 0.5 + 0.1 * torch.randn(40, *SHAPE, generator=draw)
+    shown = torch.arange(1.0, SHAPE[0] + 1)[:, None, None, None]
+
+    class Weighed(Pooled):
+        def decode(self, z):
+            return (shown * z).sum(1, keepdim=True)
+
+    whole = network(closed_form=False)
+    whole.autoencoder, whole.by_image = Weighed(), True
+    whole.fit_latents(z)
+    ratio = whole.scale_factor / whole.scale_factor[0]
+    assert torch.allclose(ratio, shown, rtol=1e-4)
+    assert float(whole.normalise_latent(z).pow(2).mean()) == pytest.approx(1, rel=1e-4)
+    assert torch.allclose(whole.autoencoder.decode(z), whole.decode(whole.normalise_latent(z)), atol=1e-5)
+
+
 def test_each_part_of_the_denoiser_speaks_alone_and_both_together_as_before():
     whole, t = network(), torch.tensor([300, 700])
     noisy, conditions = torch.randn(2, *SHAPE), torch.tensor([[2.0], [float("nan")]])
