@@ -108,7 +108,7 @@ class SuperResolutionEvaluation(Evaluation):
         draws: int = 4,
         map_network: torch.nn.Module | None = None,
         map_inferer: BrainMapInferer | None = None,
-        map_threshold: float = 0.162,
+        map_threshold: float = 0.165,
         figure: str | Path | None = None,
         cache_dir: str | Path | None = None,
         spacing_mm: float = SPACING_MM,
