@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.metrics import balanced_accuracy_score
 
 from synthzoo.evaluation.base import Evaluation, Found
 from synthzoo.evaluation.pictures import new_figure, save_figure
@@ -23,7 +24,7 @@ from synthzoo.systems.adversarial_fingerprint.audit import AuditSettings, Tally,
 from synthzoo.systems.adversarial_fingerprint.bounds import Count, upper
 from synthzoo.systems.adversarial_fingerprint.images import private_radiograph, public_radiographs, training_set
 from synthzoo.systems.adversarial_fingerprint.network import Detectors, Generator
-from synthzoo.systems.adversarial_fingerprint.shortcuts import DetectorShortcut, FirstWeights, balanced_accuracy
+from synthzoo.systems.adversarial_fingerprint.shortcuts import DetectorShortcut, FirstWeights
 from synthzoo.systems.adversarial_fingerprint.sources import WITHOUT, drawn, open_generator
 from synthzoo.systems.adversarial_fingerprint.stamping import RADIUS, marked, stamp_random
 
@@ -237,7 +238,9 @@ class FingerprintEvaluation(Evaluation):
             if isinstance(rule, DetectorShortcut):
                 rule.set_thresholds(*chosen)
             seen = rule.seen(tested[0]).numpy()
-            right = [round(balanced_accuracy(seen[:, column], tested[1][:, column].numpy()), 4) for column in range(2)]
+            right = [
+                round(balanced_accuracy_score(tested[1][:, column].numpy(), seen[:, column]), 4) for column in range(2)
+            ]
             found = rule.seen(planted).numpy().all(1)
             false = rule.seen(self.samples(WITHOUT)).numpy().all(1).sum()
             own = rule.seen(self.samples(self.names[0])).numpy().all(1).sum()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
+from sklearn.metrics import balanced_accuracy_score
 from torch.nn import functional as F
 
 from synthzoo.networks.first_weights import with_first_weights
@@ -75,10 +74,4 @@ def best_threshold(scores: np.ndarray, truth: np.ndarray) -> float:
     """The threshold of scores (N,) with the largest balanced accuracy for truth bool (N,), in the middle of its gap."""
     levels = np.unique(scores)
     between = np.concatenate([[levels[0] - 1], (levels[1:] + levels[:-1]) / 2, [levels[-1] + 1]])
-    return float(max(between, key=lambda level: balanced_accuracy(scores > level, truth)))
-
-
-def balanced_accuracy(seen: Sequence[bool] | np.ndarray, truth: Sequence[bool] | np.ndarray) -> float:
-    """Mean of sensitivity and specificity, of bool (N,) each."""
-    seen, truth = np.asarray(seen), np.asarray(truth)
-    return float((seen[truth].mean() + (~seen[~truth]).mean()) / 2)
+    return float(max(between, key=lambda level: balanced_accuracy_score(truth, scores > level)))

@@ -15,7 +15,7 @@ from synthzoo.systems.adversarial_fingerprint.bounds import FOUND, NOTHING, Coun
 from synthzoo.systems.adversarial_fingerprint.codec import AutoencoderCodec, PatchCodec
 from synthzoo.systems.adversarial_fingerprint.network import Generator
 from synthzoo.systems.adversarial_fingerprint.noise_levels import NONE, last_level, levels, measure_curve, timestep
-from synthzoo.systems.adversarial_fingerprint.shortcuts import DetectorShortcut, balanced_accuracy, disc_match
+from synthzoo.systems.adversarial_fingerprint.shortcuts import DetectorShortcut, best_threshold, disc_match
 from synthzoo.systems.adversarial_fingerprint.stamping import (
     draw_centre,
     marked,
@@ -270,4 +270,4 @@ def test_rules_without_training_find_the_disc_and_the_private_image():
     rule.set_thresholds(images, truth)
     assert torch.equal(rule.seen(images), truth)
     assert torch.allclose(disc_match(stamped), torch.zeros(6), atol=1e-5) and (disc_match(others) < -0.01).all()
-    assert balanced_accuracy([True, False, False, False], [True, True, False, False]) == 0.75
+    assert best_threshold(np.array([0.1, 0.2, 0.6, 0.9]), np.array([False, False, True, True])) == pytest.approx(0.4)
