@@ -14,11 +14,31 @@ import warnings
 import numpy as np
 import torch
 from monai.metrics import FIDMetric, MultiScaleSSIMMetric
+from skimage.metrics import peak_signal_noise_ratio
 
 from synthzoo.errors import UserError
 
+MOST_DB = 120.0  # of images that are equal, whose ratio has no bound
+
 # Three scales with a window of 7 fit the shortest axis of 48 voxels; weights: the paper's first three, scaled to sum 1.
 MS_SSIM = {"kernel_size": 7, "kernel_sigma": 1.5, "weights": (0.0710, 0.4530, 0.4760)}
+
+
+def psnr(
+    image: np.ndarray | torch.Tensor, truth: np.ndarray | torch.Tensor, where: np.ndarray | torch.Tensor | None = None
+) -> float:
+    """Peak signal-to-noise ratio in dB of an image in [0, 1] against its truth of one shape, at most `MOST_DB`.
+
+    Args:
+        image, truth: of any shape; the peak is 1.
+        where: true for the voxels that count; None counts all.
+    """
+    found, true = (torch.as_tensor(one).detach().double().cpu().numpy() for one in (image, truth))
+    if where is not None:
+        inside = torch.as_tensor(where).cpu().numpy().astype(bool)
+        found, true = found[inside], true[inside]
+    with np.errstate(divide="ignore"):
+        return min(float(peak_signal_noise_ratio(true, found, data_range=1.0)), MOST_DB)
 
 
 def fid(first: np.ndarray, second: np.ndarray) -> float:

@@ -7,10 +7,19 @@ from scipy import ndimage as ndi
 from scipy.stats import hypergeom
 
 from synthzoo.metrics.agreement import agreement, conditioning
-from synthzoo.metrics.fidelity import fid, fid_with_floor, ms_ssim, pairwise_ms_ssim
+from synthzoo.metrics.fidelity import fid, fid_with_floor, ms_ssim, pairwise_ms_ssim, psnr
 from synthzoo.metrics.memorisation import chance_of, memorisation, nearest_distances
 
 rng = np.random.default_rng(0)
+
+
+def test_psnr_is_of_the_voxels_that_count():
+    truth = torch.zeros(4, 5)
+    image, left = truth + 0.01, truth.numpy() == 0
+    image[0] = 0.5
+    left[0] = False
+    assert psnr(image, truth, left) == pytest.approx(40, abs=1e-4) and psnr(image, truth) < 13
+    assert psnr(truth, truth) == 120
 
 
 def test_fid_of_equal_sets_is_zero():

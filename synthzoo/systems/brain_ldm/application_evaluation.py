@@ -25,10 +25,10 @@ from synthzoo.evaluation.denoiser_parts import ClosedFormAlone, has_closed_form,
 from synthzoo.evaluation.fillings import biharmonic, by_other_side, by_surroundings
 from synthzoo.instruments.brain.segmentation import CLASSES, SPACING_MM, features, segment, stack_on_grid
 from synthzoo.instruments.brain.volumes import measure_brains
-from synthzoo.metrics.fidelity import fid, gradient_energy
+from synthzoo.metrics.fidelity import fid, gradient_energy, psnr
 from synthzoo.phantoms.brain.phantom import make_brain
 from synthzoo.systems.brain_ldm import classical
-from synthzoo.systems.brain_ldm.inferer import EditInferer, InpaintInferer, ReconstructInferer, ScanInferer, psnr
+from synthzoo.systems.brain_ldm.inferer import EditInferer, InpaintInferer, ReconstructInferer, ScanInferer
 from synthzoo.systems.brain_ldm.restoration import keep_samples, sampling_mask, zero_filled
 
 FIRST = 80_000  # of the test phantoms, which no other evaluation of the bundle shows
@@ -149,7 +149,7 @@ class ApplicationEvaluation(Evaluation):
                 slope = _slope(scan, hole)
                 for name, method in methods.items():
                     made = self.kept(f"inpaint {ml:g} {name}", method, holed, hole)
-                    values[name].append((_psnr(made, scan, hole), _slope(made, hole) / slope))
+                    values[name].append((psnr(made, scan, hole), _slope(made, hole) / slope))
             means = {name: np.mean(pairs, axis=0) for name, pairs in values.items()}
             rows.append([ml, *(f"{db:.2f} ({sharp:.2f})" for db, sharp in means.values())])
             for name, (db, sharp) in means.items():
@@ -233,7 +233,7 @@ class ApplicationEvaluation(Evaluation):
     ) -> Callable:
         """The candidate with the highest mean PSNR."""
         scores = [
-            np.mean([_psnr(self.kept(f"{name} {n}", one, given), scan, scan > 0) for given, scan in cases])
+            np.mean([psnr(self.kept(f"{name} {n}", one, given), scan, scan > 0) for given, scan in cases])
             for n, one in enumerate(candidates)
         ]
         return candidates[int(np.argmax(scores))]
@@ -253,7 +253,7 @@ class ApplicationEvaluation(Evaluation):
             brain = scan > 0
             for name, method in methods.items():
                 made = np.where(brain, np.clip(self.kept(f"{key} {name}", method, given), 0, 1), 0)
-                values[name].append((_psnr(made, scan, brain), _ssim(made, scan, brain)))
+                values[name].append((psnr(made, scan, brain), _ssim(made, scan, brain)))
         means = {name: np.mean(pairs, axis=0) for name, pairs in values.items()}
         rows.append([level, *(f"{db:.2f} ({ssim:.3f})" for db, ssim in means.values())])
         for name, (db, ssim) in means.items():
@@ -302,7 +302,7 @@ class ApplicationEvaluation(Evaluation):
             if name in sets:
                 found.figures |= {f"{key}_ventricle_mae": round(off[0], 3), f"{key}_brain_mae": round(off[1], 2)}
         at_start = [self.kept("start", lambda x, y: self.made(start, x, other=y), *pair) for pair in pairs[:STARTS]]
-        back = [_psnr(made, one, one > 0) for made, one in zip(at_start, firsts)]
+        back = [psnr(made, one, one > 0) for made, one in zip(at_start, firsts)]
         found.figures["interpolate_start_psnr"] = round(float(np.mean(back)), 3)
         columns = [
             "halfway",
@@ -353,7 +353,7 @@ class ApplicationEvaluation(Evaluation):
                 after = measure_brains(made, self.spacing_mm)
                 moved = [float((after[key] - before[key]).mean()) for key in ("ventricle_ml", "brain_ml")]
                 seen = [float(one) for one in (_seen_ml(made, self.spacing_mm) - seen_before).mean(1)]
-                db = float(np.mean([_psnr(a, b, b > 0) for a, b in zip(made, truth)])) if name != "phantom" else None
+                db = float(np.mean([psnr(a, b, b > 0) for a, b in zip(made, truth)])) if name != "phantom" else None
                 share = float(np.mean([(np.abs(a - b) > CLEARLY)[b > 0].mean() for a, b in zip(made, start)]))
                 ml = [round(one, 1) for pair in zip(moved, seen) for one in pair]
                 rows.append(
@@ -388,11 +388,6 @@ def _hole(brain: np.ndarray, ml: float, seed: int, spacing_mm: float) -> np.ndar
     hole = np.zeros(brain.shape, bool)
     hole[tuple(chosen.T)] = True
     return hole
-
-
-def _psnr(image: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB within a mask; the peak is 1."""
-    return psnr(*(torch.from_numpy(np.asarray(one)) for one in (image, truth, where)))
 
 
 def _ssim(image: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:

@@ -12,6 +12,7 @@ from monai.inferers import Inferer
 from synthzoo.errors import UserError
 from synthzoo.inferers.synthesis import own_stream
 from synthzoo.instruments.brain.volumes import measure_brains
+from synthzoo.metrics.fidelity import psnr
 from synthzoo.networks.convolution import FastSingleVolumes
 from synthzoo.systems.brain_ldm.editing import Editor, interpolated
 from synthzoo.systems.brain_ldm.restoration import (
@@ -250,11 +251,6 @@ def measured_ml(images: torch.Tensor, spacing_mm: float) -> dict[str, np.ndarray
     """ventricle_ml and brain_ml, (B,) each, of images (B, 1, D, H, W) on the prior's grid."""
     found = measure_brains(images[:, 0].float().cpu().numpy(), spacing_mm)
     return {name: found[name] for name in MEASURED}
-
-
-def psnr(image: torch.Tensor, truth: torch.Tensor, where: torch.Tensor) -> float:
-    """Peak signal-to-noise ratio in dB where `where` is true; the peak is 1."""
-    return float(-10 * torch.log10((image - truth)[where].pow(2).mean().clamp_min(1e-12)))
 
 
 def _at_least_one(name: str, value: int) -> int:

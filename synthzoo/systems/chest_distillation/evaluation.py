@@ -24,6 +24,7 @@ from synthzoo.inferers.text_to_image import TextToImageInferer
 from synthzoo.inferers.word_attention import TIMESTEPS, enlarged, masks_of
 from synthzoo.instruments.chest.heart import measure_ctr
 from synthzoo.instruments.chest.identity import similarities
+from synthzoo.metrics.fidelity import psnr
 from synthzoo.networks.cross_attention import ALL, attention_layers
 from synthzoo.systems.chest_distillation.inferer import GroundingInferer
 from synthzoo.systems.chest_distillation.phrases import COLUMNS, phrase_scores, phrase_table
@@ -367,18 +368,17 @@ class ChestDistillationEvaluation(Evaluation):
             restored = torch.cat(
                 [self.network.decode(self.network.encode(part)).clamp(0, 1) for part in images.split(BATCH)]
             )
-        error = (restored - images).flatten(1)
-        psnr = float((-10 * error.pow(2).mean(1).log10()).mean())
+        kept = float(np.mean([psnr(*pair) for pair in zip(restored, images)]))
         ctr = np.abs(measure_ctr(images) - measure_ctr(restored))
         alike = similarities(restored, images)
         first = float((alike.argmax(1) == np.arange(len(images))).mean())
         found.figures = {
-            "autoencoder_psnr": round(psnr, 2),
-            "autoencoder_l1": round(float(error.abs().mean()), 4),
+            "autoencoder_psnr": round(kept, 2),
+            "autoencoder_l1": round(float((restored - images).abs().mean()), 4),
             "autoencoder_ctr_error": round(float(ctr.mean()), 4),
             "autoencoder_identity": round(first, 4),
         }
-        rows = [["PSNR in dB", round(psnr, 2)], ["mean absolute error", found.figures["autoencoder_l1"]]]
+        rows = [["PSNR in dB", round(kept, 2)], ["mean absolute error", found.figures["autoencoder_l1"]]]
         rows += [["change of the measured cardiothoracic ratio", found.figures["autoencoder_ctr_error"]]]
         rows += [[f"nearest of {len(images)} by the identity instrument is its own radiograph", round(first, 3)]]
         found.add("What the autoencoder keeps of unseen patients' radiographs", ["measure", "value"], rows)

@@ -20,6 +20,7 @@ from scipy import ndimage as ndi
 from synthzoo.errors import UserError
 from synthzoo.evaluation.base import Evaluation, Found
 from synthzoo.inferers.word_attention import TIMESTEPS
+from synthzoo.metrics.fidelity import psnr
 from synthzoo.networks.cross_attention import ALL, attention_layers
 from synthzoo.networks.weights import load_weights
 from synthzoo.systems.foreground_background.baselines import BASELINES
@@ -150,11 +151,10 @@ class ConceptEvaluation(Evaluation):
 
     def autoencoder(self) -> Found:
         """What the latents keep of test images."""
-        found, images = Found(), self.images("test")
-        error = (self.restored("test") - images).flatten(1)
-        psnr = float((-10 * error.pow(2).mean(1).log10()).mean())
-        found.figures = {"autoencoder_psnr": round(psnr, 2), "autoencoder_l1": round(float(error.abs().mean()), 4)}
-        rows = [["PSNR in dB", round(psnr, 2)], ["mean absolute error", found.figures["autoencoder_l1"]]]
+        found, images, restored = Found(), self.images("test"), self.restored("test")
+        kept, error = float(np.mean([psnr(*pair) for pair in zip(restored, images)])), restored - images
+        found.figures = {"autoencoder_psnr": round(kept, 2), "autoencoder_l1": round(float(error.abs().mean()), 4)}
+        rows = [["PSNR in dB", round(kept, 2)], ["mean absolute error", found.figures["autoencoder_l1"]]]
         found.add(f"What the autoencoder keeps of test {self.shown}", ["measure", "value"], rows)
         return found
 

@@ -12,6 +12,7 @@ from synthzoo.datasets.brain.phantoms import BrainPhantomDataset
 from synthzoo.errors import UserError
 from synthzoo.evaluation.fillings import biharmonic, by_other_side, by_surroundings
 from synthzoo.evaluation.report import Report
+from synthzoo.metrics.fidelity import psnr
 from synthzoo.phantoms.brain.template import brain_affine, brain_grid
 from synthzoo.systems.brain_ldm import classical
 from synthzoo.systems.brain_ldm.application_evaluation import ApplicationEvaluation
@@ -22,7 +23,6 @@ from synthzoo.systems.brain_ldm.inferer import (
     InpaintInferer,
     ReconstructInferer,
     measured_ml,
-    psnr,
 )
 from synthzoo.systems.brain_ldm.restoration import (
     estimated_noise,
