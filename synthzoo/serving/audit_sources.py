@@ -419,7 +419,10 @@ def _stages(bundle: Path) -> list[list[str]]:
 
 def _training_arguments(bundle: Path, stages: list[str]) -> tuple[Callable[..., Any], str, dict[str, Any]] | None:
     """The function that makes a stage's training images, its argument that counts patients, and its arguments."""
-    parser = load_config(bundle, stages)
+    try:
+        parser = load_config(bundle, stages)
+    except KeyError:  # a stage on one that it does not lie over: what it changes is not there
+        return None
     train: ConfigParser | Any = parser.get("train", {})
     # What the data set is made of may stand beside it.
     for where, one in [*walk(train.get("dataset", {}), "train#dataset"), *walk(train, "train")]:
