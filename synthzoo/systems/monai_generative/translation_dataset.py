@@ -22,6 +22,7 @@ from synthzoo.errors import UserError
 from synthzoo.io.files import atomic_path
 from synthzoo.io.tables import table_cells
 from synthzoo.io.volumes import read_volume
+from synthzoo.phantoms.brain.label_maps import CLASSES, LESIONS
 from synthzoo.phantoms.brain.label_pool import as_picture
 from synthzoo.phantoms.brain.label_volumes import LabelVolumePool, as_shares
 from synthzoo.systems.monai_generative.translation_phantoms import (
@@ -37,7 +38,9 @@ from synthzoo.systems.monai_generative.translation_phantoms import (
 )
 
 UNNAMED = 0.15  # share of the sources whose contrast the network is not told
-GAIN, GAMMA = (0.8, 1.2), (0.85, 1.15)  # of a source, whose unit and window nobody knows
+# Of a source, whose unit and window nobody knows; a large lesion is at times the brightest there is, all else darker.
+GAIN, GAMMA = (0.6, 1.2), (0.85, 1.15)
+LESION_MAPS = [CLASSES.index(name) for name in LESIONS]
 HELD_VOLUMES = 8  # that are not read again for the next slice
 
 
@@ -50,6 +53,7 @@ def training_contrasts(
     targets: Sequence[str] = TARGETS,
     cache_dir: str | Path | None = None,
     image_size: Sequence[int] = (96, 80),
+    paired: bool = True,
 ) -> Dataset:
     """Rows {"image", "source", "source_contrast", "target_contrast", "row"} to train a translation.
 
@@ -61,14 +65,15 @@ def training_contrasts(
         slices: of each subject.
         targets: contrasts that are translated to, some of `TARGETS`.
         image_size: rows and columns of a slice of the published layout.
+        paired: False leaves the sources out, for stages that read none.
 
     Raises:
         UserError: an unknown format, a format without its folder, an unknown target, and what the data sets say.
     """
     check_format(data_format, dataset_dir)
     if data_format == "phantom":
-        return ContrastPairs(subjects, slices, split, targets, cache_dir)
-    return PublishedContrasts(dataset_dir, split, slices, targets, image_size)
+        return ContrastPairs(subjects, slices, split, targets, cache_dir, paired=paired)
+    return PublishedContrasts(dataset_dir, split, slices, targets, image_size, paired)
 
 
 def check_targets(targets: Sequence[str]) -> list[str]:
@@ -87,8 +92,8 @@ class ContrastPairs(Dataset):
 
     A slice has a row for each target. The target of a row is painted the same each time, so that its latent may be
     kept; the source is another scan each time, from numpy's generator, which `SeededLoader` seeds, or from the row
-    alone where `fixed`. "source_contrast" is its number in `SOURCES`, or their number where the network is not told;
-    "target_contrast" that in `TARGETS`.
+    alone where `fixed`. "lesions" (1, H, W) is the share of each pixel that is a lesion's. "source_contrast" is its
+    number in `SOURCES`, or their number where the network is not told; "target_contrast" that in `TARGETS`.
 
     Args:
         subjects, split, cache_dir: see `synthzoo.phantoms.brain.label_volumes.LabelVolumePool`.
@@ -96,6 +101,7 @@ class ContrastPairs(Dataset):
         targets: some of `TARGETS`.
         fixed: paint the source of a row the same each time, named and without a gain.
         sources: contrasts of sources, some of `SOURCES`; a target of the same contrast is not drawn for it.
+        paired: False leaves the sources out of the rows.
 
     Attributes:
         occult: (N,) which lesions of a slice's subject are occult.
@@ -114,8 +120,10 @@ class ContrastPairs(Dataset):
         cache_dir: str | Path | None = None,
         fixed: bool = False,
         sources: Sequence[str] = SOURCES,
+        paired: bool = True,
     ) -> None:
         self.targets, self.fixed, self.sources = check_targets(targets), bool(fixed), tuple(sources)
+        self.paired = bool(paired)
         self.slices = int(slices)
         self.pool = LabelVolumePool(split, subjects, cache_dir, lambda it: tqdm(it, desc="label volumes"))
         self.seeds = list(self.pool.seeds)
@@ -168,6 +176,9 @@ class ContrastPairs(Dataset):
         """All of a row but its target."""
         number, place = divmod(row, len(self.targets))
         target = self.targets[place]
+        facts = {"target_contrast": TARGETS.index(target), "row": row}
+        if not self.paired:
+            return facts
         rng = self.rng(number, 5, place) if self.fixed else np.random.default_rng(int(np.random.randint(2**31)))
         others = [name for name in self.sources if name != target]
         contrast = others[int(rng.integers(len(others)))]
@@ -176,12 +187,9 @@ class ContrastPairs(Dataset):
         if not self.fixed:
             source = rescaled(source, rng)
             named = len(SOURCES) if rng.random() < UNNAMED else named
-        return {
-            "source": torch.from_numpy(source)[None],
-            "source_contrast": named,
-            "target_contrast": TARGETS.index(target),
-            "row": row,
-        }
+        lesions = self.shares(number)[LESION_MAPS].sum(0)
+        found = {"source": torch.from_numpy(source)[None], "lesions": torch.from_numpy(lesions)[None]}
+        return {**found, "source_contrast": named, **facts}
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         if not 0 <= row < len(self):
@@ -207,6 +215,7 @@ class PublishedContrasts(Dataset):
         slices: of each subject.
         targets: some of `TARGETS`.
         image_size: rows and columns; a slice is cut or filled up about its middle.
+        paired: False leaves the sources out of the rows.
 
     Raises:
         UserError: no table, an unknown target, a row with fewer than two contrasts or without a target.
@@ -219,12 +228,10 @@ class PublishedContrasts(Dataset):
         slices: int = 12,
         targets: Sequence[str] = TARGETS,
         image_size: Sequence[int] = (96, 80),
+        paired: bool = True,
     ) -> None:
-        self.targets, self.image_size, table = (
-            check_targets(targets),
-            tuple(image_size),
-            split_table(Path(folder), split),
-        )
+        self.targets, self.image_size, self.paired = check_targets(targets), tuple(image_size), bool(paired)
+        table = split_table(Path(folder), split)
         self.rows: list[tuple[dict[str, Path], float, str]] = []
         hint = f"its columns are {', '.join(SOURCES)}"
         for line, cells in table_cells(table, list(SOURCES), "make the table", hint, "subject", None):
@@ -252,14 +259,13 @@ class PublishedContrasts(Dataset):
     def truth(self, row: int) -> dict[str, Any]:
         """All of a row but its target."""
         paths, height, target = self.rows[row]
+        facts = {"target_contrast": TARGETS.index(target), "row": row}
+        if not self.paired:
+            return facts
         others = [name for name in paths if name != target]
         contrast = others[int(np.random.randint(len(others)))]
-        return {
-            "source": torch.from_numpy(self.plane(paths[contrast], height))[None],
-            "source_contrast": SOURCES.index(contrast),
-            "target_contrast": TARGETS.index(target),
-            "row": row,
-        }
+        source = torch.from_numpy(self.plane(paths[contrast], height))[None]
+        return {"source": source, "source_contrast": SOURCES.index(contrast), **facts}
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         if not 0 <= row < len(self):

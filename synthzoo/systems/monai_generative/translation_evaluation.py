@@ -25,6 +25,7 @@ from synthzoo.systems.monai_generative.translation_dataset import ContrastPairs
 from synthzoo.systems.monai_generative.translation_inferer import TranslationInferer
 from synthzoo.systems.monai_generative.translation_phantoms import (
     AUTO,
+    LEAST_BRAIN,
     SOURCES,
     TARGETS,
     draw_occult,
@@ -46,9 +47,14 @@ from synthzoo.transforms.head_grid import grid_shape
 PAIRS = tuple((source, target) for target in TARGETS for source in SOURCES if source != target)
 PUBLISHED = ("FLAIR", "T1w")
 STEPS = (2, 4, 8, 16, 32)
+SCORES = ["PSNR", "SSIM", "MAE", "sharpness"]
+COPIES = 4
+ALONE, MEAN = "diffusion model alone", f"ControlNet, mean of {COPIES}"
+SHARP_ENOUGH = 0.7  # mean squared slope over the target's: of the steps that keep it, those of most PSNR are taken
 LESION_PAIRS = (("FLAIR", "T1w"), ("T2w", "T1w"), ("T1w", "FLAIR"), ("T2w", "FLAIR"))
 NAMES = ("WMH", "core", "oedema", "stroke")
 FEWEST_LESIONS = 5
+MEASURED = {"ControlNet": "controlnet", "U-Net": "unet", "intensity table": "table", "source": "copy"}  # of lesions
 
 
 class TranslationEvaluation(Evaluation):
@@ -145,23 +151,30 @@ class TranslationEvaluation(Evaluation):
             truth = np.stack([self.test.target(number, target) for number in self.numbers(self.test)])
             rows.append([target, *rounded(fidelity(self.through(truth), truth))])
         found.figures = {"autoencoder_psnr": min(row[1] for row in rows), "autoencoder_ssim": min(r[2] for r in rows)}
-        found.add(f"{self.count} test slices through the autoencoder", ["contrast", "PSNR", "SSIM", "MAE"], rows)
+        found.add(f"{self.count} test slices through the autoencoder", ["contrast", *SCORES], rows)
         return found
 
     def steps(self) -> Found:
-        """What steps and the ControlNet's scale do, on validation slices: by this the settings were chosen."""
+        """What steps, sampler and the ControlNet's scale do, on validation slices: by this the settings were chosen."""
         sources, truth = self.images(self.validation, self.numbers(self.validation), *PUBLISHED)
         settings: list[dict[str, Any]] = [{"steps": steps} for steps in STEPS]
         settings += [{"control_scale": scale} for scale in (0.0, 0.5, 1.5)]
-        settings += [{"copies": copies} for copies in (4,)]
-        rows = []
-        for changed in settings:
-            scores = fidelity(self.translated(sources, *PUBLISHED, method="controlnet", **changed), truth)
-            rows.append([", ".join(f"{name} {value:g}" for name, value in changed.items()), *rounded(scores)])
-        own = f"{self.inferer.steps} steps, control_scale {self.inferer.control_scale:g}, {self.inferer.copies} copies"
-        found = Found(figures={"uncontrolled_psnr": rows[len(STEPS)][1]})
+        settings += [{"copies": COPIES}, {"sampler": "ddim"}]
+        scores = [
+            fidelity(self.translated(sources, *PUBLISHED, method="controlnet", **changed), truth)
+            for changed in settings
+        ]
+        rows = [
+            [", ".join(f"{name} {value}" for name, value in changed.items()), *rounded(one)]
+            for changed, one in zip(settings, scores)
+        ]
+        sharp = [n for n, one in zip(STEPS, scores) if one["sharpness"] >= SHARP_ENOUGH] or list(STEPS)
+        chosen = max(sharp, key=lambda n: scores[STEPS.index(n)]["psnr"])
+        found = Found(figures={"steps_chosen": chosen, "uncontrolled_psnr": rows[len(STEPS)][1]})
+        own = f"{self.inferer.sampler}, {self.inferer.steps} steps, control_scale {self.inferer.control_scale:g}, "
+        own += f"{self.inferer.copies} copies"
         title = f"{PUBLISHED[0]} to {PUBLISHED[1]}, {self.count} validation slices, one setting changed from {own}"
-        found.add(title, ["setting", "PSNR", "SSIM", "MAE"], rows)
+        found.add(title, ["setting", *SCORES], rows)
         return found
 
     def pairs(self) -> Found:
@@ -181,6 +194,8 @@ class TranslationEvaluation(Evaluation):
             }
             if (source, target) == PUBLISHED:
                 images["ControlNet, source not named"] = self.translated(sources, AUTO, target, method="controlnet")
+                images[MEAN] = self.translated(sources, source, target, method="controlnet", copies=COPIES)
+                images[ALONE] = self.translated(sources, source, target, method="controlnet", control_scale=0.0)
             scores = {name: fidelity(image, truth) for name, image in images.items()}
             rows += [[f"{source} to {target}", name, *rounded(one)] for name, one in scores.items()]
             gains.append(scores["ControlNet"]["psnr"] - scores["copy"]["psnr"])
@@ -190,8 +205,8 @@ class TranslationEvaluation(Evaluation):
             "gain_over_copy_lowest": round(min(gains), 2),
             "gain_over_copy": round(float(np.mean(gains)), 2),
         }
-        columns = ["pair", "by", "PSNR", "SSIM", "MAE"]
-        found.add(f"{self.count} test slices of each pair, within the brain", columns, rows)
+        title = f"{self.count} test slices of each pair, within the brain; sharpness is the mean squared slope over"
+        found.add(f"{title} that of the target", ["pair", "by", *SCORES], rows)
         return found
 
     def lesions(self) -> Found:
@@ -199,20 +214,21 @@ class TranslationEvaluation(Evaluation):
         numbers, found, rows = self.sick, Found(), []
         for source, target in LESION_PAIRS if numbers else ():
             sources, truth = self.images(self.test, numbers, source, target)
+            table = IntensityTable(*self.images(self.validation, self.numbers(self.validation), source, target))
             images = {
                 "target": truth,
                 "source": sources,
+                "intensity table": table(sources),
                 "ControlNet": self.translated(sources, source, target, method="controlnet"),
                 "U-Net": self.translated(sources, source, target, method="regression"),
             }
             contrasts = {name: self.contrasts(stack, numbers) for name, stack in images.items()}
             occult = np.array([[name in self.test.occult[number] for name in NAMES] for number in numbers])
-            for name in ("ControlNet", "U-Net", "source"):
+            for name, short in MEASURED.items():
                 one = lesion_figures(contrasts["target"], contrasts[name], occult)
                 rows.append([f"{source} to {target}", name, *one.values()])
-                if name != "source":
-                    key = f"{source.lower()}_{target.lower()}_{'controlnet' if name == 'ControlNet' else 'unet'}"
-                    found.figures |= {f"{key}_{figure}": value for figure, value in one.items() if value is not None}
+                key = f"{source}_{target}_{short}".lower()
+                found.figures |= {f"{key}_{figure}": value for figure, value in one.items() if value is not None}
         columns = [
             "pair",
             "in",
@@ -268,7 +284,7 @@ class TranslationEvaluation(Evaluation):
                 made[name] = out[place]
             for name, one in made.items():
                 slices = [np.moveaxis(volume, -1, 0) for volume in (one, truth)]
-                filled = (slices[1] > 0).sum((1, 2)) > FEWEST
+                filled = (slices[1] > 0).sum((1, 2)) >= LEAST_BRAIN
                 same = fidelity(*(part[filled] for part in slices))
                 scores[name].append([same["psnr"], same["ssim"], same["mae"], roughness(one, truth) / level])
         means = {name: np.mean(values, 0) for name, values in scores.items()}
@@ -302,7 +318,11 @@ class TranslationEvaluation(Evaluation):
         """Test slices with lesions: source, target, both methods, and two further pairs."""
         if self.figure is None:
             return
-        numbers = (self.sick[:: max(1, self.slices)] or self.numbers(self.test))[:4]
+        largest: dict[int, tuple[float, int]] = {}  # of each subject, the slice with most of lesions
+        for number in self.sick or self.numbers(self.test):
+            size = float(self.test.shares(number)[CLASSES.index("WMH") :].sum())
+            largest[number // self.slices] = max(largest.get(number // self.slices, (-1.0, 0)), (size, number))
+        numbers = [number for _, number in sorted(largest.values(), reverse=True)[:4]]
         columns: dict[str, np.ndarray] = {}
         for source, target in (PUBLISHED, ("T2w", "T1w"), ("T1w", "FLAIR")):
             sources, truth = self.images(self.test, numbers, source, target)
@@ -320,8 +340,8 @@ class TranslationEvaluation(Evaluation):
 
 
 def rounded(scores: Mapping[str, float]) -> list[float]:
-    """PSNR, SSIM and MAE for a table."""
-    return [round(scores["psnr"], 2), round(scores["ssim"], 4), round(scores["mae"], 4)]
+    """PSNR, SSIM, MAE and sharpness for a table."""
+    return [round(scores["psnr"], 2), *(round(scores[name], 4) for name in ("ssim", "mae", "sharpness"))]
 
 
 def published_figures(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -330,9 +350,11 @@ def published_figures(scores: Mapping[str, Mapping[str, float]]) -> dict[str, fl
     for name, value in own.items():
         figures[f"flair_t1w_{name}"] = round(value, 4)
     others = {"copy": "copy", "table": "intensity table", "unet": "U-Net", "shuffled": "ControlNet, another slice's"}
-    for key, name in others.items():
+    for key, name in (others | {"alone": ALONE}).items():
         figures[f"flair_t1w_over_{key}_db"] = round(own["psnr"] - scores[name]["psnr"], 2)
         figures[f"flair_t1w_ssim_{key}"] = round(scores[name]["ssim"], 4)
+        figures[f"flair_t1w_sharpness_{key}"] = round(scores[name]["sharpness"], 4)
+    figures["flair_t1w_mean_over_unet_db"] = round(scores[MEAN]["psnr"] - scores["U-Net"]["psnr"], 2)
     figures["flair_t1w_psnr_not_named"] = round(scores["ControlNet, source not named"]["psnr"], 4)
     return figures
 

@@ -51,8 +51,8 @@ class TranslationInferer(Inferer):
         shared_noise: False gives each slice a noise of its own.
 
     Raises:
-        UserError: an unknown contrast or method, or a number out of range; no brain was found, or what was found does
-            not look like one.
+        UserError: an unknown contrast or method, one contrast as both, a number out of range; no brain was found, or
+            what was found does not look like one.
     """
 
     def __init__(
@@ -72,6 +72,8 @@ class TranslationInferer(Inferer):
             raise UserError(f"source = {source!r}: a scan to translate is {', '.join((*SOURCES, AUTO))}.")
         if target not in TARGETS:
             raise UserError(f"target = {target!r}: a scan is translated to {', '.join(TARGETS)}.")
+        if source == target:
+            raise UserError(f"target = {target!r}: source is {source}, too; say what the scan is, or another target.")
         if method not in METHODS:
             raise UserError(f"method = {method!r}: the known ones are {', '.join(METHODS)}.")
         if not 0 <= float(control_scale) <= MOST_SCALE:

@@ -167,6 +167,8 @@ def begin_controlnet(
 ) -> SliceTranslator:
     """The network as the stage of the ControlNet begins: it is a copy of the trained U-Net's encoder (section 3.1).
 
+    All but the ControlNet is frozen, so that no gradient goes through the U-Net's encoder.
+
     Args:
         network: untrained.
         path: weights of stage 2.
@@ -176,4 +178,5 @@ def begin_controlnet(
     own, source = network.controlnet.state_dict(), network.unet.state_dict()
     own |= {name: value for name, value in source.items() if name in own and own[name].shape == value.shape}
     network.controlnet.load_state_dict(own)
+    network.requires_grad_(False).controlnet.requires_grad_(True)
     return network

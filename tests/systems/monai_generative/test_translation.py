@@ -104,6 +104,8 @@ def test_a_control_net_starts_as_a_copy_of_the_encoder_that_changes_nothing(tmp_
     own, source = begun.controlnet.state_dict(), begun.unet.state_dict()
     shared = [name for name in own if name in source]
     assert len(shared) > 20 and all(torch.equal(own[name], source[name]) for name in shared)
+    learning = {name.split(".")[0] for name, parameter in begun.named_parameters() if parameter.requires_grad}
+    assert learning == {"controlnet"}
     x, t = torch.randn(2, *LATENT), torch.tensor([5, 700])
     target = torch.tensor([0, 1])
     condition = begun.condition(torch.rand(2, 1, *IMAGE), torch.tensor([3, 3]))
@@ -149,6 +151,23 @@ def test_the_regression_learns_a_slice(network, batch):
         optimizer.step()
     assert losses[-1] < 0.8 * losses[0]
     assert RegressionObjective().images(network, batch)["regression"].shape == (1, IMAGE[0], 2 * IMAGE[1])
+
+
+def test_lesions_weigh_in_the_losses(network, batch):
+    lesions = torch.zeros_like(batch["image"])
+    lesions[..., :4, :4] = 1
+    found = network.regress(batch["source"], batch["source_contrast"], batch["target_contrast"])
+    error = (found - batch["image"]).abs()
+    inside, rest = error[lesions > 0].sum(), error[lesions == 0].sum()
+    wanted = (9 * inside + rest) / (9 * lesions.sum() + (1 - lesions).sum())
+    plain, weighted = RegressionObjective(), RegressionObjective(lesion_weight=8)
+    torch.testing.assert_close(weighted(network, {**batch, "lesions": lesions})["loss"], wanted)
+    torch.testing.assert_close(weighted(network, batch)["loss"], plain(network, batch)["loss"])  # rows that know none
+    losses = []
+    for weight in (0, 8):
+        torch.manual_seed(4)
+        losses.append(TranslationObjective(True, weight)(network, {**batch, "lesions": lesions})["loss"])
+    assert losses[0] != losses[1]
 
 
 def test_a_volume_is_translated_slice_by_slice_and_stays_0_outside(network):
@@ -197,6 +216,7 @@ def test_a_scan_of_any_unit_is_brought_to_that_of_the_phantoms():
     [
         ({"source": "PD"}, "source"),
         ({"target": "T1Gd"}, "target"),
+        ({"target": "FLAIR"}, "source is FLAIR, too"),
         ({"method": "copy"}, "method"),
         ({"control_scale": 3}, "control_scale"),
         ({"copies": 0}, "copies"),

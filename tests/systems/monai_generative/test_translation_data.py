@@ -71,6 +71,11 @@ def test_a_batch_is_the_same_for_a_seed(pairs):
     assert torch.equal(one["source"], two["source"]) and one["target_contrast"].dtype == torch.int64
 
 
+def test_rows_without_a_source_have_the_same_targets(pairs, folder):
+    alone = ContrastPairs(1, 4, "validation", cache_dir=folder, paired=False)
+    assert set(alone[5]) == {"image", "target_contrast", "row"} and torch.equal(alone[5]["image"], pairs[5]["image"])
+
+
 def test_fixed_rows_stay_and_are_named(pairs, folder):
     fixed = ContrastPairs(1, 4, "validation", cache_dir=folder, fixed=True)
     assert torch.equal(fixed[2]["source"], fixed[2]["source"]) and fixed[2]["source_contrast"] < len(SOURCES)
@@ -89,6 +94,8 @@ def test_latents_of_targets_are_kept_while_sources_change(pairs):
 def test_a_published_table_gives_the_same_rows(table):
     rows = training_contrasts("published", table, slices=3, image_size=(16, 16))
     assert len(rows) == 3 * (3 + 2)
+    alone = training_contrasts("published", table, slices=3, image_size=(16, 16), paired=False)
+    assert set(alone[4]) == {"image", "target_contrast", "row"} and torch.equal(alone[4]["image"], rows[4]["image"])
     row = rows[4]  # at half the height
     assert row["image"].shape == row["source"].shape == (1, 16, 16) and 0 < row["image"].max() <= 1
     assert SOURCES[row["source_contrast"]] != TARGETS[row["target_contrast"]]
@@ -123,6 +130,7 @@ def test_scores_know_the_perfect_and_the_rough():
     perfect, off = fidelity(truth, truth), fidelity(truth + 0.1 * (truth > 0), truth)
     assert perfect["mae"] == 0 and perfect["ssim"] == pytest.approx(1, abs=1e-4)
     assert off["psnr"] == pytest.approx(20, abs=0.1) and off["mae"] == pytest.approx(0.1, abs=1e-4)
+    assert perfect["sharpness"] == 1 > fidelity(0.5 * truth + 0.2 * (truth > 0), truth)["sharpness"]
     inverted = IntensityTable(truth, (1 - truth) * (truth > 0))(truth)
     assert np.abs(inverted - (1 - truth))[truth > 0].mean() < 0.02 and not inverted[truth == 0].any()
     smooth = np.repeat(truth[0][..., None], 5, -1)
@@ -163,5 +171,6 @@ def test_the_evaluation_reports_every_part_beside_its_controls(folder, tmp_path)
     figures = evaluation.run()["figures"]
     assert (tmp_path / "evaluation.png").is_file()
     assert {"autoencoder_psnr", "gain_over_copy_lowest", "volume_roughness", "flair_t1w_over_unet_db"} <= set(figures)
+    assert {"steps_chosen", "flair_t1w_over_alone_db", "flair_t1w_mean_over_unet_db"} <= set(figures)
     again = evaluation.run()["figures"]
     assert again == figures, "what is done is not measured again"
