@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,15 @@ def test_a_pool_that_was_interrupted_is_completed_and_not_made_twice(folder, tmp
     assert np.array_equal(again.mu, pool.mu) and again.records == pool.records
     monkeypatch.setattr(pools, "_make", None)
     assert len(load_pool(folder=folder, **SMALL)) == 16
+
+
+def test_who_wants_a_pool_that_another_makes_waits_for_it(tmp_path, pool, monkeypatch):
+    made, whole = [], pools._make_shard
+    monkeypatch.setattr(pools, "_make_shard", lambda *args: (made.append(args[-1]), whole(*args)))
+    with ThreadPoolExecutor(3) as both:
+        found = list(both.map(lambda _: load_pool(folder=tmp_path, **SMALL), range(3)))
+    assert sorted(made) == [0, 1]
+    assert all(np.array_equal(one.mu, pool.mu) and one.records == pool.records for one in found)
 
 
 def test_two_processes_make_the_same_pool(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ import torch
 
 from synthzoo.errors import UserError
 from synthzoo.io.files import write_array, write_json
+from synthzoo.io.locks import locked
 from synthzoo.phantoms.cache import cache_folder, settings_key
 from synthzoo.phantoms.chest.exposure import expose
 from synthzoo.phantoms.chest.findings import KINDS
@@ -174,7 +175,7 @@ def load_pool(
     progress: Callable[[Iterable], Iterable] | None = None,
     **changed: Any,
 ) -> ChestPool:
-    """A pool, made once and then read from its folder; one that was interrupted is completed.
+    """A pool, made once and then read from its folder; one that was interrupted is completed, by one process at a time.
 
     Args:
         settings, changed: what it holds; keywords replace fields of `PoolSettings`.
@@ -188,7 +189,9 @@ def load_pool(
         settings = kind(**(known | {k: tuple(v) if isinstance(v, list) else v for k, v in changed.items()}))
     path = (Path(folder) if folder else cache_folder()) / settings.key
     if not (path / "records.json").is_file():
-        _make(settings, path, processes, progress)
+        with locked(path):  # another process may be making it: what it made is waited for and read
+            if not (path / "records.json").is_file():
+                _make(settings, path, processes, progress)
     return ChestPool(settings, path)
 
 
