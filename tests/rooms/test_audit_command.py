@@ -198,7 +198,7 @@ def test_the_training_set_that_is_drawn_again_is_the_configs_own():
         key = "video" if "video" in first else "image"
         assert first[key].shape == unseen[key].shape and not np.allclose(first[key], unseen[key])
     assert counts == {
-        "brain_mr_synthesis_ldm": 1440,
+        "brain_mr_synthesis_ldm": 5400,
         "echo_us_cine_synthesis_jvid": 3000,
         "echo_us_counterfactual_twin": 3000,
     }

@@ -46,7 +46,7 @@ def fitted_closed_form(network: nn.Module, latents: Callable[[nn.Module], Any], 
         modes: see `LatentGaussian`.
     """
     other = copy.deepcopy(network)
-    gaussian = LatentGaussian(network.latent_shape, len(network.conditions), modes, network.schedule, places=True)
+    gaussian = LatentGaussian(network.latent_shape, len(network.conditions), modes, network.schedule)
     other.denoiser = ClosedFormAlone(gaussian.to(network.latent_mean.device))
     latents(other)
     return other.eval()

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.networks.blocks import Convolution, UpSample
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -31,8 +30,6 @@ class BlockCodeAutoencoderKL(PatchAutoencoderKL):
 
     Args:
         edge: of a cube in voxels, by which the network makes an image smaller: `patch` times 2 for each level but one.
-        image_shape: of volumes on one grid, such as heads in atlas space: the decoder then has learned maps of their
-            places, beside a latent that says only how a subject differs; None for volumes of any shape.
         kwargs: see `PatchAutoencoderKL`.
 
     Raises:
@@ -40,13 +37,7 @@ class BlockCodeAutoencoderKL(PatchAutoencoderKL):
     """
 
     def __init__(
-        self,
-        edge: int,
-        latent_channels: int,
-        in_channels: int = 1,
-        out_channels: int = 1,
-        image_shape: Sequence[int] | None = None,
-        **kwargs: Any,
+        self, edge: int, latent_channels: int, in_channels: int = 1, out_channels: int = 1, **kwargs: Any
     ) -> None:
         factor = int(kwargs.get("patch", 1)) * 2 ** (len(kwargs["channels"]) - 1)
         if edge != factor:
@@ -60,8 +51,6 @@ class BlockCodeAutoencoderKL(PatchAutoencoderKL):
         self.cubes_in = nn.Conv3d(in_channels, latent_channels, edge, edge)
         self.cubes_out = nn.ConvTranspose3d(latent_channels, out_channels, edge, edge)
         self.silence_convolutions()
-        if image_shape is not None:
-            add_places(self.decoder, [int(n) // edge for n in image_shape], levels=len(kwargs["channels"]) - 1)
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Volume (B, C, D, H, W) -> mean and standard deviation of the latent."""
@@ -71,52 +60,6 @@ class BlockCodeAutoencoderKL(PatchAutoencoderKL):
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         """Latent -> volume (B, C, D, H, W), not clamped."""
         return super().decode(z) + self.cubes_out(z)
-
-
-class Places(nn.Module):
-    """A layer and a learned map of every place of its output, which is added to it.
-
-    Args:
-        layer: gives (B, `channels`, *`shape`).
-        channels, shape: of the map, which starts as zeros.
-    """
-
-    def __init__(self, layer: nn.Module, channels: int, shape: Sequence[int]) -> None:
-        super().__init__()
-        self.layer = layer
-        self.map = nn.Parameter(torch.zeros(channels, *shape))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, ...) -> the layer's output plus the map.
-
-        Raises:
-            UserError: an output of another shape than the map.
-        """
-        found = self.layer(x)
-        if found.shape[2:] != self.map.shape[1:]:
-            got, own = (" x ".join(map(str, shape)) for shape in (found.shape[2:], self.map.shape[1:]))
-            raise UserError(
-                f"This autoencoder knows the places of one grid, features of {own}, and was given {got}: bring images "
-                "to its image_shape, or set image_shape to null and train it again."
-            )
-        return found + self.map.to(found.dtype)
-
-
-def add_places(decoder: nn.Module, shape: Sequence[int], levels: int) -> None:
-    """Give a decoder of MONAI's `AutoencoderKL` maps of places, at its coarsest levels.
-
-    Args:
-        decoder: changed in place.
-        shape: of the latent.
-        levels: how many, from the latent's on; each is twice as fine.
-    """
-    found = 0
-    for number, block in enumerate(decoder.blocks):
-        if found < levels and isinstance(block, UpSample if found else Convolution):
-            last = [module for module in block.modules() if isinstance(module, nn.Conv3d)][-1]
-            size = [n * 2**found for n in shape]
-            decoder.blocks[number] = Places(block, last.out_channels, size)
-            found += 1
 
 
 def start_from_cubes(

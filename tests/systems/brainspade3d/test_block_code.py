@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from synthzoo.errors import UserError
-from synthzoo.networks.block_code import BlockCodeAutoencoderKL, start_from_cubes
+from synthzoo.systems.brainspade3d.block_code import BlockCodeAutoencoderKL, start_from_cubes
 
 SMALL = {
     "patch": 2,
@@ -69,24 +69,3 @@ def test_what_does_not_fit_is_told():
     empty = [{"labels": torch.zeros(2, 4, 4, 4)}]
     with pytest.raises(UserError, match="give more"):
         start_from_cubes(BlockCodeAutoencoderKL(4, **SMALL), empty)
-
-
-def test_maps_of_places_say_what_lies_where():
-    rows = halves(12)
-    network = start_from_cubes(BlockCodeAutoencoderKL(4, image_shape=(16, 8, 8), **SMALL), rows)
-    plain = BlockCodeAutoencoderKL(4, **SMALL)
-    state = {name.replace(".layer.", "."): value for name, value in network.state_dict().items() if ".map" not in name}
-    plain.load_state_dict(state)
-    code = network.encode(rows[0]["labels"][None])[0]
-    torch.testing.assert_close(network.decode(code), plain.decode(code))
-    with torch.no_grad():  # as after a few steps of training: equal codes then give what the place says
-        network.decoder.blocks[-1].conv.weight.normal_()
-        network.decoder.blocks[0].map.normal_()
-        network.cubes_out.weight.zero_()
-    everywhere = code[..., :1, :1, :1].expand_as(code)
-    assert network.decode(everywhere)[..., 4:12, 2:6, 2:6].std() > 0.1
-    network.decode(code).square().sum().backward()
-    maps = [value.grad for name, value in network.named_parameters() if name.endswith(".map")]
-    assert [tuple(grad.shape) for grad in maps] == [(8, 4, 2, 2)] and maps[0].abs().min() > 0
-    with pytest.raises(UserError, match="4 x 2 x 2, and was given 2 x 2 x 2"):
-        network.decode(code[:, :, :2])
