@@ -65,10 +65,10 @@ def noise_level(scan: np.ndarray, factors: Sequence[int], inside: np.ndarray) ->
     """Standard deviation of white noise of a scan (D, H, W), by second differences along the axes that are finest.
 
     After Immerkaer, "Fast noise variance estimation", CVIU 1996, but by the quietest quarter of the voxels, which lies
-    within tissues. Along an axis that is split anatomy changes from voxel to voxel; where all are, differences along
-    all three leave least of it, and what is left of fine anatomy counts as noise.
+    within tissues. Along an axis that is split anatomy changes from voxel to voxel; where all are, the two with the
+    smallest factors are taken, and fine anatomy counts as noise.
     """
-    axes = [axis for axis, k in enumerate(factors) if k == 1] or [0, 1, 2]
+    axes = [axis for axis, k in enumerate(factors) if k == 1] or list(np.argsort(factors)[:2])
     rough = scan.astype(np.float64)
     for axis in axes:
         rough = np.diff(rough, 2, axis=axis)
