@@ -157,6 +157,10 @@ class ContrastPairs(Dataset):
         maps = as_shares(self.maps[number])
         return np.ascontiguousarray(maps[..., ::-1]) if self.rng(number, 2).random() < 0.5 else maps
 
+    def lesions(self, number: int) -> np.ndarray:
+        """Share of each pixel of a slice that is a lesion's, float32 (Y, X)."""
+        return self.shares(number)[LESION_MAPS].sum(0)
+
     def scan_facts(self, number: int) -> tuple[float, dict]:
         """Age in years of a slice's subject, and the relaxation times of its occult lesions."""
         age = self.pool[number // self.slices].age
@@ -187,8 +191,7 @@ class ContrastPairs(Dataset):
         if not self.fixed:
             source = rescaled(source, rng)
             named = len(SOURCES) if rng.random() < UNNAMED else named
-        lesions = self.shares(number)[LESION_MAPS].sum(0)
-        found = {"source": torch.from_numpy(source)[None], "lesions": torch.from_numpy(lesions)[None]}
+        found = {"source": torch.from_numpy(source)[None], "lesions": torch.from_numpy(self.lesions(number))[None]}
         return {**found, "source_contrast": named, **facts}
 
     def __getitem__(self, row: int) -> dict[str, Any]:

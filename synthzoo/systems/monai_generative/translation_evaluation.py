@@ -320,7 +320,7 @@ class TranslationEvaluation(Evaluation):
             return
         largest: dict[int, tuple[float, int]] = {}  # of each subject, the slice with most of lesions
         for number in self.sick or self.numbers(self.test):
-            size = float(self.test.shares(number)[CLASSES.index("WMH") :].sum())
+            size = float(self.test.lesions(number).sum())
             largest[number // self.slices] = max(largest.get(number // self.slices, (-1.0, 0)), (size, number))
         numbers = [number for _, number in sorted(largest.values(), reverse=True)[:4]]
         columns: dict[str, np.ndarray] = {}
