@@ -42,6 +42,7 @@ MAY_BUILD_ON = {
     "echonet_synthetic": {"hidden_subspaces"},  # its privacy filter is a re-identification network
     "dartagnan": {"hidden_subspaces"},  # whose network says whether a counterfactual stays its patient's
     "echodiffusion": {"hidden_subspaces"},
+    "monai_generative": {"many_tasks"},  # whose maps are drawn of scans before and after super-resolution
     "privacy_distillation": {"hidden_subspaces"},  # whose network, loss and pairs make the filter
 }
 # A module of a shared room serves two systems at least; these serve every image or every composite network of a kind,

@@ -14,7 +14,7 @@ from pydoc import locate
 import numpy as np
 import pytest
 import torch
-from bundle_runs import BUNDLE_NAMES, SKELETON, alike, quick, results, volumes
+from bundle_runs import BUNDLE_NAMES, SKELETON, alike, input_of, quick, results, volumes
 from typed_commands import bases
 from written_files import check_written
 
@@ -255,7 +255,7 @@ def test_a_run_writes_what_the_card_says(bundle, quick_run, phantom_nifti):
                 assert not path.exists(), f"{kind}: {path.name} is for runs without images"
                 continue
             assert path.is_file(), f"{kind}: {path.name} was not written"
-            check_written(path, kind, metadata, phantom_nifti if maps_images else None)
+            check_written(path, kind, metadata, input_of(bundle, phantom_nifti) if maps_images else None)
         sidecars = list((folder / case).glob("*.json"))
         assert sidecars, f"{case}: no sidecar"
         said = json.loads(sidecars[0].read_text())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -24,15 +24,30 @@ TUMOUR_ML = {"core_ml": 6.0, "enhancing_ml": 9.0, "oedema_ml": 40.0}
 SEED = 0  # of the tumour's place and shape
 
 
+class Planted(NamedTuple):
+    """A head and the same with a tumour, float32 (D, H, W), the tumour, bool, and the affine."""
+
+    head: np.ndarray
+    sick: np.ndarray
+    truth: np.ndarray
+    affine: np.ndarray
+
+
 def write_planted(folder: Path) -> np.ndarray:
     """Write both scans, `<case>.nii.gz` of `CASES`, at 1 mm; returns the tumour, bool (D, H, W)."""
+    planted = plant_in_template()
+    for case, array in zip(CASES, (planted.head, planted.sick)):
+        write_nifti(folder / f"{case}.nii.gz", array, planted.affine)
+    return planted.truth
+
+
+def plant_in_template() -> Planted:
+    """The template, and its copy with a tumour."""
     image, grey, white = (nib.load(path) for path in source_files().values())
     head = np.asarray(image.dataobj, dtype=np.float32)
     tissues = np.stack([np.asarray(part.dataobj, dtype=np.float32) for part in (grey, white)])
     truth, sick = plant_tumour(head, np.clip(tissues / tissues.max(), 0, 1))
-    for case, array in zip(CASES, (head, sick)):
-        write_nifti(folder / f"{case}.nii.gz", array, image.affine)
-    return truth
+    return Planted(head, sick, truth, np.asarray(image.affine, float))
 
 
 def plant_tumour(head: np.ndarray, tissues: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

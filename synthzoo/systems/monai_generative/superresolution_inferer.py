@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ TISSUE = 0.25  # of the brightest, from which on a voxel counts as tissue where 
 COMMON = 0.125  # share of a scan that one value has to fill to be its background
 OVERLAP = 8  # voxels that neighbouring windows share
 AT_ONCE = 4  # windows of a call
+SAMPLED = 200_000  # voxels that a scan's unit is read from
 QUARTER = 0.3186  # below which lies a quarter of the sizes of standard normal numbers
 
 
@@ -50,7 +52,10 @@ def unit_of(scan: np.ndarray) -> Unit:
     Raises:
         UserError: the same value everywhere.
     """
-    sample = scan.ravel()[:: max(1, scan.size // 200_000)]
+    step = max(1, scan.size // SAMPLED)
+    while math.gcd(step, scan.size) > 1:  # a step of whole rows, as of 448 x 448 x 24 voxels, would see one plane alone
+        step += 1
+    sample = scan.ravel()[::step]
     values, counts = np.unique(sample, return_counts=True)
     background = float(values[counts.argmax()]) if counts.max() > COMMON * sample.size else None
     offset = float(np.percentile(sample, 0.1))
@@ -65,10 +70,10 @@ def noise_level(scan: np.ndarray, factors: Sequence[int], inside: np.ndarray) ->
     """Standard deviation of white noise of a scan (D, H, W), by second differences along the axes that are finest.
 
     After Immerkaer, "Fast noise variance estimation", CVIU 1996, but by the quietest quarter of the voxels, which lies
-    within tissues. Along an axis that is split anatomy changes from voxel to voxel; where all are, the two with the
-    smallest factors are taken, and fine anatomy counts as noise.
+    within tissues. Along an axis that is split anatomy changes from voxel to voxel; where all are, differences along
+    all three leave least of it, and what is left of fine anatomy counts as noise.
     """
-    axes = [axis for axis, k in enumerate(factors) if k == 1] or list(np.argsort(factors)[:2])
+    axes = [axis for axis, k in enumerate(factors) if k == 1] or [0, 1, 2]
     rough = scan.astype(np.float64)
     for axis in axes:
         rough = np.diff(rough, 2, axis=axis)
@@ -129,13 +134,16 @@ class SuperResolutionInferer(Inferer):
     ) -> dict[str, Any]:
         """Scans (B, 1, D, H, W) in any unit, voxel sizes (B, 3) in mm -> "pred" (B, 1, D', H', W'), and "upscaling".
 
-        Without voxel sizes each voxel is split into two along each axis.
+        Without voxel sizes those of the affine count, as in a host that knows no `prepare_scan`; where scans have none,
+        each voxel is split into two along each axis.
         """
+        if voxel_mm is None and isinstance(inputs, MetaTensor):
+            voxel_mm = voxel_sizes(inputs)
         scans = torch.as_tensor(inputs).as_subclass(torch.Tensor).float()
         if voxel_mm is None:
             voxel_mm = scans.new_full((len(scans), 3), 2 * self.spacing_mm)
         made, facts = [], []
-        for scan, size in zip(scans, voxel_mm):
+        for scan, size in zip(scans, voxel_mm.expand(len(scans), -1)):
             image, known = self.one(scan[None], [float(mm) for mm in size], network)
             made.append(image)
             facts.append(known)
@@ -306,8 +314,13 @@ class Windows:
 
 def prepare_scan(batch: dict, device: Any = None, non_blocking: bool = False, **kwargs: Any) -> tuple:
     """A batch -> (scans, no target, (), {"voxel_mm": (B, 3)}), for MONAI's evaluator."""
-    affine = torch.as_tensor(batch["image"].affine, dtype=torch.float64).reshape(-1, 4, 4)
-    return batch["image"].to(device, non_blocking=non_blocking), None, (), {"voxel_mm": affine[:, :3, :3].norm(dim=1)}
+    scans = batch["image"]
+    return scans.to(device, non_blocking=non_blocking), None, (), {"voxel_mm": voxel_sizes(scans)}
+
+
+def voxel_sizes(scans: MetaTensor) -> torch.Tensor:
+    """Voxel sizes in mm of a batch, (B, 3), or (1, 3) of the affine of all of them."""
+    return torch.as_tensor(scans.affine, dtype=torch.float64).reshape(-1, 4, 4)[:, :3, :3].norm(dim=1)
 
 
 class OnFinerGridd(MapTransform):

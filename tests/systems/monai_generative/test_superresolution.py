@@ -212,6 +212,21 @@ def test_the_unit_is_read_from_the_scan():
         unit_of(np.ones((4, 4, 4), np.float32))
 
 
+def test_the_unit_is_not_read_from_one_plane_of_a_large_matrix():
+    scan = np.zeros((448, 448, 5), np.float32)  # whose voxels over the sampled ones are 5, the planes
+    scan[100:300, 100:300, 1:] = 200 + np.arange(4)
+    unit = unit_of(scan)
+    assert unit.background == 0 and (203 - unit.offset) / unit.factor == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_host_without_voxel_sizes_gets_them_from_the_affine():
+    affine = torch.diag(torch.tensor([1.5, 1.5, 6.0, 1.0], dtype=torch.float64))
+    scan = MetaTensor(grid.acquired(blobs((16, 16, 16)), (1, 1, 4))[0], affine=affine)
+    found = SuperResolutionInferer("mean")(scan[None], small_upscaler())  # as MONAI Label's stock app calls it
+    assert found["pred"].shape == (1, 1, 16, 16, 16)
+    assert [int(found["upscaling"][f"split_{axis}"]) for axis in "ijk"] == [1, 1, 4]
+
+
 def test_the_affine_follows_the_split():
     scan = MetaTensor(
         torch.zeros(1, 4, 4, 2), affine=torch.diag(torch.tensor([1.5, 1.5, 6.0, 1.0], dtype=torch.float64))
