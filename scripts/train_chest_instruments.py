@@ -101,12 +101,13 @@ def report_table(found: dict) -> str:
 
 
 def ct(
-    iterations: int = 700,
+    iterations: int = 600,
     batch_size: int = 2,
-    sizes: tuple[int, int, int] = (280, 64, 64),
+    sizes: tuple[int, int, int] = (160, 48, 48),
     cache: str | None = None,
     folder: str = str(WEIGHTS),
     page: str | None = "docs/chest_instruments.md",
+    init_from: str | None = None,
 ):
     """Train the network that measures CT, set it right, and write its errors, `chest_ct.json` and the table of `page`.
 
@@ -116,10 +117,12 @@ def ct(
         cache: folder of phantoms and checkpoints.
         folder: of the weights.
         page: where the table goes; None writes none.
+        init_from: weights to go on from, of a first run; None begins with none.
     """
-    rows, loss = ct_training.InstrumentChests("train", sizes[0], cache), ShareLoss(chest_ct.centred, least=60.0)
-    numbers = (iterations, batch_size, 4e-3)
-    train_instrument(chest_ct.NAME, chest_ct.ChestNet, loss, rows, *numbers, cache, folder, ema_decay=0.98, amp=True)
+    rows, weights = ct_training.InstrumentChests("train", sizes[0], cache), ct_training.WEIGHTS_OF_CLASSES
+    loss = ShareLoss(chest_ct.centred, least=60.0, weights=weights)
+    what = (chest_ct.NAME, chest_ct.ChestNet, loss, rows, iterations, batch_size, 4e-3)
+    train_instrument(*what, cache, folder, ema_decay=0.98, amp=True, init_from=init_from)
     found = ct_training.make_report(folder, sizes, cache)
     if page:
         fill_page(page, "ct", ct_training.report_table(found))
@@ -127,9 +130,11 @@ def ct(
 
 
 def everything(cache: str | None = None, folder: str = str(WEIGHTS)):
-    """All networks, then their scales and errors."""
-    for stage in (identity, organs, findings, calibrate, ct):
+    """All networks, then their scales and errors; that of CT in two runs, the second from the first's weights."""
+    for stage in (identity, organs, findings, calibrate):
         stage(cache=cache, folder=folder)
+    ct(folder=f"{folder}/first", page=None)
+    ct(800, cache=cache, folder=folder, init_from=f"{folder}/first/{chest_ct.NAME}.pt")
 
 
 if __name__ == "__main__":

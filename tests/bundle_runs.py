@@ -12,6 +12,7 @@ from synthzoo.bundle.find import find_bundles, read_metadata
 from synthzoo.bundle.skeletons import SKELETONS
 
 ROOT = Path(__file__).resolve().parents[1]
+HU_OF_ONE = 2000.0  # what 1 of a network's output is in a CT
 SKELETON = "skeleton of new_bundle"
 SKELETON_NAMES = {f"{SKELETON}, {task}": task for task in SKELETONS}
 FINISHED_NAMES = [bundle.name for bundle in find_bundles(ROOT)]
@@ -69,7 +70,10 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def volumes(folder: Path) -> dict[str, np.ndarray]:
-    """Every volume, video, picture and table of a case below a folder as an array, by its relative path."""
+    """Every volume, video, picture and table of a case below a folder as an array, by its relative path.
+
+    A CT is in units of `HU_OF_ONE`, so that what is rounding of other volumes is rounding of it.
+    """
     return {path.relative_to(folder).as_posix(): _array(path) for path in results(folder)}
 
 
@@ -100,7 +104,8 @@ def _array(path: Path) -> np.ndarray:
         return np.asarray(Image.open(path))
     import nibabel as nib
 
-    return np.asarray(nib.load(path).dataobj)
+    voxels = np.asarray(nib.load(path).dataobj)
+    return voxels / HU_OF_ONE if path.name.endswith("_ct.nii.gz") else voxels
 
 
 def _number(cell: str) -> float:

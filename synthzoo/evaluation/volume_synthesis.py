@@ -42,6 +42,7 @@ class VolumeSynthesisEvaluation(Evaluation):
         cache_dir: folder of cached training phantoms; None takes one in `work_dir`.
         spacing_mm: of the generated volumes; None is that of the subjects.
         subjects: whose volumes they are; None are brains.
+        split: of the phantoms that samples are compared with; "validation" where settings are chosen.
         settings: of the system's own tables, which decide the numbers, too.
         shared: see `Evaluation`.
 
@@ -61,6 +62,7 @@ class VolumeSynthesisEvaluation(Evaluation):
         cache_dir: str | None = None,
         spacing_mm: float | None = None,
         subjects: Subjects | None = None,
+        split: str = "test",
         settings: Mapping[str, Any] | None = None,
         **shared: Any,
     ) -> None:
@@ -70,9 +72,10 @@ class VolumeSynthesisEvaluation(Evaluation):
         spacing_mm = self.subjects.spacing_mm if spacing_mm is None else spacing_mm
         own = {"count": count, "sweep_count": sweep_count, "training_size": training_size, **dict(settings or {})}
         own |= {"seed": seed, "batch_size": batch_size, "spacing_mm": spacing_mm}
+        own |= {} if split == "test" else {"split": split}
         super().__init__(inferer=inferer, work_dir=work_dir, settings=own, **shared)
         self.count, self.sweep_count, self.training_size = int(count), min(int(sweep_count), int(count)), training_size
-        self.seed, self.spacing_mm = int(seed), float(spacing_mm)
+        self.seed, self.spacing_mm, self.split = int(seed), float(spacing_mm), split
         self.thin = max(1, round(self.subjects.coarse_mm / self.spacing_mm))  # voxels between those that are compared
         self.phantom_dir = str(Path(work_dir) / "phantoms")
         self.cache_dir = cache_dir or self.phantom_dir
@@ -97,13 +100,14 @@ class VolumeSynthesisEvaluation(Evaluation):
     @cached_property
     def true(self) -> np.ndarray:
         """Phantoms (N, D, H, W) of the requests."""
-        options: dict[str, Any] = {"split": "test", "requests": self.requested, "cache_dir": self.phantom_dir}
+        options: dict[str, Any] = {"split": self.split, "requests": self.requested, "cache_dir": self.phantom_dir}
         return self.phantoms(self.count, "phantoms as requested", **options)
 
     @cached_property
     def other(self) -> np.ndarray:
         """As many phantoms of other requests."""
-        options: dict[str, Any] = {"split": "test", "first": 50_000, "independent": 1.0, "cache_dir": self.phantom_dir}
+        options: dict[str, Any] = {"split": self.split, "first": 50_000, "independent": 1.0}
+        options["cache_dir"] = self.phantom_dir
         return self.phantoms(self.count, "other phantoms", **options)
 
     @cached_property

@@ -209,7 +209,8 @@ def series_of(
         if modality == "CT":
             one.KVP = None
             one.RescaleIntercept, one.RescaleSlope, one.RescaleType = CT_BASE, 1, "HU"
-            one.WindowCenter, one.WindowWidth = 40, 400
+            one.WindowCenter, one.WindowWidth = [40, -600], [400, 1500]
+            one.WindowCenterWidthExplanation = ["SOFT TISSUE", "LUNG"]
         else:
             one.ScanningSequence, one.SequenceVariant, one.ScanOptions = "RM", "NONE", ""
             one.MRAcquisitionType, one.SpacingBetweenSlices = "3D", decimal(spacing[2])

@@ -2,9 +2,9 @@
 
     FID = |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))                      Heusel et al., NeurIPS 2017
 
-on the 48 features of `brain_segmentation.features`. Alone it means nothing: print it beside the FID of two sets of real
-volumes of one size (`fid_with_floor`). MS-SSIM (Wang, Simoncelli, Bovik, 2003) between random pairs is 1 when all
-samples are alike; a generator as varied as the data has the data's own value.
+on features of an instrument, such as the 48 of `brain_segmentation.features`. Alone it means nothing: print it beside
+the FID of two sets of real volumes of one size (`fid_with_floor`). MS-SSIM (Wang, Simoncelli, Bovik, 2003) between
+random pairs is 1 when all samples are alike; a generator as varied as the data has the data's own value.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def fid_with_floor(generated: np.ndarray, real: np.ndarray, other_real: np.ndarr
 
 
 def gradient_energy(images: np.ndarray, inside: float = 0.02) -> np.ndarray:
-    """Mean squared slope of each volume inside its head, float64 (N,): blur lowers it, noise raises it.
+    """Mean squared slope of each volume inside its subject, float64 (N,): blur lowers it, noise raises it.
 
     Args:
         images: (N, D, H, W).
@@ -70,9 +70,9 @@ def gradient_energy(images: np.ndarray, inside: float = 0.02) -> np.ndarray:
     """
     found = []
     for image in np.asarray(images, dtype=np.float32):
-        head, energy = image > inside, 0.0
+        subject, energy = image > inside, 0.0
         for axis in range(image.ndim):
-            slope, both = np.diff(image, axis=axis), np.minimum(*_neighbours(head, axis))
+            slope, both = np.diff(image, axis=axis), np.minimum(*_neighbours(subject, axis))
             energy += float((slope[both] ** 2).mean()) if both.any() else 0.0
         found.append(energy)
     return np.array(found)

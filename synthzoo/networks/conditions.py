@@ -62,7 +62,11 @@ class ConditionNormaliser(nn.Module):
 
 
 def drop_conditions(
-    values: torch.Tensor, each: float = 0.1, everything: float = 0.1, generator: torch.Generator | None = None
+    values: torch.Tensor,
+    each: float = 0.1,
+    everything: float = 0.1,
+    generator: torch.Generator | None = None,
+    some: float = 0.0,
 ) -> torch.Tensor:
     """Leave conditions out at random, so that the network learns any subset and the null condition (arXiv 2207.12598).
 
@@ -71,10 +75,17 @@ def drop_conditions(
         each: probability with which each condition is left out by itself.
         everything: probability with which all conditions of a sample are left out.
         generator: random source on the CPU; None takes torch's global one.
+        some: share of samples that lose anything from none to all, each number as likely: of many conditions that are
+            left out one by one there are hardly ever only one or two given.
 
     Returns:
         (B, K) with NaN where left out.
     """
     alone = torch.rand(values.shape, generator=generator) < each
     together = torch.rand(values.shape[0], 1, generator=generator) < everything
-    return values.masked_fill((alone | together).to(values.device), float("nan"))
+    left_out = alone | together
+    if some:
+        chosen = torch.rand(values.shape[0], 1, generator=generator) < some
+        chance = torch.rand(values.shape[0], 1, generator=generator)
+        left_out |= chosen & (torch.rand(values.shape, generator=generator) < chance)
+    return values.masked_fill(left_out.to(values.device), float("nan"))

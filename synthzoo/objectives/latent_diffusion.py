@@ -17,10 +17,13 @@ class LatentDiffusionObjective:
         drop_each: probability with which each condition is left out by itself.
         drop_all: probability with which all conditions of a sample are left out.
         key: of the latents in the batch.
+        drop_some: share of samples of which any number of conditions is left out, see `drop_conditions`.
     """
 
-    def __init__(self, drop_each: float = 0.1, drop_all: float = 0.1, key: str = "latent") -> None:
-        self.drop_each, self.drop_all, self.key = drop_each, drop_all, key
+    def __init__(
+        self, drop_each: float = 0.1, drop_all: float = 0.1, key: str = "latent", drop_some: float = 0.0
+    ) -> None:
+        self.drop_each, self.drop_all, self.drop_some, self.key = drop_each, drop_all, drop_some, key
 
     def __call__(self, network: torch.nn.Module, batch: dict) -> dict[str, torch.Tensor]:
         """`batch[key]` (B, C, ...) normalised, `batch["conditions"]` (B, K) in user units -> "loss"."""
@@ -28,7 +31,7 @@ class LatentDiffusionObjective:
         schedule = network.schedule
         noise = torch.randn_like(z)
         t = torch.randint(0, schedule.num_steps, (z.shape[0],), device=z.device)
-        conditions = drop_conditions(batch["conditions"], self.drop_each, self.drop_all)
+        conditions = drop_conditions(batch["conditions"], self.drop_each, self.drop_all, some=self.drop_some)
         noisy = schedule.add_noise(z, noise, t)
         return self.judge(network, batch, network.denoise(noisy, t, conditions), noisy, noise, t)
 

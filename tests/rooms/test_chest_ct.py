@@ -76,6 +76,12 @@ def test_lungs_of_any_volume_have_room_for_every_finding_of_its_range(kind, lung
         assert found["lung_ml"] == pytest.approx(lungs, rel=0.04)
 
 
+def test_small_lungs_are_sought_until_a_patient_has_them():
+    volumes = draw_volumes(280)  # none of the first 24 patients drawn takes them
+    found = measured_chest(280, volumes).volumes_ml
+    assert found["lung_ml"] == pytest.approx(volumes["lung_ml"], rel=0.04) and volumes["lung_ml"] < 2600
+
+
 def test_rows_are_made_once_and_say_what_they_hold(tmp_path):
     rows = ChestCTDataset(2, COARSE, split="test", cache_dir=tmp_path)
     item = rows[1]
@@ -102,7 +108,7 @@ def test_requests_replace_what_is_drawn_and_nan_leaves_it(tmp_path):
     ("call", "message"),
     [
         (lambda: measured_chest(0, {"liver_ml": 3}), "'liver_ml' is unknown; a chest phantom measures lung_ml"),
-        (lambda: measured_chest(0, {"lung_ml": 90_000}), "none of 24 patients has room"),
+        (lambda: measured_chest(0, {"lung_ml": 90_000}), "none of 96 patients has room"),
         (lambda: ChestCTDataset(1, split="all"), "split = 'all'.*train, validation, test"),
         (lambda: ChestCTDataset(1, conditions=["age"]), "conditions: 'age' is unknown"),
         (lambda: ChestCTDataset(100_001), "holds 100000 phantoms"),

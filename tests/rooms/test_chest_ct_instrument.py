@@ -126,3 +126,23 @@ def test_requests_of_the_evaluation_have_every_finding_on_both_sides_as_often():
         assert np.array_equal(chests.requested(values)[f"{kind}_ml"], own)
     assert chests.title(values[2]).startswith("lungs ") and "consolidation right" in chests.title(values[2])
     assert chests.columns[:2] == ["lung r", "lung slope"]
+
+
+def test_rare_classes_may_weigh_more_in_the_loss():
+    shares = torch.zeros(1, 2, 2, 2, 2)
+    shares[:, 0] = 1
+    shares[:, :, 0, 0, 0] = torch.tensor([0.0, 1.0])
+    batch = {"image": torch.zeros(1, 1, 2, 2, 2), "shares": shares}
+
+    def divergence(network, weights):
+        return ShareLoss(lambda image: image, weights=weights)(network, batch)["divergence"].item()
+
+    def even(image):
+        return torch.zeros_like(shares)
+
+    def exact(image):
+        return (shares + 1e-9).log()
+
+    assert divergence(even, None) == pytest.approx(np.log(2), rel=1e-4)
+    assert divergence(even, [1.0, 9.0]) == pytest.approx(2 * np.log(2), rel=1e-4)
+    assert divergence(exact, [1.0, 9.0]) == pytest.approx(0, abs=1e-4)

@@ -25,7 +25,8 @@ from synthzoo.io.files import atomic_path, plain, sha256, write_json
 from synthzoo.metrics.fidelity import pairwise_ms_ssim
 from synthzoo.phantoms.cache import settings_key
 
-FIRST, LAST = 80_000, 90_000  # numbers of held-out subjects, beyond the evaluations' and below the instruments' own
+# Numbers of held-out subjects, beyond the evaluations'. The CT instrument's own begin there, too, but measure no row.
+FIRST, LAST = 80_000, 90_000
 BLUR, NOISE, REPEATED = 1.0, 0.05, 8  # pixels, standard deviation, and the share that is repeated, one in so many
 VERSION = 1  # of the phantoms' rows and requests; another number leaves what lies in work_dir aside
 LOOKS = ("pairs", "features_sha256")  # settings that change no image

@@ -36,7 +36,7 @@ OUTSIDE_ML, MARGIN_MM = 2.0, 4.0  # of the lungs, below the field; between them 
 BREATHS = (0.1, 1.0)
 ARMS = 1.0  # shoulders as high as they go
 COARSE_MM, FINE_MM, STEPS = 8.0, 4.0, 9
-TRIES = 24
+TRIES = 96  # few patients have the smallest lungs
 
 
 @dataclass(frozen=True)
