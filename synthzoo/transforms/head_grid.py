@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 
 import nibabel as nib
@@ -20,6 +21,7 @@ SAME_MM = 1e-2  # grids that lie nearer than this are one
 HEAD_MM = (224.0, 256.0, 224.0)
 MARGIN_MM = 14.0  # between the top of the head and the top of the grid
 POSE_MM = 4.0  # voxels in which the middle plane is sought
+SAMPLED, PLANES = 200_000, 8  # voxels from which the levels of a scan are read, and of how many planes at least
 LOWEST, HIGHEST = 1.0, 98.0  # percentiles that stand for the darkest and the brightest tissue
 LEAST_LOW, MOST_LOW = -0.02, 0.3  # the darkest tissue over the brightest, where nothing was added or z-scored
 REACH_MM = 170.0  # below the top of the head the rest is neck
@@ -116,13 +118,25 @@ def to_canonical(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.
     return np.ascontiguousarray(turned), affine @ nib.orientations.inv_ornt_aff(turn, array.shape)
 
 
+def sampled(array: np.ndarray) -> np.ndarray:
+    """About `SAMPLED` voxels of a scan, evenly over its planes, or all of a small one, flat.
+
+    A step that has a factor in common with the number of planes misses planes: one of 24 sees one plane of a scan of
+    448 x 448 x 24. It is made longer until it sees `PLANES` of them.
+    """
+    step, planes = max(1, array.size // SAMPLED), array.shape[-1]
+    while planes // math.gcd(step, planes) < min(planes, PLANES):
+        step += 1
+    return array.ravel()[::step]
+
+
 def remove_background(array: np.ndarray) -> np.ndarray:
     """Subtract the commonest value if it fills an eighth of the scan or more (the outside), else the minimum.
 
     A foreground that lies on both sides of the background, as after z-scoring, or far from it, as after adding a
     constant, is brought to where that of a stripped scan lies: 0.1 to 1.
     """
-    sample = array.ravel()[:: max(1, array.size // 200000)]
+    sample = sampled(array)
     values, counts = np.unique(sample, return_counts=True)
     common = values[counts.argmax()]
     if counts.max() <= sample.size / 8:

@@ -13,6 +13,7 @@ from synthzoo.datasets.brain.healthy_scans import HealthyScanSlices, training_sl
 from synthzoo.datasets.loader import SeededRows
 from synthzoo.inferers.brain_volumes import BrainVolume
 from synthzoo.systems.many_tasks.tasks import RandAnomalyTaskd
+from synthzoo.transforms.head_grid import remove_background, sampled
 
 GRID = (40, 48, 44)
 
@@ -110,3 +111,13 @@ def test_a_scan_comes_as_the_brain_that_the_map_sees(root, phantom, phantom_nift
     brain = volume != 0
     assert volume.shape == tuple(network.grid) and abs(np.median(volume[brain])) < 0.02
     assert brain.sum() * 0.008 == pytest.approx(phantom.anatomy.volumes_ml["intracranial"], rel=0.15)
+
+
+def test_the_levels_of_a_large_matrix_are_read_from_more_than_one_plane():
+    scan = np.zeros((448, 448, 5), np.float32)  # of so many voxels every fifth is sampled, the planes are five
+    scan[100:300, 100:300, 1:] = np.linspace(-1.5, 3, 160_000).reshape(200, 200, 4)
+    assert len(np.unique(sampled(np.broadcast_to(np.arange(5.0), scan.shape)))) == 5
+    found = remove_background(scan)
+    inside = scan != 0
+    assert (found[~inside] == 0).all() and np.percentile(found[inside], 1) == pytest.approx(0.1, abs=0.02)
+    assert np.percentile(found[inside], 98) == pytest.approx(1, abs=0.02)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -27,6 +26,7 @@ from synthzoo.systems.monai_generative.superresolution_grid import (
     split_factors,
 )
 from synthzoo.systems.monai_generative.superresolution_network import Upscaler
+from synthzoo.transforms.head_grid import sampled
 
 METHODS = ("sample", "mean")
 BRIGHT, TOP = 98.0, 0.8  # percentile of a scan's foreground, and where the network has it
@@ -34,7 +34,6 @@ TISSUE = 0.25  # of the brightest, from which on a voxel counts as tissue where 
 COMMON = 0.125  # share of a scan that one value has to fill to be its background
 OVERLAP = 8  # voxels that neighbouring windows share
 AT_ONCE = 4  # windows of a call
-SAMPLED = 200_000  # voxels that a scan's unit is read from
 QUARTER = 0.3186  # below which lies a quarter of the sizes of standard normal numbers
 
 
@@ -52,10 +51,7 @@ def unit_of(scan: np.ndarray) -> Unit:
     Raises:
         UserError: the same value everywhere.
     """
-    step = max(1, scan.size // SAMPLED)
-    while math.gcd(step, scan.size) > 1:  # a step of whole rows, as of 448 x 448 x 24 voxels, would see one plane alone
-        step += 1
-    sample = scan.ravel()[::step]
+    sample = sampled(scan)
     values, counts = np.unique(sample, return_counts=True)
     background = float(values[counts.argmax()]) if counts.max() > COMMON * sample.size else None
     offset = float(np.percentile(sample, 0.1))
