@@ -272,7 +272,7 @@ def sample(reader: Reader, twin: str, maps: str) -> dict:
     both = reader.play(PLAY_S)
     if abs(reader.frame() - start) < 5:  # whole rounds went by, so that the picture would be the one of the start
         reader.play(PLAY_S / 4)
-    reader.keep("counterfactual", **pair, later=reader.wait(1))
+    reader.keep("counterfactual", **pair, later=reader.wait(1, pair["right"]))  # a busy machine paints it late
     reader.page.locator("#four").click()
     reader.views(1)
     reader.choose("model", maps)
