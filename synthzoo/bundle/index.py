@@ -91,7 +91,8 @@ def plan_bundle(bundle: Path) -> dict[Path, str]:
         if (memory := figures.get("peak_memory_gb")) is not None:
             block["peak_memory_gb"] = memory
     path, card = bundle / "configs" / "metadata.json", bundle / "docs" / "README.md"
-    planned = {path: read_text(path) if updated == metadata else dump(updated)}
+    same = json.dumps(updated) == json.dumps(metadata)  # order counts: lists show the first figures
+    planned = {path: read_text(path) if same else dump(updated)}
     if not card.is_file():
         raise UserError(f"{card}: a bundle needs a model card; write one with the headings in CONTRIBUTING.md.")
     more = [report for report in reports_of(bundle) if report != metrics]

@@ -278,9 +278,14 @@ def generates(block: Mapping[str, Any]) -> bool:
 
     One that brings a scan to a finer grid does not: outside of the scan's own detail there is nothing that it shows.
     """
-    if any(rule.get("finer_grid") for rule in block.get("outputs", {}).values()):
+    if makes_finer(block):
         return False
     return block.get("task") in GENERATORS or makes_images_alone(block)
+
+
+def makes_finer(block: Mapping[str, Any]) -> bool:
+    """Whether a bundle brings scans, as they are stored, to a finer grid."""
+    return any(rule.get("finer_grid") for rule in block.get("outputs", {}).values())
 
 
 def makes_images_alone(block: Mapping[str, Any]) -> bool:
