@@ -69,7 +69,7 @@ class Reader:
     def wait(self, number: int, before: np.ndarray | None = None) -> np.ndarray:
         """Wait until a view shows something else than before and then stands still."""
         began = since = time.monotonic()
-        end, last, first = began + LONGEST_S, None, before is None
+        end, last, first, changed = began + LONGEST_S, None, before is None, False
         while time.monotonic() < end:
             now = self.view(number)
             if last is None or now.shape != last.shape or (now != last).any():
@@ -81,7 +81,7 @@ class Reader:
             if changed and time.monotonic() - since > self.still_s:
                 return now
             self.page.wait_for_timeout(100)
-        raise AssertionError(f"view {number} did not change within {LONGEST_S} s")
+        raise AssertionError(f"view {number} did not {'stand still' if changed else 'change'} within {LONGEST_S} s")
 
     def views(self, count: int) -> None:
         """Wait until there are so many views."""
@@ -91,15 +91,25 @@ class Reader:
         """The number of the frame that stands on the page."""
         return int(self.page.locator("#frame").text_content().split()[1])
 
+    def go_half_round(self, start: int) -> None:
+        """Bring the video to the frame farthest from one (1 is the first), by the keys of its slider."""
+        slider = self.page.locator("#video [role=slider]")
+        frames = int(slider.get_attribute("aria-valuemax")) + 1
+        slider.press("Home")
+        for _ in range((start - 1 + frames // 2) % frames):
+            slider.press("ArrowRight")
+
     def play(self, seconds: float) -> dict:
-        """Press play, watch, press pause; gives when which frame stood on the page, and how many pictures came."""
+        """Press play, watch, press pause; gives when which frame stood there, and the fewest pictures of a view."""
         self.page.locator("#play").click()
-        began, frames, pictures = time.monotonic(), [], set()
+        views = self.page.locator("img[src^=blob]")
+        began, frames, pictures = time.monotonic(), [], [set() for _ in range(views.count())]
         while time.monotonic() - began < seconds:
             number = self.frame()
             if not frames or number != frames[-1][1]:
                 frames.append([time.monotonic(), number])
-            pictures.add(self.page.locator("img[src^=blob]").first.get_attribute("src"))
+            for number, seen in enumerate(pictures):
+                seen.add(views.nth(number).get_attribute("src"))
             self.page.wait_for_timeout(20)
         self.page.locator("#play").click()
         self.page.wait_for_function("document.getElementById('play').title === 'play'")
@@ -111,7 +121,7 @@ class Reader:
                 texts.add(self.page.locator("#frame").text_content())
                 self.page.wait_for_timeout(50)
         paused, still = max(texts), len(texts) == 1
-        return {"text": paused, "frames": frames, "pictures": len(pictures), "still": still}
+        return {"text": paused, "frames": frames, "pictures": min(map(len, pictures)), "still": still}
 
     def keep(self, step: str, **views: np.ndarray) -> None:
         """Write views and a screenshot."""
@@ -247,11 +257,10 @@ def play(reader: Reader, model: str) -> dict:
     shown = reader.says("shown", model)
     reader.views(1)
     first = reader.wait(0, before)
-    frames = reader.page.locator("#video [role=slider]")
-    for _ in range(int(frames.get_attribute("aria-valuemax")) // 2):
-        frames.press("ArrowRight")
+    reader.go_half_round(reader.frame())
     reader.keep("video", first=first, later=reader.wait(0, first))
-    return {"shown": shown, "played": reader.play(PLAY_S), "frames": int(frames.get_attribute("aria-valuemax")) + 1}
+    frames = int(reader.page.locator("#video [role=slider]").get_attribute("aria-valuemax")) + 1
+    return {"shown": shown, "played": reader.play(PLAY_S), "frames": frames}
 
 
 def sample(reader: Reader, twin: str, maps: str) -> dict:
@@ -270,9 +279,8 @@ def sample(reader: Reader, twin: str, maps: str) -> dict:
     pair = {"left": reader.wait(0), "right": reader.wait(1)}
     start = reader.frame()
     both = reader.play(PLAY_S)
-    if abs(reader.frame() - start) < 5:  # whole rounds went by, so that the picture would be the one of the start
-        reader.play(PLAY_S / 4)
-    reader.keep("counterfactual", **pair, later=reader.wait(1, pair["right"]))  # a busy machine paints it late
+    reader.go_half_round(start)  # where play stopped may be where it began, whole rounds later
+    reader.keep("counterfactual", **pair, later=reader.wait(1, pair["right"]))
     reader.page.locator("#four").click()
     reader.views(1)
     reader.choose("model", maps)

@@ -177,9 +177,11 @@ def test_sample_data_needs_no_scan_for_a_counterfactual_or_a_map(seen, server, s
     assert "of 50, 32 a second" in found["played"]["text"] and 16 < rate(found["played"], 50) < 42
     left, right = found["made"].split(" | ")
     assert left == found["video"] and right in server.get("/datastore/?output=all")["objects"]
-    assert len(found["both"]["frames"]) > 3, "on a busy machine two large views take longer than a round of the video"
+    assert len(found["both"]["frames"]) > 3 and found["both"]["pictures"] > 2, "both play"
     moved = abs(views["counterfactual_later"] - views["counterfactual_right"]).mean()
-    assert views["counterfactual_left"].shape == views["counterfactual_right"].shape and moved > 0.2, "both play"
+    assert views["counterfactual_left"].shape == views["counterfactual_right"].shape and moved > 0.2, (
+        "half a round later"
+    )
     assert (views["sample_video"].max(-1) > 40).mean() > 0.15
     assert (views["sample_map_axial"].max(-1) > 60).mean() > 0.1 and found["score"].startswith("score 0.")
 
