@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from synthzoo.errors import UserError
-from synthzoo.systems.brainspade3d.block_code import BlockCodeAutoencoderKL, start_from_cubes
+from synthzoo.networks.block_code import BlockCodeAutoencoderKL, start_from_cubes
 
 SMALL = {
     "patch": 2,
