@@ -29,9 +29,6 @@ class AutoencoderObjective:
         adversarial_weight: of the critic's verdict, once it is heard.
         spectral_weight: of `spectral_distance`, which keeps the energy of detail whose place the latent has lost, where
             the mean over all places would be smooth; 0 leaves it out.
-        latent_noise: largest standard deviation, in the normalised latent, of white noise that is added to it, uniform
-            from 0 on for each image, so that the decoder puts up with what a sampler leaves; 0 adds none. For a stage
-            after the denoiser's, which has measured the latent's scale.
 
     Raises:
         UserError: the perceptual network cannot be had, for instance offline.
@@ -48,22 +45,17 @@ class AutoencoderObjective:
         critic: PatchCritic | None = None,
         adversarial_weight: float = 0.005,
         spectral_weight: float = 0.0,
-        latent_noise: float = 0.0,
     ) -> None:
         self.kl_weight, self.edge_weight, self.spectral_weight = kl_weight, edge_weight, spectral_weight
         self.perceptual = perceptual_network(perceptual) if isinstance(perceptual, str) else perceptual
         self.perceptual_weight, self.adversarial_weight = perceptual_weight, adversarial_weight
-        self.critic, self.latent_noise = critic, float(latent_noise)
+        self.critic = critic
 
     def __call__(self, network: torch.nn.Module, batch: dict) -> dict[str, torch.Tensor]:
         """`batch["image"]` (B, 1, D, H, W) or (B, 1, H, W) in [0, 1] -> "loss", "l1", "kl" and what else is on."""
         image = batch["image"]
         mean, deviation = network.autoencoder.encode(image)
-        latent = mean + deviation * torch.randn_like(deviation)
-        if self.latent_noise:
-            amount = self.latent_noise * torch.rand(len(latent), *[1] * (latent.ndim - 1), device=latent.device)
-            latent = latent + amount / network.scale_factor * torch.randn_like(latent)
-        restored = network.autoencoder.decode(latent)
+        restored = network.autoencoder.decode(mean + deviation * torch.randn_like(deviation))
         l1 = (restored - image).abs().mean()
         variance = deviation.pow(2)
         kl = 0.5 * (mean.pow(2) + variance - variance.log() - 1).sum() / image.shape[0]

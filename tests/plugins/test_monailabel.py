@@ -65,7 +65,7 @@ def test_the_server_listens_on_the_loopback_only(server):
 def test_a_study_is_generated_without_an_image_and_stored(client):
     path, params = client.infer(SYNTHESIS, "", REQUEST)
     image = voxels(path)
-    assert image.dtype == np.float32 and image.shape == (96, 112, 96)
+    assert image.dtype == np.float32 and image.shape == (48, 56, 48)
     (study,) = params["studies"]
     assert study["sidecar"]["requested"] == {"age": 70.0, "sex": "F", "ventricle_ml": None, "brain_ml": None}
     stored = client.datastore()["objects"][study["id"]]
@@ -95,7 +95,7 @@ def test_next_sample_of_a_generator_makes_and_opens_a_study(client):
     second = client.next_sample(strategy, {**requested, "age": "33", "steps": 1})
     assert first["id"] != second["id"], "an empty seed takes the next one"
     assert first["sidecar"]["requested"]["age"] == 33.0
-    assert voxels(first["path"]).shape == (96, 112, 96)
+    assert voxels(first["path"]).shape == (48, 56, 48)
 
 
 # --- maps ------------------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ def test_the_module_offers_maps_and_reports_no_error(report):
 
 def test_next_sample_opens_a_synthetic_study_with_the_conditions_of_the_panel(report, client):
     assert {"age", "sex", "ventricle_ml", "brain_ml", "seed"} <= set(report["conditions"])
-    assert report["shape"] == [96, 112, 96] and report["mean"] > 0
+    assert report["shape"] == [48, 56, 48] and report["mean"] > 0
     stored = client.datastore()["objects"][report["volume"]]["image"]["info"]["sidecar"]
     assert stored["seed"] == 77 and stored["requested"]["age"] == 64.0 and stored["requested"]["sex"] == "M"
 

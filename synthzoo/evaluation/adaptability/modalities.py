@@ -299,9 +299,7 @@ class Row:
 
 AS_HELD_OUT = "with the conditions of held-out phantoms"
 ROWS: dict[str, Row] = {
-    "brain_mr": Row(
-        "brain MR", "brain_mr_synthesis_ldm", "LDM", Volumes(Brains(), "T1w.nii.gz", spacing_mm=2.0), AS_HELD_OUT
-    ),
+    "brain_mr": Row("brain MR", "brain_mr_synthesis_ldm", "LDM", Volumes(Brains(), "T1w.nii.gz"), AS_HELD_OUT),
     "chest_ct": Row(
         "chest CT", "chest_ct_synthesis_ldm", "LDM", Volumes(Chests(), "ct.nii.gz", WINDOW_HU), AS_HELD_OUT
     ),

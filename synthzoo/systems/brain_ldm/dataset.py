@@ -63,7 +63,6 @@ class LatentDataset(Dataset):
                 images = torch.stack([images, images.flip(2)], 1).flatten(0, 1)
             latents.append(network.autoencoder.encode(images)[0].cpu())
             conditions += [row["conditions"] for row in rows]
-            getattr(dataset, "memory", {}).clear()  # each image is encoded once
         return torch.cat(latents), conditions
 
     def __len__(self) -> int:

@@ -17,7 +17,6 @@ from synthzoo.inferers.synthesis import SynthesisInferer
 from synthzoo.metrics.fidelity import fid, gradient_energy, unexplained_spread
 from synthzoo.systems.brain_ldm import shortcuts
 from synthzoo.systems.brain_ldm.dataset import LatentDataset
-from synthzoo.systems.brain_ldm.fine_decoder import without_detail
 
 ENDINGS = {"generated": "", shortcuts.CLOSED_FORM: "_closed_form", shortcuts.FITTED: "_closed_form"}
 ENDINGS[shortcuts.NETWORK] = "_network"
@@ -88,9 +87,6 @@ class SynthesisEvaluation(VolumeSynthesisEvaluation):
             alone[shortcuts.NETWORK] = NetworkAlone(hybrid)
             sets |= {name: self.volumes_of(with_one, name) for name, with_one in alone.items()}
             sets[shortcuts.MEAN] = self.samples.make(self.requested, shortcuts.MeanInferer(), shortcuts.MEAN)[0]
-            for name, network in without_detail(self.network).items():
-                drawn = Samples(network, self.samples.folder, self.samples.batch_size, self.seed)
-                sets[name] = drawn.make(self.requested, self.inferer, name)[0]
         elif self.closed_form_modes is not None:
             fitted = self.fitted(self.closed_form_modes)
             sets[shortcuts.FITTED] = fitted.make(self.requested, self.inferer, shortcuts.FITTED)[0]

@@ -85,7 +85,7 @@ class LatentDiffusion(nn.Module):
     @property
     def spacing_mm(self) -> float:
         """Voxel size of the decoded volumes in mm, the mean over the axes."""
-        return float(self.affine[:3, :3].norm(dim=0).mean()) * getattr(self.autoencoder, "coarser", 1)
+        return float(self.affine[:3, :3].norm(dim=0).mean())
 
     def encode(self, image: torch.Tensor, sample: bool = False) -> torch.Tensor:
         """Image (B, 1, D, H, W) in [0, 1] -> normalised latent (B, C, d, h, w); `sample` draws from the posterior."""

@@ -46,10 +46,6 @@ class OnPrior(NamedTuple):
     offset: float
 
 
-HALVED = np.diag([0.5, 0.5, 0.5, 1.0])  # indices of a grid of half the spacing over the same box
-HALVED[:3, 3] = -0.25
-
-
 def to_prior(
     array: np.ndarray,
     affine: np.ndarray,
@@ -72,10 +68,6 @@ def to_prior(
     head = straight != 0 if marked is None else (straight != 0) | marked
     if same_grid(array.shape, affine, shape, prior_affine):
         grid_affine, image, seen = prior_affine, straight, head
-    elif same_grid(array.shape, affine, [2 * n for n in shape], np.asarray(prior_affine) @ HALVED):
-        grid_affine = np.asarray(prior_affine)
-        image = resample(straight, affine, shape, grid_affine, smooth=True)
-        seen = resample(head.astype(np.float32), affine, shape, grid_affine, smooth=True) > 0.5
     else:
         canonical = to_canonical(straight, affine)
         whole, _ = to_canonical(head.astype(np.float32), affine)
