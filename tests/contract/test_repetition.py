@@ -12,8 +12,6 @@ from synthzoo.bundle.find import find_bundles
 
 RUN = 6  # so many identical lines in a row are a copy
 MOST = 0.30
-# One system by configuration alone: what these two bundles share is meant, and is not counted between them.
-ALIKE = {"brain_mr_synthesis_ldm", "chest_ct_synthesis_ldm"}
 
 
 def significant_lines(path: Path) -> list[str]:
@@ -37,16 +35,10 @@ def repetition(root: Path) -> dict[Path, tuple[int, int]]:
     """(repeated lines, significant lines) of every train*.json against all other configs of all bundles."""
     files = {path: significant_lines(path) for b in find_bundles(root) for path in (b / "configs").glob("*.json")}
     return {
-        path: (repeated(lines, [other for name, other in files.items() if is_counted(path, name)]), len(lines))
+        path: (repeated(lines, [other for name, other in files.items() if name != path]), len(lines))
         for path, lines in sorted(files.items())
         if path.name.startswith("train")
     }
-
-
-def is_counted(path: Path, other: Path) -> bool:
-    """Whether what one config has in common with another is a copy."""
-    bundles = {path.parents[1].name, other.parents[1].name}
-    return path != other and bundles != ALIKE
 
 
 def test_a_copied_run_is_found_and_a_shorter_one_is_not():

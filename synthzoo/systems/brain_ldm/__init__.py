@@ -2,7 +2,7 @@
 
 Link: https://arxiv.org/abs/2209.07162
 
-Bundles: brain_mr_synthesis_ldm, chest_ct_synthesis_ldm
+Bundles: brain_mr_synthesis_ldm
 
 Departs from the paper: the small autoencoder works on patches of voxels and has a linear path; the small U-Net adds to
 a closed-form linear denoiser. `paper*.json` builds both networks as published.
